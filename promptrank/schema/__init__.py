@@ -1,0 +1,1 @@
+"""Task files as typed models; importing this package loads pydantic and nothing heavier."""

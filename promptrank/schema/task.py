@@ -1,0 +1,237 @@
+"""The task: everything one YAML file says, checked as a whole."""
+
+import re
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from promptrank.schema.base import Ref, Sql, Strict
+from promptrank.schema.expression import names_in
+from promptrank.schema.metrics import check_metrics
+from promptrank.schema.parts import Budget, History, Question, Split, Statistic
+from promptrank.schema.tables import Impressions, Judgements, Outcomes, Ratings, Table
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+
+
+class Task(Strict):
+    """A ranking task; one of ``ratings``, ``judgements``, ``requests`` says what to rank."""
+
+    domain: Name = Field(description="Tasks of a domain share an adapter by default.")
+    description: str = ""
+    template: str = Field(
+        description="Template, looked up in templates/ of the project, then built in."
+    )
+    model: str = Field("smollm2-135m-instruct", description="Name or path of the decoder.")
+    chat: bool = Field(False, description="Wrap prompts in the model's own chat template.")
+    data: str = Field(".", description="Folder of the tables: a path, or the name of a data set.")
+    vars: dict[str, Any] = Field(
+        default_factory=dict, description="Constants for templates: vars.X."
+    )
+
+    tables: dict[Name, Table] = Field(default_factory=dict)
+    ratings: Ratings | None = None
+    judgements: Judgements | None = None
+    requests: Impressions | None = None
+    outcomes: Outcomes | None = None
+
+    history: History | None = None
+    statistics: dict[Name, Statistic] = Field(default_factory=dict)
+    questions: dict[Name, Question] = Field(min_length=1)
+    score: str | None = Field(
+        None,
+        description="How questions combine: 0.8*apply + 0.2*view; the only question by itself.",
+    )
+    budget: Budget = Field(default_factory=Budget)
+    split: Split | None = None
+    metrics: list[str] = Field(
+        default_factory=lambda: ["auc", "gauc", "ndcg@10", "mrr", "log_loss", "ece"]
+    )
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics(cls, value: list[str]) -> list[str]:
+        check_metrics(value)
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Task":
+        problems = [*self._shape(), *self._references(), *self._scores()]
+        if problems:
+            # `parse_task` splits the lines again: pydantic has one error per validator.
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _shape(self) -> list[str]:
+        problems = []
+        given = [n for n in ("ratings", "judgements", "requests") if getattr(self, n) is not None]
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            problems.append(f"give exactly one of ratings, judgements and requests (found {found})")
+        if self.outcomes is not None and self.requests is None:
+            problems.append("outcomes: goes with requests only")
+        if self.requests is not None and self.outcomes is not None:
+            if self.requests.candidate.label is not None:
+                problems.append("requests.candidate.label: outcomes already says what happened")
+            if self.outcomes.within is not None and self.requests.time is None:
+                problems.append("outcomes.within: needs requests.time")
+            if self.outcomes.within is not None and self.outcomes.time is None:
+                problems.append("outcomes.within: needs outcomes.time")
+        if self.ordered_only:
+            if self.split is not None and self.split.by == "time":
+                problems.append(
+                    "split.by: the data has an order and no clock; split by last or subject"
+                )
+            if self.ratings is not None and self.ratings.group.session is not None:
+                problems.append(
+                    "ratings.group.session: the data has an order and no clock; use last"
+                )
+            if self.history is not None and self.history.lag:
+                problems.append("history.lag: the data has an order and no clock")
+            problems += [
+                f"statistics.{n}.within: the data has an order and no clock"
+                for n, s in self.statistics.items()
+                if s.within is not None
+            ]
+        if self.clock is None:
+            if self.split is not None and self.split.by in ("time", "last"):
+                problems.append(f"split.by: {self.split.by} needs a time; split by subject or file")
+            problems += [f"statistics.{n}: needs a time" for n in self.statistics]
+        return problems
+
+    def _references(self) -> list[str]:
+        problems = []
+        for where, ref in self.refs().items():
+            if ref.table is not None and ref.table not in self.tables:
+                known = ", ".join(self.tables) or "none"
+                problems.append(f"{where}: no table {ref.table!r}; tables: {known}")
+        if self.item_table is None:
+            problems.append(f"{self._item_key()}: must name a table of items")
+        history = self.history
+        if history is not None:
+            if not self.has_member:
+                problems.append("history: needs a member")
+            if history.events is None and self.judgements is not None:
+                problems.append("history.events: judgements hold no history; say where events are")
+            if history.question is not None and history.question not in self.questions:
+                problems.append(f"history.question: no question {history.question!r}")
+        for name, stat in self.statistics.items():
+            if stat.of == "member" and not self.has_member:
+                problems.append(f"statistics.{name}.of: there is no member")
+        label = self.label
+        if isinstance(label, dict):
+            for name in label:
+                if name not in self.questions:
+                    problems.append(f"{self.form}.label.{name}: no such question")
+        return problems
+
+    def _scores(self) -> list[str]:
+        if self.score is None:
+            if len(self.questions) > 1:
+                return ["score: say how the questions combine, such as 0.8*apply + 0.2*view"]
+            return []
+        try:
+            used = names_in(self.score)
+        except ValueError as error:
+            return [f"score: {error}"]
+        unknown = sorted(used - set(self.questions))
+        if unknown:
+            return [f"score: no question {n!r}" for n in unknown]
+        kinds = {self.questions[n].score for n in used}
+        if len(kinds) > 1:
+            return [f"score: questions of different kinds do not mix ({', '.join(sorted(kinds))})"]
+        return []
+
+    @property
+    def form(self) -> str:
+        """Which of the three shapes this task has: ``ratings``, ``judgements`` or ``requests``."""
+        return next(
+            n for n in ("ratings", "judgements", "requests") if getattr(self, n) is not None
+        )
+
+    @property
+    def source(self) -> Ratings | Judgements | Impressions:
+        """The part of the file that says what to rank."""
+        found = self.ratings or self.judgements or self.requests
+        assert found is not None, "checked on construction"
+        return found
+
+    @property
+    def label(self) -> Sql | dict[str, Sql] | None:
+        """The label expression, or one per question."""
+        source = self.source
+        return source.candidate.label if isinstance(source, Impressions) else source.label
+
+    @property
+    def clock(self) -> str | None:
+        """The column that orders requests in time, or None."""
+        if self.ratings is not None:
+            return self.ratings.time or self.ratings.order
+        if self.judgements is not None:
+            return self.judgements.time
+        return self.requests.time if self.requests is not None else None
+
+    @property
+    def ordered_only(self) -> bool:
+        """True where the only clock is an order: ages and gaps mean nothing then."""
+        return self.ratings is not None and self.ratings.order is not None
+
+    @property
+    def has_member(self) -> bool:
+        """True where requests have a member."""
+        return "member" in {
+            k.rpartition(".")[2] for k in self.refs() if not k.startswith("history")
+        }
+
+    def refs(self) -> dict[str, Ref]:
+        """Every reference to rows, by its place in the file, tables resolved."""
+        found: dict[str, Ref | None] = {}
+        if self.ratings is not None:
+            found = {
+                "ratings.member": self.ratings.member,
+                "ratings.item": self.ratings.item,
+            }
+        elif self.judgements is not None:
+            j = self.judgements
+            found = {
+                "judgements.query": j.query,
+                "judgements.source": j.source,
+                "judgements.item": j.item,
+            }
+        elif self.requests is not None:
+            s = self.requests.subject
+            found = {
+                "requests.subject.member": s.member,
+                "requests.subject.query": s.query,
+                "requests.subject.source": s.source,
+                "requests.candidate.item": self.requests.candidate.item,
+            }
+        if self.history is not None and self.history.events is not None:
+            found["history.events.member"] = self.history.events.member
+            found["history.events.item"] = self.history.events.item
+        return {where: self._resolve(ref) for where, ref in found.items() if ref is not None}
+
+    def _resolve(self, ref: Ref) -> Ref:
+        if ref.table is None and ref.column in self.tables:
+            return Ref(table=ref.column, column=self.tables[ref.column].key)
+        if ref.table is not None and ref.column is None and ref.table in self.tables:
+            return Ref(table=ref.table, column=self.tables[ref.table].key)
+        return ref
+
+    def _item_key(self) -> str:
+        return next(
+            (k for k in self.refs() if k.endswith("item") and not k.startswith("history")),
+            "item",
+        )
+
+    @property
+    def item_table(self) -> str | None:
+        """Name of the table that candidates are rows of."""
+        ref = self.refs().get(self._item_key())
+        return ref.table if ref is not None else None
+
+    @property
+    def score_expression(self) -> str:
+        """How the questions' scores combine into one."""
+        return self.score if self.score is not None else next(iter(self.questions))
