@@ -1,0 +1,126 @@
+"""Small pieces of SQL: quoting, ids as text, times as seconds, and errors with their place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from promptrank.errors import DataError
+
+Connection = duckdb.DuckDBPyConnection
+
+_CLOCKS = ("TIMESTAMP", "DATE")
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+EXACT = "DECIMAL(38,12)"
+"""Sums of this type do not depend on the order of rows, so threads cannot change a digit."""
+
+
+def ident(name: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: str) -> str:
+    """A quoted SQL string."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def is_float(kind: str) -> bool:
+    """Whether a DuckDB type can hold NaN."""
+    return kind in ("FLOAT", "DOUBLE")
+
+
+def is_number(kind: str) -> bool:
+    """Whether a DuckDB type is numeric."""
+    whole = kind.removeprefix("U") in _WHOLE
+    return whole or is_float(kind) or kind.startswith("DECIMAL")
+
+
+def text_of(expression: str, kind: str) -> str:
+    """Ids and labels as text; whole floats lose their ``.0``, so that 7.0 and 7 are one id."""
+    if kind == "VARCHAR":
+        return expression
+    if is_float(kind) or kind.startswith("DECIMAL"):
+        x = f"CAST({expression} AS DOUBLE)"
+        return (
+            f"CASE WHEN isnan({x}) THEN NULL WHEN abs({x}) < 1e15 AND {x} = trunc({x}) "
+            f"THEN CAST(CAST({x} AS BIGINT) AS VARCHAR) "
+            f"ELSE CAST({expression} AS VARCHAR) END"
+        )
+    return f"CAST({expression} AS VARCHAR)"
+
+
+def number_of(expression: str) -> str:
+    """A double, NULL where it is NaN or infinite."""
+    return f"CASE WHEN isfinite(CAST({expression} AS DOUBLE)) THEN CAST({expression} AS DOUBLE) END"
+
+
+def seconds_of(expression: str, kind: str, where: str) -> str:
+    """Unix seconds as a double; DataError where the type is neither a number nor a timestamp."""
+    if is_number(kind):
+        return number_of(expression)
+    if kind.startswith(_CLOCKS):
+        return f"epoch({expression})"
+    raise DataError(
+        f"{where}: {expression} is of type {kind}, not unix seconds or a timestamp; "
+        "convert it under columns:, such as strptime(x, '%Y-%m-%d')"
+    )
+
+
+def clean_field(name: str, kind: str) -> str:
+    """A column as a template may see it: NaN becomes NULL, types without a Python value text."""
+    column = ident(name)
+    if is_float(kind):
+        return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
+    if kind.startswith("DECIMAL") or kind in ("HUGEINT", "UHUGEINT"):
+        return f"CAST({column} AS DOUBLE) AS {column}"
+    if kind in ("UUID", "BLOB", "INTERVAL", "BIT", "JSON") or kind.startswith("ENUM"):
+        return f"CAST({column} AS VARCHAR) AS {column}"
+    return column
+
+
+def pack(fields: Sequence[tuple[str, str]]) -> str:
+    """A struct of (name, expression), or NULL where there is none."""
+    if not fields:
+        return "NULL"
+    return "struct_pack(" + ", ".join(f"{ident(n)} := {e}" for n, e in fields) + ")"
+
+
+def run(con: Connection, sql: str, where: str) -> Connection:
+    """Run one statement; what DuckDB says is wrong becomes a DataError that names its place."""
+    try:
+        return con.execute(sql)
+    except duckdb.Error as error:
+        raise DataError(f"{where}: {explain(error)}") from error
+
+
+def stream(con: Connection, sql: str, where: str, batch: int) -> pa.RecordBatchReader:
+    """Run a query on a cursor of its own and read its rows, in order, as they come."""
+    try:
+        return con.cursor().sql(sql).to_arrow_reader(batch)
+    except duckdb.Error as error:
+        raise DataError(f"{where}: {explain(error)}") from error
+
+
+def explain(error: duckdb.Error) -> str:
+    """DuckDB's message on one line, without its picture of the statement."""
+    text = str(error).split("\nLINE ")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if any("utf-8" in line.lower() or "unicode" in line.lower() for line in lines):
+        lines.insert(0, "text is not valid UTF-8; save the file as UTF-8.")
+    return " ".join(lines)[:600]
+
+
+def columns(con: Connection, relation: str, where: str) -> dict[str, str]:
+    """Column name -> DuckDB type of a table, view or query in brackets."""
+    rows: list[Any] = run(con, f"DESCRIBE SELECT * FROM {relation}", where).fetchall()
+    return {str(name): str(kind) for name, kind, *_ in rows}
+
+
+def type_of(con: Connection, expression: str, relation: str, where: str) -> str:
+    """The DuckDB type of an expression over a relation."""
+    rows: list[Any] = run(
+        con, f"DESCRIBE SELECT ({expression}) AS x FROM {relation}", where
+    ).fetchall()
+    return str(rows[0][1])
