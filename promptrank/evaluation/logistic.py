@@ -1,0 +1,270 @@
+"""The logistic-regression baseline: scikit-learn on the fields that a template could show.
+
+Fields of item, member, query, source, context and stats, and the as-of baseline numbers. A number
+(or a boolean) becomes one standardised column; a text with few distinct values, or a list of such
+texts, becomes one 0/1 column per value; other values (dates, nested tables) are not used. A
+missing number is the column's mean plus an indicator. Position is not a feature: it says where the
+served ranker put the item.
+"""
+
+from __future__ import annotations  # array[float] is a type only for the checker
+
+import math
+import numbers
+import warnings
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from promptrank.evaluation.judged import Floats, Label, Scored
+from promptrank.records import Candidate, Request
+
+MAX_VALUES = 50
+"""A text field with more distinct values than this in training is skipped."""
+
+Numbers = dict[str, float]
+Texts = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """A fitted model, as coefficients by name.
+
+    Attributes:
+        numeric: field -> (slope, offset): a value x adds slope * x + offset.
+        missing: field -> what its absence adds.
+        texts: (field, value) -> what it adds.
+        rows: candidates it learned from.
+        skipped: fields of training that it does not use, with the reason.
+    """
+
+    intercept: float
+    numeric: Mapping[str, tuple[float, float]]
+    missing: Mapping[str, float]
+    texts: Mapping[tuple[str, str], float]
+    rows: int
+    skipped: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+    def rank(self, request: Request) -> Scored:
+        """Log-odds as scores, and P(relevant)."""
+        shared_numbers, shared_texts = subject_features(request)
+        # What the subject adds is the same for every candidate.
+        base = self.intercept + sum(self.missing.values())
+        base += self._add(shared_numbers, shared_texts)
+        scores = [base + self._add(*candidate_features(one)) for one in request.candidates]
+        return Scored(scores, [_sigmoid(score) for score in scores])
+
+    def facts(self) -> dict[str, Any]:
+        """What it used, for the report."""
+        return {
+            "rows": self.rows,
+            "numeric": sorted(self.numeric),
+            "categorical": sorted({name for name, _ in self.texts}),
+            "skipped": dict(sorted(self.skipped.items())),
+            "notes": list(self.notes),
+        }
+
+    def _add(self, found: Numbers, texts: Texts) -> float:
+        total = 0.0
+        for name, value in found.items():
+            if name in self.numeric:
+                slope, offset = self.numeric[name]
+                total += slope * value + offset - self.missing.get(name, 0.0)
+        for text in texts:
+            total += self.texts.get(text, 0.0)
+        return total
+
+
+def fit_logistic(
+    requests: Iterable[Request], *, gain_of: Label, relevant_at: float
+) -> Logistic | str:
+    """Learn from the labelled candidates of split ``train``, weights honoured, in one pass.
+
+    Returns the reason as text where nothing can be learned. The rows are kept as flat columns,
+    about 8 bytes a number, never as objects.
+    """
+    columns = _collect(requests, gain_of)
+    if not len(columns.gain):
+        return "there are no labelled training requests"
+    target = np.array(columns.gain) >= relevant_at
+    weight = np.array(columns.weight)
+    if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
+        return "all training labels are of one class"
+    design = _design(columns)
+    if not design.names:
+        return "the training requests have no usable field"
+    return _fit(columns, design, target, weight)
+
+
+def subject_features(request: Request) -> tuple[Numbers, Texts]:
+    """What all candidates of a request share: member, query and source."""
+    subject = request.subject
+    source = subject.source.fields if subject.source is not None else None
+    return _features((("member", subject.member), ("query", subject.query), ("source", source)))
+
+
+def candidate_features(candidate: Candidate) -> tuple[Numbers, Texts]:
+    """What belongs to one candidate: item, context, stats and the as-of baseline numbers."""
+    return _features(
+        (
+            ("item", candidate.item.fields),
+            ("context", candidate.context),
+            ("stats", candidate.stats),
+            ("baseline", candidate.baseline),
+        )
+    )
+
+
+@dataclass(slots=True)
+class _Columns:
+    """Training rows as they come in; a number that is missing at the end of a column is NaN."""
+
+    gain: array[float] = field(default_factory=lambda: array("d"))
+    weight: array[float] = field(default_factory=lambda: array("d"))
+    numeric: dict[str, array[float]] = field(default_factory=dict)
+    values: dict[str, dict[str, array[int]]] = field(default_factory=dict)  # value -> rows with it
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Design:
+    """The matrix: one column per name; a name is (kind, field, value)."""
+
+    names: list[tuple[str, str, str]]
+    columns: list[Any]
+    centres: dict[str, tuple[float, float]]  # numeric field -> mean, standard deviation
+
+
+def _features(groups: Iterable[tuple[str, Mapping[str, Any] | None]]) -> tuple[Numbers, Texts]:
+    found: Numbers = {}
+    texts: Texts = []
+    for group, fields in groups:
+        for key, value in (fields or {}).items():
+            name = f"{group}.{key}"
+            if isinstance(value, str):
+                texts.append((name, value))
+            elif isinstance(value, numbers.Real | Decimal | np.bool_):
+                number = float(value)
+                if math.isfinite(number):
+                    found[name] = number
+            elif isinstance(value, list | tuple | set | frozenset | np.ndarray):
+                texts.extend((name, each) for each in set(value) if isinstance(each, str))
+    return found, texts
+
+
+def _collect(requests: Iterable[Request], gain_of: Label) -> _Columns:
+    columns = _Columns()
+    for request in requests:
+        if request.split != "train":
+            continue
+        shared_numbers, shared_texts = subject_features(request)
+        for candidate in request.candidates:
+            gain = gain_of(candidate)
+            if gain is None:
+                continue
+            row = len(columns.gain)
+            columns.gain.append(gain)
+            columns.weight.append(1.0 if candidate.weight is None else candidate.weight)
+            own_numbers, own_texts = candidate_features(candidate)
+            for name, number in (*shared_numbers.items(), *own_numbers.items()):
+                column = columns.numeric.setdefault(name, array("d"))
+                _pad(column, row)
+                column.append(number)
+            for name, text in (*shared_texts, *own_texts):
+                _add_text(columns, name, text, row)
+    for column in columns.numeric.values():
+        _pad(column, len(columns.gain))
+    return columns
+
+
+def _pad(column: array[float], rows: int) -> None:
+    column.extend([math.nan] * (rows - len(column)))
+
+
+def _add_text(columns: _Columns, name: str, text: str, row: int) -> None:
+    if name in columns.skipped:
+        return
+    values = columns.values.setdefault(name, {})
+    values.setdefault(text, array("q")).append(row)
+    if len(values) > MAX_VALUES:
+        del columns.values[name]
+        columns.skipped[name] = f"more than {MAX_VALUES} distinct texts"
+
+
+def _design(columns: _Columns) -> _Design:
+    from scipy import sparse
+
+    rows = len(columns.gain)
+    design = _Design([], [], {})
+    for name, numeric in sorted(columns.numeric.items()):
+        raw = np.array(numeric)
+        gone = np.isnan(raw)
+        mean, spread = float(raw[~gone].mean()), float(raw[~gone].std())
+        if spread > 1e-12 * max(1.0, abs(mean)):
+            scaled = np.where(gone, 0.0, (raw - mean) / spread)
+            design.names.append(("number", name, ""))
+            design.columns.append(sparse.csc_array(scaled[:, None]))
+            design.centres[name] = mean, spread
+        elif not gone.any():
+            columns.skipped[name] = "it never changes"
+            continue
+        else:
+            design.centres[name] = mean, math.inf
+        if gone.any():
+            design.names.append(("missing", name, ""))
+            design.columns.append(sparse.csc_array(gone[:, None].astype(np.float64)))
+    for name, values in sorted(columns.values.items()):
+        if all(len(where) == rows for where in values.values()):
+            columns.skipped[name] = "it never changes"
+            continue
+        for text, where in sorted(values.items()):
+            index = np.array(where)
+            ones = (np.ones(len(index)), (index, np.zeros(len(index), dtype=np.int64)))
+            design.names.append(("text", name, text))
+            design.columns.append(sparse.csc_array(ones, shape=(rows, 1)))
+    return design
+
+
+def _fit(columns: _Columns, design: _Design, target: Any, weight: Floats) -> Logistic:
+    from scipy import sparse
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression(max_iter=1000)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(sparse.hstack(design.columns, format="csr"), target, sample_weight=weight)
+    coefficients = dict(zip(design.names, (float(c) for c in model.coef_[0]), strict=True))
+    numeric = {}
+    for name, (mean, spread) in design.centres.items():
+        slope = coefficients.get(("number", name, ""), 0.0) / spread
+        numeric[name] = slope, -slope * mean
+    return Logistic(
+        float(model.intercept_[0]),
+        numeric,
+        {name: c for (kind, name, _), c in coefficients.items() if kind == "missing"},
+        {(name, value): c for (kind, name, value), c in coefficients.items() if kind == "text"},
+        len(target),
+        columns.skipped,
+        ("the fit did not converge in 1000 iterations",) if list(_unconverged(caught)) else (),
+    )
+
+
+def _unconverged(caught: Iterable[warnings.WarningMessage]) -> Iterator[str]:
+    from sklearn.exceptions import ConvergenceWarning
+
+    for one in caught:
+        if issubclass(one.category, ConvergenceWarning):
+            yield str(one.message)
+
+
+def _sigmoid(value: float) -> float:
+    if value >= 0:
+        return 1 / (1 + math.exp(-value))
+    small = math.exp(value)
+    return small / (1 + small)

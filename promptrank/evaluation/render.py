@@ -1,0 +1,196 @@
+"""A report for people: rich tables for a terminal, markdown for a file."""
+
+from collections.abc import Iterator, Mapping
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from promptrank.evaluation.report import Cell, Difference, RankerResult, Report
+
+_GAP = 2  # terminal cells between columns
+_MARK = {"better": "▲", "worse": "▼", None: " "}
+_STYLE = {"better": "green", "worse": "red", None: ""}
+
+Columns = dict[str, list[Text]]
+
+
+def table(report: Report, width: int = 100) -> RenderableType:
+    """The whole report for a terminal of ``width`` cells; metrics that do not fit go below."""
+    names = [one.name for one in report.rankers]
+    values = {m: [_value(one.cells[m]) for one in report.rankers] for m in report.metrics}
+    parts = _tables("ranker", names, values, width)
+    if len(names) > 1:
+        others = report.rankers[1:]
+        gaps = {m: [_gap(one.differences.get(m)) for one in others] for m in report.metrics}
+        parts += _tables("difference", names[1:], gaps, width)
+        parts.append(
+            Text(
+                f"Differences are to {names[0]}, paired. ▲ better, ▼ worse than {names[0]}, where "
+                "the interval leaves out 0.\n",
+                style="dim",
+            )
+        )
+    return Group(*parts, *(Text(line) for line in facts(report)))
+
+
+def markdown(report: Report) -> str:
+    """The same as text that reads well raw and rendered."""
+    metrics = report.metrics
+    lines = _grid(
+        ["ranker", *metrics],
+        [[one.name, *(_cell_text(one.cells[m]) for m in metrics)] for one in report.rankers],
+    )
+    others = report.rankers[1:]
+    if others:
+        lines += ["", f"Difference to {report.reference}, paired:", ""]
+        lines += _grid(
+            ["ranker", *metrics],
+            [[one.name, *(_difference_text(one, m) for m in metrics)] for one in others],
+        )
+    return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
+
+
+def facts(report: Report) -> Iterator[str]:
+    """One sentence a line: what was compared, what was left out, and why a number is missing."""
+    c = report.counts
+    yield (
+        f"{c.subjects:,} subjects, {c.requests:,} requests, {c.candidates:,} candidates, "
+        f"{c.positives:,} of them relevant; {report.level:.0%} intervals from {report.draws:,} "
+        "draws of whole subjects"
+    )
+    if c.unlabelled:
+        yield f"{c.unlabelled:,} candidates without a label are left out"
+    if c.left_out:
+        lost = {one.name: one.unscored for one in report.rankers if one.unscored}
+        yield (
+            f"{c.left_out:,} labelled candidates are left out for all rankers, because some ranker "
+            f"has no score for them ({_counted(lost)}); {c.partial_requests:,} requests are partial"
+        )
+    if report.seen is not None:
+        s = report.seen
+        yield (
+            f"seen in training: {_share(s.subjects_seen, s.subjects)} of the subjects, "
+            f"{_share(s.items_seen, s.items)} of the items"
+        )
+    for name, reason in report.absent.items():
+        yield f"{name} is not compared: {reason}"
+    yield from _reasons(report)
+    if report.cuts:
+        yield f"cut from prompts: {_counted(report.cuts)}"
+    if report.errors:
+        yield f"errors: {_counted(report.errors)}"
+    yield from report.notes
+
+
+def _tables(first: str, names: list[str], columns: Columns, width: int) -> list[RenderableType]:
+    """As many tables as it takes to show all columns side by side."""
+    room = width - max(map(len, [first, *names])) - _GAP
+    blocks: list[Columns] = [{}]
+    left = room
+    for name, cells in columns.items():
+        lines = [line for cell in cells for line in cell.plain.split("\n")]
+        need = max(map(len, [name, *lines])) + _GAP
+        if need > left and blocks[-1]:
+            blocks.append({})
+            left = room
+        blocks[-1][name] = cells
+        left -= need
+    return [_table(first, names, block) for block in blocks]
+
+
+def _table(first: str, names: list[str], columns: Columns) -> Table:
+    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    grid.add_column(first, no_wrap=True)
+    for name in columns:
+        grid.add_column(name, justify="right", no_wrap=True)
+    for i, name in enumerate(names):
+        grid.add_row(name, *(cells[i] for cells in columns.values()))
+    grid.add_row()
+    return grid
+
+
+def _value(cell: Cell) -> Text:
+    if cell.value is None:
+        return Text("-", style="dim")
+    text = Text(_number(cell.value), style="bold")
+    if cell.low is not None and cell.high is not None:
+        text.append(f"\n{_number(cell.low)}-{_number(cell.high)}", style="not bold dim")
+    return text
+
+
+def _gap(difference: Difference | None) -> Text:
+    if difference is None:
+        return Text("-", style="dim")
+    text = Text(f"{_number(difference.value, '+')}{_MARK[difference.verdict]}")
+    text.stylize(_STYLE[difference.verdict])
+    if difference.low is not None and difference.high is not None:
+        ends = f"\n{_number(difference.low, '+')} {_number(difference.high, '+')}"
+        text.append(ends, style="dim")
+    return text
+
+
+def _cell_text(cell: Cell) -> str:
+    if cell.value is None:
+        return "-"
+    if cell.low is None or cell.high is None:
+        return _number(cell.value)
+    return f"{_number(cell.value)} ({_number(cell.low)}-{_number(cell.high)})"
+
+
+def _difference_text(one: RankerResult, metric: str) -> str:
+    difference = one.differences.get(metric)
+    if difference is None:
+        return "-"
+    text = _number(difference.value, "+")
+    if difference.low is not None and difference.high is not None:
+        text += f" ({_number(difference.low, '+')} to {_number(difference.high, '+')})"
+    return f"{text} {difference.verdict}" if difference.verdict else text
+
+
+def _reasons(report: Report) -> Iterator[str]:
+    """Why a value or an interval is missing, and what a mean leaves out; like reasons together."""
+    missing = dict[tuple[str, str], list[str]]()
+    for metric in report.metrics:
+        by_reason = dict[str, list[str]]()
+        for one in report.rankers:
+            reason = one.cells[metric].reason
+            if reason is not None:
+                by_reason.setdefault(reason, []).append(one.name)
+        for reason, names in by_reason.items():
+            who = "" if len(names) == len(report.rankers) else f" of {', '.join(names)}"
+            missing.setdefault((who, reason), []).append(metric)
+    for (who, reason), metrics in missing.items():
+        yield f"{', '.join(metrics)}{who}: {reason}"
+    left_out = dict[str, list[str]]()
+    for metric, cell in report.rankers[0].cells.items():
+        if cell.left_out and cell.value is not None:
+            what = f"{cell.left_out:,} of {cell.used + cell.left_out:,} {cell.unit}"
+            left_out.setdefault(what, []).append(metric)
+    for what, metrics in left_out.items():
+        yield f"{', '.join(metrics)}: {what} are left out, their labels leave it undefined"
+
+
+def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
+    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
+    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
+    return [
+        "| " + " | ".join(text.ljust(w) for text, w in zip(head, widths, strict=True)) + " |",
+        "|" + "|".join("-" * (width + 2) for width in widths) + "|",
+        *("| " + " | ".join(row) + " |" for row in padded),
+    ]
+
+
+def _number(value: float, sign: str = "") -> str:
+    """``.668``, ``1.204``, with sign ``+.089``; the leading 0 is dropped to save room."""
+    text = f"{value:{sign}.3f}"
+    return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} of {whole:,} ({part / whole:.0%})" if whole else "none"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.items())

@@ -1,0 +1,128 @@
+"""The report of an evaluation: numbers with provenance, kept as JSON."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One metric of one ranker.
+
+    Attributes:
+        value: None where undefined, and then ``reason`` says why.
+        low, high: its interval; None where there is none, and then ``reason`` says why.
+        unit: what it is a mean over: ``candidates``, ``subjects`` or ``requests``.
+        used, left_out: how many of them count, and for how many the metric is undefined.
+    """
+
+    value: float | None
+    low: float | None
+    high: float | None
+    reason: str | None
+    unit: str
+    used: int
+    left_out: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A ranker's metric minus the reference's, draw by draw.
+
+    Attributes:
+        verdict: ``better`` or ``worse`` than the reference where the interval excludes 0 (for
+            ``log_loss`` and ``ece`` less is better), else None.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    verdict: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RankerResult:
+    """One ranker's row.
+
+    Attributes:
+        unscored: labelled candidates it has no score for.
+        cells: by metric name.
+        differences: by metric name, to the reference; empty for the reference itself.
+    """
+
+    name: str
+    unscored: int
+    cells: Mapping[str, Cell]
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What was compared, and what could not be.
+
+    Attributes:
+        positives: relevant candidates.
+        unlabelled: candidates of which nothing is known.
+        left_out: labelled candidates that some ranker could not score; no ranker is judged on them.
+        partial_requests: compared requests that lost a candidate that way.
+    """
+
+    subjects: int
+    requests: int
+    candidates: int
+    positives: int
+    unlabelled: int
+    left_out: int
+    partial_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How many of the test subjects and items were there in training."""
+
+    subjects: int
+    subjects_seen: int
+    items: int
+    items_seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Numbers with provenance.
+
+    Attributes:
+        absent: rankers that are not compared, with the reason.
+        cuts: what prompts lost, by name of the cut.
+        errors: rows of the errors file, by reason.
+        provenance: task, model, versions, fingerprints, as the caller gives them.
+    """
+
+    reference: str
+    metrics: tuple[str, ...]
+    draws: int
+    seed: int
+    level: float
+    counts: Counts
+    rankers: tuple[RankerResult, ...]
+    absent: Mapping[str, str] = field(default_factory=dict)
+    seen: Seen | None = None
+    cuts: Mapping[str, int] = field(default_factory=dict)
+    errors: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """The whole report; a number that is undefined is null."""
+        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False, allow_nan=False)
+
+
+def write_report(report: Report, path: Path) -> None:
+    """Write the JSON beside ``path``, then rename, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(report.to_json() + "\n", encoding="utf-8")
+    beside.replace(path)

@@ -1,0 +1,251 @@
+"""Baselines: numbers by hand, a planted field that is found, and test rows that are never seen."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from promptrank.evaluation.baselines import (
+    baselines,
+    item_member_mean,
+    popularity,
+    random_ranker,
+    seen_in_training,
+)
+from promptrank.evaluation.compare import evaluate
+from promptrank.evaluation.judged import judge
+from promptrank.evaluation.logistic import MAX_VALUES, Logistic, fit_logistic
+from promptrank.records import Candidate, Event, Item, Request, Subject
+
+
+def candidate(name: str = "c", label: int | None = None, **more: Any) -> Candidate:
+    fields = more.pop("fields", {})
+    outcomes = {} if label is None else {"q": str(label)}
+    return Candidate(name, Item(more.pop("item", name), fields), outcomes=outcomes, **more)
+
+
+def gain_of(one: Candidate) -> float | None:
+    return float(one.outcomes["q"]) if "q" in one.outcomes else None
+
+
+def planted(split: str, seed: int, sign: int = 1, num: int = 80) -> Iterator[Request]:
+    """Labels follow a number, a word and a missing value; the rest is noise."""
+    generator = np.random.default_rng(seed)
+    for i in range(num):
+        made = []
+        for j in range(6):
+            signal, word = generator.normal(), str(generator.choice(["red", "blue"]))
+            gone = generator.random() < 0.3
+            logit = sign * (2 * signal + 2 * (word == "red") - 1 - 2 * gone)
+            made.append(
+                candidate(
+                    f"c{j}",
+                    int(generator.random() < 1 / (1 + math.exp(-logit))),
+                    fields={"word": word, "noise": generator.normal(), "title": f"t{i}-{j}"},
+                    context={"signal": signal * 50 + 1000},
+                    stats={} if gone else {"rate": generator.normal()},
+                    baseline={"item_count": 1.0},
+                )
+            )
+        member = {"age": float(generator.integers(20, 60))}
+        yield Request(f"{split}{i}", Subject(f"m{i}", member), tuple(made), split=split)
+
+
+def fit(requests: list[Request]) -> Logistic:
+    found = fit_logistic(iter(requests), gain_of=gain_of, relevant_at=1)
+    assert isinstance(found, Logistic), found
+    return found
+
+
+def test_popularity_is_the_count_and_a_new_item_has_none() -> None:
+    assert popularity(candidate(baseline={"item_count": 7.0})) == 7.0
+    assert popularity(candidate(baseline={"item_count": None, "mean": 0.5})) == 0.0
+    assert popularity(candidate()) is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "expected"),
+    [
+        ({"item_mean": 4.0, "member_mean": 3.0, "mean": 3.5}, 3.5),
+        ({"item_mean": None, "member_mean": 3.0, "mean": 3.5}, 3.0),
+        ({"item_mean": 4.5, "mean": 3.5}, 4.5),
+        ({"mean": 3.5}, 3.5),
+        ({"item_mean": 4.0, "member_mean": 3.0}, None),
+        ({}, None),
+    ],
+)
+def test_item_and_member_mean(numbers: dict[str, float | None], expected: float | None) -> None:
+    assert item_member_mean(candidate(baseline=numbers)) == expected
+
+
+def test_random_depends_on_ids_and_seed_only() -> None:
+    one, two = candidate("a"), candidate("b")
+    forward = random_ranker(1)(Request("r", Subject("m"), (one, two))).scores
+    back = random_ranker(1)(Request("r", Subject("other"), (two, one))).scores
+    assert list(forward) == list(reversed(back))
+    assert list(random_ranker(2)(Request("r", Subject("m"), (one, two))).scores) != list(forward)
+    assert list(random_ranker(1)(Request("s", Subject("m"), (one, two))).scores) != list(forward)
+    many = random_ranker(0)(
+        Request("r", Subject("m"), tuple(candidate(str(i)) for i in range(2000)))
+    ).scores
+    assert np.mean(np.array(many, dtype=float)) == pytest.approx(0.5, abs=0.03)
+
+
+def test_logistic_finds_what_was_planted() -> None:
+    model = fit(list(planted("train", 0)))
+    test = list(planted("test", 1))
+    judged = judge(
+        test,
+        {"logistic": model.rank, "random": random_ranker()},
+        gain_of=gain_of,
+        relevant_at=1,
+    )
+    report = evaluate(judged, ["auc", "ece"], reference="random", draws=50)
+    auc = report.rankers[1].cells["auc"].value
+    ece = report.rankers[1].cells["ece"].value
+    assert auc is not None and auc > 0.85
+    assert ece is not None and ece < 0.1
+    assert model.numeric["context.signal"][0] * 50 > 5 * abs(model.numeric["item.noise"][0])
+    assert model.texts["item.word", "red"] > model.texts["item.word", "blue"] + 0.5
+    assert model.missing["stats.rate"] < -0.5
+
+
+def test_logistic_says_what_it_used() -> None:
+    facts = fit(list(planted("train", 0))).facts()
+    assert facts["rows"] == 480
+    assert facts["numeric"] == ["context.signal", "item.noise", "member.age", "stats.rate"]
+    assert facts["categorical"] == ["item.word"]
+    assert facts["skipped"] == {
+        "baseline.item_count": "it never changes",
+        "item.title": f"more than {MAX_VALUES} distinct texts",
+    }
+    assert facts["notes"] == []
+
+
+def test_logistic_never_learns_from_other_splits_and_is_deterministic() -> None:
+    train = list(planted("train", 0))
+    model = fit(train)
+    opposite = [*planted("test", 1, sign=-1), *planted("valid", 2, sign=-1)]
+    assert fit([*opposite[:80], *train, *opposite[80:]]) == model
+    unsplit = [dataclasses.replace(one, split=None) for one in opposite]
+    assert fit([*unsplit, *train]) == model
+    assert fit([*train, *(dataclasses.replace(o, split="train") for o in opposite)]) != model
+
+
+def test_a_score_is_the_candidate_own_and_probabilities_follow_it() -> None:
+    model = fit(list(planted("train", 0)))
+    request = next(planted("test", 1))
+    whole = model.rank(request)
+    assert whole.probabilities is not None
+    for i, one in enumerate(request.candidates):
+        alone = model.rank(dataclasses.replace(request, candidates=(one,)))
+        assert alone.scores[0] == whole.scores[i]
+        score = whole.scores[i]
+        assert score is not None
+        assert whole.probabilities[i] == pytest.approx(1 / (1 + math.exp(-score)))
+
+
+def test_logistic_equals_sklearn_on_the_same_columns() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    generator = np.random.default_rng(0)
+    x = generator.normal(5, 3, size=200)
+    y = (generator.random(200) < 1 / (1 + np.exp(-(x - 5)))).astype(int)
+    weight = generator.integers(1, 4, 200)
+    rows = [
+        candidate(str(i), int(y[i]), fields={"x": x[i]}, weight=float(weight[i]))
+        for i in range(200)
+    ]
+    request = Request("r", Subject("m"), tuple(rows), split="train")
+    scaled = ((x - x.mean()) / x.std())[:, None]
+    expected = LogisticRegression(max_iter=1000).fit(scaled, y, sample_weight=weight)
+    found = fit([request]).rank(request).probabilities
+    assert found is not None
+    assert list(found) == pytest.approx(expected.predict_proba(scaled)[:, 1], abs=1e-6)
+    assert fit([request]) != fit(
+        [dataclasses.replace(request, candidates=tuple(with_weight(one) for one in rows))]
+    )
+
+
+def with_weight(one: Candidate) -> Candidate:
+    return dataclasses.replace(one, weight=None)
+
+
+def test_values_of_every_kind_are_taken_or_left() -> None:
+    odd = {
+        "flag": True,
+        "genres": ["drama", "war"],
+        "broken": math.nan,
+        "nothing": None,
+        "nested": {"a": 1},
+        "count": np.int64(3),
+    }
+    other = {"flag": False, "genres": ["drama"], "broken": math.inf, "count": 4}
+    rows = tuple(candidate(str(i), i % 2, fields=odd if i % 2 else other) for i in range(20))
+    model = fit([Request("r", Subject("m"), rows, split="train")])
+    assert sorted(model.numeric) == ["item.count", "item.flag"]
+    assert sorted(model.texts) == [("item.genres", "drama"), ("item.genres", "war")]
+    assert model.texts["item.genres", "war"] > 0
+    unknown = candidate("new", fields={"genres": ["opera"], "flag": "yes", "later": 1.0})
+    (score,) = model.rank(Request("t", Subject(), (unknown,))).scores
+    assert score is not None and math.isfinite(score)
+
+
+@pytest.mark.parametrize(
+    ("requests", "reason"),
+    [
+        ([], "there are no labelled training requests"),
+        (list(planted("test", 0)), "there are no labelled training requests"),
+        (
+            [Request("r", Subject("m"), (candidate("a", 1), candidate("b", 1)), split="train")],
+            "all training labels are of one class",
+        ),
+        (
+            [Request("r", Subject("m"), (candidate("a", 1), candidate("b", 0)), split="train")],
+            "the training requests have no usable field",
+        ),
+    ],
+)
+def test_without_training_data_logistic_is_absent_with_a_reason(
+    requests: list[Request], reason: str
+) -> None:
+    found = baselines(requests, gain_of=gain_of, relevant_at=1)
+    assert found["logistic"].ranker is None
+    assert found["logistic"].reason == reason
+    assert all(one.ranker is not None for name, one in found.items() if name != "logistic")
+
+
+def test_all_baselines_in_one_report() -> None:
+    requests = [*planted("train", 0), *planted("test", 1)]
+    made = baselines(requests, gain_of=gain_of, relevant_at=1)
+    rankers = {name: one.ranker for name, one in made.items() if one.ranker is not None}
+    test = [one for one in requests if one.split == "test"]
+    judged = judge(test, rankers, gain_of=gain_of, relevant_at=1)
+    report = evaluate(judged, ["auc", "log_loss"], reference="logistic", draws=20)
+    assert set(report.absent) == {"logged", "item_member_mean"}
+    names = [one.name for one in report.rankers]
+    assert names == ["logistic", "popularity", "random"]
+    assert report.rankers[1].cells["auc"].value == 0.5
+
+
+def test_a_logged_score_is_a_ranker() -> None:
+    rows = (candidate("a", 1, logged_score=2.0), candidate("b", 0, logged_score=1.0))
+    ranker = baselines([], gain_of=gain_of, relevant_at=1)["logged"].ranker
+    assert ranker is not None
+    assert list(ranker(Request("r", Subject("m"), rows)).scores) == [2.0, 1.0]
+
+
+def test_seen_in_training_counts_ids() -> None:
+    history = (Event(Item("old", {}), time=0.0),)
+    train = Request("a", Subject("m1"), (candidate("x"),), history, time=1.0, split="train")
+    tests = [
+        Request("b", Subject("m1"), (candidate("x"), candidate("y")), split="test"),
+        Request("c", Subject("m2"), (candidate("z", item="old"),), split="test"),
+        Request("d", Subject("m3"), (candidate("w"),), split="valid"),
+    ]
+    found = seen_in_training([*tests, train])
+    assert (found.subjects, found.subjects_seen) == (2, 1)
+    assert (found.items, found.items_seen) == (3, 2)
