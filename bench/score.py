@@ -1,0 +1,192 @@
+"""Candidates per second of the packed engine beside plain transformers, in one process.
+
+    python bench/score.py [--requests N] [--rounds N] [--threads N]
+
+Every rival scores the same requests, ids and answers, in turns; a rate is the median over rounds.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from _movielens import movielens_requests
+from _rivals import plain_left, plain_right, reuse
+from transformers import AutoModelForCausalLM
+
+from promptrank.assets import resolve_dataset, resolve_model
+from promptrank.engine.base import Failure, Tree
+from promptrank.engine.packed import PackedEngine, open_packed
+
+Scores = list[float]
+Run = Callable[[Sequence[Tree]], Scores]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Attributes: its requests, and what they cost when every token is computed once."""
+
+    trees: list[Tree]
+    tokens: int
+    flops: float
+
+    @property
+    def candidates(self) -> int:
+        """Of all requests."""
+        return sum(len(tree.branches) for tree in self.trees)
+
+
+def matmul_peak(seconds: float = 2.0) -> float:
+    """The best sgemm rate seen in ``seconds``, in FLOP/s, over a few sizes."""
+    best = 0.0
+    end = time.perf_counter() + seconds
+    sizes = [(1024, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (2048, 576, 576)]
+    while time.perf_counter() < end:
+        for rows, inner, columns in sizes:
+            left, right = torch.randn(rows, inner), torch.randn(inner, columns)
+            out = torch.empty(rows, columns)
+            for _ in range(4):
+                start = time.perf_counter()
+                torch.mm(left, right, out=out)
+                taken = time.perf_counter() - start
+                best = max(best, 2 * rows * inner * columns / taken)
+    return best
+
+
+def shape_of(trees: list[Tree], model: Any) -> Shape:
+    """Count unique tokens, the shared instruction once in all, and their FLOPs.
+
+    FLOPs: 2 x non-embedding parameters a token, and 4 x width x layers for each key it sees.
+    """
+    config = model.config
+    width = config.num_attention_heads * config.head_dim
+    weights = sum(
+        p.numel() for n, p in model.named_parameters() if "embed" not in n and "lm_head" not in n
+    )
+    shared = trees[0].shared
+    tokens, keys = shared, shared * (shared + 1) // 2
+    for tree in trees:
+        prefix = len(tree.prefix)
+        tokens += prefix - shared
+        keys += prefix * (prefix + 1) // 2 - shared * (shared + 1) // 2
+        for branch in tree.branches:
+            own = len(branch.ids) + len(branch.slots[0].ids)
+            tokens += own
+            keys += own * prefix + own * (own + 1) // 2
+    flops = 2 * weights * tokens + 4 * width * config.num_hidden_layers * keys
+    return Shape(trees, tokens, float(flops))
+
+
+def transformers_run(model: Any, score: Callable[[Any, Tree], torch.Tensor]) -> Run:
+    """Log-probs of the answers by one of the plain ways, request after request."""
+
+    def run(trees: Sequence[Tree]) -> Scores:
+        found: Scores = []
+        for tree in trees:
+            answers = [path[0] for path in tree.branches[0].slots[0].paths]
+            logits = score(model, tree)
+            found += torch.log_softmax(logits, -1)[:, answers].flatten().tolist()
+        return found
+
+    return run
+
+
+def packed_run(engine: PackedEngine) -> Run:
+    """Log-probs by the engine; the instruction is computed anew in every run, once."""
+
+    def run(trees: Sequence[Tree]) -> Scores:
+        engine.forget()
+        found: Scores = []
+        for tree in engine.score(trees):
+            assert not isinstance(tree, Failure), tree
+            for branch in tree:
+                assert not isinstance(branch, Failure), branch
+                found += branch[0].logprobs
+        return found
+
+    return run
+
+
+def race(rivals: dict[str, Run], shape: Shape, rounds: int) -> dict[str, float]:
+    """Median seconds of each rival, who take turns; prints how far apart their scores are."""
+    times: dict[str, list[float]] = {name: [] for name in rivals}
+    scores: dict[str, Scores] = {}
+    for run in rivals.values():
+        run(shape.trees[:1])
+    for _ in range(rounds):
+        for name, run in rivals.items():
+            start = time.perf_counter()
+            scores[name] = run(shape.trees)
+            times[name].append(time.perf_counter() - start)
+    seconds = {name: statistics.median(taken) for name, taken in times.items()}
+    for name, taken in seconds.items():
+        apart = max(abs(a - b) for a, b in zip(scores[name], scores["packed"], strict=True))
+        print(
+            f"  {name:12} {shape.candidates / taken:7.2f} candidates/s"
+            f" {shape.tokens / taken:8.0f} unique tokens/s   max |difference| {apart:.1e}"
+        )
+        if apart > 1e-4:
+            raise SystemExit(f"{name}: scores differ from packed by {apart:.2g}")
+    return seconds
+
+
+def main() -> None:
+    """Run both shapes and print the line that is recorded."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m-instruct")
+    parser.add_argument("--data", default="ml-100k")
+    parser.add_argument("--requests", type=int, default=6)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--budget", type=int)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    folder, data = resolve_model(args.model), resolve_dataset(args.data)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+    budget = {"token_budget": args.budget} if args.budget else {}
+    engine = open_packed(folder, name=args.model, **budget)
+    peak = matmul_peak()
+    print(f"{args.threads} threads, sgemm peak {peak / 1e9:.0f} GFLOP/s, {engine.info.notes}")
+    ratios: dict[int, float] = {}
+    with_ten: dict[str, float] = {}
+    share = 0.0
+    for candidates, requests in ((10, args.requests), (30, max(1, args.requests // 2))):
+        shape = shape_of(movielens_requests(Path(folder), Path(data), candidates, requests), model)
+        each = shape.tokens / len(shape.trees)
+        print(f"{requests} requests of {candidates} candidates, {each:.0f} unique tokens each")
+        rivals = {
+            "plain, left": transformers_run(model, plain_left),
+            "plain, right": transformers_run(model, plain_right),
+            "reuse": transformers_run(model, reuse),
+            "packed": packed_run(engine),
+        }
+        seconds = race(rivals, shape, args.rounds)
+        plain = min(seconds["plain, left"], seconds["plain, right"])
+        peak = max(peak, matmul_peak(1.0))
+        ratios[candidates] = plain / seconds["packed"]
+        print(f"  packed/plain {ratios[candidates]:.2f} (by tokens {token_ratio(shape):.2f})")
+        print(f"  packed reaches {shape.flops / seconds['packed'] / peak:.3f} of the matmul peak")
+        if candidates == 10:
+            with_ten, share = seconds, shape.flops / seconds["packed"]
+    print(
+        f"packed/plain={ratios[10]:.2f} packed/plain30={ratios[30]:.2f}"
+        f" packed/reuse={with_ten['reuse'] / with_ten['packed']:.2f} peak_share={share / peak:.3f}"
+    )
+
+
+def token_ratio(shape: Shape) -> float:
+    """Tokens of the padded prompts over unique tokens: what packing gains at equal efficiency."""
+    padded = sum(
+        len(tree.branches)
+        * (len(tree.prefix) + max(len(b.ids) + len(b.slots[0].ids) for b in tree.branches))
+        for tree in shape.trees
+    )
+    return padded / shape.tokens
+
+
+if __name__ == "__main__":
+    main()

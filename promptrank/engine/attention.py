@@ -1,0 +1,116 @@
+"""Tree attention: every token sees its past, its stem and its own path, and no mask of all tokens
+is built.
+
+Registered with transformers as an attention function. A forward's rows are parts one after
+another (see ``layout``); the layout travels as the keyword ``tree``. Rows are attended in bands:
+each against the keys that all its rows see, which need no mask, and against the band's own, which
+a small square mask orders. Nothing is computed for most of what a dense mask would hide.
+"""
+
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from promptrank.engine.layout import Band, Segment
+
+NAME = "promptrank_tree"
+
+
+def tree_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    tree: tuple[Segment, ...] | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention over one forward's rows; without ``tree``, transformers' own sdpa.
+
+    Args:
+        module: the attention layer; its ``layer_idx`` names its keys and values.
+        query: (1, heads, rows, head dim).
+        key: (1, kv heads, rows, head dim), like ``value``.
+        attention_mask: unused with ``tree``.
+        scaling: of the scores; 1 / sqrt(head dim) if None.
+        tree: the rows' layout.
+        kwargs: passed on without ``tree``; a soft cap or sinks raise NotImplementedError with it.
+
+    Returns:
+        (1, rows, heads, head dim) and None.
+    """
+    if tree is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+    if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
+        raise NotImplementedError("soft-capped scores and attention sinks")
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    for segment in tree:
+        _segment(segment, layer, scale, query[0], key[0], value[0], out[0])
+    return out, None
+
+
+def _segment(
+    segment: Segment,
+    layer: int,
+    scale: float,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    start, end = segment.start, segment.start + segment.stem
+    keys, values = key[:, start:end], value[:, start:end]
+    if segment.past:
+        past_keys, past_values = segment.past.layers[layer]
+        if segment.stem:
+            keys = torch.cat((past_keys, keys), 1)
+            values = torch.cat((past_values, values), 1)
+        else:
+            keys, values = past_keys, past_values
+    if segment.keep:
+        segment.keep.layers[layer] = (keys.contiguous(), values.contiguous())
+    for band in segment.bands:
+        _band(band, scale, query, key, value, keys, values, out)
+
+
+def _band(
+    band: Band,
+    scale: float,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    out: torch.Tensor,
+) -> None:
+    """Attend one band's rows of ``query`` into ``out``; ``keys`` are the past's and the stem's."""
+    rows, seen = slice(band.start, band.start + band.rows), band.seen
+    heads, kv_heads, dim = query.shape[0], keys.shape[0], query.shape[2]
+    # The heads that share a key head stand under one another: one product per key head.
+    mine = query[:, rows].reshape(kv_heads, -1, dim)
+    scores = query.new_empty(kv_heads, mine.shape[1], seen + band.rows)
+    common, own = scores[:, :, :seen], scores[:, :, seen:]
+    if seen:
+        torch.baddbmm(common, mine, keys[:, :seen].mT, beta=0, alpha=scale, out=common)
+    torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
+    scores.view(heads, band.rows, -1)[:, :, seen:] += band.mask
+    # In fp32, as transformers does.
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
+    mixed = torch.bmm(weights[:, :, seen:], value[:, rows])
+    if seen:
+        mixed.baddbmm_(weights[:, :, :seen], values[:, :seen])
+    out[rows] = mixed.view(heads, band.rows, -1).transpose(0, 1)
+
+
+def register() -> None:
+    """Make the attention known to transformers; calling it twice changes nothing."""
+    AttentionInterface.register(NAME, tree_attention)
+    AttentionMaskInterface.register(NAME, sdpa_mask)

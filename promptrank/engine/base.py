@@ -1,0 +1,142 @@
+"""The engine contract: token ids in, log-probs of answer paths out.
+
+An engine knows nothing of tasks, templates or text. It is given trees of token ids (a prefix, then
+branches side by side, each with slots) and returns, for every slot, the log-prob of each declared
+path under the model's full vocabulary.
+
+What every engine keeps (``tests/test_engine_contract.py`` runs the same checks on each):
+
+* one result per tree, in the order given, as a lazy iterator over a lazy iterable;
+* a path's log-prob is the sum of its tokens' log-probs, each given prefix + branch + slot + the
+  path's earlier tokens, computed from fp32 logits;
+* nothing else changes a score: not the batch, padding, packing, chunking, the neighbours or their
+  order (1e-4 in fp32);
+* what cannot be scored comes back as an error with a reason, never as a number, and the rest of
+  the run goes on.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A question's tail and the answers that may follow it.
+
+    Attributes:
+        ids: tokens between the branch and the answer; at least one token stands in
+            prefix + branch + slot.
+        paths: token paths of the answers; none empty, none the beginning of another.
+    """
+
+    ids: Ids
+    paths: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One candidate: its own tokens, then one slot per question; slots do not see each other."""
+
+    ids: Ids
+    slots: tuple[Slot, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One request as token ids.
+
+    Attributes:
+        tree_id: the request's id, for messages.
+        prefix: tokens every branch sees, instruction first.
+        branches: side by side; each sees the prefix and itself.
+        shared: how many leading prefix tokens stay the same from request to request (the
+            instruction); a hint for engines that keep keys and values, never a change of meaning.
+        adapter: path of a peft adapter folder, or None for the base model.
+    """
+
+    tree_id: str
+    prefix: Ids
+    branches: tuple[Branch, ...]
+    shared: int = 0
+    adapter: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotScore:
+    """What a model says at one slot.
+
+    Attributes:
+        logprobs: natural-log probability of each path, in the order of ``Slot.paths``.
+        label_mass: probability that the paths hold together, in [0, 1].
+        argmax: index of the path that greedy decoding would write, or None if it writes none.
+    """
+
+    logprobs: tuple[float, ...]
+    label_mass: float
+    argmax: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a tree or a branch has no scores: a snake_case reason and a message."""
+
+    reason: str
+    message: str
+
+
+BranchScore = tuple[SlotScore, ...] | Failure
+TreeScore = tuple[BranchScore, ...] | Failure
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """What a result needs to say about the engine that made it.
+
+    Attributes:
+        name: ``packed``, ``fake``.
+        model: the model's name or path as the user gave it.
+        digest: SHA-256 over the model's weights and config, or of what stands for them.
+        dtype: of the weights (``float32``).
+        max_tokens: the longest path (prefix + branch + slot + answer) it takes.
+        notes: things a reader must know, such as a fall-back and its reason.
+    """
+
+    name: str
+    model: str
+    digest: str
+    dtype: str
+    max_tokens: int
+    notes: tuple[str, ...] = ()
+
+
+class Engine(Protocol):
+    """Scores trees; see the module's docstring for what an implementation must keep."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Facts for manifests and reports."""
+        ...
+
+    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
+        """One result per tree, in order."""
+        ...
+
+    def close(self) -> None:
+        """Give back memory and processes; safe to call twice."""
+        ...
+
+
+def too_long(tree: Tree, branch: Branch, max_tokens: int) -> Failure | None:
+    """The failure of a branch whose longest path exceeds ``max_tokens``, else None."""
+    length = len(tree.prefix) + len(branch.ids)
+    length += max(len(s.ids) + max(map(len, s.paths)) for s in branch.slots)
+    if length <= max_tokens:
+        return None
+    return Failure(
+        "too_long",
+        f"request {tree.tree_id}: {length} tokens with the answer, the engine takes {max_tokens}; "
+        "lower budget.tokens, or name fields in budget.shorten",
+    )

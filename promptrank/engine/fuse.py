@@ -1,0 +1,151 @@
+"""Leaner forwards for common layers, for inference: fewer passes over memory, same numbers.
+
+On a CPU the matrix products of a small decoder take two thirds of the time; norms, rotations and
+activations, one new array each, take much of the rest. A replacement is used only where it gives
+the same numbers as the layer that it stands for, on random input, in the model at hand. The layers
+keep their weights and their parts, so adapters apply as before.
+"""
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_CLOSE = 1e-5
+_ROWS = 5
+_TILE = 384  # rows whose activations stay in a core's cache
+_FAULTS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError)
+
+
+@torch.inference_mode()
+def fuse(model: nn.Module) -> int:
+    """Replace the forwards of what is recognised; returns how many."""
+    return sum(_replace(module) for module in model.modules())
+
+
+def _replace(module: nn.Module) -> bool:
+    lean = _lean(module)
+    if lean is None:
+        return False
+    original = module.forward
+    inputs = _inputs(module)
+    try:
+        want = original(**_copied(inputs))
+        got = lean(module, **_copied(inputs))
+    except _FAULTS:
+        return False
+    if isinstance(want, tuple):
+        want, got = want[0], got[0]
+    if not torch.allclose(got, want, rtol=_CLOSE, atol=_CLOSE):
+        return False
+    module.forward = MethodType(lean, module)
+    return True
+
+
+def _lean(module: nn.Module) -> Callable[..., Any] | None:
+    names = {name for name, _ in module.named_children()}
+    if names == {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+        return _mlp
+    if names - {"q_norm", "k_norm"} == {"q_proj", "k_proj", "v_proj", "o_proj"}:
+        return _attention
+    weights = [name for name, _ in module.named_parameters()]
+    if not names and weights == ["weight"] and type(module).__name__.endswith("RMSNorm"):
+        return _norm if hasattr(module, "variance_epsilon") else _norm_of_plus_one
+    return None
+
+
+def _inputs(module: nn.Module) -> dict[str, Any]:
+    weight = next(module.parameters())
+    draw = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=draw).to(weight)
+
+    if hasattr(module, "q_proj"):
+        half = random(1, _ROWS, int(module.head_dim) // 2)  # type: ignore[arg-type]
+        turned = torch.cat((half, half), -1)
+        return {
+            "hidden_states": random(1, _ROWS, weight.shape[1]),
+            "position_embeddings": (turned.cos(), turned.sin()),
+            "attention_mask": None,
+        }
+    name = "hidden_states" if hasattr(module, "variance_epsilon") else "x"
+    return {name: random(1, _ROWS, weight.shape[-1])}
+
+
+def _copied(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+
+
+def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
+    in_place = isinstance(self.act_fn, nn.SiLU)
+    out = torch.empty_like(x)
+    for rows, done in zip(torch.split(x, _TILE, -2), torch.split(out, _TILE, -2), strict=True):
+        gate = self.gate_proj(rows)
+        gate = F.silu(gate, inplace=True) if in_place else self.act_fn(gate)
+        done.copy_(self.down_proj(gate.mul_(self.up_proj(rows))))
+    return out
+
+
+def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
+    scaled = _scaled(hidden_states, self.variance_epsilon)
+    return scaled.mul_(self.weight)
+
+
+def _norm_of_plus_one(self: Any, x: torch.Tensor) -> torch.Tensor:
+    scaled = _scaled(x, self.eps)
+    return scaled.mul_(1.0 + self.weight)
+
+
+def _scaled(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """x over its root mean square, a new tensor."""
+    scale: torch.Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x * scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+
+
+def _attention(
+    self: Any,
+    hidden_states: torch.Tensor,
+    position_embeddings: tuple[torch.Tensor, torch.Tensor],
+    attention_mask: torch.Tensor | None = None,
+    past_key_values: Any = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, Any]:
+    """Projections, norms of heads where the layer has them, rotation, attention, projection."""
+    rows = hidden_states.shape[:-1]
+    query = self.q_proj(hidden_states).view(*rows, -1, self.head_dim)
+    key = self.k_proj(hidden_states).view(*rows, -1, self.head_dim)
+    value = self.v_proj(hidden_states).view(*rows, -1, self.head_dim).transpose(1, 2)
+    if hasattr(self, "q_norm"):
+        query, key = self.q_norm(query), self.k_norm(key)
+    cos, sin = (turn[:, :, None, : self.head_dim // 2] for turn in position_embeddings)
+    query = _rotate(query, cos, sin).transpose(1, 2)
+    key = _rotate(key, cos, sin).transpose(1, 2)
+    if past_key_values is not None:
+        key, value = past_key_values.update(key, value, self.layer_idx)
+    attend = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]
+    mixed, weights = attend(
+        self,
+        query,
+        key,
+        value,
+        attention_mask,
+        dropout=0.0,
+        scaling=self.scaling,
+        sliding_window=getattr(self, "sliding_window", None),
+        **kwargs,
+    )
+    return self.o_proj(mixed.reshape(*rows, -1)), weights
+
+
+def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
+    """Rotary positions, in place: the halves of the last dimension are the two coordinates."""
+    one, two = x.chunk(2, -1)
+    kept = one * sin
+    one.mul_(cos).addcmul_(two, sin, value=-1)
+    two.mul_(cos).add_(kept)
+    return x

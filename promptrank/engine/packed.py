@@ -1,0 +1,99 @@
+"""Open the embedded engine: transformers and peft, packed where the model allows it."""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+
+from promptrank.engine.adapters import Adapters
+from promptrank.engine.base import EngineInfo
+from promptrank.engine.check import Limits
+from promptrank.engine.model import (
+    load_model,
+    longest_path,
+    model_digest,
+    needs_eager,
+    packed_window,
+    vocab_size,
+)
+from promptrank.engine.plan import Budget
+from promptrank.engine.probe import misfit
+from promptrank.engine.scorer import PackedEngine
+from promptrank.errors import ModelError
+
+__all__ = ["PackedEngine", "open_packed"]
+
+log = logging.getLogger(__name__)
+
+_LOGITS = 1 << 24  # numbers in one forward's logits
+
+
+def open_packed(
+    model_path: str | Path,
+    *,
+    name: str | None = None,
+    dtype: str = "float32",
+    adapters: Iterable[str | Path] = (),
+    max_tokens: int | None = None,
+    token_budget: int = 1152,
+    threads: int | None = None,
+    plain: bool = False,
+) -> PackedEngine:
+    """A decoder from a folder, ready to score.
+
+    Args:
+        model_path: a folder with config.json and safetensors.
+        name: what `EngineInfo.model` says; the path if None.
+        dtype: of the weights; scores agree to 1e-4 in float32 only.
+        adapters: peft folders to load now, so that a wrong one is an error here; others are loaded
+            when a tree names them, and a wrong one then fails its trees.
+        max_tokens: longest path; the model's own limit if None, and never more than that.
+        token_budget: new tokens in one forward pass: memory against speed.
+        threads: of torch, for the whole process; left alone if None.
+        plain: score one prompt at a time, as the reference does.
+
+    Raises:
+        ModelError: the folder or an adapter cannot be used.
+    """
+    path = Path(model_path)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model = load_model(path, dtype)
+    own = longest_path(model.config)
+    longest = min(n for n in (max_tokens, own, 1 << 20) if n is not None)
+    if longest < 1 or token_budget < 1:
+        raise ModelError(f"{path}: max_tokens and token_budget must be positive")
+    limits = Limits(longest, vocab_size(model))
+    budget = Budget(token_budget, max(1, _LOGITS // limits.vocab))
+    base = Adapters(model)
+    info = EngineInfo(
+        "packed", name or str(model_path), model_digest(path), dtype, limits.max_tokens
+    )
+    window, notes = (
+        (0, ("plain: one prompt at a time, as asked",)) if plain else _way(base, info, limits)
+    )
+    for note in notes:
+        log.warning("%s: %s", info.model, note)
+    for adapter in adapters:
+        base.load(str(adapter))
+    info = EngineInfo(info.name, info.model, info.digest, dtype, info.max_tokens, notes)
+    return PackedEngine(base, info, limits, budget, window)
+
+
+def _way(model: Adapters, info: EngineInfo, limits: Limits) -> tuple[int | None, tuple[str, ...]]:
+    """The longest path that may run packed (None for all), and what a reader must know."""
+    window = packed_window(model.base.config)
+    if needs_eager(model.base):
+        return 0, ("one prompt at a time: the model caps its attention scores, or has sinks",)
+    if window == 0:
+        return 0, (
+            "one prompt at a time: the model has layers that are not attention over all tokens",
+        )
+    if reason := misfit(model, info, limits, window):
+        return 0, (f"one prompt at a time: the self-test found that {reason}",)
+    if window is not None and window < limits.max_tokens:
+        return window, (
+            f"paths beyond the sliding window of {window} tokens: one prompt at a time",
+        )
+    return None, ()

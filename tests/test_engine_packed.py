@@ -1,0 +1,316 @@
+"""What is the packed engine's own: fall-backs, guards, folders, and the layers it makes leaner."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+
+from engine_fixtures import MODELS, SIZES, adapter, gemma3, llama, saved
+from promptrank.engine import attention, forward, probe
+from promptrank.engine.adapters import Adapters
+from promptrank.engine.base import Branch, EngineInfo, Failure, Slot, Tree
+from promptrank.engine.check import Limits
+from promptrank.engine.fuse import fuse
+from promptrank.engine.layout import Forward
+from promptrank.engine.model import load_model, packed_window
+from promptrank.engine.packed import PackedEngine, open_packed
+from promptrank.errors import ModelError
+
+SLOTS = (Slot((7,), ((5,), (6, 8), (6, 9))),)
+
+
+def tree(prefix: int, *branches: int) -> Tree:
+    made = tuple(Branch(tuple(range(10, 10 + n)), SLOTS) for n in branches)
+    return Tree("t", tuple(n % 90 for n in range(3, 3 + prefix)), made)
+
+
+def numbers(engine: PackedEngine, one: Tree) -> list[float]:
+    (score,) = engine.score([one])
+    assert not isinstance(score, Failure)
+    found: list[float] = []
+    for branch in score:
+        assert not isinstance(branch, Failure), branch
+        found += branch[0].logprobs
+    return found
+
+
+@pytest.fixture(scope="module")
+def llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(llama(), tmp_path_factory.mktemp("llama"))
+
+
+# ---- sliding windows
+
+
+def test_within_the_window_packed_beyond_it_plain(tmp_path: Path) -> None:
+    path = saved(gemma3(sliding_window=32), tmp_path)
+    engine, plain = open_packed(path), open_packed(path, plain=True)
+    assert engine.info.notes == (
+        "paths beyond the sliding window of 32 tokens: one prompt at a time",
+    )
+    # 22 + 7 + 1 + 2 tokens just fit the window; 20 more do not.
+    for one in (tree(22, 7, 7, 3), tree(42, 7, 3), tree(22, 7, 20)):
+        assert numbers(engine, one) == pytest.approx(numbers(plain, one), abs=1e-4)
+
+
+def test_a_path_as_long_as_the_window_is_still_full_attention(tmp_path: Path) -> None:
+    full = ["full_attention"] * 3
+    narrow = saved(gemma3(sliding_window=32, rope_parameters=ROPE), tmp_path / "narrow")
+    wide = saved(gemma3(sliding_window=300, rope_parameters=ROPE), tmp_path / "wide")
+    assert len(full) == SIZES["num_hidden_layers"]
+    one, more = tree(22, 7), tree(40, 7)
+    assert numbers(open_packed(narrow), one) == pytest.approx(
+        numbers(open_packed(wide), one), abs=1e-4
+    )
+    apart = zip(numbers(open_packed(narrow), more), numbers(open_packed(wide), more), strict=True)
+    assert max(abs(a - b) for a, b in apart) > 1e-3
+
+
+ROPE = {
+    "full_attention": {"rope_type": "default", "rope_theta": 1e6},
+    "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+}
+
+
+def test_the_self_test_notices_a_window_nobody_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.engine.packed.packed_window", lambda config: None)
+    engine = open_packed(saved(gemma3(sliding_window=32), tmp_path))
+    (note,) = engine.info.notes
+    assert note.startswith("one prompt at a time: the self-test found that packed scores differ")
+    plain = open_packed(tmp_path, plain=True)
+    one = tree(50, 7, 3)
+    assert numbers(engine, one) == pytest.approx(numbers(plain, one), abs=1e-6)
+
+
+def test_the_self_test_notices_wrong_attention(
+    llama_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = attention._band
+
+    def off_by_one(band: Any, *rest: Any) -> None:
+        real(replace(band, seen=max(0, band.seen - 1)), *rest)
+
+    info = EngineInfo("packed", "m", "0", "float32", 512)
+    model = Adapters(load_model(llama_path, "float32"))
+    assert probe.misfit(model, info, Limits(512, 97), None) is None
+    monkeypatch.setattr(attention, "_band", off_by_one)
+    reason = probe.misfit(model, info, Limits(512, 97), None)
+    assert reason is not None
+    assert reason.startswith("packed scores differ")
+
+
+def test_a_window_for_all_layers_is_known(tmp_path: Path) -> None:
+    config = MistralConfig(**(SIZES | {"sliding_window": 24}))
+    assert packed_window(config) == 24
+    torch.manual_seed(0)
+    engine = open_packed(saved(MistralForCausalLM(config), tmp_path))
+    assert "24 tokens" in engine.info.notes[0]
+
+
+@pytest.mark.parametrize("kind", ["linear_attention", "chunked_attention"])
+def test_layers_without_full_attention_are_never_packed(kind: str) -> None:
+    config = gemma3().config
+    config.layer_types = ["full_attention", kind, "full_attention"]
+    config.attention_chunk_size = 8
+    assert packed_window(config) == 0
+
+
+def test_capped_scores_are_not_dropped(tmp_path: Path) -> None:
+    shape = {"attn_logit_softcapping": 1.0, "query_pre_attn_scalar": 8, "sliding_window": 64}
+    torch.manual_seed(0)
+    model = Gemma2ForCausalLM(Gemma2Config(**(SIZES | shape))).eval()
+    engine = open_packed(saved(model, tmp_path))
+    assert "caps its attention scores" in engine.info.notes[0]
+    one = tree(20, 5)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        ids = [*one.prefix, *one.branches[0].ids, 7]
+        want = torch.log_softmax(model(torch.tensor([ids])).logits[0, -1], -1)[5]
+    assert numbers(engine, one)[0] == pytest.approx(float(want), abs=1e-4)
+
+
+# ---- what cannot be scored
+
+
+def test_not_a_number_fails_the_tree_and_the_run_goes_on(tmp_path: Path) -> None:
+    model = llama()
+    with torch.no_grad():
+        dict(model.named_parameters())["model.embed_tokens.weight"][50] = float("nan")
+    engine = open_packed(saved(model, tmp_path), token_budget=64)
+    bad = Tree("bad", (1, 2, 3), (Branch((4,), SLOTS), Branch((50,), SLOTS)))
+    good = tree(10, 4)
+    first, second, third = engine.score([good, bad, good])
+    assert first == third
+    assert not isinstance(first, Failure)
+    assert isinstance(second, tuple)
+    assert not isinstance(second[0], Failure)
+    assert isinstance(second[1], Failure)
+    assert second[1].reason == "not_a_number"
+
+
+def test_a_wrong_adapter_fails_its_trees_only(llama_path: Path, tmp_path: Path) -> None:
+    wide = adapter(llama(hidden_size=64), tmp_path / "wide", 0)
+    engine = open_packed(llama_path)
+    one = tree(10, 4)
+    good, bad, gone, again = engine.score(
+        [one, replace(one, adapter=str(wide)), replace(one, adapter=str(tmp_path / "no")), one]
+    )
+    assert good == again
+    assert isinstance(bad, Failure)
+    assert isinstance(gone, Failure)
+    assert bad.reason == gone.reason == "bad_adapter"
+    assert "does not fit the model" in bad.message
+    assert "no such adapter folder" in gone.message
+    with pytest.raises(ModelError, match="does not fit the model"):
+        open_packed(llama_path, adapters=[wide])
+
+
+def test_only_lora_in_safetensors(llama_path: Path, tmp_path: Path) -> None:
+    folder = adapter(llama(), tmp_path, 0)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"peft_type": "IA3"}))
+    with pytest.raises(ModelError, match="only LORA"):
+        open_packed(llama_path, adapters=[folder])
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+    with pytest.raises(ModelError, match=r"no adapter_model\.safetensors"):
+        open_packed(llama_path, adapters=[folder])
+
+
+def _no_config(path: Path) -> None:
+    (path / "config.json").unlink()
+
+
+def _pickled(path: Path) -> None:
+    (path / "model.safetensors").rename(path / "pytorch_model.bin")
+
+
+def _cut_short(path: Path) -> None:
+    file = path / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:2000])
+
+
+def _other_shape(path: Path) -> None:
+    config = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+
+
+def _unknown_kind(path: Path) -> None:
+    (path / "config.json").write_text('{"model_type": "no_such_model"}')
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (_no_config, "no config.json"),
+        (_pickled, "no safetensors"),
+        (_cut_short, "cannot be loaded"),
+        (_other_shape, "weights are missing"),
+        (_unknown_kind, "cannot be loaded"),
+    ],
+)
+def test_folders_that_are_no_model(
+    tmp_path: Path, harm: Callable[[Path], None], message: str
+) -> None:
+    path = saved(llama(), tmp_path)
+    harm(path)
+    with pytest.raises(ModelError, match=message):
+        open_packed(path)
+
+
+def test_no_folder_and_a_closed_engine(llama_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such model folder"):
+        open_packed(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="dtype 'int3'"):
+        open_packed(llama_path, dtype="int3")
+    engine = open_packed(llama_path)
+    engine.close()
+    with pytest.raises(ModelError, match="closed"):
+        list(engine.score([tree(5, 2)]))
+
+
+def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:
+    one = open_packed(saved(llama(), tmp_path / "one")).info.digest
+    same = open_packed(saved(llama(), tmp_path / "same")).info.digest
+    other = llama()
+    with torch.no_grad():
+        next(other.parameters())[0, 0] += 1
+    assert one == same
+    assert one != open_packed(saved(other, tmp_path / "other")).info.digest
+
+
+def test_notes_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, "promptrank"):
+        open_packed(saved(gemma3(sliding_window=32), tmp_path), name="small")
+    assert "small: paths beyond the sliding window of 32 tokens" in caplog.text
+
+
+# ---- cost
+
+
+def test_shared_tokens_are_computed_once(llama_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    real = forward.run
+
+    def counted(model: Any, rows: Forward) -> torch.Tensor:
+        counts.append(rows.ids.shape[1])
+        return real(model, rows)
+
+    engine = open_packed(llama_path, token_budget=100)
+    monkeypatch.setattr("promptrank.engine.scorer.run", counted)
+    trees = [replace(tree(40, 5, 5), shared=30) for _ in range(6)]
+    assert len(list(engine.score(trees))) == 6
+    # 30 shared, then 10 of the prefix and two branches of 5 + 1 + 1 (an answer's first token).
+    assert sum(counts) == 30 + 6 * (10 + 2 * 7)
+    assert max(counts) <= 100
+
+
+def test_a_forward_never_exceeds_the_budget(
+    llama_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    real = forward.run
+
+    def counted(model: Any, rows: Forward) -> torch.Tensor:
+        counts.append(rows.ids.shape[1])
+        return real(model, rows)
+
+    engine, plain = open_packed(llama_path, token_budget=64), open_packed(llama_path, plain=True)
+    long = Tree("t", tuple(range(3, 90)) * 2, (Branch(tuple(range(90)) * 3, SLOTS * 2),))
+    one = tree(150, *[20] * 12)
+    want = [numbers(plain, one), numbers(plain, long)]
+    monkeypatch.setattr("promptrank.engine.scorer.run", counted)
+    assert numbers(engine, one) == pytest.approx(want[0], abs=1e-4)
+    assert numbers(engine, long) == pytest.approx(want[1], abs=1e-4)
+    assert max(counts) <= 64
+
+
+# ---- leaner layers
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_leaner_layers_give_the_same_logits(name: str) -> None:
+    model = MODELS[name]()
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        want = model(ids).logits
+        replaced = fuse(model)
+        got = model(ids).logits
+    # Per layer: attention, mlp and its norms (of heads too); one norm at the end.
+    assert replaced == {"llama": 3 * 4 + 1, "qwen3": 3 * 6 + 1, "gemma3": 3 * 8 + 1}[name]
+    assert torch.allclose(got, want, atol=2e-4)
+
+
+def test_layers_that_only_look_alike_are_left_alone() -> None:
+    model = llama()
+    for module in model.modules():
+        if type(module).__name__ == "LlamaRMSNorm":
+            module.forward = lambda x: x * 2
+    assert fuse(model) == 3 * 2
