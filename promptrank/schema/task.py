@@ -114,6 +114,8 @@ class Task(Strict):
                 problems.append("history: needs a member")
             if history.events is None and self.judgements is not None:
                 problems.append("history.events: judgements hold no history; say where events are")
+            if history.as_ == "turns" and history.build == "similar":
+                problems.append("history.build: similar picks turns by what came later; use a list")
             if history.question is not None and history.question not in self.questions:
                 problems.append(f"history.question: no question {history.question!r}")
         for name, stat in self.statistics.items():

@@ -1,0 +1,60 @@
+"""promptrank: one decoder ranks everything.
+
+import promptrank
+
+with promptrank.open_ranker("movies/like") as ranker:
+    ranking = ranker.rank({"history": [...], "candidates": [...]})
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+# Name -> module. Loaded on first use, so that `import promptrank` and short commands stay fast.
+_EXPORTS = {
+    "Candidate": "promptrank.records",
+    "Event": "promptrank.records",
+    "InputError": "promptrank.errors",
+    "Item": "promptrank.records",
+    "PromptrankError": "promptrank.errors",
+    "Ranker": "promptrank.api.ranker",
+    "Ranking": "promptrank.ranking.run",
+    "Request": "promptrank.records",
+    "Subject": "promptrank.records",
+    "Task": "promptrank.schema.task",
+    "build": "promptrank.api.build",
+    "evaluate": "promptrank.api.evaluate",
+    "ls": "promptrank.api.tasks",
+    "open_ranker": "promptrank.api.ranker",
+    "pull": "promptrank.api.tasks",
+    "rank": "promptrank.api.rank",
+    "validate": "promptrank.api.validate",
+}
+__all__ = sorted(_EXPORTS)
+
+if TYPE_CHECKING:
+    from promptrank.api.build import build as build
+    from promptrank.api.evaluate import evaluate as evaluate
+    from promptrank.api.rank import rank as rank
+    from promptrank.api.ranker import Ranker as Ranker
+    from promptrank.api.ranker import open_ranker as open_ranker
+    from promptrank.api.tasks import ls as ls
+    from promptrank.api.tasks import pull as pull
+    from promptrank.api.validate import validate as validate
+    from promptrank.errors import InputError as InputError
+    from promptrank.errors import PromptrankError as PromptrankError
+    from promptrank.ranking.run import Ranking as Ranking
+    from promptrank.records import Candidate as Candidate
+    from promptrank.records import Event as Event
+    from promptrank.records import Item as Item
+    from promptrank.records import Request as Request
+    from promptrank.records import Subject as Subject
+    from promptrank.schema.task import Task as Task
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _EXPORTS:
+        raise AttributeError(f"module 'promptrank' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_EXPORTS[name]), name)

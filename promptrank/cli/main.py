@@ -1,0 +1,45 @@
+"""The ``promptrank`` command: its verbs, exit codes and error lines.
+
+Exit codes: 0 fine, 1 our bug (with a traceback), 2 the user's input (one message).
+"""
+
+import os
+import sys
+
+import typer
+
+from promptrank.cli import demo, tasks, work
+from promptrank.errors import InputError
+
+app = typer.Typer(
+    name="promptrank",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="One decoder ranks everything: tasks as YAML and Jinja, scores from answer log-probs.",
+)
+app.command()(tasks.ls)
+app.command()(tasks.pull)
+app.command()(tasks.validate)
+app.command()(tasks.render)
+app.command()(work.build)
+app.command()(work.rank)
+app.command(name="eval")(work.eval_)
+app.command()(demo.demo)
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app()
+    except InputError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader (`head`, a pager) has gone; what is buffered has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,36 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+TaskName = Annotated[str, typer.Argument(help="Name of a task, or path of its .yaml file.")]
+ProjectFolder = Annotated[
+    Path | None,
+    typer.Option("--project", help="Folder with tasks/ and templates/. Default: working folder."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a key of the task: --set budget.tokens=512. Repeatable."),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="packed, or fake (no weights).")]
+ModelName = Annotated[
+    str | None, typer.Option("--model", help="Model name or path. Default: the task's.")
+]
+Adapter = Annotated[
+    str | None, typer.Option("--adapter", help="peft adapter: a folder, or a name in adapters/.")
+]
+RequestFile = Annotated[
+    Path | None,
+    typer.Option("--requests", help="Request file (docs/requests.md). Default: from the tables."),
+]
+Splits = Annotated[
+    list[str] | None,
+    typer.Option("--split", help="Only this part: train, valid or test. Repeatable."),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, help="At most this many requests of each part."),
+]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]

@@ -1,0 +1,100 @@
+"""Commands about tasks themselves: ``ls``, ``pull``, ``validate``, ``render``."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from promptrank.cli import options
+from promptrank.cli.terminal import say
+
+
+def ls(project: options.ProjectFolder = None) -> None:
+    """List the tasks that can be named, and where each comes from."""
+    from promptrank.api.tasks import ls as run
+
+    rows = [
+        (t.name, t.origin + (", shadows built-in" if t.shadows else ""), str(t.path))
+        for t in run(project)
+    ]
+    widths = [max((len(r[i]) for r in rows), default=0) for i in range(2)]
+    for name, origin, path in rows:
+        sys.stdout.write(f"{name:<{widths[0]}}  {origin:<{widths[1]}}  {path}\n")
+
+
+def pull(
+    name: Annotated[
+        str | None, typer.Argument(help="Model or data set; without it, the known names.")
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only look at what is here already.")
+    ] = False,
+) -> None:
+    """Fetch a model or a data set into the cache and print its folder."""
+    from promptrank.api.tasks import pull as run
+    from promptrank.assets import pull_names
+
+    if name is None:
+        for known in pull_names():
+            sys.stdout.write(f"{known}\n")
+        return
+    sys.stdout.write(f"{run(name, offline=offline, say=say)}\n")
+
+
+def validate(
+    task: options.TaskName,
+    model: options.ModelName = None,
+    project: options.ProjectFolder = None,
+    set_: options.Settings = None,
+) -> None:
+    """Check a task without scoring anything; every problem is listed, exit code 2 if there is one.
+
+    Checks, in this order: the file (keys, types, references, score expression); the template
+    (syntax, blocks, sandbox); the tables (files, columns, keys); template variables against the
+    fields that tables and statistics supply; null values that the template prints unguarded; the
+    answers in their real context (collisions, merges, empty ones); one block joined with the next
+    against joint tokenization; the first requests, rendered within the budget.
+    """
+    from promptrank.api.validate import validate as run
+
+    found = run(task, model=model, project=project, settings=set_, say=say)
+    for line in found.facts:
+        sys.stdout.write(f"{line}\n")
+    for line in found.warnings:
+        sys.stdout.write(f"warning: {line}\n")
+    for line in found.problems:
+        sys.stdout.write(f"problem: {line}\n")
+    if found.problems:
+        raise typer.Exit(2)
+    sys.stdout.write(f"{found.task}: fine\n")
+
+
+def render(
+    task: options.TaskName,
+    request: Annotated[
+        str | None, typer.Option("--request", help="Id of the request. Default: the first.")
+    ] = None,
+    candidate: Annotated[
+        str | None, typer.Option("--candidate", help="Id of the candidate. Default: the first.")
+    ] = None,
+    requests: options.RequestFile = None,
+    ids: Annotated[bool, typer.Option("--ids", help="Show token ids too.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Only the prompt's text.")] = False,
+    model: options.ModelName = None,
+    project: options.ProjectFolder = None,
+    set_: options.Settings = None,
+) -> None:
+    """Show the exact prompt of one candidate: its fragments, token ids, answer slots and cuts."""
+    from promptrank.api.render import render as run
+
+    shown = run(
+        task,
+        request=request,
+        candidate=candidate,
+        requests=requests,
+        model=model,
+        project=project,
+        settings=set_,
+        say=say,
+    )
+    sys.stdout.write(shown.as_text(ids=ids, only_text=text))

@@ -1,0 +1,291 @@
+"""The commands, run as a user runs them, on a toy project with a tiny random model."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import promptrank
+from promptrank.api.render import render
+from promptrank.cli.main import app, main
+from promptrank.errors import InputError
+from toy_project import PEOPLE, make_project
+
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_llama_path: Path) -> Path:
+    return make_project(tmp_path / "project", tiny_llama_path)
+
+
+@pytest.fixture
+def run(project: Path) -> Run:
+    """Runs a command in the project; the words on stdout, or the input error it raised."""
+
+    def command(*words: str | Path) -> str:
+        result = CliRunner().invoke(app, [*map(str, words), "--project", str(project)])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return command
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    return pq.read_table(path).to_pylist()  # type: ignore[no-any-return]
+
+
+def test_ls_names_the_projects_tasks_beside_the_built_in_ones(run: Run) -> None:
+    lines = run("ls").splitlines()
+    assert any(line.split()[:2] == ["toys/like", "project"] for line in lines)
+    assert any(line.split()[:2] == ["movies/like", "built-in"] for line in lines)
+
+
+def test_validate_is_content_with_a_good_task(run: Run) -> None:
+    assert run("validate", "toys/like").rstrip().endswith("toys/like: fine")
+
+
+def test_validate_shows_all_problems_together(run: Run, project: Path) -> None:
+    template = project / "templates/toys/like.j2"
+    template.write_text(template.read_text().replace("item.color", "item.colour"))
+    task = project / "tasks/toys/like.yaml"
+    task.write_text(
+        task.read_text().replace("member: people", "member: {table: people, column: x}")
+    )
+    found = promptrank.validate("toys/like", project=project)
+    assert any("item.colour; did you mean item.color?" in p for p in found.problems)
+    assert any("no column 'x'" in p for p in found.problems)
+    result = CliRunner().invoke(app, ["validate", "toys/like", "--project", str(project)])
+    assert result.exit_code == 2
+    assert result.stdout.count("problem: ") == len(found.problems)
+
+
+def test_validate_tries_nulls_that_the_template_prints_unguarded(project: Path) -> None:
+    template = project / "templates/toys/like.j2"
+    template.write_text(template.read_text().replace("{% if item.color %}", "{% if true %}"))
+    found = promptrank.validate("toys/like", project=project)
+    assert any("6 of 20 rows have no item.color" in w for w in found.warnings), found
+
+
+def test_rank_writes_scores_errors_and_a_config(run: Run, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "scores.parquet"
+    run("rank", "toys/like", "-o", out)
+    rows = rows_of(out)
+    assert len(rows) == PEOPLE * 5
+    assert {row["split"] for row in rows} == {"test"}
+    by_request: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_request.setdefault(row["request_id"], []).append(row)
+        assert row["score"] == pytest.approx(row["like_probability"])
+        assert 0 < row["like_label_mass"] < 1
+    for ranked in by_request.values():
+        assert [row["rank"] for row in ranked] == [1, 2, 3, 4, 5]
+        scores = [row["score"] for row in ranked]
+        assert scores == sorted(scores, reverse=True)
+    config = json.loads((tmp_path / "out" / "scores.config.json").read_text())
+    assert config["config"]["ratings"]["group"]["last"] == 5
+    assert config["engine"]["name"] == "packed"
+    assert len(config["engine"]["digest"]) == len(config["prompt"]) == 64
+    assert (tmp_path / "out" / "scores.errors.jsonl").read_text() == ""
+    assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_build_then_rank_is_rank(run: Run, tmp_path: Path) -> None:
+    for suffix in ("parquet", "jsonl"):
+        requests = tmp_path / f"requests.{suffix}"
+        run("build", "toys/like", "-o", requests)
+        run(
+            "rank",
+            "toys/like",
+            "--requests",
+            requests,
+            "--split",
+            "test",
+            "-o",
+            tmp_path / suffix / "s.parquet",
+        )
+    run("rank", "toys/like", "-o", tmp_path / "direct.parquet")
+    direct = rows_of(tmp_path / "direct.parquet")
+    for suffix in ("parquet", "jsonl"):
+        assert rows_of(tmp_path / suffix / "s.parquet") == direct
+
+
+def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = promptrank.rank("toys/like", tmp_path / "whole.parquet", project=project)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 5:
+            raise Stopped
+
+    out = tmp_path / "again.parquet"
+    with pytest.raises(Stopped):
+        promptrank.rank("toys/like", out, project=project, progress=stop)
+    assert not out.exists()
+    ranked = promptrank.rank("toys/like", out, project=project)
+    assert (ranked.resumed, ranked.requests) == (5, whole.requests)
+    again, direct = rows_of(out), rows_of(tmp_path / "whole.parquet")
+    assert [r["candidate_id"] for r in again] == [r["candidate_id"] for r in direct]
+    assert [r["score"] for r in again] == pytest.approx([r["score"] for r in direct], abs=1e-5)
+
+
+def test_rank_of_another_template_does_not_resume(project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "s.jsonl"
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        promptrank.rank("toys/like", out, project=project, progress=stop)
+    template = project / "templates/toys/like.j2"
+    template.write_text(template.read_text().replace("Toy:", "A toy:"))
+    assert promptrank.rank("toys/like", out, project=project).resumed == 0
+
+
+def test_a_candidate_that_cannot_be_used_is_an_error_row_and_the_ranking_is_partial(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    requests = tmp_path / "r.jsonl"
+    rows = [
+        {"request_id": "r1", "member": {"name": "Ann"}, "item_id": "t1"},
+        {"request_id": "r1", "item_id": "nowhere"},
+        {"request_id": "r1", "item_id": "t2", "item": {"title": None, "color": "red"}},
+        {"request_id": "r2", "member": {}, "item_id": "t3"},
+        {"request_id": "r3", "member": {"name": "Bob"}, "item_id": "t4"},
+    ]
+    requests.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run("rank", "toys/like", "--requests", requests, "-o", tmp_path / "s.parquet")
+    scored = {
+        (r["request_id"], r["candidate_id"]): r["partial"] for r in rows_of(tmp_path / "s.parquet")
+    }
+    assert scored == {("r1", "t1"): True, ("r3", "t4"): False}
+    errors = [json.loads(x) for x in (tmp_path / "s.errors.jsonl").read_text().splitlines()]
+    assert {(e["request_id"], e.get("candidate_id"), e["reason"]) for e in errors} == {
+        ("r1", "nowhere", "item_not_found"),
+        ("r1", "t2", "null"),
+        ("r2", None, "undefined"),
+    }
+
+
+def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
+    from promptrank.api.rank import read, request_file
+    from promptrank.api.tasks import open_task
+
+    opened = open_task("toys/like", project=project)
+    with (
+        promptrank.open_ranker(opened) as ranker,
+        request_file(opened, None, splits=None, say=print) as file,
+    ):
+        request = next(iter(read(opened, file, {"test"}, {})))
+        sent: list[Any] = []
+        score = ranker.engine.score
+
+        def spy(trees: Any) -> Any:
+            trees = list(trees)
+            sent.extend(trees)
+            return score(trees)
+
+        ranker.engine.score = spy  # type: ignore[method-assign]
+        ranker.rank(request)
+        name = request.candidates[2].candidate_id
+        shown = render(opened, request=request.request_id, candidate=name)
+    pieces = [*shown.preview.prefix, *shown.preview.candidates[2].pieces]
+    question = shown.preview.candidates[2].questions[0]
+    branch = sent[0].branches[2]
+    expected = [*sent[0].prefix, *branch.ids, *branch.slots[0].ids]
+    assert [i for piece in (*pieces, *question) for i in piece.ids] == expected
+    text = shown.as_text(only_text=True)
+    assert text.startswith("You rank toys for a member.\nName: ")
+    assert text.endswith("Will they like it? Answer:\n")
+    assert "slot like:" in shown.as_text(ids=True)
+
+
+def test_eval_compares_with_baselines_and_writes_a_report(run: Run, tmp_path: Path) -> None:
+    text = run("eval", "toys/like", "-o", tmp_path / "report.json", "--draws", "100")
+    report = json.loads((tmp_path / "report.json").read_text())
+    names = [ranker["name"] for ranker in report["rankers"]]
+    assert names[0] == "decoder"
+    assert {"popularity", "item_member_mean", "logistic", "random"} <= set(names)
+    assert all(name in text for name in names)
+    assert report["counts"]["candidates"] == PEOPLE * 5
+    again = run(
+        "eval", "toys/like", "--scores", tmp_path / "report.scores.parquet", "--draws", "100"
+    )
+    assert again.splitlines()[2:5] == text.splitlines()[2:5]
+
+
+def test_five_lines_of_python_rank_plain_dicts(project: Path) -> None:
+    toys = [{"title": "Toy 1", "color": "red"}, {"title": "Toy 2", "color": None}]
+    with promptrank.open_ranker("toys/like", project=project) as ranker:
+        ranking = ranker.rank(
+            {"member": {"name": "Ann"}, "candidates": [{"item": t} for t in toys]}
+        )
+    assert len(ranking.scored) == 2
+    assert ranking.scored[0].score >= ranking.scored[1].score
+    with pytest.raises(InputError, match=r"candidates\[0\]"):
+        ranker.rank({"candidates": [7]})
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rank", "toys/lik", "-o", "x.parquet"], "did you mean toys/like or"),
+        (["rank", "toys/like", "-o", "x.csv"], ".parquet or .jsonl"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--requests", "none.parquet"], "none.parquet"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--engine", "vlm"], "engines: packed, fake"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "none"], "no adapter none"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--model", "none"], "none"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--set", "history=7"], "history: "),
+        (["rank", "toys/like", "-o", "x.jsonl", "--split", "tset"], "no part 'tset'"),
+        (["eval", "toys/like", "--scores", "none.parquet"], "none.parquet"),
+        (["render", "toys/like", "--request", "none"], "no request 'none'"),
+        (["validate", "missing.yaml"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str],
+    message: str,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["promptrank", *words, "--project", str(project)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert stopped.value.code == 2
+    assert message in error
+    assert not list(tmp_path.glob("x.*"))
+
+
+def test_our_own_bug_is_exit_code_1_with_a_traceback() -> None:
+    code = (
+        "import sys; sys.argv = ['promptrank', 'ls'];"
+        "import promptrank.api.tasks as t; t.ls = lambda *a: 1 / 0;"
+        "from promptrank.cli.main import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
+def test_fake_engine_needs_no_weights(run: Run, project: Path, tmp_path: Path) -> None:
+    run("rank", "toys/like", "--engine", "fake", "-o", tmp_path / "s.parquet")
+    config = json.loads((tmp_path / "s.config.json").read_text())
+    assert config["engine"]["name"] == "fake"
+    assert len(rows_of(tmp_path / "s.parquet")) == PEOPLE * 5
