@@ -116,6 +116,7 @@ def test_every_problem_of_a_file_is_reported_at_once_with_its_key() -> None:
         ({"score": "like if"}, "cannot read"),
         ({"history": "{question: buy}"}, "no question 'buy'"),
         ({"history": "{build: newest}"}, "history.build"),
+        ({"history": "{as: turns, build: similar}"}, "use a list"),
         ({"statistics__pop": "{count: true, mean: stars}"}, "exactly one of mean and count"),
         ({"split": "{by: last}"}, "test is missing"),
         ({"split": "{by: last, test: 7d}"}, "a count of requests"),

@@ -1,0 +1,146 @@
+"""Imports point one way, nothing goes round, and what must be quick to start stays light."""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import promptrank
+
+PACKAGE = Path(promptrank.__file__).parent
+
+# A layer imports layers to its left only.
+LAYERS = (
+    "errors",
+    "records",
+    "schema",
+    "project",
+    "assets",
+    "data",
+    "engine",
+    "prompt",
+    "ranking",
+    "evaluation",
+    "api",
+    "cli",
+)
+# Layers that may import less than what stands to their left.
+ONLY = {"engine": {"errors"}}
+HEAVY = {
+    "accelerate",
+    "datasets",
+    "duckdb",
+    "gguf",
+    "pandas",
+    "peft",
+    "pyarrow",
+    "scipy",
+    "sklearn",
+    "torch",
+    "transformers",
+}
+
+
+def _module_name(path: Path) -> str:
+    parts = list(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {_module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def _imports(module: str) -> Iterator[str]:
+    """Modules of the package that ``module`` imports anywhere: in functions and for types too."""
+    package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (a.name for a in node.names if a.name.split(".")[0] == "promptrank")
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1]
+            base = ".".join([*(above if node.level else []), *filter(None, [node.module])])
+            if base.split(".")[0] != "promptrank":
+                continue
+            for alias in node.names:
+                whole = f"{base}.{alias.name}"
+                yield whole if whole in MODULES else base
+
+
+GRAPH = {module: set(_imports(module)) - {module} for module in MODULES}
+INSIDE = [m for m in MODULES if m not in {"promptrank", "promptrank.__main__"}]
+
+
+def _layer(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_module_has_a_layer_and_every_folder_is_a_package() -> None:
+    assert {_layer(module) for module in INSIDE} <= set(LAYERS)
+    folders = {path.parent for path in MODULES.values()}
+    assert all((folder / "__init__.py").is_file() for folder in folders)
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_imports_point_left(module: str) -> None:
+    layer = _layer(module)
+    allowed = ONLY.get(layer, set(LAYERS[: LAYERS.index(layer)])) | {layer}
+    # The top of the package re-exports everything; inside, only its version may be asked for.
+    inner = {target for target in GRAPH[module] if target != "promptrank"}
+    wrong = sorted(target for target in inner if _layer(target) not in allowed)
+    assert not wrong, f"{module} ({layer}) must not import {wrong}"
+
+
+@pytest.mark.parametrize("module", INSIDE)
+def test_the_top_is_imported_for_its_version_only(module: str) -> None:
+    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "promptrank":
+            names = {a.name for a in node.names if f"promptrank.{a.name}" not in MODULES}
+            assert names <= {"__version__"}
+        if isinstance(node, ast.Import):
+            assert "promptrank" not in {alias.name for alias in node.names}
+
+
+def test_no_cycles() -> None:
+    inner = {module: GRAPH[module] - {"promptrank"} for module in INSIDE}
+    list(graphlib.TopologicalSorter(inner).static_order())
+
+
+def test_the_graph_is_read_from_the_code() -> None:
+    assert "promptrank.errors" in GRAPH["promptrank.assets.resolve"]
+    assert "promptrank.assets.smollm2" in GRAPH["promptrank.assets.sources"]  # inside a function
+
+
+@pytest.mark.parametrize("module", ["promptrank", "promptrank.cli.main", "promptrank.assets"])
+def test_starting_loads_nothing_heavy(module: str) -> None:
+    code = f"import {module}, sys; sys.stdout.write(' '.join(m for m in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert module in loaded
+    assert not loaded & HEAVY
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert promptrank.__all__ == sorted(set(promptrank.__all__))
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    typed = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("promptrank.")
+        for alias in node.names
+    }
+    assert set(promptrank.__all__) == typed
+
+
+def test_no_public_name_is_also_a_module() -> None:
+    # Importing promptrank.x would put the module in place of the function of that name.
+    both = sorted(name for name in promptrank.__all__ if f"promptrank.{name}" in MODULES)
+    assert both == []
+
+
+@pytest.mark.parametrize("name", promptrank.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    value = getattr(promptrank, name)
+    assert value.__doc__, f"promptrank.{name} has no docstring"
