@@ -43,7 +43,9 @@ check: $(STAMP)
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(BIN)/python -m promptrank.schema.reference
 
 bench: $(STAMP)
 	$(BIN)/python bench/score.py
 	$(BIN)/python bench/prompts.py
+	$(BIN)/python bench/data.py

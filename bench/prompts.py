@@ -32,9 +32,9 @@ from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
 
 HISTORY = 13  # with the short titles of this template, 270 tokens
-TEMPLATES = Path(__file__).parent.parent / "templates"
+FOLDERS = [Path(__file__).parent / "templates", Path(__file__).parent.parent / "templates"]
 FRAMED = """\
-{% extends "movies/like.j2" %}
+{% extends "list.j2" %}
 {% from "_base.j2" import movie %}
 {% block item %}{{ movie(item) }}{% endblock %}
 {% block candidate %}
@@ -43,7 +43,7 @@ Movie, shown {{ context.km }} km away:
 {% endblock %}
 """
 UNFRAMED = """\
-{% extends "movies/like.j2" %}
+{% extends "list.j2" %}
 {% from "_base.j2" import movie %}
 {% block candidate %}
 Movie, shown {{ context.km }} km away: {{ movie(item) }}
@@ -51,7 +51,7 @@ Movie, shown {{ context.km }} km away: {{ movie(item) }}
 """
 TASK = {
     "domain": "movies",
-    "template": "movies/like.j2",
+    "template": "list.j2",
     "tables": {
         "members": {"path": "members.parquet", "key": "member_id"},
         "items": {"path": "items.parquet", "key": "item_id"},
@@ -135,7 +135,7 @@ def main() -> None:
         for name, text in (("framed.j2", FRAMED), ("unframed.j2", UNFRAMED)):
             (Path(folder) / name).write_text(text, encoding="utf-8")
         for _ in range(options.repeats):
-            found, shape = measure(model, requests, [folder, TEMPLATES])
+            found, shape = measure(model, requests, [folder, *FOLDERS])
             best = {name: max(value, best.get(name, 0.0)) for name, value in found.items()}
     out(shape)
     for name, value in best.items():
@@ -164,7 +164,7 @@ def measure(
 
         return encode
 
-    plain = encoder("movies/like.j2")
+    plain = encoder("list.j2")
     found = {"cold": rate(run(plain, requests), count)}
     found["warm"] = rate(run(plain, requests), count)
     trees = [e.tree for e in plain.encode_many(requests) if e.tree is not None]
@@ -182,7 +182,7 @@ def measure(
     )
     found["context, all new"] = rate(run(encoder("framed.j2"), requests), count)
     found["context, item text not apart"] = rate(run(encoder("unframed.j2"), requests), count)
-    found["no memory at all"] = rate(run(encoder("movies/like.j2", 0), requests), count)
+    found["no memory at all"] = rate(run(encoder("list.j2", 0), requests), count)
     return found, shape
 
 

@@ -36,22 +36,25 @@ MOVIES = (
 def movies_request() -> Request:
     items = [Item(i, {"title": t, "year": y, "genres": g}, ("m", i)) for i, t, y, g in MOVIES]
     history = (
-        Event(items[0], "like", 10.0, outcomes={"like": "like"}),
-        Event(items[2], "dislike", 20.0, outcomes={"like": "dislike"}),
+        Event(items[0], "like", 10.0, {"liked": 0.875}, outcomes={"like": "like"}),
+        Event(items[2], "dislike", 20.0, {"liked": None}, outcomes={"like": "dislike"}),
     )
     member = {"age": 33, "gender": "F", "occupation": None}
     subject = Subject("7", member, source=items[0])
-    return Request("r", subject, (Candidate("2", items[1]),), history, 99.0)
+    return Request("r", subject, (Candidate("2", items[1], stats={"liked": 0.6}),), history, 99.0)
 
 
 GOLDEN = {
     "like": """\
-You predict which movies a member likes, from what the member liked and disliked before.
-The member: 33 years old, F.
-Liked: Toy Story (1995), Animation, Comedy
-Disliked: unknown
-Movie: Heat (1995), Action
-Will the member like this movie? Answer:""",
+Movies that one person has rated.
+Toy Story (1995), Animation, Comedy
+Share of viewers who liked it: 88%
+Liked it: Yes
+unknown
+Liked it: No
+Heat (1995), Action
+Share of viewers who liked it: 60%
+Liked it:""",
     "similar": """\
 You judge whether people who love one movie love another one too.
 First movie: Toy Story (1995), Animation, Comedy

@@ -83,12 +83,13 @@ def _copied(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
     in_place = isinstance(self.act_fn, nn.SiLU)
-    out = torch.empty_like(x)
-    for rows, done in zip(torch.split(x, _TILE, -2), torch.split(out, _TILE, -2), strict=True):
+    flat = x.reshape(-1, x.shape[-1])  # of two dimensions, so that a tile is one plain product
+    out = torch.empty_like(flat)
+    for rows, done in zip(torch.split(flat, _TILE), torch.split(out, _TILE), strict=True):
         gate = self.gate_proj(rows)
         gate = F.silu(gate, inplace=True) if in_place else self.act_fn(gate)
         done.copy_(self.down_proj(gate.mul_(self.up_proj(rows))))
-    return out
+    return out.view(x.shape)
 
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
