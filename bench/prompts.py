@@ -24,15 +24,12 @@ from tempfile import TemporaryDirectory
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAYON_NUM_THREADS"] = "1"
 
-import pyarrow.parquet as pq
+from _movielens import FOLDERS, encoder_of, requests_of
 
 from promptrank.assets import resolve_dataset, resolve_model
-from promptrank.prompt import Encoder, TextTokenizer, load_template, open_tokenizer
-from promptrank.records import Candidate, Event, Item, Request, Subject
-from promptrank.schema.task import Task
+from promptrank.prompt import Encoder
+from promptrank.records import Request
 
-HISTORY = 13  # with the short titles of this template, 270 tokens
-FOLDERS = [Path(__file__).parent / "templates", Path(__file__).parent.parent / "templates"]
 FRAMED = """\
 {% extends "list.j2" %}
 {% from "_base.j2" import movie %}
@@ -49,64 +46,6 @@ UNFRAMED = """\
 Movie, shown {{ context.km }} km away: {{ movie(item) }}
 {% endblock %}
 """
-TASK = {
-    "domain": "movies",
-    "template": "list.j2",
-    "tables": {
-        "members": {"path": "members.parquet", "key": "member_id"},
-        "items": {"path": "items.parquet", "key": "item_id"},
-    },
-    "ratings": {
-        "path": "ratings.parquet",
-        "member": "members",
-        "item": "items",
-        "time": "timestamp",
-        "label": "if(rating >= 4, 'like', 'dislike')",
-    },
-    "history": {"last": 10},
-    "questions": {
-        "like": {
-            "ask": "Will the member like this movie?",
-            "answers": {
-                "like": {"say": ["Yes"], "value": 1},
-                "dislike": {"say": ["No"], "value": 0},
-            },
-        }
-    },
-}
-
-
-def requests_of(folder: Path, count: int) -> list[Request]:
-    """A request per ten ratings of a member: the candidates; those before are the history."""
-    rows = pq.read_table(folder / "items.parquet").to_pylist()
-    items = {
-        row["item_id"]: Item(row["item_id"], row, ("items", place))
-        for place, row in enumerate(rows)
-    }
-    members = {r["member_id"]: r for r in pq.read_table(folder / "members.parquet").to_pylist()}
-    rated: dict[str, list[Event]] = {}
-    ratings = pq.read_table(folder / "ratings.parquet").sort_by("timestamp").to_pylist()
-    for row in ratings:
-        label = "like" if row["rating"] >= 4 else "dislike"
-        event = Event(
-            items[row["item_id"]], label, float(row["timestamp"]), outcomes={"like": label}
-        )
-        rated.setdefault(row["member_id"], []).append(event)
-    found: list[Request] = []
-    for member_id, events in rated.items():
-        for start in range(20, len(events) - 9, 10):
-            place = len(found) * 10
-            candidates = tuple(
-                Candidate(e.item.item_id, e.item, {"km": (place + i) / 10})
-                for i, e in enumerate(events[start : start + 10])
-            )
-            subject = Subject(member_id, members[member_id])
-            history = tuple(events[start - HISTORY : start])
-            time_of = (events[start].time or 0.0) + 1
-            found.append(Request(f"r{len(found)}", subject, candidates, history, time_of))
-            if len(found) == count:
-                return found
-    return found
 
 
 def rate(encode: Callable[[], None], candidates: int) -> float:
@@ -135,7 +74,7 @@ def main() -> None:
         for name, text in (("framed.j2", FRAMED), ("unframed.j2", UNFRAMED)):
             (Path(folder) / name).write_text(text, encoding="utf-8")
         for _ in range(options.repeats):
-            found, shape = measure(model, requests, [folder, *FOLDERS])
+            found, shape = measure(model, requests, [Path(folder), *FOLDERS])
             best = {name: max(value, best.get(name, 0.0)) for name, value in found.items()}
     out(shape)
     for name, value in best.items():
@@ -144,17 +83,13 @@ def main() -> None:
 
 
 def measure(
-    model: Path, requests: list[Request], templates: list[str | Path]
+    model: Path, requests: list[Request], templates: list[Path]
 ) -> tuple[dict[str, float], str]:
     """One round of all measurements, and a line on the shape of the prompts."""
-    task = Task.model_validate(TASK)
     count = sum(len(r.candidates) for r in requests)
 
     def encoder(template: str, cache_tokens: int = 4_000_000) -> Encoder:
-        # A new tokenizer too: it remembers words of its own.
-        tokenizer: TextTokenizer = open_tokenizer(model)
-        found = load_template(template, templates)
-        return Encoder(task, found, tokenizer, max_tokens=2048, cache_tokens=cache_tokens)
+        return encoder_of(model, template, templates, cache_tokens)
 
     def run(made: Encoder, given: list[Request]) -> Callable[[], None]:
         def encode() -> None:

@@ -10,11 +10,10 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from _movielens import movielens_requests
+from _movielens import encoder_of, requests_of
 from _rivals import plain_left, plain_right, reuse
 from transformers import AutoModelForCausalLM
 
@@ -155,7 +154,9 @@ def main() -> None:
     with_ten: dict[str, float] = {}
     share = 0.0
     for candidates, requests in ((10, args.requests), (30, max(1, args.requests // 2))):
-        shape = shape_of(movielens_requests(Path(folder), Path(data), candidates, requests), model)
+        encoder = encoder_of(folder)
+        encoded = encoder.encode_many(requests_of(data, requests, candidates))
+        shape = shape_of([e.tree for e in encoded if e.tree is not None], model)
         each = shape.tokens / len(shape.trees)
         print(f"{requests} requests of {candidates} candidates, {each:.0f} unique tokens each")
         rivals = {

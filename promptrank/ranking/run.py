@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from promptrank.engine.base import Engine, Failure, SlotScore, Tree, TreeScore
 from promptrank.errors import ErrorRow, RowError
-from promptrank.prompt.budget import Cuts
 from promptrank.prompt import Encoded, Encoder
+from promptrank.prompt.budget import Cuts
 from promptrank.ranking.scores import Answered, answer
 from promptrank.records import Request
 from promptrank.schema.expression import compile_expression
