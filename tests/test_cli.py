@@ -180,8 +180,94 @@ def test_a_candidate_that_cannot_be_used_is_an_error_row_and_the_ranking_is_part
     }
 
 
+def test_rows_that_building_sets_aside_are_told_by_rank_and_eval(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    with (project / "ratings.csv").open("a", newline="") as file:
+        file.write("p1,nowhere,1014500,5\r\n")
+    run("rank", "toys/like", "-o", tmp_path / "s.parquet")
+    errors = [json.loads(x) for x in (tmp_path / "s.errors.jsonl").read_text().splitlines()]
+    assert [(e["candidate_id"], e["reason"]) for e in errors] == [("nowhere", "item_not_found")]
+    partial = {r["subject_id"] for r in rows_of(tmp_path / "s.parquet") if r["partial"]}
+    assert partial == {"p1"}
+    run("eval", "toys/like", "-o", tmp_path / "report.json", "--draws", "100")
+    assert json.loads((tmp_path / "report.json").read_text())["errors"] == {"item_not_found": 1}
+
+
+def test_a_request_whose_rows_lie_far_apart_is_ranked_once(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    names = ["r0", *(f"f{i}" for i in range(5000)), "r0"]
+    requests = tmp_path / "r.jsonl"
+    rows = [
+        {"request_id": name, "member": {"name": "Ann"}, "item_id": f"t{1 + (place > 0)}"}
+        for place, name in enumerate(names)
+    ]
+    requests.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "s.parquet"
+    ranked = promptrank.rank("toys/like", out, project=project, requests=requests, engine="fake")
+    assert (ranked.requests, ranked.candidates, ranked.errors) == (5001, 5001, 1)
+    error = json.loads((tmp_path / "s.errors.jsonl").read_text())
+    assert (error["request_id"], error["reason"]) == ("r0", "scattered")
+
+
+def test_other_items_or_another_adapter_do_not_resume(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    requests = tmp_path / "r.jsonl"
+    row = {"member": {"name": "Ann"}, "item_id": "t1"}
+    requests.write_text(
+        "".join(json.dumps({"request_id": f"r{i}", **row}) + "\n" for i in range(4))
+    )
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    out = tmp_path / "s.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        promptrank.rank("toys/like", out, project=project, requests=requests, progress=stop)
+    toys = project / "toys.csv"
+    toys.write_text(toys.read_text().replace("Toy 1,", "Another toy,"))
+    ranked = promptrank.rank("toys/like", out, project=project, requests=requests)
+    assert (ranked.resumed, ranked.requests) == (0, 4)
+
+
+def test_adapters_from_the_command_line_and_several_in_one_run(
+    run: Run, project: Path, tmp_path: Path, tiny_llama_path: Path
+) -> None:
+    from transformers import AutoModelForCausalLM
+
+    from engine_fixtures import adapter
+
+    for seed, folder in ((1, "one"), (2, "two")):
+        model = AutoModelForCausalLM.from_pretrained(tiny_llama_path)
+        adapter(model, project / "adapters" / folder, seed)
+    scores: dict[str | None, dict[str, float]] = {}
+    for name in (None, "one", "two"):
+        out = tmp_path / f"{name}.parquet"
+        run("rank", "toys/like", "-o", out, *(["--adapter", name] if name else []))
+        scores[name] = {r["request_id"] + r["candidate_id"]: r["score"] for r in rows_of(out)}
+    assert scores[None] != pytest.approx(scores["one"], abs=1e-3)
+    requests = tmp_path / "r.parquet"
+    run("build", "toys/like", "-o", requests, "--split", "test")
+    from promptrank.api.requests import read
+    from promptrank.api.tasks import open_task
+
+    opened = open_task("toys/like", project=project)
+    names = [None, "one", "two"]
+    with promptrank.open_ranker(opened) as ranker:
+        found = list(read(opened, requests, None, {}))
+        chosen = {r.request_id: names[i % 3] for i, r in enumerate(found)}
+        for ranking in ranker.rank_many(found, adapter_of=lambda r: chosen[r.request_id]):
+            expected = scores[chosen[ranking.request_id]]
+            for scored in ranking.scored:
+                key = ranking.request_id + scored.candidate_id
+                assert scored.score == pytest.approx(expected[key], abs=1e-4)
+
+
 def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
-    from promptrank.api.rank import read, request_file
+    from promptrank.api.requests import read, request_file
     from promptrank.api.tasks import open_task
 
     opened = open_task("toys/like", project=project)
@@ -189,7 +275,7 @@ def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
         promptrank.open_ranker(opened) as ranker,
         request_file(opened, None, splits=None, say=print) as file,
     ):
-        request = next(iter(read(opened, file, {"test"}, {})))
+        request = next(iter(read(opened, file.path, {"test"}, {})))
         sent: list[Any] = []
         score = ranker.engine.score
 
@@ -244,6 +330,12 @@ def test_five_lines_of_python_rank_plain_dicts(project: Path) -> None:
     [
         (["rank", "toys/lik", "-o", "x.parquet"], "did you mean toys/like or"),
         (["rank", "toys/like", "-o", "x.csv"], ".parquet or .jsonl"),
+        (["rank", "toys/like", "-o", "a_file/x.jsonl"], "no folder can be made"),
+        (["rank", "toys/like", "-o", "a_folder.jsonl"], "is a folder"),
+        (["build", "toys/like", "-o", "a_file/x.jsonl"], "no folder can be made"),
+        (["eval", "toys/like", "-o", "x.parquet"], "ends in .json"),
+        (["rank", "toys/like", "-o", "a_file.jsonl", "--requests", "a_file"], "would overwrite"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "misfit"], "misfit"),
         (["rank", "toys/like", "-o", "x.jsonl", "--requests", "none.parquet"], "none.parquet"),
         (["rank", "toys/like", "-o", "x.jsonl", "--engine", "vlm"], "engines: packed, fake"),
         (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "none"], "no adapter none"),
@@ -264,6 +356,11 @@ def test_bad_input_is_one_line_and_exit_code_2(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_file").write_text("")
+    (tmp_path / "a_folder.jsonl").mkdir()
+    misfit = project / "adapters" / "misfit"
+    misfit.mkdir(parents=True)
+    (misfit / "adapter_config.json").write_text("{}")
     monkeypatch.setattr(sys, "argv", ["promptrank", *words, "--project", str(project)])
     with pytest.raises(SystemExit) as stopped:
         main()

@@ -6,10 +6,12 @@ or added to; requests up to that moment must show the same.
 
 import random
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -31,6 +33,7 @@ from promptrank.records import Request
 from promptrank.schema.task import Task
 
 FEW = settings(max_examples=5, deadline=None, derandomize=True)
+MANY = settings(max_examples=30, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 10**6)
 
 
@@ -97,9 +100,7 @@ def _own(request: Request) -> set[str]:
     return {c.candidate_id for c in request.candidates if c.outcomes.get("like") != "sampled"}
 
 
-@FEW
-@given(SEEDS)
-def test_ratings(seed: int) -> None:
+def _ratings(seed: int) -> None:
     rng = random.Random(seed)
     answers = {**LIKE["like"]["answers"], "sampled": {"say": "X", "value": 0}}
     task = make_task(
@@ -141,9 +142,7 @@ def test_ratings(seed: int) -> None:
     assert _twice(task, rng, moment, tables) > 0
 
 
-@FEW
-@given(SEEDS)
-def test_impressions_with_outcomes(seed: int) -> None:
+def _impressions_with_outcomes(seed: int) -> None:
     rng = random.Random(seed)
     shown: list[Row] = [
         {
@@ -192,9 +191,7 @@ def test_impressions_with_outcomes(seed: int) -> None:
     _twice(task, rng, moment, tables, {"items": [{"item_id": i} for i in ITEMS]})
 
 
-@FEW
-@given(SEEDS)
-def test_judgements(seed: int) -> None:
+def _judgements(seed: int) -> None:
     rng = random.Random(seed)
     task = make_task(
         ratings=None,
@@ -212,6 +209,24 @@ def test_judgements(seed: int) -> None:
     rows = [r | {"member_id": f"q{k % 9}"} for k, r in enumerate(random_ratings(rng, 0, 50))]
     tables = {"ratings": ("time", rows, random_ratings(rng, moment, 5))}
     _twice(task, rng, moment, tables, {"items": [{"item_id": i} for i in ITEMS]})
+
+
+FORMS = pytest.mark.parametrize("form", [_ratings, _impressions_with_outcomes, _judgements])
+
+
+@FORMS
+@FEW
+@given(seed=SEEDS)
+def test_the_future_changes_nothing(form: Callable[[int], None], seed: int) -> None:
+    form(seed)
+
+
+@pytest.mark.slow
+@FORMS
+@MANY
+@given(seed=SEEDS)
+def test_the_future_changes_nothing_in_many_tables(form: Callable[[int], None], seed: int) -> None:
+    form(seed)
 
 
 def _jobs(**parts: Any) -> Task:

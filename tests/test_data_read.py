@@ -1,17 +1,21 @@
 """Reading request files, and requests from plain dicts."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data_fixtures import Row, build, make_task, read, write_rows
 from promptrank.data.format import COLUMNS
 from promptrank.data.plain import request_from_dict
+from promptrank.data.select import request_ids
 from promptrank.data.write import TableWriter, write_table
 from promptrank.errors import DataError
+from promptrank.records import Subject
 
 
 def _jsonl(path: Path, rows: Sequence[Row | str]) -> Path:
@@ -21,7 +25,7 @@ def _jsonl(path: Path, rows: Sequence[Row | str]) -> Path:
 
 
 def _row(request: str, item: str, **more: Any) -> Row:
-    return {"request_id": request, "item_id": item, "item": {"title": item.upper()}, **more}
+    return {"request_id": request, "item_id": item, "item": {"title": item.upper()}} | more
 
 
 def test_a_hand_written_file(tmp_path: Path) -> None:
@@ -78,7 +82,25 @@ def test_parquet_and_jsonl_of_one_build_read_alike(tmp_path: Path) -> None:
             [_row("r", "a", history=[{"item_id": "b", "item": {}, "time": 5}], time=5)],
             "future_history",
         ),
-        ([_row("r", "a", history=[{"item_id": "b", "itme": {}}])], "bad_row"),
+        ([{"request_id": "", "item_id": "a", "item": {}}], "null_key"),
+        ([{"request_id": ["r"], "item_id": "a", "item": {}}], "bad_row"),
+        (['{"request_id": "\\ud800", "item_id": "a", "item": {}}'], "bad_row"),
+        ([_row("r", "a", item_id=["a"])], "bad_row"),
+        ([_row("r", "a", candidate_id={})], "bad_row"),
+        ([_row("r", "a", split=["test"])], "bad_row"),
+        ([_row("r", "a", member_id=True)], "bad_row"),
+        ([_row("r", "a", source_id=[1])], "bad_row"),
+        ([_row("r", "a", position="top")], "bad_row"),
+        ([_row("r", "a", position=1.5)], "bad_row"),
+        ([_row("r", "a", propensity="rare")], "bad_row"),
+        ([_row("r", "a", logged_score=True)], "bad_row"),
+        ([_row("r", "a", weight="heavy")], "bad_row"),
+        ([_row("r", "a", weight=-3)], "bad_row"),
+        ([_row("r", "a", weight=float("inf"))], "bad_row"),
+        ([_row("r", "a", weight=10**400)], "bad_row"),
+        ([_row("r", "a", baseline={"mean": "x"})], "bad_row"),
+        ([_row("r", "a", baseline=[1])], "bad_row"),
+        ([_row("r", "a", time=float("-inf"))], "bad_row"),
         ([_row("r", "a", history="b")], "bad_row"),
         ([_row("r", "a", time="yesterday")], "bad_row"),
         ([_row("r", "a", context=[1])], "bad_row"),
@@ -105,10 +127,141 @@ def test_lost_candidates_make_a_request_partial(tmp_path: Path) -> None:
     requests, errors = read(_jsonl(tmp_path / "r.jsonl", rows))
     assert [r.request_id for r in requests] == ["r", "s"]
     assert [c.candidate_id for c in requests[0].candidates] == ["a"]
-    assert requests[0].meta == {"partial": True, "lost": 1}
+    assert requests[0].meta == {"partial": True, "lost": 2}
     assert requests[1].meta == {}
-    reasons = [e.reason for e in errors]
-    assert reasons == ["bad_row", "duplicate_candidate", "scattered_request"]
+    found = [(e.reason, e.request_id, e.candidate_id) for e in errors]
+    assert found == [
+        ("scattered", "r", "c"),
+        ("bad_row", "r", "b"),
+        ("duplicate_candidate", "r", "a"),
+    ]
+
+
+def test_rows_that_come_again_far_away_are_error_rows(tmp_path: Path) -> None:
+    def rows(again: int) -> list[Row]:
+        others = [_row(f"q{i}", "a") for i in range(5000)]
+        return [_row("r", "a", split="test"), *others, *[_row("r", f"b{i}") for i in range(again)]]
+
+    path = _jsonl(tmp_path / "r.jsonl", [*rows(2), _row("z", "a"), _row("r", "c")])
+    requests, errors = read(path)
+    names = [r.request_id for r in requests]
+    assert (len(names), len(set(names)), names[0], names[-1]) == (5002, 5002, "r", "z")
+    assert requests[0].meta == {}
+    found = [(e.reason, e.request_id, e.candidate_id) for e in errors]
+    assert found == [("scattered", "r", c) for c in ("b0", "b1", "c")]
+    # Later rows may leave the split out, and are told all the same.
+    requests, errors = read(path, splits={"test"})
+    assert ([r.request_id for r in requests], len(errors)) == (["r"], 3)
+    assert read(path, splits={"train"}) == ([], [])
+
+
+def test_rows_without_a_request_id_do_not_part_a_request(tmp_path: Path) -> None:
+    nameless = {"item_id": "x", "item": {}}
+    rows: list[Row | str] = [_row("r", "a"), nameless, "oops", _row("r", "b")]
+    requests, errors = read(_jsonl(tmp_path / "r.jsonl", rows))
+    assert [[c.candidate_id for c in r.candidates] for r in requests] == [["a", "b"]]
+    assert requests[0].meta == {}
+    assert {(e.reason, e.request_id, e.candidate_id) for e in errors} == {
+        ("null_key", None, "x"),
+        ("bad_row", None, None),
+    }
+
+
+def test_whole_numbers_are_ids(tmp_path: Path) -> None:
+    rows = [
+        _row("7", "", item_id=5, member_id=8, source_id=4, source={"x": 1}, split=3),
+        _row("", "6", request_id=7, candidate_id=9),
+    ]
+    (one,), errors = read(_jsonl(tmp_path / "r.jsonl", rows), splits={"3"})
+    assert not errors
+    assert (one.request_id, one.subject.member_id, one.split) == ("7", "8", "3")
+    assert one.subject.source is not None
+    assert one.subject.source.item_id == "4"
+    assert [(c.candidate_id, c.item.item_id) for c in one.candidates] == [("5", "5"), ("9", "6")]
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_numbers_that_are_not_finite(tmp_path: Path, suffix: str) -> None:
+    """NaN is null everywhere; an infinite measure is null, an infinite weight is a mistake."""
+    inf, nan = float("inf"), float("nan")
+    given = [
+        {"propensity": nan, "logged_score": inf, "weight": nan, "position": 2.0},
+        {"propensity": inf, "logged_score": nan, "weight": 2.0, "position": nan},
+        {"propensity": 0.5, "logged_score": -1.0, "weight": inf, "position": 1.0},
+    ]
+    baseline = {"item_count": 3, "item_mean": nan, "member_mean": inf, "mean": 0.5}
+    rows = [_row("r", f"i{k}", baseline=baseline, **row) for k, row in enumerate(given)]
+    path = tmp_path / f"r.{suffix}"
+    write_rows(path, rows) if suffix == "parquet" else _jsonl(path, rows)
+    (one,), errors = read(path)
+    found = [(c.propensity, c.logged_score, c.weight, c.position) for c in one.candidates]
+    assert found == [(None, None, None, 2), (None, None, 2.0, None)]
+    assert one.candidates[0].baseline == {
+        "item_count": 3,
+        "item_mean": None,
+        "member_mean": None,
+        "mean": 0.5,
+    }
+    assert [(e.candidate_id, e.message) for e in errors] == [("i2", "weight: inf is not finite")]
+    assert one.meta == {"partial": True, "lost": 1}
+
+
+def test_an_event_that_cannot_be_used_costs_only_the_event(tmp_path: Path) -> None:
+    write_rows(tmp_path / "items.parquet", [{"item_id": "a", "title": "A"}])
+    events: list[Any] = [
+        {"item_id": "a", "action": "like", "time": 1},
+        {"item_id": "gone", "action": "like", "time": 2},
+        {"item_id": "a", "action": 5},
+        {"item_id": "a", "itme": {}},
+        {"item_id": "a", "time": "noon"},
+        {"item_id": "a", "outcomes": {"like": ["like"]}},
+        {"action": "like"},
+        "a",
+        {"item_id": "a", "time": 3},
+    ]
+    row = {"request_id": "r", "item_id": "a", "time": 9, "history": events, "meta": {"seed": 1}}
+    (one,), errors = read(_jsonl(tmp_path / "r.jsonl", [row]), task=make_task(), root=tmp_path)
+    assert [(e.item.item_id, e.time) for e in one.history] == [("a", 1.0), ("a", 3.0)]
+    assert one.meta == {"seed": 1, "events_lost": 7}
+    assert {(e.request_id, e.candidate_id) for e in errors} == {("r", None)}
+    assert [e.reason for e in errors] == ["event_item_not_found"] + ["event_bad_row"] * 6
+    assert errors[0].message == "history[1]: item gone is not in the items table"
+    assert "history[2]: action: expected text, got int" in errors[1].message
+
+
+def test_request_ids_survive_what_the_reader_survives(tmp_path: Path) -> None:
+    rows: list[Row | str] = [
+        _row("r1", "a", split="test"),
+        "not json",
+        "[1, 2]",
+        {"item_id": "a", "split": "test"},
+        _row("r2", "a", split="train"),
+        _row("", "a", split="test", request_id=3),
+        _row("r1", "b"),
+        _row("ü", "a", split="test"),
+        _row("bad", "a", split=["test"]),
+    ]
+    path = _jsonl(tmp_path / "r.jsonl", rows)
+    names = ["r1", "r2", "3", "ü", "bad"]
+    in_order = sorted(names, key=lambda n: hashlib.md5(n.encode()).hexdigest())
+    assert request_ids(path) == in_order
+    assert request_ids(path, limit=2) == in_order[:2]
+    test = [n for n in in_order if n != "r2"]
+    assert request_ids(path, {"test"}) == test
+    requests, errors = read(path, splits={"test"})
+    assert {r.request_id for r in requests} | {"bad"} == set(test)
+    assert "bad" in {e.request_id for e in errors}
+    # Parquet gives the same ids in the same order, and NULL is no id there either.
+    plain = [{"request_id": n, "item_id": "a"} for n in [*names, None, "", "r1"]]
+    assert request_ids(write_rows(tmp_path / "r.parquet", plain)) == in_order
+    requests, errors = read(tmp_path / "r.parquet", task=make_task(), root=_items(tmp_path))
+    assert {r.request_id for r in requests} == set(names)
+    assert sorted(e.reason for e in errors) == ["null_key", "null_key", "scattered"]
+
+
+def _items(root: Path) -> Path:
+    write_rows(root / "items.parquet", [{"item_id": "a", "title": "A"}])
+    return root
 
 
 def test_outcomes_are_checked_against_the_task(tmp_path: Path) -> None:
@@ -116,6 +269,13 @@ def test_outcomes_are_checked_against_the_task(tmp_path: Path) -> None:
     requests, errors = read(_jsonl(tmp_path / "r.jsonl", rows), task=make_task())
     assert [dict(c.outcomes) for c in requests[0].candidates] == [{}, {}]
     assert [e.reason for e in errors] == ["unknown_label"] * 2
+    listed = [_row("r", "a", outcomes={"like": ["like"]})]
+    for task in (make_task(), None):
+        (request,), more = read(_jsonl(tmp_path / "s.jsonl", listed), task=task)
+        assert dict(request.candidates[0].outcomes) == {}
+        assert [e.message for e in more] == [
+            "outcomes.like: expected the name of an answer, got list"
+        ]
     assert "did you mean 'like'?" in errors[0].message
 
 
@@ -213,6 +373,54 @@ def test_five_lines_of_python() -> None:
     assert member.candidates[0].context == {"km": None}
 
 
+class _Odd:
+    """Like pandas' NA, which does not even say whether it equals itself."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("boolean value is ambiguous")
+
+
+def test_a_request_for_nobody() -> None:
+    one = request_from_dict(
+        {"candidates": [{"item": {"title": "A"}}], "history": [{"item": {"title": "B"}}]}
+    )
+    assert one.subject == Subject()
+    assert [e.item.fields["title"] for e in one.history] == ["B"]
+
+
+def test_numpy_values_become_plain() -> None:
+    candidate = {
+        "item_id": np.int32(5),
+        "item": {"tags": np.array(["x", "y"]), "deep": {"v": [np.float32(0.5)]}},
+        "position": np.int64(3),
+        "logged_score": np.float64("inf"),
+        "baseline": {"mean": np.float32(0.25)},
+    }
+    one = request_from_dict(
+        {
+            "request_id": np.int64(7),
+            "time": np.float32(1.5),
+            "member_id": np.str_("m"),
+            "member": {"age": np.int64(30), "bio": np.float64("nan"), "vip": np.bool_(True)},
+            "candidates": [candidate],
+        }
+    )
+    first = one.candidates[0]
+    found = [one.request_id, one.time, one.subject.member_id, one.subject.member, first.item.fields]
+    # As JSON, where numpy's own types cannot pass for plain ones.
+    assert json.loads(json.dumps(found)) == [
+        "7",
+        1.5,
+        "m",
+        {"age": 30, "bio": None, "vip": True},
+        {"tags": ["x", "y"], "deep": {"v": [0.5]}},
+    ]
+    assert (first.item.item_id, first.position, first.logged_score) == ("5", 3, None)
+    assert first.baseline == {"mean": 0.25}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -222,7 +430,16 @@ def test_five_lines_of_python() -> None:
         ({"candidates": [{"item_id": "x"}]}, r"candidates\[0\].item: missing"),
         ({"candidates": [{"item": {}, "item_id": "x"}] * 2}, "'x' stands twice"),
         ({"candidats": []}, "no key 'candidats'; did you mean 'candidates'"),
-        ({"query": None}, "say whom it is for"),
+        ({"member": {"bio": np.array(["2020"], "M8[D]")}}, r"member\.bio: datetime64\[D\] is no"),
+        ({"time": np.array([1.0, 2.0])}, "time: expected a number, got list"),
+        ({"time": float("inf")}, "time: inf is not finite"),
+        ({"history": np.array([1])}, "history: expected a list, got ndarray"),
+        ({"candidates": [{"item": {}, "weight": -1}]}, r"candidates\[0\]\.weight: -1 is less"),
+        ({"candidates": [{"item": {"x": _Odd()}}]}, r"candidates\[0\]\.item\.x: _Odd is no plain"),
+        (
+            {"candidates": [{"item": {}, "outcomes": {"like": [1]}}]},
+            r"candidates\[0\]\.outcomes\.like: expected text, got list",
+        ),
         ({"history": [{"item": {}, "time": 5}], "time": 5}, r"history\[0\].time: 5 is not before"),
         ({"time": "now"}, "time: expected a number, got str"),
     ],

@@ -143,6 +143,18 @@ def test_empty_tables_and_invalid_text(tmp_path: Path) -> None:
         build(_items(path="items.csv"), tmp_path)
 
 
+def test_mixed_line_endings_are_not_called_bad_text(tmp_path: Path) -> None:
+    _write(tmp_path)
+    lines = b"item_id,title\n" + b"a,A\n" * 50 + b"b,B\r\n,C\r\n"
+    (tmp_path / "items.csv").write_bytes(lines)
+    with pytest.raises(DataError) as error:
+        build(_items(path="items.csv"), tmp_path)
+    told = str(error.value)
+    assert "line endings of two kinds" in told
+    assert "utf-8" not in told.lower()
+    assert "Candidates" not in told
+
+
 def test_two_rows_of_one_item_are_refused(tmp_path: Path) -> None:
     rows = [{"item_id": i, "since": t} for i, t in [("a", 1), ("a", 2), ("b", 1)]]
     _write(tmp_path, rows)
@@ -185,8 +197,16 @@ def test_an_unknown_item_makes_a_request_partial(tmp_path: Path) -> None:
     assert [c.item.item_id for c in request.candidates] == ["a"]
     assert request.meta == {"partial": True, "lost": 1}
     _write(tmp_path, None, [{**row, "item_id": "zz"}])
-    with pytest.raises(DataError, match="no request could be built"):
+    with pytest.raises(DataError) as error:
         build(make_task(), tmp_path)
+    # The folder may be gone when this is read: the message says all.
+    told = str(error.value)
+    assert told.startswith("ratings: no request could be built; set aside: 1 x item_not_found, 1")
+    assert re.search(r"such as: item zz is not in .*out\.errors\.jsonl", told)
+    _write(tmp_path)
+    task = make_task(split={"by": "last", "test": 1})
+    with pytest.raises(DataError, match="no request of part train could be built; no row was set"):
+        build(task, tmp_path, splits={"train"})
 
 
 def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -249,3 +249,28 @@ def test_seen_in_training_counts_ids() -> None:
     found = seen_in_training([*tests, train])
     assert (found.subjects, found.subjects_seen) == (2, 1)
     assert (found.items, found.items_seen) == (3, 2)
+
+
+def test_without_a_clock_popularity_and_means_come_from_training() -> None:
+    def request(name: str, split: str, labels: dict[str, str]) -> Request:
+        candidates = tuple(
+            Candidate(item, Item(item, {}), outcomes={"q": label}) for item, label in labels.items()
+        )
+        return Request(name, Subject(query_id=name), candidates, split=split)
+
+    def gain(candidate: Candidate) -> float | None:
+        return float(candidate.outcomes["q"] == "yes")
+
+    train = [
+        request("a", "train", {"x": "yes", "y": "no"}),
+        request("b", "train", {"x": "yes", "y": "yes"}),
+        request("c", "test", {"y": "yes"}),
+    ]
+    found = baselines(train, gain_of=gain, relevant_at=1.0)
+    judged = request("d", "test", {"x": "no", "y": "no", "new": "no"})
+    popular, means = found["popularity"].ranker, found["item_member_mean"].ranker
+    assert popular is not None
+    assert means is not None
+    assert list(popular(judged).scores) == [2, 1, 0]
+    # Overall mean 3/4; the subject is new; x has mean 1, y 1/2.
+    assert list(means(judged).scores) == [1.0, 0.5, 0.75]

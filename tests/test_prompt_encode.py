@@ -19,7 +19,6 @@ from prompt_fixtures import (
     prompt_text,
     request_of,
     sentencepiece,
-    task_of,
 )
 from promptrank.prompt import Encoder, TextTokenizer, load_template, open_tokenizer
 from promptrank.prompt.template import SLOT_TEXT
@@ -279,14 +278,6 @@ def test_fingerprint_follows_what_makes_ids(tmp_path: Path) -> None:
     assert first == encoder_of(tmp_path, metrics=["auc"], description="other").fingerprint
 
 
-def test_adapter_travels_with_the_tree(tmp_path: Path) -> None:
-    plain = encoder_of(tmp_path)
-    encoder = Encoder(task_of(), plain.template, byte_bpe(), max_tokens=512, adapter="a/b")
-    tree = encoder.encode(request_of()).tree
-    assert tree is not None
-    assert tree.adapter == "a/b"
-
-
 def test_seams_are_found(tmp_path: Path) -> None:
     """With a token for "line's end, slash", a title that begins with a slash makes a seam."""
     vocab = {c: i for i, c in enumerate([*sorted(pre_tokenizers.ByteLevel.alphabet()), "Ċ/"])}
@@ -299,3 +290,13 @@ def test_seams_are_found(tmp_path: Path) -> None:
     assert chat.seams(chat.preview(request_of(history=(event_of("Up"),)))) == []
     seams = encoder.seams(encoder.preview(request_of({"c": item_of("/root")})))
     assert seams == ["'About me\\n' before '/root\\n'"]
+
+
+def test_statistics_that_a_request_made_by_hand_lacks_are_null(tmp_path: Path) -> None:
+    task = load_task(SHIPPED.parent / "tasks" / "movies" / "like.yaml")
+    encoder = Encoder(task, load_template(task.template, [SHIPPED]), byte_bpe(), max_tokens=4096)
+    item = Item("1", {"title": "Heat", "year": 1995, "genres": ""})
+    request = Request("r", Subject(), (Candidate("1", item),))
+    assert prompt_text(encoder, request) == (
+        "Movies that one person has rated.\nHeat (1995)\nLiked it:"
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptrank.api.manifest import manifest, write_json
+from promptrank.api.outputs import check_output
 from promptrank.api.tasks import OpenTask, Say, check_splits, data_folder, open_task, silent
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def build(
         else open_task(task, project=project, settings=settings or ())
     )
     check_splits(opened.task, splits)
-    path = Path(out)
+    path = check_output(out, (".parquet", ".jsonl"))
     root = data_folder(opened, say)
     built = build_requests(opened.task, root=root, out=path, say=say, limit=limit, splits=splits)
     facts = manifest("build", opened.task, opened.name, data=asdict(built))

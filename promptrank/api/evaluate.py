@@ -8,10 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from promptrank.api.manifest import manifest
-from promptrank.api.rank import Progress, no_progress, rank_file, read, request_file
+from promptrank.api.outputs import check_output
+from promptrank.api.rank import Progress, no_progress, rank_file
 from promptrank.api.ranker import open_ranker
+from promptrank.api.requests import RequestFile, read, request_file
 from promptrank.api.tasks import OpenTask, Say, check_splits, open_task, silent
-from promptrank.errors import DataError, ErrorRow
+from promptrank.errors import DataError
 from promptrank.records import Candidate
 from promptrank.schema.expression import compile_expression
 from promptrank.schema.task import Task
@@ -49,7 +51,7 @@ def evaluate(
     *,
     requests: str | Path | None = None,
     scores: str | Path | None = None,
-    split: str = "test",
+    split: str | None = None,
     limit: int | None = None,
     engine: str = "packed",
     model: str | None = None,
@@ -67,7 +69,7 @@ def evaluate(
     Args:
         requests: a request file with all parts; the task's own tables where left out.
         scores: a scores file that `rank` wrote for these requests; nothing is scored then.
-        split: the part to evaluate; everything where the task declares no split.
+        split: the part to evaluate; ``test`` where the task declares a split, else everything.
         limit: at most this many of its requests, sampled by a hash of their ids; baselines still
             learn from all of ``train``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
@@ -80,8 +82,12 @@ def evaluate(
         if isinstance(task, OpenTask)
         else open_task(task, project=project, settings=settings or ())
     )
-    splits = {split} if opened.task.split is not None else None
+    splits = {split} if split is not None else None
     check_splits(opened.task, splits)
+    if splits is None and opened.task.split is not None:
+        splits = {"test"}
+    if out is not None:
+        check_output(out, (".json",), [requests, scores])
     with ExitStack() as stack:
         file = stack.enter_context(request_file(opened, requests, splits=None, say=say))
         facts: dict[str, Any] = {}
@@ -109,7 +115,7 @@ def evaluate(
 
 def _compare(
     opened: OpenTask,
-    file: Path,
+    file: RequestFile,
     scores: Path,
     splits: set[str] | None,
     limit: int | None,
@@ -117,6 +123,8 @@ def _compare(
     facts: dict[str, Any],
     say: Say,
 ) -> "Report":
+    import numpy as np
+
     from promptrank.data.select import request_ids
     from promptrank.evaluation.baselines import baselines, seen_in_training
     from promptrank.evaluation.compare import evaluate as compare
@@ -124,24 +132,30 @@ def _compare(
 
     task = opened.task
     gain, relevant_at = gain_of(task)
-    only = set(request_ids(file, splits, limit))
-    lost: dict[str, list[ErrorRow]] = {}
+    only = set(request_ids(file.path, splits, limit))
     found, probabilities, cuts = read_scores(scores, task)
     say("fitting baselines")
-    rivals = baselines(read(opened, file, None, {}), gain_of=gain, relevant_at=relevant_at)
+    rivals = baselines(read(opened, file.path, None, {}), gain_of=gain, relevant_at=relevant_at)
     rankers = {DECODER: lookup(found, probabilities)}
     rankers |= {name: b.ranker for name, b in rivals.items() if b.ranker is not None}
     judged = judge(
-        read(opened, file, splits, lost, only), rankers, gain_of=gain, relevant_at=relevant_at
+        read(opened, file.path, splits, {}, only), rankers, gain_of=gain, relevant_at=relevant_at
     )
     say(f"bootstrapping {draws:,} draws of {len(judged.subject_ids):,} subjects")
     report = compare(judged, task.metrics, reference=DECODER, draws=draws)
     absent = {name: b.reason for name, b in rivals.items() if b.reason is not None}
+    if np.isnan(judged.scores["logged"]).all():
+        # Most logs hold no scores; only a log that holds some is worth a word.
+        report = replace(report, absent={k: v for k, v in report.absent.items() if k != "logged"})
     seen = None
     if splits is not None and "train" not in splits:
         part = next(iter(splits))
         seen = seen_in_training(
-            (r for r in read(opened, file, None, {}) if r.split == "train" or r.request_id in only),
+            (
+                r
+                for r in read(opened, file.path, None, {})
+                if r.split == "train" or r.request_id in only
+            ),
             split=part,
         )
     return replace(
@@ -149,7 +163,7 @@ def _compare(
         absent={**report.absent, **absent},
         seen=seen,
         cuts=cuts,
-        errors=_count_errors(scores, lost),
+        errors=_count_errors(scores, file, only),
         provenance={**manifest("eval", task, opened.name), **facts},
     )
 
@@ -186,16 +200,19 @@ def read_scores(
     requests = [request for request, _ in keys]
     dropped = dict(zip(requests, columns["events_dropped"], strict=True))
     shortened = sum(1 for names in columns["fields_shortened"] if names)
-    cuts = {"events dropped": sum(dropped.values()), "candidates shortened": shortened}
+    cuts = {"events dropped": sum(dropped.values()), "candidates with shortened fields": shortened}
     return scores, chances, cuts
 
 
-def _count_errors(scores: Path, lost: dict[str, list[ErrorRow]]) -> dict[str, int]:
+def _count_errors(scores: Path, file: RequestFile, only: set[str]) -> dict[str, int]:
+    """Rows set aside on the way to these scores, by reason."""
     import json
 
     path = scores.with_name(f"{scores.stem}.errors.jsonl")
-    reasons = [row.reason for rows in lost.values() for row in rows]
     if path.is_file():
         with path.open(encoding="utf-8") as lines:
             reasons = [json.loads(line)["reason"] for line in lines]
+    else:
+        rows = (row for row in file.set_aside if row.request_id is None or row.request_id in only)
+        reasons = [row.reason for row in rows]
     return {reason: reasons.count(reason) for reason in sorted(set(reasons))}

@@ -16,17 +16,26 @@ Row = dict[str, Any]
 
 
 class Journal:
-    """Rows and errors per finished request, appended to ``<output>.partial``."""
+    """Rows and errors per finished request, appended to ``<output>.partial``.
+
+    Attributes:
+        done: ids of the requests it holds.
+        others: whether it holds rows that belong to no request (under an empty id).
+        replaced: whether a journal of another run was there.
+    """
 
     def __init__(self, output: Path, digest: str) -> None:
         self.path = output.with_name(output.name + ".partial")
         self.done: set[str] = set()
+        self.others = False
         end = 0
-        if self.path.is_file() and self._digest() == digest:
+        there = self.path.is_file()
+        if there and self._digest() == digest:
             for entry, stop in self._entries():
                 end = stop
                 if "request_id" in entry:
-                    self.done.add(entry["request_id"])
+                    self._note(entry["request_id"])
+        self.replaced = there and not end
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if end:
             os.truncate(self.path, end)
@@ -38,7 +47,7 @@ class Journal:
     def add(self, request_id: str, rows: list[Row], errors: list[Row]) -> None:
         """Record one finished request."""
         self._write({"request_id": request_id, "rows": rows, "errors": errors})
-        self.done.add(request_id)
+        self._note(request_id)
 
     def entries(self) -> Iterator[dict[str, Any]]:
         """Every finished request with its ``rows`` and ``errors``, in the order they finished."""
@@ -67,6 +76,12 @@ class Journal:
         line = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
         self._file.write(line.encode("utf-8", "surrogatepass") + b"\n")
         self._file.flush()
+
+    def _note(self, request_id: str) -> None:
+        if request_id:
+            self.done.add(request_id)
+        else:
+            self.others = True
 
     def _digest(self) -> str | None:
         first = next(self._entries(), None)

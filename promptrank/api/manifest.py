@@ -39,6 +39,17 @@ def task_config(task: Task) -> dict[str, Any]:
     return task.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
+def adapter_digest(folder: str | None) -> str | None:
+    """SHA-256 over an adapter's config and weights; None for no adapter."""
+    if folder is None:
+        return None
+    found = hashlib.sha256()
+    for path in sorted(Path(folder).glob("adapter_*")):
+        with path.open("rb") as file:
+            found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()
+
+
 def manifest(
     verb: str, task: Task, name: str, engine: EngineInfo | None = None, **facts: Any
 ) -> dict[str, Any]:
@@ -49,6 +60,8 @@ def manifest(
         facts: fingerprints and counts, such as ``prompt=encoder.fingerprint``.
     """
     config = task_config(task)
+    if engine is not None:
+        config["model"] = engine.model
     return {
         "command": verb,
         "task": name,

@@ -1,20 +1,18 @@
 """``rank``: requests to a scores file, resumable."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from promptrank.api.build import build
 from promptrank.api.journal import Journal, Row
-from promptrank.api.manifest import digest, manifest, write_json
+from promptrank.api.manifest import adapter_digest, digest, manifest, write_json
+from promptrank.api.outputs import check_output
 from promptrank.api.ranker import Ranker, open_ranker
-from promptrank.api.tasks import OpenTask, Say, check_splits, data_folder, silent
+from promptrank.api.requests import RequestFile, items_stamp, read, request_file
+from promptrank.api.tasks import Say, check_splits, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.rows import ranking_rows, row_types
-from promptrank.records import Request
 from promptrank.schema.task import Task
 
 Progress = Callable[[int, int | None], None]
@@ -47,27 +45,6 @@ class Ranked:
     resumed: int
 
 
-@contextmanager
-def request_file(
-    opened: OpenTask, requests: str | Path | None, *, splits: set[str] | None, say: Say
-) -> Iterator[Path]:
-    """The given request file, or one built from the task's tables that is gone afterwards.
-
-    Raises:
-        DataError: the given file does not exist.
-    """
-    if requests is not None:
-        if not Path(requests).is_file():
-            raise DataError(f"no request file {requests}; `promptrank build` writes one")
-        yield Path(requests)
-        return
-    with TemporaryDirectory(prefix="promptrank-") as folder:
-        path = Path(folder) / "requests.parquet"
-        say("building requests")
-        build(opened, path, splits=splits, say=say)
-        yield path
-
-
 def rank(
     task: str,
     out: str | Path,
@@ -97,10 +74,7 @@ def rank(
     Raises:
         InputError: whatever in the input keeps the run from starting.
     """
-    from promptrank.data.write import check_suffix
-
-    path = Path(out)
-    check_suffix(path)
+    path = check_output(out, (".parquet", ".jsonl"), [requests])
     with open_ranker(
         task,
         engine=engine,
@@ -121,7 +95,7 @@ def rank(
 
 def rank_file(
     ranker: Ranker,
-    file: Path,
+    file: RequestFile,
     path: Path,
     splits: set[str] | None,
     limit: int | None,
@@ -132,14 +106,20 @@ def rank_file(
     from promptrank.data.select import file_digest, request_ids
 
     opened = ranker.opened
+    ids = request_ids(file.path, splits, limit)
+    if not ids:
+        part = f" of part {' or '.join(sorted(splits))}" if splits else ""
+        raise DataError(f"no request{part} to rank in {file.path.name}")
     facts = manifest(
         "rank",
         opened.task,
         opened.name,
         ranker.engine.info,
         adapter=ranker.adapter,
+        adapter_digest=adapter_digest(ranker.adapter),
         prompt=ranker.encoder.fingerprint,
-        requests=file_digest(file),
+        requests=file_digest(file.path),
+        items=items_stamp(opened, file.path),
         splits=sorted(splits) if splits else None,
         limit=limit,
     )
@@ -148,15 +128,13 @@ def rank_file(
         resumed = len(journal.done)
         if resumed:
             say(f"resuming: {resumed:,} requests were already ranked")
-        ids = request_ids(file, splits, limit)
-        if not ids:
-            part = f" of part {' or '.join(sorted(splits))}" if splits else ""
-            raise DataError(f"no request{part} to rank; see the errors that `build` writes")
+        elif journal.replaced:
+            say(f"{journal.path.name} is of another task, model or requests: starting over")
         total = len(ids)
         todo = set(ids) - journal.done
         progress(resumed, total)
         for done, (request_id, rows, errors) in enumerate(
-            _rank_rest(ranker, file, splits, todo), resumed + 1
+            _rank_rest(ranker, file, splits, todo, journal.others), resumed + 1
         ):
             journal.add(request_id, rows, errors)
             progress(done, total)
@@ -168,38 +146,28 @@ def rank_file(
 
 
 def _rank_rest(
-    ranker: Ranker, file: Path, splits: set[str] | None, todo: set[str]
+    ranker: Ranker, file: RequestFile, splits: set[str] | None, todo: set[str], others: bool
 ) -> Iterator[tuple[str, list[Row], list[Row]]]:
-    """Rank the requests in ``todo``; rows that could not be read go to their request."""
+    """Rank the requests in ``todo``; rows that could not be used go to their request.
+
+    Rows of no request at all come last, under an empty id, unless the journal has them already.
+    """
     lost: dict[str, list[ErrorRow]] = {}
-    for ranking in ranker.rank_many(read(ranker.opened, file, splits, lost, todo)):
-        errors = [*lost.pop(ranking.request_id, ()), *ranking.errors]
-        yield ranking.request_id, list(ranking_rows(ranking)), [e.as_dict() for e in errors]
-    for name, rows in lost.items():
-        if name in todo or not name:
-            yield name, [], [e.as_dict() for e in rows]
-
-
-def read(
-    opened: OpenTask,
-    file: Path,
-    splits: set[str] | None,
-    lost: dict[str, list[ErrorRow]],
-    only: set[str] | None = None,
-) -> Iterator[Request]:
-    """The requests of a file; rows that cannot be read are collected in ``lost`` by request."""
-    from promptrank.data.format import items_path_of
-    from promptrank.data.read import read_requests
-
-    def keep(row: ErrorRow) -> None:
+    for row in file.set_aside:
         lost.setdefault(row.request_id or "", []).append(row)
-
-    root = None
-    if not items_path_of(file).is_file():
-        root = data_folder(opened)
-    for request in read_requests(file, task=opened.task, root=root, splits=splits, errors=keep):
-        if only is None or request.request_id in only:
-            yield request
+    ranked: set[str] = set()
+    for ranking in ranker.rank_many(read(ranker.opened, file.path, splits, lost, todo)):
+        errors = [*lost.pop(ranking.request_id, ()), *ranking.errors]
+        ranked.add(ranking.request_id)
+        yield ranking.request_id, list(ranking_rows(ranking)), [e.as_dict() for e in errors]
+    late: list[ErrorRow] = []
+    for name, rows in lost.items():
+        if not name or name in ranked:
+            late += rows  # of no request, or of one whose rows lie far apart in the file
+        elif name in todo:
+            yield name, [], [e.as_dict() for e in rows]
+    if late and not others:
+        yield "", [], [e.as_dict() for e in late]
 
 
 def _write(journal: Journal, task: Task, path: Path, resumed: int) -> Ranked:

@@ -40,13 +40,31 @@ class Ranker:
         """
         return next(self.rank_many([request]))
 
-    def rank_many(self, requests: Iterable[Request | Mapping[str, Any]]) -> Iterator[Ranking]:
-        """One ranking per request, in order, lazily; several requests share a forward pass."""
+    def rank_many(
+        self,
+        requests: Iterable[Request | Mapping[str, Any]],
+        *,
+        adapter_of: Callable[[Request], str | Path | None] | None = None,
+    ) -> Iterator[Ranking]:
+        """One ranking per request, in order, lazily; several requests share a forward pass.
+
+        Args:
+            adapter_of: the adapter of each request (a folder, a name in ``adapters/``, or None for
+                the base model), where they differ; the ranker's own for all where left out.
+
+        Raises:
+            DataError: a dict that is no request.
+            ModelError: an adapter that is not there.
+        """
         from promptrank.data.plain import request_from_dict
+
+        def chosen(request: Request) -> str | None:
+            found = adapter_of(request) if adapter_of is not None else self.adapter
+            return _adapter_folder(self.opened, found) if found is not None else None
 
         records = (r if isinstance(r, Request) else request_from_dict(r) for r in requests)
         return rank_requests(
-            self.opened.task, self.encoder, self.engine, records, adapter=self.adapter
+            self.opened.task, self.encoder, self.engine, records, adapter_of=chosen
         )
 
     def close(self) -> None:
@@ -117,7 +135,7 @@ def open_ranker(
     name = model or opened.task.model
     folder = resolve_model(name, say=say)
     adapter_path = _adapter_folder(opened, adapter) if adapter is not None else None
-    found = _open_engine(engine, folder, name, threads, say)
+    found = _open_engine(engine, folder, name, adapter_path, threads, say)
     try:
         encoder = open_encoder(opened, folder, found.info.max_tokens)
     except BaseException:
@@ -127,18 +145,25 @@ def open_ranker(
 
 
 def _open_engine(
-    engine: str, folder: Path, name: str, threads: int | None, say: Callable[[str], None]
+    engine: str, folder: Path, name: str, adapter: str | None, threads: int | None, say: Say
 ) -> Engine:
+    from promptrank.engine.limits import model_limits
+
+    limits = model_limits(folder)
     if engine == "fake":
         from promptrank.engine.fake import FakeEngine
-        from promptrank.engine.limits import model_limits
 
-        limits = model_limits(folder)
         return FakeEngine(vocab=limits.vocab, max_tokens=limits.max_tokens)
     say(f"loading {name}")
     from promptrank.engine.packed import open_packed
 
-    found = open_packed(folder, name=name, threads=threads)
+    found = open_packed(
+        folder,
+        name=name,
+        adapters=[adapter] if adapter is not None else [],
+        max_tokens=limits.max_tokens,
+        threads=threads,
+    )
     for note in found.info.notes:
         say(note)
     return found

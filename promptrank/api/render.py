@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.api.rank import read, request_file
 from promptrank.api.ranker import open_encoder
+from promptrank.api.requests import read, request_file
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.records import Request
@@ -112,7 +112,7 @@ def render(
     folder = resolve_model(model or opened.task.model, say=say)
     encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
     with request_file(opened, requests, splits=None, say=say) as file:
-        found = _find(opened, file, request, test_first=requests is None)
+        found = _find(opened, file.path, request, test_first=requests is None)
     return render_request(encoder, found, candidate)
 
 

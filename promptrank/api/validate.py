@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptrank.api.build import build
-from promptrank.api.rank import read
+from promptrank.api.requests import read
 from promptrank.api.tasks import OpenTask, Say, data_folder, open_task, silent
 from promptrank.errors import ErrorRow, InputError, TaskError
 from promptrank.records import Request

@@ -16,16 +16,18 @@ LIMIT = 300
 NEXT = """
 What to read off this table
   auc, gauc, ndcg: larger is better; log_loss and ece: smaller. Intervals draw whole members.
-  The decoder has never been tuned on a rating: it reads ten past ratings and a title. Item means
-  are a strong baseline on MovieLens, because everybody agrees on good films.
+  The decoder was never tuned on a rating: it reads ten films with their ratings, and the share of
+  viewers who liked each. Item means are a strong baseline on MovieLens, where many agree on what
+  is good; an untuned 135M decoder loses to them. Its probabilities are not calibrated (ece).
 
 What to try next
+  (source .venv/bin/activate first, so that the shell finds promptrank)
   promptrank render movies/like              the exact prompt, fragment by fragment
   promptrank eval movies/like --limit 50 --set history.last=20
   promptrank eval movies/rating --limit 50   five graded answers instead of yes and no
   promptrank eval movies/similar --limit 50  a source movie and its neighbours, no history
-  Copy tasks/movies/like.yaml and templates/movies/like.j2 into a folder of yours, point `data`
-  at your tables, and run `promptrank validate tasks/yours.yaml` there.
+  Copy tasks/movies/like.yaml and templates/movies/like.j2 into folders tasks/ and templates/ of
+  yours, point `data` at your tables, and run `promptrank validate tasks/movies/like.yaml` there.
 """
 
 

@@ -31,6 +31,6 @@ Splits = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    typer.Option("--limit", min=1, help="At most this many requests of each part."),
+    typer.Option("--limit", min=1, help="At most this many requests, sampled."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]

@@ -13,7 +13,9 @@ def build(
     task: options.TaskName,
     out: Annotated[Path, typer.Option("--out", "-o", help="A .parquet or .jsonl file.")],
     split: options.Splits = None,
-    limit: options.Limit = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=1, help="At most this many requests of each part.")
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
 ) -> None:
@@ -94,7 +96,9 @@ def eval_(
     scores: Annotated[
         Path | None, typer.Option("--scores", help="Scores that `rank` wrote; nothing is scored.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="The part to evaluate.")] = "test",
+    split: Annotated[
+        str | None, typer.Option("--split", help="The part to evaluate. Default: test.")
+    ] = None,
     limit: options.Limit = None,
     engine: options.EngineName = "packed",
     model: options.ModelName = None,

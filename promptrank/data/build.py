@@ -1,5 +1,6 @@
 """Tables to requests: everything as of the request, in bounded memory."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -119,8 +120,7 @@ def build_requests(
         del items
         snapshot_path.replace(items_path_of(out))
     if not counts[0]:
-        part = f" of part {' or '.join(sorted(splits))}" if splits else ""
-        raise DataError(f"{task.form}: no request{part} could be built; see {errors_path_of(out)}")
+        raise DataError(_nothing(task, splits, errors, errors_path_of(out)))
     if clock["clock"] == "time" and float(clock["last"] or 0) > _YEAR_5000:
         notes.append(
             "times lie beyond the year 5000: they look like milliseconds; divide under columns:"
@@ -197,6 +197,19 @@ def _write_errors(con: Connection, path: Path) -> dict[str, int]:
             writer.write_rows([ErrorRow(r[0], r[1], "data", r[2], r[3]).as_dict() for r in rows])
             counts.update(str(row[2]) for row in rows)
     return dict(counts)
+
+
+def _nothing(task: Task, splits: set[str] | None, errors: dict[str, int], path: Path) -> str:
+    """Why there is no request; all of it, since the caller may be about to remove ``path``."""
+    part = f" of part {' or '.join(sorted(splits))}" if splits else ""
+    what = f"{task.form}: no request{part} could be built"
+    if not errors:
+        return f"{what}; no row was set aside, so look at split, limit and what the parts hold"
+    with path.open(encoding="utf-8") as lines:
+        example = json.loads(next(lines))["message"]
+    reasons = sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))
+    counts = ", ".join(f"{count:,} x {reason}" for reason, count in reasons)
+    return f"{what}; set aside: {counts}; such as: {example} (all of them: {path})"
 
 
 def _clock(con: Connection, plan: Plan) -> dict[str, str | float | None]:

@@ -11,7 +11,8 @@ import pyarrow.types as pt
 
 from promptrank.data.decode import decode, labels, lists_of, tuples
 from promptrank.data.names import near
-from promptrank.errors import DataError
+from promptrank.data.values import text
+from promptrank.errors import DataError, RowError
 
 REQUIRED = ("request_id", "item_id")
 SUBJECT = (
@@ -171,7 +172,7 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line.decode("utf-8"), parse_constant=_nothing)
+                row = json.loads(line.decode("utf-8"), parse_constant=_constant)
             except (ValueError, RecursionError) as error:
                 bad.append(f"{path}:{number}: not JSON in UTF-8 ({error})")
                 continue
@@ -183,6 +184,11 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
                 raise DataError(
                     f"{path}:{number}: no column {strange[0]!r}; {near(strange[0], COLUMNS)}"
                 )
+            try:
+                row["request_id"] = text(row.get("request_id"), "request_id")
+            except RowError as error:
+                bad.append(f"{path}:{number}: {error}")
+                continue
             waiting.append(row)
             if len(waiting) == _ROWS:
                 yield _columns(waiting), bad
@@ -190,8 +196,9 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
     yield _columns(waiting), bad
 
 
-def _nothing(constant: str) -> None:
-    """NaN and infinities in JSON are no values."""
+def _constant(name: str) -> float | None:
+    """NaN is no value, as in tables; whoever reads an infinity decides about it."""
+    return None if name == "NaN" else float(name)
 
 
 def _columns(rows: list[dict[str, Any]]) -> Rows:

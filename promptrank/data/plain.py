@@ -1,6 +1,7 @@
 """Requests as plain nested dicts, for the Python API: friendly about what is left out."""
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Any
 
 from promptrank.data.names import near
@@ -40,15 +41,16 @@ _EVENT = ("item_id", "item", "action", "time", "context", "stats", "outcomes")
 def request_from_dict(data: Mapping[str, Any]) -> Request:
     """A request from ``{"query": ..., "candidates": [{"item": {...}}, ...]}``.
 
-    Subject: ``member`` and ``source`` are dicts of fields, ``query`` is text or a dict of fields.
-    Ids may be left out: an item without ``item_id`` is named after its place (``item-3``). An
-    entry of ``candidates`` or ``history`` names its fields under ``item``.
+    Subject: ``member`` and ``source`` are dicts of fields, ``query`` is text or a dict of fields;
+    there may be none of them. Ids may be left out: an item without ``item_id`` is named after its
+    place (``item-3``). An entry of ``candidates`` or ``history`` names its fields under ``item``.
+    Values from numpy become plain ones; NaN becomes None.
 
     Raises:
         DataError: what is wrong, and where (``candidates[3].item: expected a dict, got str``).
     """
     _keys(data, "request", _REQUEST)
-    time = _number(data.get("time"), "time")
+    time = _finite(data.get("time"), "time")
     listed = data.get("candidates")
     if not isinstance(listed, list | tuple) or not listed:
         raise DataError("candidates: expected a list of at least one candidate")
@@ -60,7 +62,8 @@ def request_from_dict(data: Mapping[str, Any]) -> Request:
                 f"candidates[{i}]: {candidate.candidate_id!r} stands twice; give candidate_id"
             )
         found[candidate.candidate_id] = candidate
-    events = data.get("history") or ()
+    events = data.get("history")
+    events = () if events is None else events
     if not isinstance(events, list | tuple):
         raise DataError(f"history: expected a list, got {type(events).__name__}")
     history = tuple(_event(entry, i, time) for i, entry in enumerate(events))
@@ -80,14 +83,12 @@ def _subject(data: Mapping[str, Any]) -> Subject:
     query_id = _text(data.get("query_id"), "query_id")
     member, query, source = data.get("member"), data.get("query"), data.get("source")
     if isinstance(query, str):
-        query_id, query = query_id or query, {"text": query}
-    if member is None and query is None and source is None and member_id is None:
-        raise DataError("request: say whom it is for: member, query or source")
+        query_id, query = query_id or str(query), {"text": query}
     item = None
     if source is not None:
-        name = _text(data.get("source_id"), "source_id")
         fields = _fields(source, "source")
-        item = Item(name or str(fields.get("item_id", "source")), fields)
+        name = _text(data.get("source_id"), "source_id") or _name_in(fields)
+        item = Item(name or "source", fields)
     return Subject(
         member_id or ("member" if member is not None else None),
         _fields(member, "member") if member is not None or member_id is not None else None,
@@ -102,7 +103,10 @@ def _candidate(entry: Any, i: int) -> Candidate:
     _keys(entry, where, _CANDIDATE)
     item = _item(entry, where, f"item-{i + 1}")
     position = _number(entry.get("position"), f"{where}.position")
-    outcomes = _fields(entry.get("outcomes"), f"{where}.outcomes")
+    weight = _finite(entry.get("weight"), f"{where}.weight")
+    if weight is not None and weight < 0:
+        raise DataError(f"{where}.weight: {weight:g} is less than 0")
+    baseline = _fields(entry.get("baseline"), f"{where}.baseline")
     return Candidate(
         _text(entry.get("candidate_id"), f"{where}.candidate_id") or item.item_id,
         item,
@@ -110,28 +114,33 @@ def _candidate(entry: Any, i: int) -> Candidate:
         _fields(entry.get("stats"), f"{where}.stats"),
         int(position) if position is not None else None,
         _number(entry.get("propensity"), f"{where}.propensity"),
-        _number(entry.get("weight"), f"{where}.weight"),
+        weight,
         _number(entry.get("logged_score"), f"{where}.logged_score"),
-        {k: v for k, v in outcomes.items() if v is not None},
-        _fields(entry.get("baseline"), f"{where}.baseline"),
+        _outcomes(entry, where),
+        {name: _number(x, f"{where}.baseline.{name}") for name, x in baseline.items()},
     )
 
 
 def _event(entry: Any, i: int, time: float | None) -> Event:
     where = f"history[{i}]"
     _keys(entry, where, _EVENT)
-    when = _number(entry.get("time"), f"{where}.time")
+    when = _finite(entry.get("time"), f"{where}.time")
     if when is not None and time is not None and when >= time:
         raise DataError(f"{where}.time: {when:g} is not before the request's time {time:g}")
-    outcomes = _fields(entry.get("outcomes"), f"{where}.outcomes")
     return Event(
         _item(entry, where, f"event-{i + 1}"),
         _text(entry.get("action"), f"{where}.action"),
         when,
         _fields(entry.get("stats"), f"{where}.stats"),
         _fields(entry.get("context"), f"{where}.context"),
-        {k: v for k, v in outcomes.items() if v is not None},
+        _outcomes(entry, where),
     )
+
+
+def _outcomes(entry: Mapping[str, Any], where: str) -> dict[str, str]:
+    given = _fields(entry.get("outcomes"), f"{where}.outcomes")
+    found = {name: _text(answer, f"{where}.outcomes.{name}") for name, answer in given.items()}
+    return {name: answer for name, answer in found.items() if answer is not None}
 
 
 def _sorted(history: tuple[Event, ...]) -> tuple[Event, ...]:
@@ -145,11 +154,14 @@ def _item(entry: Mapping[str, Any], where: str, made_up: str) -> Item:
     if entry.get("item") is None:
         raise DataError(f"{where}.item: missing; give the item's fields as a dict")
     fields = _fields(entry["item"], f"{where}.item")
-    name = _text(entry.get("item_id"), f"{where}.item_id")
-    inner = fields.get("item_id")
-    if name is None and isinstance(inner, str | int) and not isinstance(inner, bool):
-        name = str(inner)
+    name = _text(entry.get("item_id"), f"{where}.item_id") or _name_in(fields)
     return Item(name or made_up, fields)
+
+
+def _name_in(fields: Mapping[str, Any]) -> str | None:
+    """The item's own field of that name, where it may be an id."""
+    name = fields.get("item_id")
+    return str(name) if isinstance(name, str | int) and not isinstance(name, bool) else None
 
 
 def _keys(value: Any, where: str, known: tuple[str, ...]) -> None:
@@ -165,11 +177,34 @@ def _fields(value: Any, where: str) -> Mapping[str, Any]:
         return EMPTY
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
-    # NaN is how tables say None.
-    return {k: None if v != v else v for k, v in value.items()}
+    return {k: _value(v, f"{where}.{k}") for k, v in value.items()}
+
+
+def _value(value: Any, where: str) -> Any:
+    """A field's value without numpy in it, at any depth; NaN is how tables say None."""
+    value = _unpacked(value, where)
+    if isinstance(value, Mapping):
+        return {k: _value(v, f"{where}.{k}") for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_value(v, f"{where}[{i}]") for i, v in enumerate(value)]
+    try:
+        return value if value == value else None
+    except (TypeError, ValueError):
+        raise DataError(f"{where}: {type(value).__name__} is no plain value") from None
+
+
+def _unpacked(value: Any, where: str) -> Any:
+    """What a numpy (or torch) scalar or array holds; other values as they are."""
+    if not hasattr(value, "tolist"):
+        return value
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind in ("M", "m"):
+        raise DataError(f"{where}: {value.dtype} is no plain value; give unix seconds or text")
+    return value.tolist()
 
 
 def _text(value: Any, where: str) -> str | None:
+    value = _unpacked(value, where)
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -178,8 +213,21 @@ def _text(value: Any, where: str) -> str | None:
 
 
 def _number(value: Any, where: str) -> float | None:
+    """A number; what is not finite is as good as missing."""
+    value = _unpacked(value, where)
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value) if value == value else None
-    raise DataError(f"{where}: expected a number, got {type(value).__name__}")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise DataError(f"{where}: expected a number, got {type(value).__name__}")
+    try:
+        return float(value) if isfinite(value) else None
+    except OverflowError:
+        return None
+
+
+def _finite(value: Any, where: str) -> float | None:
+    """A number where infinity would be a mistake; NaN is None."""
+    found = _number(value, where)
+    if found is None and value is not None and value == value:
+        raise DataError(f"{where}: {value} is not finite")
+    return found

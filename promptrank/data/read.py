@@ -6,17 +6,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from promptrank.data import values
+from promptrank.data.blocks import Block, Errors, blocks
 from promptrank.data.entities import snapshot
-from promptrank.data.format import COLUMNS, EVENT, Rows, digest_in, items_path_of, parts
+from promptrank.data.format import EVENT, Rows, digest_in, items_path_of
 from promptrank.data.items import ItemTable
 from promptrank.data.names import near
 from promptrank.data.sql import run
 from promptrank.data.tables import database, load
 from promptrank.errors import DataError, ErrorRow, RowError
-from promptrank.records import EMPTY, Candidate, Event, Item, Request, Subject
+from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
 
-Errors = Callable[[ErrorRow], None]
 Lookup = Callable[[str, Any, Any, float | None], Item]
 """(item_id, inline fields, row in the snapshot, time) -> the item; RowError where there is none."""
 
@@ -34,6 +35,8 @@ def read_requests(
     Items come from the row itself, else from the snapshot beside the file, else from the task's
     item table under ``root``. A row that cannot be used goes to ``errors``; a request that lost
     candidates this way has ``meta["partial"]`` True and their number under ``meta["lost"]``.
+    An event that cannot be used is left out and counted under ``meta["events_lost"]``. No request
+    id comes twice: see `promptrank.data.blocks.blocks`.
 
     Raises:
         DataError: the file is not a request file, or its snapshot is not the one it was built with.
@@ -41,75 +44,38 @@ def read_requests(
     with ExitStack() as stack:
         lookup = _lookup(path, task, root, stack)
         known = _answers(task)
-        seen: set[int] = set()
-        for rows in _whole_requests(path, errors):
-            names = rows["request_id"]
-            start = 0
-            while start < len(names):
-                end = start + 1
-                while end < len(names) and names[end] == names[start]:
-                    end += 1
-                if splits is None or rows["split"][start] in splits:
-                    request = _request(rows, start, end, lookup, known, seen, errors)
-                    if request is not None:
-                        yield request
-                start = end
-
-
-def _whole_requests(path: Path, errors: Errors) -> Iterator[Rows]:
-    """Parts of the file that end where a request ends."""
-    held: Rows = {name: [] for name in COLUMNS}
-    for rows, bad in parts(path):
-        for message in bad:
-            errors(ErrorRow(None, None, "data", "bad_row", message))
-        if held["request_id"]:
-            rows = {name: held[name] + rows[name] for name in COLUMNS}
-        names = rows["request_id"]
-        cut = len(names)
-        while cut > 0 and names[cut - 1] == names[-1]:
-            cut -= 1
-        held = {name: values[cut:] for name, values in rows.items()}
-        if cut:
-            yield {name: values[:cut] for name, values in rows.items()}
-    if held["request_id"]:
-        yield held
+        for block in blocks(path, splits, errors):
+            request = _request(block, lookup, known, errors)
+            if request is not None:
+                yield request
 
 
 def _request(
-    rows: Rows,
-    start: int,
-    end: int,
-    lookup: Lookup,
-    known: Mapping[str, frozenset[str]] | None,
-    seen: set[int],
-    errors: Errors,
+    block: Block, lookup: Lookup, known: Mapping[str, frozenset[str]] | None, errors: Errors
 ) -> Request | None:
-    name = rows["request_id"][start]
+    rows, start = block.rows, block.start
+    name: str = rows["request_id"][start]
     try:
-        if not isinstance(name, str):
-            raise RowError("null_key", f"rows have no request_id ({end - start} of them)")
-        if hash(name) in seen:
-            raise RowError("scattered_request", f"rows of {name} do not stand together")
-        seen.add(hash(name))
-        time = _number(rows["time"][start], "time")
+        time = values.number(rows["time"][start], "time")
+        split = values.text(rows["split"][start], "split")
+        meta = dict(values.record(rows["meta"][start], "meta"))
         subject = _subject(rows, start, lookup, time)
-        history = tuple(_history(rows["history"][start], time, lookup))
-        candidates, lost = _candidates(rows, start, end, lookup, known, time, errors)
+        history, missed = _history(rows["history"][start], name, time, lookup, errors)
+        candidates, lost = _candidates(block, lookup, known, time, errors)
         if not candidates:
             raise RowError("no_candidates", "no candidate of this request can be used")
     except RowError as error:
-        errors(error.row("data", name if isinstance(name, str) else None))
+        errors(error.row("data", name))
         return None
-    meta = dict(_record(rows["meta"][start], "meta"))
-    if lost:
-        meta |= {"partial": True, "lost": int(meta.get("lost") or 0) + lost}
-    return Request(name, subject, candidates, history, time, rows["split"][start], meta)
+    if lost := lost + block.scattered:
+        meta |= {"partial": True, "lost": values.count(meta.get("lost")) + lost}
+    if missed:
+        meta["events_lost"] = values.count(meta.get("events_lost")) + missed
+    return Request(name, subject, candidates, history, time, split, meta)
 
 
 def _candidates(
-    rows: Rows,
-    start: int,
-    end: int,
+    block: Block,
     lookup: Lookup,
     known: Mapping[str, frozenset[str]] | None,
     time: float | None,
@@ -118,102 +84,130 @@ def _candidates(
     """The usable candidates, and how many were lost."""
     found: dict[str, Candidate] = {}
     lost = 0
+    rows, start = block.rows, block.start
     request_id = rows["request_id"][start]
-    for i in range(start, end):
-        item_id = rows["item_id"][i]
-        name = rows["candidate_id"][i] or item_id
+    for i in range(start, block.end):
+        name = None
         try:
-            if not isinstance(item_id, str):
+            name = values.text(rows["candidate_id"][i], "candidate_id")
+            item_id = values.text(rows["item_id"][i], "item_id")
+            if item_id is None:
                 raise RowError("null_key", f"row {i - start + 1} of the request has no item_id")
+            name = name or item_id
             if name in found:
                 raise RowError("duplicate_candidate", f"{name} stands twice; the first is kept")
-            outcomes = _record(rows["outcomes"][i], "outcomes")
-            if known is not None and outcomes:
-                outcomes = _known_only(outcomes, known, request_id, name, errors)
             found[name] = Candidate(
                 name,
                 lookup(item_id, rows["item"][i], rows["item_row"][i], time),
-                _record(rows["context"][i], "context"),
-                _record(rows["stats"][i], "stats"),
-                rows["position"][i],
-                rows["propensity"][i],
-                rows["weight"][i],
-                rows["logged_score"][i],
-                outcomes,
-                _record(rows["baseline"][i], "baseline"),
+                values.record(rows["context"][i], "context"),
+                values.record(rows["stats"][i], "stats"),
+                values.place(rows["position"][i], "position"),
+                values.measure(rows["propensity"][i], "propensity"),
+                values.weight(rows["weight"][i]),
+                values.measure(rows["logged_score"][i], "logged_score"),
+                _outcomes(rows["outcomes"][i], known, request_id, name, errors),
+                values.measures(rows["baseline"][i], "baseline"),
             )
         except RowError as error:
-            errors(error.row("data", request_id, name if isinstance(name, str) else None))
+            errors(error.row("data", request_id, name))
             if error.reason != "duplicate_candidate":
                 lost += 1
     return tuple(found.values()), lost
 
 
-def _known_only(
-    outcomes: Mapping[str, str],
-    known: Mapping[str, frozenset[str]],
+def _outcomes(
+    given: Any,
+    known: Mapping[str, frozenset[str]] | None,
     request_id: str,
     name: str,
     errors: Errors,
 ) -> Mapping[str, str]:
     """The outcomes that the task knows; the candidate goes unlabelled for the others."""
-    if all(answer in known.get(question, ()) for question, answer in outcomes.items()):
+    outcomes = values.record(given, "outcomes")
+    if not outcomes:
         return outcomes
-    kept = {}
-    for question, answer in outcomes.items():
-        if question not in known:
-            message = f"outcomes: no question {question!r}; {near(question, known)}"
-        elif answer not in known[question]:
-            message = (
-                f"outcomes.{question}: no answer {answer!r}; {near(str(answer), known[question])}"
-            )
-        else:
-            kept[question] = answer
-            continue
+    problems = {q: _unknown(q, answer, known) for q, answer in outcomes.items()}
+    if not any(problems.values()):
+        return outcomes
+    for message in filter(None, problems.values()):
         errors(ErrorRow(request_id, name, "data", "unknown_label", message))
-    return kept
+    return {q: answer for q, answer in outcomes.items() if problems[q] is None}
+
+
+def _unknown(question: str, answer: Any, known: Mapping[str, frozenset[str]] | None) -> str | None:
+    if type(answer) is not str:
+        kind = type(answer).__name__
+        return f"outcomes.{question}: expected the name of an answer, got {kind}"
+    if known is None:
+        return None
+    if question not in known:
+        return f"outcomes: no question {question!r}; {near(question, known)}"
+    if answer not in known[question]:
+        return f"outcomes.{question}: no answer {answer!r}; {near(answer, known[question])}"
+    return None
 
 
 def _subject(rows: Rows, at: int, lookup: Lookup, time: float | None) -> Subject:
-    member_id, query_id, source_id = (rows[f"{r}_id"][at] for r in ("member", "query", "source"))
+    member_id, query_id, source_id = (
+        values.text(rows[name][at], name) for name in ("member_id", "query_id", "source_id")
+    )
     member, query = rows["member"][at], rows["query"][at]
     source: Item | None = None
     if isinstance(query, str):
-        query_id, query = query_id if query_id is not None else query, {"text": query}
+        query_id = query_id if query_id is not None else values.text(query, "query")
+        query = {"text": query}
     if source_id is not None or rows["source"][at] is not None:
-        source = lookup(str(source_id or "source"), rows["source"][at], None, time)
+        source = lookup(source_id or "source", rows["source"][at], None, time)
     return Subject(
         member_id,
-        _record(member, "member") if member is not None or member_id is not None else None,
+        values.record(member, "member") if member is not None or member_id is not None else None,
         query_id,
-        _record(query, "query") if query is not None or query_id is not None else None,
+        values.record(query, "query") if query is not None or query_id is not None else None,
         source,
     )
 
 
-def _history(events: Any, time: float | None, lookup: Lookup) -> Iterator[Event]:
-    if events is None:
-        return
-    if not isinstance(events, list):
+def _history(
+    given: Any, request_id: str, time: float | None, lookup: Lookup, errors: Errors
+) -> tuple[tuple[Event, ...], int]:
+    """The usable events, and how many were left out."""
+    if given is None:
+        return (), 0
+    if not isinstance(given, list):
         raise RowError("bad_row", "history: expected a list of events")
-    for i, event in enumerate(events):
-        if type(event) is not tuple:
-            raise RowError("bad_row", f"history[{i}]: {_what_is_wrong(event)}")
-        item_id, item, row, action, when, context, stats, outcomes = event
-        if type(item_id) is not str:
-            raise RowError("bad_row", f"history[{i}]: no item_id")
-        if when is not None:
-            when = _number(when, "history.time") or 0.0
-            if time is not None and when >= time:
-                raise RowError("future_history", f"history[{i}]: not before the request's time")
-        yield Event(
-            lookup(item_id, item, row, when),
-            action,
-            when,
-            _record(stats, "history.stats"),
-            _record(context, "history.context"),
-            _record(outcomes, "history.outcomes"),
-        )
+    found: list[Event] = []
+    for i, one in enumerate(given):
+        try:
+            event = _event(one, lookup)
+        except RowError as error:
+            reason, message = f"event_{error.reason}", f"history[{i}]: {error}"
+            errors(ErrorRow(request_id, None, "data", reason, message))
+            continue
+        if event.time is not None and time is not None and event.time >= time:
+            raise RowError("future_history", f"history[{i}]: not before the request's time")
+        found.append(event)
+    return tuple(found), len(given) - len(found)
+
+
+def _event(given: Any, lookup: Lookup) -> Event:
+    if type(given) is not tuple:
+        raise RowError("bad_row", _what_is_wrong(given))
+    item_id, item, row, action, when, context, stats, outcomes = given
+    name = values.text(item_id, "item_id")
+    if name is None:
+        raise RowError("bad_row", "no item_id")
+    when = values.number(when, "time")
+    answers = values.record(outcomes, "outcomes")
+    for question, answer in answers.items():
+        values.label(answer, f"outcomes.{question}")
+    return Event(
+        lookup(name, item, row, when),
+        values.label(action, "action"),
+        when,
+        values.record(stats, "stats"),
+        values.record(context, "context"),
+        answers,
+    )
 
 
 def _what_is_wrong(event: Any) -> str:
@@ -221,22 +215,6 @@ def _what_is_wrong(event: Any) -> str:
         return f"expected an object, got {type(event).__name__}"
     strange = next(n for n in event if n not in EVENT)
     return f"no field {strange!r}; {near(strange, EVENT)}"
-
-
-def _record(value: Any, where: str) -> Mapping[str, Any]:
-    if value is None:
-        return EMPTY
-    if not isinstance(value, dict):
-        raise RowError("bad_row", f"{where}: expected an object, got {type(value).__name__}")
-    return value
-
-
-def _number(value: Any, where: str) -> float | None:
-    if value is None or type(value) is float:
-        return value
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RowError("bad_row", f"{where}: expected a number, got {type(value).__name__}")
-    return float(value)
 
 
 def _answers(task: Task | None) -> dict[str, frozenset[str]] | None:

@@ -1,10 +1,15 @@
 """Facts about a request file that need no reading of whole requests: ids, counts, digest."""
 
 import hashlib
+from collections.abc import Iterator
+from heapq import nsmallest
 from pathlib import Path
 
 import duckdb
 
+from promptrank.data.blocks import in_splits
+from promptrank.data.format import parts
+from promptrank.data.sql import explain, literal
 from promptrank.errors import DataError
 
 
@@ -12,29 +17,42 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
     """Distinct ids of the requests of ``splits``, in the order of their MD5.
 
     That order has nothing to do with time or subject and stays as it is when requests are added,
-    so its first ``limit`` are a sample that can be drawn again.
+    so its first ``limit`` are a sample that can be drawn again. Rows without a request id, and
+    lines that are no rows, count for nothing here; `read_requests` tells of them.
     """
-    name = str(path).replace("'", "''")
-    if path.suffix == ".parquet":
-        source = f"read_parquet('{name}')"
-    else:
-        columns = "{request_id: 'VARCHAR', split: 'VARCHAR'}"
-        source = f"read_json('{name}', columns={columns}, format='newline_delimited')"
+    if path.suffix != ".parquet":
+        found = _ids_in_lines(path, splits)
+        return sorted(found, key=_order) if limit is None else nsmallest(limit, found, key=_order)
     where, values = "", []
     if splits is not None:
-        where = f"WHERE split IN ({', '.join('?' * len(splits))})"
+        where = f"AND split IN ({', '.join('?' * len(splits))})"
         values = sorted(splits)
     top = f"LIMIT {int(limit)}" if limit is not None else ""
     query = (
-        f"SELECT request_id FROM {source} {where} GROUP BY request_id "
-        f"ORDER BY md5(request_id), request_id {top}"
+        "SELECT id FROM (SELECT CAST(request_id AS VARCHAR) AS id, * FROM "
+        f"read_parquet({literal(str(path))})) WHERE id <> '' {where} "
+        f"GROUP BY id ORDER BY md5(id), id {top}"
     )
     try:
         with duckdb.connect() as connection:
             return [str(row[0]) for row in connection.execute(query, values).fetchall()]
     except duckdb.Error as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{path}: cannot be read as a request file: {first}") from None
+        raise DataError(f"{path}: cannot be read as a request file: {explain(error)}") from None
+
+
+def _ids_in_lines(path: Path, splits: set[str] | None) -> Iterator[str]:
+    """Ids in the order of the file; a request's first row says which part it is in."""
+    seen: set[str] = set()
+    for rows, _ in parts(path):
+        for name, split in zip(rows["request_id"], rows["split"], strict=True):
+            if name and name not in seen:
+                seen.add(name)
+                if in_splits(split, splits):
+                    yield name
+
+
+def _order(name: str) -> bytes:
+    return hashlib.md5(name.encode(), usedforsecurity=False).digest()
 
 
 def file_digest(path: Path) -> str:

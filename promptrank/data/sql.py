@@ -1,5 +1,6 @@
 """Small pieces of SQL: quoting, ids as text, times as seconds, and errors with their place."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from promptrank.errors import DataError
 
 Connection = duckdb.DuckDBPyConnection
 
+_NO_UTF8 = re.compile(r"not (valid )?utf-?8|invalid (utf-?8|unicode)", re.IGNORECASE)
 _CLOCKS = ("TIMESTAMP", "DATE")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
 EXACT = "DECIMAL(38,12)"
@@ -106,8 +108,15 @@ def stream(con: Connection, sql: str, where: str, batch: int) -> pa.RecordBatchR
 def explain(error: duckdb.Error) -> str:
     """DuckDB's message on one line, without its picture of the statement."""
     text = str(error).split("\nLINE ")[0]
+    # What the CSV sniffer tried and could try: long, and it names UTF-8 whatever went wrong.
+    text, searched, _ = text.partition("\nThe search space used was:")
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if any("utf-8" in line.lower() or "unicode" in line.lower() for line in lines):
+    if searched:
+        lines.append(
+            "(look for line endings of two kinds, LF and CRLF, and for unbalanced quotes; write "
+            "the file again with one kind of line ending and one separator)"
+        )
+    if _NO_UTF8.search(text):
         lines.insert(0, "text is not valid UTF-8; save the file as UTF-8.")
     return " ".join(lines)[:600]
 

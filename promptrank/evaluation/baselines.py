@@ -2,12 +2,15 @@
 
 ``popularity``, ``item_member_mean`` and the fitted ``logistic`` are what a team would build in an
 afternoon; ``logged`` is the ranker that made the log, where the log holds its scores; ``random``
-shows what a metric is worth by chance. All use as-of numbers only: those in
-`promptrank.records.Candidate.baseline` were known before the request.
+shows what a metric is worth by chance. Popularity and means use as-of numbers where the data knows
+time: those in `promptrank.records.Candidate.baseline` were known before the request. The logistic
+regression learns from all of the training part, some of which may be later than a request that is
+judged (under a split by the last requests of each subject): a stronger rival than one could serve.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,10 +39,13 @@ def baselines(
 ) -> dict[str, Baseline]:
     """All baselines by name; only requests of split ``train`` are learned from, in one pass.
 
-    One that finds no numbers in the requests that are judged scores nothing there, and
-    `promptrank.evaluation.compare.evaluate` then sets it aside with a reason.
+    Popularity and means are as of each request where the data knows time. Where it does not
+    (judgements), they are those of the training requests: `Means`.
     """
-    fitted = fit_logistic(train, gain_of=gain_of, relevant_at=relevant_at)
+    means = Means()
+    fitted = fit_logistic(
+        means.watch(train, gain_of, relevant_at), gain_of=gain_of, relevant_at=relevant_at
+    )
     logistic = (
         Baseline(None, fitted)
         if isinstance(fitted, str)
@@ -47,11 +53,67 @@ def baselines(
     )
     return {
         "logged": Baseline(_each(logged_score)),
-        "popularity": Baseline(_each(popularity)),
-        "item_member_mean": Baseline(_each(item_member_mean)),
+        "popularity": Baseline(means.popularity),
+        "item_member_mean": Baseline(means.item_member_mean),
         "logistic": logistic,
         "random": Baseline(random_ranker(seed)),
     }
+
+
+class Means:
+    """Counts and means over training requests, for candidates without as-of numbers.
+
+    ``popularity``: how often the item was relevant. ``item_member_mean``: item mean + subject mean
+    - overall mean of the label's value; what was never seen counts as the overall mean.
+    """
+
+    def __init__(self) -> None:
+        self._relevant: Counter[str] = Counter()
+        self._items: dict[str, tuple[float, int]] = {}
+        self._subjects: dict[str, tuple[float, int]] = {}
+        self._all = (0.0, 0)
+
+    def watch(
+        self, requests: Iterable[Request], gain_of: Label, relevant_at: float
+    ) -> Iterator[Request]:
+        """The same requests, counted as they pass."""
+        for request in requests:
+            if request.split == "train":
+                for candidate in request.candidates:
+                    gain = gain_of(candidate)
+                    if gain is not None:
+                        self._add(request.subject.subject_id, candidate, gain, relevant_at)
+            yield request
+
+    def _add(self, subject: str, candidate: Candidate, gain: float, relevant_at: float) -> None:
+        item = candidate.item.item_id
+        self._relevant[item] += gain >= relevant_at
+        for table, key in ((self._items, item), (self._subjects, subject)):
+            total, count = table.get(key, (0.0, 0))
+            table[key] = (total + gain, count + 1)
+        self._all = (self._all[0] + gain, self._all[1] + 1)
+
+    def popularity(self, request: Request) -> Scored:
+        """As of the request where there is an as-of count, else from training."""
+        return Scored(
+            [
+                popularity(c) if c.baseline or not self._all[1] else self._relevant[c.item.item_id]
+                for c in request.candidates
+            ]
+        )
+
+    def item_member_mean(self, request: Request) -> Scored:
+        """As of the request where there is an as-of mean, else from training."""
+        return Scored([self._mean(request, candidate) for candidate in request.candidates])
+
+    def _mean(self, request: Request, candidate: Candidate) -> float | None:
+        total, count = self._all
+        if candidate.baseline or not count:
+            return item_member_mean(candidate)
+        overall = total / count
+        item = self._items.get(candidate.item.item_id, (overall, 1))
+        subject = self._subjects.get(request.subject.subject_id, (overall, 1))
+        return item[0] / item[1] + subject[0] / subject[1] - overall
 
 
 def popularity(candidate: Candidate) -> float | None:

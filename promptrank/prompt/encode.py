@@ -59,11 +59,9 @@ class Encoder:
         tokenizer: TextTokenizer,
         *,
         max_tokens: int,
-        adapter: str | None = None,
         cache_tokens: int = 4_000_000,
     ) -> None:
         self.task, self.template, self.tokenizer = task, template, tokenizer
-        self.adapter = adapter
         self.limit = min(task.budget.tokens or max_tokens, max_tokens)
         self._rendering = Rendering(task, template, tokenizer, cache_tokens)
         self._fit = Fitter(task.budget, self._rendering, self.limit)
@@ -202,7 +200,7 @@ class Encoder:
             shared = len(start)
             if self._rendering.static_instruction:
                 shared += len(ids_of(made.instruction))
-            tree = Tree(request.request_id, tuple(prefix), tuple(branches), shared, self.adapter)
+            tree = Tree(request.request_id, tuple(prefix), tuple(branches), shared)
         ids = tuple([candidate_id for candidate_id, *_ in made.candidates])
         return Encoded(request, tree, ids, self._questions, self._paths, made.errors, made.cuts)
 

@@ -56,6 +56,8 @@ class Rendering:
         self, task: Task, template: Template, tokenizer: TextTokenizer, cache_tokens: int
     ) -> None:
         self._task, self._tokenizer = task, tokenizer
+        # A request made by hand need not know statistics: to a template they are null then.
+        self._absent = {n: None for n, stat in task.statistics.items() if stat.of == "item"}
         self.blocks = Blocks(template, task.vars, tokenizer, cache_tokens)
         self.chat = tokenizer.chat if task.chat else None
         self.start = self._start()
@@ -127,7 +129,7 @@ class Rendering:
             return self.asked(request, item, event.stats, context, names)
         values = {
             "item": item.fields,
-            "stats": event.stats,
+            "stats": self._with_absent(event.stats),
             "context": context,
             "event": event_values(request, event, self._ordered_only),
         }
@@ -149,6 +151,9 @@ class Rendering:
             )
         return (*asked.parts, *asked.questions[0], *answers.turns[outcome])
 
+    def _with_absent(self, stats: Fields) -> Fields:
+        return stats if len(stats) >= len(self._absent) else {**self._absent, **stats}
+
     def asked(
         self,
         request: Request,
@@ -158,7 +163,7 @@ class Rendering:
         names: Sequence[str] = (),
     ) -> Asked:
         """A candidate, or an event as a turn, with the named questions (all where none is)."""
-        values = {"item": item.fields, "stats": stats, "context": context}
+        values = {"item": item.fields, "stats": self._with_absent(stats), "context": context}
         if "candidate" in self.blocks.item_only:
             parts = self.blocks.of_item("candidate", item, values)
         else:

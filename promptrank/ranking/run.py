@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from promptrank.engine.base import Engine, Failure, SlotScore, Tree, TreeScore
 from promptrank.errors import ErrorRow, RowError
@@ -58,12 +58,13 @@ def rank_requests(
     engine: Engine,
     requests: Iterable[Request],
     *,
-    adapter: str | None = None,
+    adapter_of: Callable[[Request], str | None] | None = None,
 ) -> Iterator[Ranking]:
     """One ranking per request, in order, lazily.
 
-    A request or candidate that cannot be scored is in the ranking's ``errors`` and never in
-    ``scored``. Ties keep the request's order.
+    ``adapter_of`` names the adapter folder of a request (None: the base model); requests of several
+    adapters may follow each other. A request or candidate that cannot be scored is in the
+    ranking's ``errors`` and never in ``scored``. Ties keep the request's order.
     """
     combine = compile_expression(task.score_expression)
     waiting: deque[Encoded] = deque()
@@ -73,8 +74,8 @@ def rank_requests(
             waiting.append(encoded)
             if encoded.tree is not None:
                 tree = encoded.tree
-                if tree.adapter != adapter:
-                    tree = Tree(tree.tree_id, tree.prefix, tree.branches, tree.shared, adapter)
+                if adapter_of is not None:
+                    tree = replace(tree, adapter=adapter_of(encoded.request))
                 yield tree
 
     for result in engine.score(trees()):

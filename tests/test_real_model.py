@@ -1,0 +1,73 @@
+"""The shipped tasks with the real model and the real data, as the README runs them."""
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+import promptrank
+from promptrank.cli.main import app
+from promptrank.engine.packed import open_packed
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def files(smollm2_path: Path, ml100k_path: Path) -> None:
+    """Both are in the cache before a test starts."""
+
+
+@pytest.mark.parametrize("task", ["movies/like", "movies/rating", "movies/similar"])
+def test_a_shipped_task_is_valid_and_ranks(task: str, tmp_path: Path) -> None:
+    found = promptrank.validate(task)
+    assert not found.problems
+    assert not found.warnings
+    report = promptrank.evaluate(task, limit=4, draws=100, out=tmp_path / "report.json")
+    names = {ranker.name for ranker in report.rankers}
+    assert {"decoder", "popularity", "item_member_mean", "logistic", "random"} <= names
+    assert report.counts.left_out == 0
+    facts = json.loads((tmp_path / "report.json").read_text())
+    assert not facts["errors"]
+    assert all(mass > 0.1 for mass in facts["provenance"]["label_mass"].values())
+
+
+def test_packed_ranks_as_one_prompt_at_a_time(tmp_path: Path, smollm2_path: Path) -> None:
+    from promptrank.api.requests import read, request_file
+    from promptrank.api.tasks import open_task, silent
+
+    opened = open_task("movies/like")
+    with (
+        request_file(opened, None, splits={"test"}, say=silent) as file,
+        promptrank.open_ranker(opened) as packed,
+    ):
+        assert packed.engine.info.notes == ()
+        requests = [r for r, _ in zip(read(opened, file.path, None, {}), range(2), strict=False)]
+        plain = promptrank.Ranker(
+            opened, packed.encoder, open_packed(smollm2_path, plain=True, max_tokens=1024)
+        )
+        for one, other in zip(packed.rank_many(requests), plain.rank_many(requests), strict=True):
+            logprobs = {s.candidate_id: s.questions["like"].logprobs for s in one.scored}
+            for scored in other.scored:
+                expected = scored.questions["like"].logprobs
+                assert logprobs[scored.candidate_id] == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_chat_wrapper_works_with_turns(tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    ranked = promptrank.rank("movies/like", out, limit=2, settings=["chat=true"])
+    assert (ranked.errors, ranked.candidates) == (0, 20)
+    config = json.loads((tmp_path / "scores.config.json").read_text())
+    assert config["config"]["chat"] is True
+
+
+def test_the_demo_prints_one_table_and_what_to_try_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["demo", "--limit", "3"], catch_exceptions=False)
+    assert result.exit_code == 0
+    for words in ("movies ranked for member", "item_member_mean", "What to try next"):
+        assert words in result.stdout
+    assert len(pq.read_table(tmp_path / "demo" / "report.scores.parquet")) == 30
