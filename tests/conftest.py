@@ -7,6 +7,16 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A slow moment of the machine is no fault of the code; on CI the same examples are drawn each time.
+settings.register_profile(
+    "promptrank",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("promptrank")
 
 # Read once, when huggingface_hub is imported: no test ever talks to the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
