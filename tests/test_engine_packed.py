@@ -267,9 +267,25 @@ def test_shared_tokens_are_computed_once(llama_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("promptrank.engine.scorer.run", counted)
     trees = [replace(tree(40, 5, 5), shared=30) for _ in range(6)]
     assert len(list(engine.score(trees))) == 6
-    # 30 shared, then 10 of the prefix and two branches of 5 + 1 + 1 (an answer's first token).
-    assert sum(counts) == 30 + 6 * (10 + 2 * 7)
+    # 30 shared, then 10 of the prefix, 5 that both branches begin with, and for each of the two
+    # its slot's token and an answer's first.
+    assert sum(counts) == 30 + 6 * (10 + 5 + 2 * 2)
     assert max(counts) <= 100
+
+
+@pytest.mark.parametrize("budget", [30, 1000])
+def test_a_common_beginning_of_branches_changes_no_score(llama_path: Path, budget: int) -> None:
+    head = (7, 8, 9)
+    tails = [(), (11,), (11, 12, 13), tuple(range(20, 50)) * 10]
+    slots = (Slot((), SLOTS[0].paths), *SLOTS)
+    branches = tuple(Branch(head + tail, slots) for tail in tails)
+    trees = [Tree("with", tuple(range(40)), branches), Tree("without", (), branches)]
+    engine, plain = (
+        open_packed(llama_path, token_budget=budget),
+        open_packed(llama_path, plain=True),
+    )
+    for one in trees:
+        assert numbers(engine, one) == pytest.approx(numbers(plain, one), abs=1e-4)
 
 
 def test_a_forward_never_exceeds_the_budget(
@@ -303,8 +319,8 @@ def test_leaner_layers_give_the_same_logits(name: str) -> None:
         want = model(ids).logits
         replaced = fuse(model)
         got = model(ids).logits
-    # Per layer: attention, mlp and its norms (of heads too); one norm at the end.
-    assert replaced == {"llama": 3 * 4 + 1, "qwen3": 3 * 6 + 1, "gemma3": 3 * 8 + 1}[name]
+    # Per layer: itself (not gemma's), attention, mlp, norms (of heads too); one norm at the end.
+    assert replaced == {"llama": 3 * 5 + 1, "qwen3": 3 * 7 + 1, "gemma3": 3 * 8 + 1}[name]
     assert torch.allclose(got, want, atol=2e-4)
 
 
@@ -313,4 +329,4 @@ def test_layers_that_only_look_alike_are_left_alone() -> None:
     for module in model.modules():
         if type(module).__name__ == "LlamaRMSNorm":
             module.forward = lambda x: x * 2
-    assert fuse(model) == 3 * 2
+    assert fuse(model) == 3 * 3

@@ -17,7 +17,6 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 _CLOSE = 1e-5
 _ROWS = 5
-_TILE = 384  # rows whose activations stay in a core's cache
 _FAULTS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError)
 
 
@@ -25,6 +24,21 @@ _FAULTS = (RuntimeError, TypeError, ValueError, AttributeError, KeyError)
 def fuse(model: nn.Module) -> int:
     """Replace the forwards of what is recognised; returns how many."""
     return sum(_replace(module) for module in model.modules())
+
+
+@torch.inference_mode()
+def trim(model: nn.Module) -> bool:
+    """Let the last layer finish only the rows that are read: after attention nothing mixes rows.
+
+    Returns:
+        Whether ``fuse`` knew the layers. Then the model takes ``read_rows``, a tensor of row
+        numbers, and what leaves the layers is (1, those rows, width).
+    """
+    layers: Any = getattr(getattr(model, "model", None), "layers", None)
+    if not layers or not hasattr(layers[-1], "reads_rows"):
+        return False
+    layers[-1].reads_rows = True
+    return True
 
 
 def _replace(module: nn.Module) -> bool:
@@ -43,6 +57,8 @@ def _replace(module: nn.Module) -> bool:
     if not torch.allclose(got, want, rtol=_CLOSE, atol=_CLOSE):
         return False
     module.forward = MethodType(lean, module)
+    if lean is _layer:
+        module.reads_rows = False  # type: ignore[assignment]
     return True
 
 
@@ -52,6 +68,8 @@ def _lean(module: nn.Module) -> Callable[..., Any] | None:
         return _mlp
     if names - {"q_norm", "k_norm"} == {"q_proj", "k_proj", "v_proj", "o_proj"}:
         return _attention
+    if names == {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}:
+        return _layer
     weights = [name for name, _ in module.named_parameters()]
     if not names and weights == ["weight"] and type(module).__name__.endswith("RMSNorm"):
         return _norm if hasattr(module, "variance_epsilon") else _norm_of_plus_one
@@ -65,11 +83,12 @@ def _inputs(module: nn.Module) -> dict[str, Any]:
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=draw).to(weight)
 
-    if hasattr(module, "q_proj"):
-        half = random(1, _ROWS, int(module.head_dim) // 2)  # type: ignore[arg-type]
+    attention: Any = getattr(module, "self_attn", module)
+    if hasattr(attention, "q_proj"):
+        half = random(1, _ROWS, int(attention.head_dim) // 2)
         turned = torch.cat((half, half), -1)
         return {
-            "hidden_states": random(1, _ROWS, weight.shape[1]),
+            "hidden_states": random(1, _ROWS, attention.q_proj.in_features),
             "position_embeddings": (turned.cos(), turned.sin()),
             "attention_mask": None,
         }
@@ -82,14 +101,20 @@ def _copied(inputs: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mlp(self: Any, x: torch.Tensor) -> torch.Tensor:
-    in_place = isinstance(self.act_fn, nn.SiLU)
-    flat = x.reshape(-1, x.shape[-1])  # of two dimensions, so that a tile is one plain product
-    out = torch.empty_like(flat)
-    for rows, done in zip(torch.split(flat, _TILE), torch.split(out, _TILE), strict=True):
-        gate = self.gate_proj(rows)
-        gate = F.silu(gate, inplace=True) if in_place else self.act_fn(gate)
-        done.copy_(self.down_proj(gate.mul_(self.up_proj(rows))))
-    return out.view(x.shape)
+    gate = self.gate_proj(x)
+    gate = F.silu(gate, inplace=True) if isinstance(self.act_fn, nn.SiLU) else self.act_fn(gate)
+    done: torch.Tensor = self.down_proj(gate.mul_(self.up_proj(x)))
+    return done
+
+
+def _layer(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    """A layer; with ``read_rows`` among ``kwargs``, what only those rows need is done for them."""
+    mixed, _ = self.self_attn(hidden_states=self.input_layernorm(hidden_states), **kwargs)
+    mixed.add_(hidden_states)
+    if (rows := kwargs.get("read_rows")) is not None and self.reads_rows:
+        mixed = mixed[:, rows]
+    done: torch.Tensor = self.mlp(self.post_attention_layernorm(mixed))
+    return done.add_(mixed)
 
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,5 @@
 """A decoder from a folder: safetensors only, nothing downloaded, no code from the folder run."""
 
-import hashlib
-import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
-from promptrank.engine.fuse import fuse
+from promptrank.engine.files import check_model_folder
+from promptrank.engine.fuse import fuse, trim
 from promptrank.errors import ModelError
 
 _DTYPES = {
@@ -23,15 +21,18 @@ _DTYPES = {
 }
 
 
-def load_model(path: Path, dtype: str) -> PreTrainedModel:
+def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
     """The model in ``path``, on the CPU, in eval mode, with `attention` as its attention.
+
+    Args:
+        lean: replace layers by those of `fuse`, which have no gradients.
 
     Raises:
         ModelError: no such folder, no config, no safetensors, or weights that do not fit.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r}: not known; choose one of {', '.join(_DTYPES)}")
-    _check_folder(path)
+    check_model_folder(path)
     attention.register()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -61,22 +62,10 @@ def load_model(path: Path, dtype: str) -> PreTrainedModel:
     model.requires_grad_(False)
     if needs_eager(model):
         model.set_attn_implementation("eager")
-    fuse(model)
+    if lean:
+        fuse(model)
+    model.reads_rows = lean and trim(model)  # type: ignore[assignment]
     return model
-
-
-def _check_folder(path: Path) -> None:
-    if not path.is_dir():
-        raise ModelError(f"{path}: no such model folder; pull the model, or give a folder")
-    if not (path / "config.json").is_file():
-        raise ModelError(
-            f"{path}: no config.json, so no model folder; give one saved as safetensors"
-        )
-    if not any(path.glob("*.safetensors")):
-        raise ModelError(
-            f"{path}: no safetensors file (other formats are not loaded); "
-            "save the model with save_pretrained"
-        )
 
 
 def needs_eager(model: PreTrainedModel) -> bool:
@@ -112,36 +101,3 @@ def vocab_size(model: PreTrainedModel) -> int:
     head = model.get_output_embeddings()
     write = getattr(head, "out_features", read)
     return min(int(read), int(write))  # type: ignore[arg-type]
-
-
-def model_digest(path: Path) -> str:
-    """SHA-256 over the config and the safetensors files, in the order of their names."""
-    files = [path / "config.json", *sorted(path.glob("*.safetensors"))]
-    digest = hashlib.sha256()
-    for file in files:
-        stat = file.stat()
-        digest.update(
-            f"{file.name} {_file_digest(file, stat.st_size, stat.st_mtime_ns)}\n".encode()
-        )
-    return digest.hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _file_digest(file: Path, _size: int, _mtime_ns: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ModelError: not there, or not an object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{path}: expected an object, got {type(data).__name__}")
-    return data

@@ -140,6 +140,9 @@ def cut(
 ) -> Iterator[Part]:
     """The parts of one tree, in the order in which they must run.
 
+    Tokens that all branches begin with (a question's opening words) are computed once, with the
+    prefix.
+
     Args:
         tree: its number, for `Part`.
         prefix: tokens every branch sees.
@@ -148,16 +151,30 @@ def cut(
         budget: of one forward.
     """
     blocks, long = [], []
-    for number, branch in branches:
+    numbered = list(branches)
+    head = _common([branch.ids for _, branch in numbered])
+    for number, branch in numbered:
+        ids = branch.ids[head:]
         slots = list(zip(range(len(branch.slots)), branch.slots, tries(branch), strict=True))
-        if len(branch.ids) > _LONG_BRANCH:
-            long.append((branch.ids, [flatten(number, (), [slot]) for slot in slots]))
+        if len(ids) > _LONG_BRANCH:
+            long.append((ids, [flatten(number, (), [slot]) for slot in slots]))
         else:
-            blocks.append(flatten(number, branch.ids, slots))
-    stem = prefix[past.length :] if past else prefix
+            blocks.append(flatten(number, ids, slots))
+    opening = numbered[0][1].ids[:head] if numbered else ()
+    stem = (*(prefix[past.length :] if past else prefix), *opening)
     whole = yield from _run(tree, past, stem, blocks, budget, keep=bool(long))
     for ids, slot_blocks in long:
         yield from _run(tree, whole, ids, slot_blocks, budget, keep=False)
+
+
+def _common(paths: Sequence[Ids]) -> int:
+    """How many leading tokens all paths share; 0 for fewer than two paths."""
+    head = 0
+    for tokens in zip(*paths, strict=False):
+        if len(paths) < 2 or len(set(tokens)) > 1:
+            break
+        head += 1
+    return head
 
 
 def _run(
