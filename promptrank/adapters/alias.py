@@ -1,0 +1,129 @@
+"""Aliases: ``movies@prod`` stands for an adapter, can be moved, and can be rolled back.
+
+``adapters/aliases.json`` holds what was ever done to each alias, oldest first; nothing is removed
+from it. Where an alias points follows from that: setting it puts a target on top of a stack,
+rolling back takes the top one off. So two rollbacks go two steps back, and a rollback never leads
+to a target that was rolled back before.
+"""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from promptrank.errors import InputError, ModelError
+
+ALIASES = "aliases.json"
+_ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing done to an alias.
+
+    Attributes:
+        at: ISO 8601, UTC.
+        target: name or path of the adapter it was set to; None for a rollback.
+        digest: of the target's files at that time.
+    """
+
+    at: str
+    target: str | None = None
+    digest: str | None = None
+
+
+setattr(Step, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+
+_FILE = TypeAdapter(dict[str, tuple[Step, ...]])
+
+
+def is_alias(name: str) -> bool:
+    """Whether a name is written as an alias is: ``movies@prod``."""
+    return _ALIAS.fullmatch(name) is not None
+
+
+def read_aliases(adapters: Path) -> dict[str, tuple[Step, ...]]:
+    """Every alias of an ``adapters/`` folder with its history.
+
+    Raises:
+        ModelError: a file that is none of ours.
+    """
+    path = adapters / ALIASES
+    try:
+        return _FILE.validate_json(path.read_bytes(), strict=True)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the file"
+        raise ModelError(
+            f"{path}: {where}: {first['msg']}; mend it, or remove it and set the aliases again"
+        ) from None
+
+
+def current(steps: tuple[Step, ...]) -> Step | None:
+    """Where an alias points after all that was done to it; None if nowhere."""
+    stack = _stack(steps)
+    return stack[-1] if stack else None
+
+
+def set_alias(adapters: Path, alias: str, target: str, digest: str) -> None:
+    """Point an alias at an adapter; the caller has checked that it is there.
+
+    Raises:
+        InputError: no name of an alias.
+    """
+    if not is_alias(alias):
+        raise InputError(f"{alias!r} is no alias; write NAME@LABEL, such as movies@prod")
+    known = read_aliases(adapters)
+    _write(adapters, known, alias, Step(_now(), target, digest))
+
+
+def rollback(adapters: Path, alias: str) -> Step:
+    """Point an alias at what it stood for before, and return that.
+
+    Raises:
+        InputError: no such alias, or nothing before.
+    """
+    known = read_aliases(adapters)
+    if alias not in known:
+        raise InputError(f"no alias {alias!r}; aliases: {', '.join(sorted(known)) or 'none'}")
+    stack = _stack(known[alias])
+    if len(stack) < 2:
+        raise InputError(f"{alias} stood for nothing before {stack[-1].target}; set it instead")
+    _write(adapters, known, alias, Step(_now()))
+    return stack[-2]
+
+
+def _stack(steps: tuple[Step, ...]) -> list[Step]:
+    stack: list[Step] = []
+    for step in steps:
+        if step.target is not None:
+            stack.append(step)
+        elif stack:
+            stack.pop()
+    return stack
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _write(adapters: Path, known: Mapping[str, tuple[Step, ...]], alias: str, step: Step) -> None:
+    adapters.mkdir(parents=True, exist_ok=True)
+    after = {**known, alias: (*known.get(alias, ()), step)}
+    plain = {
+        name: [{k: v for k, v in asdict(s).items() if v is not None} for s in steps]
+        for name, steps in sorted(after.items())
+    }
+    path = adapters / ALIASES
+    beside = path.with_name(f".{ALIASES}.{os.getpid()}.tmp")
+    beside.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)

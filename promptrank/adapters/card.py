@@ -1,0 +1,212 @@
+"""``card.json``: what an adapter was trained on, and what it was worth.
+
+A card keeps the template's source and the answers themselves, not only their fingerprints, so that
+a later change of them can be shown and not only noticed.
+"""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from promptrank.errors import ModelError
+from promptrank.schema.task import Task
+
+CARD = "card.json"
+
+Metrics = Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """The model an adapter belongs to.
+
+    Attributes:
+        name: as the user gave it.
+        digest: `base.weights_digest` of its folder.
+    """
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompting:
+    """What words the prompts: everything in a task whose change alters what a model reads.
+
+    Attributes:
+        template: name of the template.
+        sources: file -> text: the template and all that it extends or imports.
+        settings: ``chat``, ``vars`` and how history is shown, as far as they differ from defaults.
+        answers: question -> ``ask`` and ``answers`` (name -> ``say``, ``value``).
+    """
+
+    template: str
+    sources: Mapping[str, str]
+    settings: Mapping[str, Any]
+    answers: Mapping[str, Any]
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """SHA-256 of what the template says and of what the answers are."""
+        return {
+            "template": _digest([dict(self.sources), dict(self.settings)]),
+            "answers": _digest(dict(self.answers)),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCard:
+    """One task that an adapter was trained on.
+
+    Attributes:
+        prompting: template and answers at that time.
+        fingerprints: SHA-256 of ``template``, ``answers`` and ``data`` (the requests trained on).
+        split: the task's split with its gap, and ``requests``: how many of each part there were.
+        before: validation metrics of the base model (or of what training started from).
+        after: the same metrics of this adapter.
+    """
+
+    prompting: Prompting
+    fingerprints: Mapping[str, str]
+    split: Mapping[str, Any]
+    before: Metrics
+    after: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """See the module's docstring.
+
+    Attributes:
+        tasks: by name.
+        versions: of Python and the libraries.
+        command: the words of the command line that made it.
+        created: ISO 8601, UTC.
+        training: settings of the training (learning rate, epochs, loss), for a reader.
+        init: name and digest of the adapter that training started from, if any.
+    """
+
+    base: Base
+    tasks: Mapping[str, TaskCard]
+    versions: Mapping[str, str]
+    command: tuple[str, ...]
+    created: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+    init: Base | None = None
+    format: Literal[1] = 1
+
+
+# Unknown keys are refused: a misspelt one would silently be nothing.
+for _kind in (Base, Prompting, TaskCard, Card):
+    setattr(_kind, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
+
+
+def prompting(task: Task, sources: Mapping[str, str]) -> Prompting:
+    """What words a task's prompts; ``sources`` are those of its loaded template."""
+    history = task.history
+    shown = {
+        "chat": task.chat or None,
+        "vars": task.vars or None,
+        "history.as": history.as_ if history is not None else None,
+        "history.question": history.question if history is not None else None,
+    }
+    answers = {
+        name: {
+            "ask": question.ask,
+            "answers": {
+                answer: {"say": list(found.say), "value": found.value}
+                for answer, found in question.answers.items()
+            },
+        }
+        for name, question in task.questions.items()
+    }
+    settings = {name: value for name, value in shown.items() if value is not None}
+    return Prompting(task.template, dict(sources), _plain(settings), answers)
+
+
+def task_card(
+    task: Task,
+    sources: Mapping[str, str],
+    *,
+    data: str,
+    requests: Mapping[str, int],
+    before: Metrics,
+    after: Metrics,
+) -> TaskCard:
+    """The part of a card about one task.
+
+    Args:
+        sources: of its loaded template (`Template.sources`).
+        data: digest of the requests it was trained on.
+        requests: part (``train``, ``valid``) -> number of requests used.
+    """
+    words = prompting(task, sources)
+    split = task.split.model_dump(mode="json", exclude_none=True) if task.split is not None else {}
+    return TaskCard(
+        words,
+        {**words.fingerprints, "data": data},
+        {**split, "requests": dict(requests)},
+        dict(before),
+        dict(after),
+    )
+
+
+def write_card(folder: str | Path, card: Card) -> Path:
+    """Write ``card.json`` into an adapter's folder, beside its place and renamed; its path."""
+    path = Path(folder) / CARD
+    text = json.dumps(_plain(asdict(card)), indent=1, ensure_ascii=False, allow_nan=False)
+    beside = path.with_name(f".{CARD}.{os.getpid()}.tmp")
+    beside.write_text(text + "\n", encoding="utf-8")
+    beside.replace(path)
+    return path
+
+
+def read_card(folder: str | Path) -> Card | None:
+    """The card of an adapter; None where the folder has none (peft alone made it).
+
+    Raises:
+        ModelError: a card that cannot be read; the message lists every problem.
+    """
+    path = Path(folder) / CARD
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
+    try:
+        return TypeAdapter(Card).validate_json(text, strict=True)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}"
+            for e in error.errors(include_url=False, include_context=False, include_input=False)
+        ]
+        raise ModelError(
+            f"{path}: not a card of this promptrank ({'; '.join(problems)}); "
+            "train the adapter again, or remove the card to use it as a plain peft adapter"
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """JSON values alone; a number that is not finite becomes null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    return str(value)
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,96 @@
+"""An adapter folded into its base model: one model folder, for servers that know no adapters."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from promptrank.adapters.card import CARD, read_card
+from promptrank.errors import InputError, ModelError
+
+TOLERANCE = 1e-3
+"""Largest difference of any log-prob between merged weights and base with adapter, in float32."""
+
+_TOKENIZER = (
+    "tokenizer*",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "chat_template*",
+    "generation_config.json",
+)
+
+
+def merge(base: Path, adapter: Path, out: Path) -> float:
+    """Write base + adapter in float32 to a new folder ``out``; the largest log-prob difference.
+
+    The two are compared on a few prompts of random ids before ``out`` gets its name.
+
+    Raises:
+        InputError: ``out`` exists.
+        ModelError: the adapter does not fit, or merging changed the scores.
+    """
+    if out.exists():
+        raise InputError(f"{out}: exists already; name a new folder")
+    beside = out.with_name(f".{out.name}.part")
+    shutil.rmtree(beside, ignore_errors=True)
+    try:
+        beside.mkdir(parents=True)
+        for pattern in _TOKENIZER:
+            for file in base.glob(pattern):
+                shutil.copy2(file, beside / file.name)
+        with _quiet():
+            difference = _merge(base, adapter, beside)
+        if not difference <= TOLERANCE:
+            raise ModelError(
+                f"{adapter}: merged weights change log-probs by {difference:.1e} (at most "
+                f"{TOLERANCE:.0e} is fine); use the adapter as it is"
+            )
+        if read_card(adapter) is not None:
+            shutil.copy2(adapter / CARD, beside / CARD)
+        beside.rename(out)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error})") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return difference
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of transformers, which take a second and say nothing."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+
+
+def _merge(base: Path, adapter: Path, out: Path) -> float:
+    import torch
+    from peft import PeftModel
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM
+
+    options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
+    try:
+        plain = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, **options)
+        wrapped = PeftModel.from_pretrained(plain, str(adapter))
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{adapter}: cannot be loaded onto {base} ({error})") from error
+    wrapped.eval()
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(0, plain.config.get_text_config().vocab_size, (4, 32), generator=generator)
+    with torch.no_grad():
+        before = wrapped(input_ids=ids).logits.float().log_softmax(-1)
+        merged = wrapped.merge_and_unload(safe_merge=True)
+        merged.save_pretrained(out)
+        written = AutoModelForCausalLM.from_pretrained(out, use_safetensors=True, **options).eval()
+        after = written(input_ids=ids).logits.float().log_softmax(-1)
+    return float((before - after).abs().max())
