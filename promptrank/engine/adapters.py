@@ -10,10 +10,8 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from promptrank.engine.model import read_json
+from promptrank.engine.files import ADAPTER_WEIGHTS, check_adapter_folder, trained_on
 from promptrank.errors import ModelError
-
-_WEIGHTS = "adapter_model.safetensors"
 
 
 class Adapters:
@@ -37,12 +35,7 @@ class Adapters:
         if folder in self._names:
             return self._names[folder]
         path = Path(folder)
-        _check_folder(path)
-        if misfits := _misfits(path / _WEIGHTS, self.base):
-            raise ModelError(
-                f"{path}: does not fit the model ({misfits[0]}; {len(misfits)} such); "
-                f"it was trained on {_trained_on(path)}"
-            )
+        self.check(folder)
         name = f"adapter{len(self._names)}"
         try:
             with warnings.catch_warnings():
@@ -52,6 +45,16 @@ class Adapters:
             raise ModelError(f"{path}: cannot be loaded as an adapter ({error})") from error
         self._names[folder] = name
         return name
+
+    def check(self, folder: str) -> None:
+        """ModelError unless the folder holds a LoRA whose layers the model has."""
+        path = Path(folder)
+        check_adapter_folder(path)
+        if misfits := _misfits(path / ADAPTER_WEIGHTS, self.base):
+            raise ModelError(
+                f"{path}: does not fit the model ({misfits[0]}; {len(misfits)} such); "
+                f"it was trained on {trained_on(path)}"
+            )
 
     @contextmanager
     def using(self, folder: str | None) -> Iterator[Any]:
@@ -75,20 +78,6 @@ class Adapters:
         else:
             self._wrapped.load_adapter(str(path), adapter_name=name)
         self._wrapped.eval()
-
-
-def _check_folder(path: Path) -> None:
-    if not path.is_dir():
-        raise ModelError(f"{path}: no such adapter folder; train one, or correct the path")
-    if not (path / _WEIGHTS).is_file():
-        raise ModelError(f"{path}: no {_WEIGHTS} (other formats are not loaded); save it with peft")
-    kind = read_json(path / "adapter_config.json").get("peft_type")
-    if kind != "LORA":
-        raise ModelError(f"{path}: a {kind} adapter; only LORA adapters can be scored")
-
-
-def _trained_on(path: Path) -> str:
-    return str(read_json(path / "adapter_config.json").get("base_model_name_or_path") or "unknown")
 
 
 def _misfits(weights: Path, base: PreTrainedModel) -> list[str]:

@@ -14,6 +14,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from promptrank.engine.backward import attend
 from promptrank.engine.layout import Band, Segment
 
 NAME = "promptrank_tree"
@@ -50,6 +51,8 @@ def tree_attention(
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise NotImplementedError("soft-capped scores and attention sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_grad_enabled() and query.requires_grad:
+        return attend(query, key, value, scale, tree), None
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     layer: int = module.layer_idx  # type: ignore[assignment]
     for segment in tree:

@@ -96,7 +96,7 @@ class EngineInfo:
     """What a result needs to say about the engine that made it.
 
     Attributes:
-        name: ``packed``, ``fake``.
+        name: ``packed``, ``vllm``, ``fake``.
         model: the model's name or path as the user gave it.
         digest: SHA-256 over the model's weights and config, or of what stands for them.
         dtype: of the weights (``float32``).

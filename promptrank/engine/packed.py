@@ -9,10 +9,10 @@ import torch
 from promptrank.engine.adapters import Adapters
 from promptrank.engine.base import EngineInfo
 from promptrank.engine.check import Limits
+from promptrank.engine.files import model_digest
 from promptrank.engine.model import (
     load_model,
     longest_path,
-    model_digest,
     needs_eager,
     packed_window,
     vocab_size,

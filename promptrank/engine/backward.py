@@ -1,0 +1,131 @@
+"""Tree attention with gradients, for training: the same rows, bands and numbers as for scoring.
+
+Probabilities are not kept from the forward pass but computed again, band by band, so that memory
+grows with the rows and not with their square (as Dao et al. 2022, arXiv:2205.14135, do by tiles).
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from promptrank.engine.layout import Band, Segment
+
+Tensor = torch.Tensor
+
+
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, scale: float, tree: tuple[Segment, ...]
+) -> Tensor:
+    """Attention over one forward's rows.
+
+    Args:
+        query: (1, heads, rows, head dim).
+        key: (1, kv heads, rows, head dim), like ``value``.
+        scale: of the scores.
+        tree: the rows' layout; segments with a past are refused, since nothing could learn there.
+
+    Returns:
+        (1, rows, heads, head dim).
+    """
+    if any(segment.past or segment.keep for segment in tree):
+        raise ValueError("kept keys and values have no gradient")
+    out: Tensor = _Attention.apply(query, key, value, scale, tree)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Attention(torch.autograd.Function):
+    """The two passes; see `attend`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, tree: tuple[Segment, ...]
+    ) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.scale, ctx.tree = scale, tree
+        out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
+        with torch.autocast(query.device.type, enabled=False):
+            for start, band in _bands(tree):
+                rows, seen = _places(start, band)
+                weights, _ = _weights(band, scale, query[0], key[0], seen, rows)
+                mixed = torch.bmm(weights[:, :, band.seen :], value[0][:, rows])
+                if band.seen:
+                    mixed.baddbmm_(weights[:, :, : band.seen], value[0][:, seen])
+                out[0, rows] = mixed.view(query.shape[1], band.rows, -1).transpose(0, 1)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        (grad,) = grads
+        to_query = torch.empty_like(query, memory_format=torch.contiguous_format)
+        to_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
+        to_value = torch.zeros_like(value, memory_format=torch.contiguous_format)
+        with torch.autocast(query.device.type, enabled=False):
+            for start, band in _bands(ctx.tree):
+                _band_back(
+                    start,
+                    band,
+                    ctx.scale,
+                    (query[0], key[0], value[0]),
+                    grad[0],
+                    (to_query[0], to_key[0], to_value[0]),
+                )
+        return to_query, to_key, to_value, None, None
+
+
+def _bands(tree: tuple[Segment, ...]) -> Iterator[tuple[int, Band]]:
+    """Every band with the first row of its segment."""
+    return ((segment.start, band) for segment in tree for band in segment.bands)
+
+
+def _places(start: int, band: Band) -> tuple[slice, slice]:
+    """The band's own rows, and the rows that all of them see."""
+    return slice(band.start, band.start + band.rows), slice(start, start + band.seen)
+
+
+def _weights(
+    band: Band, scale: float, query: Tensor, key: Tensor, seen: slice, rows: slice
+) -> tuple[Tensor, Tensor]:
+    """The band's attention probabilities, (kv heads, rows of a key head, keys), and its queries."""
+    heads, kv_heads, dim = query.shape[0], key.shape[0], query.shape[2]
+    mine = query[:, rows].reshape(kv_heads, -1, dim)
+    scores = query.new_empty(kv_heads, mine.shape[1], band.seen + band.rows)
+    if band.seen:
+        common = scores[:, :, : band.seen]
+        torch.baddbmm(common, mine, key[:, seen].mT, beta=0, alpha=scale, out=common)
+    own = scores[:, :, band.seen :]
+    torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
+    scores.view(heads, band.rows, -1)[:, :, band.seen :] += band.mask
+    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype), mine
+
+
+def _band_back(
+    start: int,
+    band: Band,
+    scale: float,
+    inputs: tuple[Tensor, Tensor, Tensor],
+    grad: Tensor,
+    outputs: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """Add one band's gradients to ``outputs``; ``grad`` is (rows, heads, head dim)."""
+    (query, key, value), (to_query, to_key, to_value) = inputs, outputs
+    rows, seen = _places(start, band)
+    weights, mine = _weights(band, scale, query, key, seen, rows)
+    heads, kv_heads = query.shape[0], key.shape[0]
+    above = grad[rows].transpose(0, 1).reshape(kv_heads, -1, value.shape[-1])
+    to_weights = torch.empty_like(weights)
+    cut = band.seen
+    to_value[:, rows].baddbmm_(weights[:, :, cut:].mT, above)
+    to_weights[:, :, cut:] = torch.bmm(above, value[:, rows].mT)
+    if cut:
+        to_value[:, seen].baddbmm_(weights[:, :, :cut].mT, above)
+        to_weights[:, :, :cut] = torch.bmm(above, value[:, seen].mT)
+    # The gradient of a softmax: p * (g - sum(p * g)).
+    to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
+    to_key[:, rows].baddbmm_(to_scores[:, :, cut:].mT, mine, alpha=scale)
+    found = torch.bmm(to_scores[:, :, cut:], key[:, rows])
+    if cut:
+        to_key[:, seen].baddbmm_(to_scores[:, :, :cut].mT, mine, alpha=scale)
+        found.baddbmm_(to_scores[:, :, :cut], key[:, seen])
+    to_query[:, rows] = found.mul_(scale).view(heads, band.rows, -1)

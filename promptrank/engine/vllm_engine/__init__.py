@@ -1,0 +1,1 @@
+"""vLLM behind the engine contract: it runs in a process of its own, and ids go through a pipe."""
