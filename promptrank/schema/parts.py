@@ -208,6 +208,37 @@ class Budget(Strict):
         return value
 
 
+class Fusion(Strict):
+    """A logistic layer over the decoder's log-odds and declared numbers; `score: fused` uses it."""
+
+    fields: list[str] = Field(
+        min_length=1,
+        description="Numbers beside the decoder's: stats.X, context.X, item.X, member.X, query.X, "
+        "source.X. True and false are 1 and 0; a missing one is the mean and an indicator.",
+    )
+    score: str | None = Field(
+        None,
+        description="How questions combine where nothing is fused (gains, the decoder by itself); "
+        "needed with several questions.",
+    )
+    file: str | None = Field(
+        None,
+        description="What `promptrank fuse` wrote; looked up by task and adapter where left out.",
+    )
+
+    @field_validator("fields")
+    @classmethod
+    def _paths(cls, value: list[str]) -> list[str]:
+        roots = ("stats", "context", "item", "member", "query", "source")
+        for name in value:
+            root, _, rest = name.partition(".")
+            if root not in roots or not rest or "." in rest:
+                raise ValueError(f"{name!r}: write {', '.join(f'{r}.X' for r in roots)}")
+        if len(set(value)) != len(value):
+            raise ValueError("the same field stands twice")
+        return value
+
+
 class Split(Strict):
     """Which requests train, validate and test."""
 

@@ -8,9 +8,10 @@ from pydantic import Field, field_validator, model_validator
 from promptrank.schema.base import Ref, Sql, Strict
 from promptrank.schema.expression import names_in
 from promptrank.schema.metrics import check_metrics
-from promptrank.schema.parts import Budget, History, Question, Split, Statistic
+from promptrank.schema.parts import Budget, Fusion, History, Question, Split, Statistic
 from promptrank.schema.tables import Impressions, Judgements, Outcomes, Ratings, Table
 
+FUSED = "fused"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 
@@ -41,8 +42,10 @@ class Task(Strict):
     questions: dict[Name, Question] = Field(min_length=1)
     score: str | None = Field(
         None,
-        description="How questions combine: 0.8*apply + 0.2*view; the only question by itself.",
+        description="How questions combine: 0.8*apply + 0.2*view; the only question by itself; or "
+        "`fused`, which needs `fusion`.",
     )
+    fusion: Fusion | None = None
     budget: Budget = Field(default_factory=Budget)
     split: Split | None = None
     metrics: list[str] = Field(
@@ -129,21 +132,34 @@ class Task(Strict):
         return problems
 
     def _scores(self) -> list[str]:
-        if self.score is None:
+        if self.fused and self.fusion is None:
+            return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
+        problems = []
+        for field in self.fusion.fields if self.fusion is not None else ():
+            root, _, name = field.partition(".")
+            if root == "stats" and name not in self.statistics:
+                known = ", ".join(self.statistics) or "none"
+                problems.append(f"fusion.fields: no statistic {name!r}; statistics: {known}")
+        where, expression = "score", self.score
+        if self.fusion is not None and self.fused:
+            where, expression = "fusion.score", self.fusion.score
+        if expression is None:
             if len(self.questions) > 1:
-                return ["score: say how the questions combine, such as 0.8*apply + 0.2*view"]
-            return []
+                problems.append(
+                    f"{where}: say how the questions combine, such as 0.8*apply + 0.2*view"
+                )
+            return problems
         try:
-            used = names_in(self.score)
+            used = names_in(expression)
         except ValueError as error:
-            return [f"score: {error}"]
+            return [*problems, f"{where}: {error}"]
         unknown = sorted(used - set(self.questions))
-        if unknown:
-            return [f"score: no question {n!r}" for n in unknown]
-        kinds = {self.questions[n].score for n in used}
+        problems += [f"{where}: no question {n!r}" for n in unknown]
+        kinds = {self.questions[n].score for n in used - set(unknown)}
         if len(kinds) > 1:
-            return [f"score: questions of different kinds do not mix ({', '.join(sorted(kinds))})"]
-        return []
+            found = ", ".join(sorted(kinds))
+            problems.append(f"{where}: questions of different kinds do not mix ({found})")
+        return problems
 
     @property
     def form(self) -> str:
@@ -235,5 +251,16 @@ class Task(Strict):
 
     @property
     def score_expression(self) -> str:
-        """How the questions' scores combine into one."""
-        return self.score if self.score is not None else next(iter(self.questions))
+        """How the questions' scores combine into one, before anything is fused."""
+        own = self.fusion.score if self.fused and self.fusion is not None else self.score
+        return own if own is not None else next(iter(self.questions))
+
+    @property
+    def fused(self) -> bool:
+        """True where a fitted layer over the decoder's log-odds and numbers makes the score."""
+        return self.score == FUSED
+
+    @property
+    def unfused(self) -> "Task":
+        """The same task with the decoder's own score."""
+        return self.model_copy(update={"score": self.score_expression}) if self.fused else self

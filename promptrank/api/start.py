@@ -1,0 +1,45 @@
+"""Starting: ``init`` writes a project that works at once, ``task_schema`` helps to edit it."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from promptrank.errors import InputError
+from promptrank.schema.editor import json_schema
+
+STARTER = Path(__file__).parent / "starter"
+SCHEMA = "task.schema.json"
+
+
+def init(folder: str | Path) -> list[Path]:
+    """Write a project with one task, its template and sample data; the files, sorted.
+
+    Raises:
+        InputError: the folder holds something already, or cannot be written.
+    """
+    path = Path(folder).expanduser().resolve()
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path}: exists and is not empty; name a new folder")
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        shutil.rmtree(beside, ignore_errors=True)
+        shutil.copytree(STARTER, beside)
+        (beside / "adapters").mkdir()
+        (beside / SCHEMA).write_text(schema_text(), encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return sorted(file for file in path.rglob("*") if file.is_file())
+
+
+def task_schema() -> dict[str, Any]:
+    """The JSON Schema of task files, for editors."""
+    return json_schema()
+
+
+def schema_text() -> str:
+    """The same as the text of a file."""
+    return json.dumps(json_schema(), indent=1, ensure_ascii=False) + "\n"
