@@ -18,7 +18,7 @@ from promptrank.evaluation.measure import (
     rank_rows,
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
-from promptrank.evaluation.report import Cell, Counts, Difference, RankerResult, Report
+from promptrank.evaluation.report import Cell, Counts, Difference, Pair, RankerResult, Report
 
 logger = logging.getLogger(__name__)
 
@@ -36,12 +36,14 @@ def evaluate(
     draws: int = DRAWS,
     seed: int = 0,
     min_scored: float = MIN_SCORED,
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> Report:
     """Every ranker and metric on the rows that all rankers score, with intervals.
 
     A ranker that scores less than ``min_scored`` of the labelled candidates is set aside with a
     reason, so that it does not take the rows from the others; the reference never is.
     ``log_loss`` and ``ece`` use the rows on which every ranker that offers probabilities has one.
+    Of each of ``pairs`` the first ranker's metrics minus the second's are given as well.
     What the arrays cannot know (seen, cuts, errors, provenance) is added with
     `dataclasses.replace`.
     """
@@ -63,16 +65,16 @@ def evaluate(
             name,
             len(judged) - scored[name],
             {m.name: _cell(m, name, measured, values, drawn) for m in parsed},
-            {
-                m.name: difference
-                for m in parsed
-                if name != reference
-                and (difference := _difference(m, name, reference, values, drawn)) is not None
-            },
+            _differences(parsed, name, reference, values, drawn) if name != reference else {},
         )
         for name in [reference, *(name for name in names if name != reference)]
     )
     counts = _counts(judged, keep, rows)
+    gaps = tuple(
+        Pair(name, against, _differences(parsed, name, against, values, drawn))
+        for name, against in pairs
+        if name in names and against in names
+    )
     return Report(
         reference,
         tuple(metric.name for metric in parsed),
@@ -83,6 +85,7 @@ def evaluate(
         results,
         absent,
         notes=_notes(counts),
+        pairs=gaps,
     )
 
 
@@ -188,6 +191,17 @@ def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | 
         return "no interval: one subject, or no draws"
     found = interval(draws, mirror=value if metric.base == "ece" else None)
     return found or "no interval: undefined in too many draws; there are too few subjects"
+
+
+def _differences(
+    metrics: Sequence[Metric],
+    name: str,
+    against: str,
+    values: Mapping[Key, float],
+    drawn: Mapping[Key, Floats],
+) -> dict[str, Difference]:
+    found = {m.name: _difference(m, name, against, values, drawn) for m in metrics}
+    return {metric: one for metric, one in found.items() if one is not None}
 
 
 def _difference(

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference, RankerResult, Report
+from promptrank.evaluation.report import Cell, Difference, Report
 
 _GAP = 2  # terminal cells between columns
 _MARK = {"better": "▲", "worse": "▼", None: " "}
@@ -32,6 +32,10 @@ def table(report: Report, width: int = 100) -> RenderableType:
                 style="dim",
             )
         )
+    if report.pairs:
+        both = [f"{pair.name} - {pair.against}" for pair in report.pairs]
+        gaps = {m: [_gap(pair.differences.get(m)) for pair in report.pairs] for m in report.metrics}
+        parts += _tables("paired", both, gaps, width)
     return Group(*parts, *(Text(line) for line in facts(report)))
 
 
@@ -47,8 +51,14 @@ def markdown(report: Report) -> str:
         lines += ["", f"Difference to {report.reference}, paired:", ""]
         lines += _grid(
             ["ranker", *metrics],
-            [[one.name, *(_difference_text(one, m) for m in metrics)] for one in others],
+            [
+                [one.name, *(_difference_text(one.differences, m) for m in metrics)]
+                for one in others
+            ],
         )
+    for pair in report.pairs:
+        lines += ["", f"{pair.name} minus {pair.against}, paired:", ""]
+        lines += _grid(list(metrics), [[_difference_text(pair.differences, m) for m in metrics]])
     return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
 
 
@@ -139,8 +149,8 @@ def _cell_text(cell: Cell) -> str:
     return f"{_number(cell.value)} ({_number(cell.low)}-{_number(cell.high)})"
 
 
-def _difference_text(one: RankerResult, metric: str) -> str:
-    difference = one.differences.get(metric)
+def _difference_text(differences: Mapping[str, Difference], metric: str) -> str:
+    difference = differences.get(metric)
     if difference is None:
         return "-"
     text = _number(difference.value, "+")

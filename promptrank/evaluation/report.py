@@ -61,6 +61,19 @@ class RankerResult:
 
 
 @dataclass(frozen=True, slots=True)
+class Pair:
+    """One ranker's metrics minus another's, where neither is the reference.
+
+    Attributes:
+        differences: by metric name; ``verdict`` is about ``name``.
+    """
+
+    name: str
+    against: str
+    differences: Mapping[str, Difference]
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What was compared, and what could not be.
 
@@ -99,6 +112,7 @@ class Report:
         cuts: what prompts lost, by name of the cut.
         errors: rows of the errors file, by reason.
         provenance: task, model, versions, fingerprints, as the caller gives them.
+        pairs: further paired differences that were asked for.
     """
 
     reference: str
@@ -114,6 +128,7 @@ class Report:
     errors: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    pairs: tuple[Pair, ...] = ()
 
     def to_json(self) -> str:
         """The whole report; a number that is undefined is null."""

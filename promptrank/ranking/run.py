@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from promptrank.engine.base import Engine, Failure, SlotScore, Tree, TreeScore
@@ -15,6 +15,10 @@ from promptrank.schema.expression import compile_expression
 from promptrank.schema.task import Task
 
 Combine = Callable[[Mapping[str, float]], float]
+Answers = Callable[[Request], Sequence[tuple[SlotScore, ...]]]
+"""A request -> per candidate one `SlotScore` per question, a log-prob per answer in its order."""
+
+_Found = tuple[float, int, str, dict[str, Answered]]  # score, place, candidate, answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,33 @@ def rank_requests(
         yield _ranking(task, encoded, Failure("", ""), combine)
 
 
+def rank_answers(task: Task, answers: Answers, requests: Iterable[Request]) -> Iterator[Ranking]:
+    """One ranking per request, in order, lazily, of whatever answers requests without a prompt.
+
+    Scores, ties and errors are those of `rank_requests`; nothing is cut.
+    """
+    combine = compile_expression(task.score_expression)
+    names = {name: list(question.answers) for name, question in task.questions.items()}
+    for request in requests:
+        found: list[_Found] = []
+        errors: list[ErrorRow] = []
+        for place, (candidate, slots) in enumerate(
+            zip(request.candidates, answers(request), strict=True)
+        ):
+            answered = {
+                name: answer(task.questions[name], said, slot)
+                for (name, said), slot in zip(names.items(), slots, strict=True)
+            }
+            try:
+                score = _combined(combine, answered)
+            except RowError as error:
+                errors.append(error.row("engine", request.request_id, candidate.candidate_id))
+            else:
+                found.append((score, place, candidate.candidate_id, answered))
+        events = len(request.history)
+        yield _ordered(request, found, errors, Cuts(events_given=events, events_kept=events))
+
+
 def _ranking(
     task: Task,
     encoded: Encoded,
@@ -96,7 +127,7 @@ def _ranking(
 ) -> Ranking:
     request = encoded.request
     errors = list(encoded.errors)
-    found: list[tuple[float, int, str, dict[str, Answered]]] = []
+    found: list[_Found] = []
     if encoded.tree is None:
         pass
     elif isinstance(result, Failure):
@@ -108,10 +139,14 @@ def _ranking(
                 found.append((_combined(combine, answered), place, name, answered))
             except RowError as error:
                 errors.append(error.row("engine", request.request_id, name))
+    return _ordered(request, found, errors, encoded.cuts)
+
+
+def _ordered(request: Request, found: list[_Found], errors: list[ErrorRow], cuts: Cuts) -> Ranking:
     found.sort(key=lambda row: (-row[0], row[1]))
     items = {c.candidate_id: c.item.item_id for c in request.candidates}
     scored = tuple(
-        Scored(name, items[name], score, rank, answered, encoded.cuts.candidates.get(name, ()))
+        Scored(name, items[name], score, rank, answered, cuts.candidates.get(name, ()))
         for rank, (score, _, name, answered) in enumerate(found, 1)
     )
     partial = len(scored) < len(request.candidates) or bool(request.meta.get("partial"))
@@ -121,7 +156,7 @@ def _ranking(
         scored,
         partial,
         tuple(errors),
-        encoded.cuts,
+        cuts,
         request,
     )
 

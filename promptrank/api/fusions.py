@@ -1,0 +1,173 @@
+"""Fusion files: where they lie, and whether one fits task, model and adapter."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptrank.adapters.base import weights_digest
+from promptrank.adapters.card import prompting
+from promptrank.adapters.store import adapter_digest
+from promptrank.api.tasks import OpenTask, Say, silent
+from promptrank.errors import DataError, InputError, ModelError, RowError
+from promptrank.project import builtin_root
+from promptrank.ranking.fusion import Fusion, field_values, read_fusion, sigmoid
+from promptrank.records import Request
+
+if TYPE_CHECKING:
+    from promptrank.evaluation.judged import Scored
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFusion:
+    """A fusion file in use.
+
+    Attributes:
+        digest: SHA-256 of the file.
+    """
+
+    path: Path
+    digest: str
+    fusion: Fusion
+
+
+def fusion_places(opened: OpenTask, adapter: str | Path | None) -> list[Path]:
+    """Where a task's fusion file may lie, the first one first.
+
+    In the project's ``fusions/``, under the adapter's name (``base`` without one); or in the
+    adapter's own folder, which is how an adapter is handed on together with it.
+    """
+    name = Path(adapter).name if adapter is not None else "base"
+    places = [opened.project / "fusions" / name / f"{opened.name}.json"]
+    if adapter is not None:
+        places.append(Path(adapter) / "fusion" / f"{opened.name}.json")
+    return places
+
+
+def new_place(opened: OpenTask, adapter: str | Path | None) -> Path:
+    """Where `fuse` writes: into the adapter's folder, if that is the user's own."""
+    project, *own = fusion_places(opened, adapter)
+    if not own or Path(own[0]).is_relative_to(builtin_root().resolve()):
+        return project
+    return own[0]
+
+
+def open_fusion(
+    opened: OpenTask,
+    engine: str,
+    model_folder: Path,
+    adapter: str | None,
+    *,
+    allow_changed: bool = False,
+    say: Say = silent,
+) -> OpenFusion:
+    """The fusion of a task that says ``score: fused``, checked against model, adapter and words.
+
+    Raises:
+        ModelError: none was fitted, or it was fitted with something else.
+    """
+    task = opened.task
+    assert task.fusion is not None, "checked when the task was read"
+    places = fusion_places(opened, adapter)
+    if task.fusion.file is not None:
+        places = [opened.project / Path(task.fusion.file).expanduser()]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        searched = ", ".join(map(str, places))
+        again = f" --adapter {Path(adapter).name}" if adapter is not None else ""
+        raise ModelError(
+            f"{opened.name}: score: fused, and no fusion file (searched {searched}); "
+            f"fit one: promptrank fuse {opened.name}{again}"
+        )
+    fusion = read_fusion(path)
+    _check(path, fusion, opened, model_digest(engine, model_folder), adapter)
+    found = fingerprints(opened)
+    if other := [part for part, value in found.items() if fusion.fingerprints.get(part) != value]:
+        text = f"{path}: fitted with other {' and '.join(other)} of {opened.name}"
+        if not allow_changed:
+            raise InputError(f"{text}; fit it again, or go on with --allow-changed")
+        say(f"warning: {text}")
+    return OpenFusion(path, _file_digest(path), fusion)
+
+
+def _check(path: Path, fusion: Fusion, opened: OpenTask, model: str, adapter: str | None) -> None:
+    declared = opened.task.fusion.fields if opened.task.fusion is not None else []
+    asked = {f"decoder.{name}" for name in opened.task.questions}
+    pairs = {
+        "task": (fusion.task, opened.name),
+        "fields": (sorted(fusion.fields), sorted(declared)),
+        "model": (fusion.model, model),
+        "adapter": (fusion.adapter, adapter_digest(adapter)),
+        "questions": (
+            {w.name for w in fusion.fused.weights} - set(fusion.fields),
+            asked,
+        ),
+    }
+    wrong = [name for name, (then, now) in pairs.items() if then != now]
+    if wrong:
+        raise ModelError(
+            f"{path}: fitted with another {' and another '.join(wrong)}; fit it again with "
+            f"`promptrank fuse {opened.name}`"
+        )
+
+
+def model_digest(engine: str, folder: Path) -> str:
+    """What stands for the decoder: its weights, or that there are none."""
+    return "fake" if engine == "fake" else weights_digest(folder)
+
+
+def fingerprints(opened: OpenTask) -> dict[str, str]:
+    """Of the task's template and answers, as they are now."""
+    from promptrank.prompt.template import load_template
+
+    template = load_template(opened.task.template, opened.place.template_folders)
+    return prompting(opened.task, template.sources).fingerprints
+
+
+def unfused(opened: OpenTask) -> OpenTask:
+    """The task with the decoder's own score."""
+    return replace(opened, task=opened.task.unfused)
+
+
+def fields_ranker(fusion: Fusion) -> "Callable[[Request], Scored]":
+    """The same fusion without the decoder, as a ranker of requests."""
+    from promptrank.evaluation.judged import Scored
+
+    def ranks(request: Request) -> Scored:
+        scores: list[float | None] = []
+        for candidate in request.candidates:
+            try:
+                values = field_values(request, candidate, fusion.fields)
+            except RowError:
+                scores.append(None)
+            else:
+                scores.append(fusion.without.log_odds(values))
+        return Scored(scores, [None if s is None else sigmoid(s) for s in scores])
+
+    return ranks
+
+
+def fusion_of(scores: Path) -> OpenFusion:
+    """The fusion that made a scores file, by the manifest beside it.
+
+    Raises:
+        DataError: no manifest, or a fusion file that is gone or changed since.
+    """
+    manifest = scores.with_name(f"{scores.stem}.config.json")
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+        path, digest = Path(found["fusion"]), found["fusion_digest"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{scores}: the task says score: fused, and {manifest.name} names no fusion; "
+            "rank again, or evaluate without --scores"
+        ) from None
+    if not path.is_file() or _file_digest(path) != digest:
+        raise DataError(f"{scores}: made with {path}, which has changed since; rank again")
+    return OpenFusion(path, digest, read_fusion(path))
+
+
+def _file_digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

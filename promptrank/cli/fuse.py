@@ -1,0 +1,58 @@
+"""``promptrank fuse``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptrank.cli import options
+from promptrank.cli.terminal import progress_bar, say
+
+
+def fuse(
+    task: options.TaskName,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="A .json file. Default: beside the adapter, else in fusions/."
+        ),
+    ] = None,
+    requests: options.RequestFile = None,
+    limit: options.Limit = None,
+    engine: options.EngineName = "packed",
+    model: options.ModelName = None,
+    adapter: options.Adapter = None,
+    project: options.ProjectFolder = None,
+    set_: options.Settings = None,
+    threads: options.Threads = None,
+    allow_changed: options.AllowChanged = False,
+) -> None:
+    """Fit the layer of `score: fused` on the validation part: decoder and declared numbers.
+
+    A run that was stopped goes on where it was when the same command is given again.
+    """
+    from promptrank.api.fuse import fuse as run
+
+    with progress_bar("ranking", "requests") as progress:
+        found = run(
+            task,
+            requests=requests,
+            limit=limit,
+            engine=engine,
+            model=model,
+            adapter=adapter,
+            project=project,
+            settings=set_,
+            threads=threads,
+            out=out,
+            allow_changed=allow_changed,
+            say=say,
+            progress=progress,
+        )
+    rows = found.fusion.fitted_on
+    say(
+        f"fitted on {rows.candidates:,} candidates ({rows.relevant:,} relevant) of "
+        f"{rows.requests:,} validation requests -> {found.path}"
+    )
+    for weight in found.fusion.fused.weights:
+        say(f"  {weight.name}: {weight.slope:+.3f} per standard deviation")

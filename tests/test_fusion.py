@@ -1,0 +1,289 @@
+"""The fused score: its arithmetic, its fit, and what it says of the decoder's own share."""
+
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from promptrank.errors import DataError, ModelError, RowError
+from promptrank.evaluation.compare import evaluate
+from promptrank.evaluation.fusion import Rows, fit_fusion
+from promptrank.evaluation.judged import Scored, judge
+from promptrank.evaluation.render import markdown
+from promptrank.evaluation.report import Report
+from promptrank.ranking.fusion import (
+    FittedOn,
+    Fusion,
+    Layer,
+    Weight,
+    field_values,
+    log_odds,
+    read_fusion,
+    sigmoid,
+    write_fusion,
+)
+from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.schema.parts import Question
+
+LAYER = Layer(0.5, (Weight("decoder.like", 1.0, 2.0, 3.0), Weight("stats.n", 10.0, 4.0, -1.0, 0.2)))
+
+
+def test_a_layer_is_plain_arithmetic() -> None:
+    # 0.5 + 3 * (2 - 1) / 2 - 1 * (18 - 10) / 4
+    assert LAYER.log_odds({"decoder.like": 2.0, "stats.n": 18.0}) == pytest.approx(0.0)
+    # A missing number adds what its absence says: 0.5 + 0 + 0.2.
+    assert LAYER.log_odds({"decoder.like": 1.0, "stats.n": None}) == pytest.approx(0.7)
+    assert LAYER.log_odds({"decoder.like": 1.0, "other": 9.0}) == pytest.approx(0.7)
+
+
+def test_log_odds_whatever_the_kind_of_score() -> None:
+    answers = {n: {"say": n, "value": v} for n, v in (("five", 5), ("four", 4), ("one", 1))}
+    said = {"five": math.log(0.5), "four": math.log(0.2), "one": math.log(0.1)}
+    for kind in ("expected", "log_odds", "log_likelihood"):
+        question = Question.model_validate({"answers": answers, "score": kind})
+        assert log_odds(question, said) == pytest.approx(math.log(0.5 / 0.3))
+    four = Question.model_validate({"answers": answers, "relevant": 4})
+    assert log_odds(four, said) == pytest.approx(math.log(0.7 / 0.1))
+
+
+def candidate(**fields: Any) -> Candidate:
+    return Candidate("c", Item("i", fields), stats={"n": 3}, context={"km": Decimal("2.5")})
+
+
+def test_numbers_of_a_candidate() -> None:
+    request = Request("r", Subject(member={"age": np.int64(30)}), (candidate(new=True),))
+    fields = ("stats.n", "context.km", "item.new", "member.age", "item.none", "query.x")
+    assert field_values(request, request.candidates[0], fields) == {
+        "stats.n": 3.0,
+        "context.km": 2.5,
+        "item.new": 1.0,
+        "member.age": 30.0,
+        "item.none": None,
+        "query.x": None,
+    }
+    for absent in (None, math.nan, math.inf):
+        assert field_values(request, candidate(x=absent), ("item.x",)) == {"item.x": None}
+    with pytest.raises(RowError, match=r"item\.x is str"):
+        field_values(request, candidate(x="3"), ("item.x",))
+
+
+def rows(values: list[dict[str, float | None]], relevant: list[bool]) -> Rows:
+    return Rows(list(values), relevant, [1.0] * len(relevant))
+
+
+def test_the_fit_solves_its_equation() -> None:
+    # Two rows at -1 and +1 after scaling; the ridge penalty's optimum has w = 2 / (1 + e^w).
+    fused, without = fit_fusion(
+        rows([{"decoder.q": 3.0, "a": 0.0}, {"decoder.q": 7.0, "a": 0.0}], [False, True]),
+        ["decoder.q", "a"],
+    )
+    decoder, constant = fused.weights
+    assert (decoder.mean, decoder.scale) == (5.0, 2.0)
+    assert decoder.slope == pytest.approx(2 / (1 + math.exp(decoder.slope)), abs=1e-3)
+    assert decoder.slope == pytest.approx(0.675, abs=1e-3)
+    assert constant.slope == 0  # it never changes
+    assert fused.intercept == pytest.approx(0, abs=1e-4)
+    assert [weight.name for weight in without.weights] == ["a"]
+
+
+def test_weights_count_as_repeated_rows() -> None:
+    values: list[dict[str, float | None]] = [{"a": 0.0}, {"a": 1.0}, {"a": 1.0}, {"a": 0.0}]
+    relevant = [False, True, False, True]
+    doubled, _ = fit_fusion(rows([*values, values[1]], [*relevant, True]), ["a"])
+    found = rows(values, relevant)
+    found.weight[1] = 2.0
+    weighed, _ = fit_fusion(found, ["a"])
+
+    def odds(layer: Layer) -> float:
+        return layer.log_odds({"a": 1.0})
+
+    # Standardisation sees rows, not weights, so the penalty differs a little.
+    assert odds(weighed) == pytest.approx(odds(doubled), abs=0.05)
+    assert odds(weighed) > odds(fit_fusion(rows(values, relevant), ["a"])[0]) + 0.1
+
+
+def test_a_missing_number_is_the_mean_and_what_its_absence_says() -> None:
+    values: list[dict[str, float | None]] = [{"a": 1.0}, {"a": 3.0}, {"a": None}, {"a": math.nan}]
+    values[3] = {}
+    (weight,) = fit_fusion(rows(values * 10, [False, False, True, True] * 10), ["a"])[0].weights
+    assert (weight.mean, weight.scale) == (2.0, 1.0)
+    assert weight.missing > 2
+    even = [True, False, True, False]
+    (weight,) = fit_fusion(rows(values * 10, even * 10), ["a"])[0].weights
+    assert weight.missing == pytest.approx(0, abs=1e-3)
+    # Absent at ranking, never at fitting: the mean, and nothing more.
+    layer, _ = fit_fusion(rows([{"a": 1.0}, {"a": 3.0}] * 10, [False, True] * 10), ["a"])
+    assert layer.log_odds({}) == pytest.approx(layer.log_odds({"a": 2.0}), abs=1e-9)
+
+
+def test_a_number_that_is_always_missing_says_nothing() -> None:
+    found, _ = fit_fusion(rows([{"a": 1.0}, {"a": 2.0}] * 5, [True, False] * 5), ["a", "b"])
+    always = found.weights[1]
+    assert (always.name, always.mean, always.scale, always.slope) == ("b", 0.0, 1.0, 0.0)
+    assert always.missing == pytest.approx(0, abs=1e-3)
+
+
+def test_what_cannot_be_fitted() -> None:
+    with pytest.raises(DataError, match="no labelled candidate"):
+        fit_fusion(Rows(), ["a"])
+    with pytest.raises(DataError, match="one class"):
+        fit_fusion(rows([{"a": 1.0}, {"a": 2.0}], [True, True]), ["a"])
+    weightless = rows([{"a": 1.0}, {"a": 2.0}], [True, False])
+    weightless.weight[1] = 0.0
+    with pytest.raises(DataError, match="one class"):
+        fit_fusion(weightless, ["a"])
+
+
+FUSION = Fusion(
+    "toys/like",
+    ("stats.n",),
+    LAYER,
+    Layer(0.1, LAYER.weights[1:]),
+    FittedOn("valid", "d" * 64, 5, 25, 10),
+    "m" * 64,
+    None,
+    {"template": "t", "answers": "a"},
+    {"python": "3"},
+    ("promptrank", "fuse"),
+    "2026-01-01T00:00:00+00:00",
+)
+
+
+def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "fusions" / "f.json"
+    write_fusion(path, FUSION)
+    assert read_fusion(path) == FUSION
+    assert [p.name for p in path.parent.iterdir()] == ["f.json"]
+
+
+def test_a_file_fitted_on_another_part_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "f.json"
+    write_fusion(path, FUSION)
+    found = json.loads(path.read_text())
+    found["fitted_on"]["part"] = "test"
+    path.write_text(json.dumps(found))
+    with pytest.raises(ModelError, match=r"fitted_on\.part: "):
+        read_fusion(path)
+
+
+def test_a_file_is_used_without_sklearn(tmp_path: Path) -> None:
+    write_fusion(tmp_path / "f.json", FUSION)
+    code = (
+        "import sys, pathlib; from promptrank.ranking.fusion import read_fusion;"
+        f"f = read_fusion(pathlib.Path({str(tmp_path / 'f.json')!r}));"
+        "print(f.fused.log_odds({'decoder.like': 2.0, 'stats.n': 18.0}));"
+        "assert not {'sklearn', 'numpy', 'torch'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == 0.0
+
+
+def planted(signal: float, seed: int) -> Report:
+    """A world in which relevance follows a known number, and the decoder's part of the truth.
+
+    log-odds of relevance = 1.0 * field + 1.5 * hidden; the decoder reports hidden * signal + noise.
+    """
+    generator = np.random.default_rng(seed)
+    answers: dict[tuple[str, str], float] = {}
+
+    def part(subjects: int) -> list[Request]:
+        found = []
+        for subject in range(subjects):
+            name = f"{subjects}-{subject}"
+            field, hidden, noise = generator.normal(size=(3, 12))
+            chance = 1 / (1 + np.exp(-(field + 1.5 * hidden)))
+            relevant = generator.random(12) < chance
+            candidates = []
+            for i in range(12):
+                answers[name, f"c{i}"] = signal * hidden[i] + noise[i]
+                outcome = {"q": "yes" if relevant[i] else "no"}
+                item = Item(f"i{i}", {"x": field[i]})
+                candidates.append(Candidate(f"c{i}", item, outcomes=outcome))
+            found.append(Request(name, Subject(member_id=name), tuple(candidates)))
+        return found
+
+    def gain(one: Candidate) -> float:
+        return float(one.outcomes["q"] == "yes")
+
+    def values(request: Request, one: Candidate) -> dict[str, float | None]:
+        said = answers[request.request_id, one.candidate_id]
+        return {**field_values(request, one, ("item.x",)), "decoder.q": said}
+
+    valid, test = part(150), part(120)
+    fitted = Rows()
+    for request in valid:
+        for one in request.candidates:
+            fitted.values.append(values(request, one))
+            fitted.relevant.append(gain(one) == 1)
+            fitted.weight.append(1.0)
+    fused, without = fit_fusion(fitted, ["decoder.q", "item.x"])
+
+    def ranker(layer: Layer) -> Callable[[Request], Scored]:
+        def ranks(request: Request) -> Scored:
+            scores = [layer.log_odds(values(request, one)) for one in request.candidates]
+            return Scored(scores, [sigmoid(score) for score in scores])
+
+        return ranks
+
+    rankers = {"fused": ranker(fused), "fields": ranker(without)}
+    judged = judge(test, rankers, gain_of=gain, relevant_at=1.0)
+    return evaluate(
+        judged, ["auc", "log_loss"], reference="fused", draws=300, pairs=[("fused", "fields")]
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_decoder_that_is_noise_adds_nothing(seed: int) -> None:
+    (pair,) = planted(0.0, seed).pairs
+    found = pair.differences["auc"]
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low <= 0 <= found.high
+    assert found.verdict is None
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_decoder_that_knows_something_adds_that(seed: int) -> None:
+    report = planted(1.0, seed)
+    (pair,) = report.pairs
+    for metric, sign in (("auc", 1), ("log_loss", -1)):
+        found = pair.differences[metric]
+        assert found.low is not None
+        assert found.high is not None
+        assert sign * found.value > 0
+        assert found.low > 0 or found.high < 0
+        assert found.verdict == "better"
+    assert pair.differences["auc"].value > 0.05
+    assert "fused minus fields, paired:" in markdown(report)
+
+
+def test_a_pair_is_the_difference_to_the_reference_turned_round() -> None:
+    report = planted(1.0, 0)
+    (pair,) = report.pairs
+    other = report.rankers[1].differences["auc"]
+    found = pair.differences["auc"]
+    assert found.value == pytest.approx(-other.value)
+    assert other.low is not None
+    assert found.high == pytest.approx(-other.low)
+
+
+def test_a_pair_of_rankers_that_are_absent_is_left_out() -> None:
+    report = planted(1.0, 0)
+    assert replace(report, pairs=()).to_json() != report.to_json()
+    request = Request("r", Subject(member_id="m"), (candidate(),))
+    judged = judge(
+        [request],
+        {"a": lambda one: Scored([1.0])},
+        gain_of=lambda one: 1.0,
+        relevant_at=1.0,
+    )
+    assert evaluate(judged, ["auc"], reference="a", draws=0, pairs=[("a", "b")]).pairs == ()
