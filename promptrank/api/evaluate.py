@@ -1,20 +1,28 @@
 """``evaluate``: the decoder beside cheap baselines on the same candidates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from promptrank.adapters.store import adapter_digest
+from promptrank.api.fusions import (
+    OpenFusion,
+    fields_ranker,
+    fusion_of,
+    unfused,
+)
 from promptrank.api.manifest import manifest
 from promptrank.api.outputs import check_output
-from promptrank.api.rank import Progress, no_progress, rank_file
-from promptrank.api.ranker import open_ranker
+from promptrank.api.rank import Progress, fusion_facts, no_progress, rank_file
+from promptrank.api.ranker import STUDENT, open_ranker
 from promptrank.api.requests import RequestFile, read, request_file
+from promptrank.api.scores import read_decoder, read_scores
 from promptrank.api.tasks import OpenTask, Say, check_splits, open_task, silent
-from promptrank.errors import DataError
-from promptrank.records import Candidate
+from promptrank.api.teacher import Answerer, open_answerer, parse_answerer
+from promptrank.records import EMPTY, Candidate
 from promptrank.schema.expression import compile_expression
 from promptrank.schema.task import Task
 
@@ -22,6 +30,8 @@ if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
 
 DECODER = "decoder"
+FUSED = "fused"
+WITHOUT = "fused, no decoder"
 
 
 def gain_of(task: Task) -> tuple[Callable[[Candidate], float | None], float]:
@@ -59,6 +69,7 @@ def evaluate(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    vs: Sequence[str] = (),
     draws: int = 1000,
     out: str | Path | None = None,
     say: Say = silent,
@@ -72,6 +83,8 @@ def evaluate(
         split: the part to evaluate; ``test`` where the task declares a split, else everything.
         limit: at most this many of its requests, sampled by a hash of their ids; baselines still
             learn from all of ``train``.
+        vs: further rankers on the same candidates, each with its paired difference:
+            ``student:NAME``, ``adapter:NAME``, ``base`` or ``scores:FILE``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
         out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``).
     """
@@ -82,6 +95,7 @@ def evaluate(
         if isinstance(task, OpenTask)
         else open_task(task, project=project, settings=settings or ())
     )
+    rivals = [parse_answerer(text, ("student", "adapter", "base", "scores")) for text in vs]
     splits = {split} if split is not None else None
     check_splits(opened.task, splits)
     if splits is None and opened.task.split is not None:
@@ -94,23 +108,90 @@ def evaluate(
         if scores is None:
             folder = stack.enter_context(TemporaryDirectory(prefix="promptrank-"))
             path = Path(out).with_suffix(".scores.parquet") if out else Path(folder) / "s.parquet"
+            # A changed template is worth a look here, and what it costs is what one looks for.
             with open_ranker(
-                opened, engine=engine, model=model, adapter=adapter, threads=threads, say=say
+                opened,
+                engine=engine,
+                model=model,
+                adapter=adapter,
+                threads=threads,
+                allow_changed=True,
+                say=say,
             ) as ranker:
                 ranked = rank_file(ranker, file, path, splits, limit, say, progress)
                 facts = {
-                    "engine": ranker.engine.info.name,
-                    "model": ranker.engine.info.model,
-                    "notes": ranker.engine.info.notes,
-                    "prompt": ranker.encoder.fingerprint,
+                    "engine": ranker.info.name,
+                    "model": ranker.info.model,
+                    "notes": (*ranker.info.notes, *ranked.notes),
+                    "adapter": ranker.adapter,
+                    "adapter_digest": adapter_digest(ranker.adapter),
+                    "prompt": ranker.fingerprint,
+                    **fusion_facts(ranker),
                     "label_mass": ranked.label_mass,
                 }
+                fusion = ranker.fusion
         else:
             path = Path(scores)
-        report = _compare(opened, file, path, splits, limit, draws, facts, say)
+            fusion = fusion_of(path) if opened.task.fused else None
+        reference = engine if engine.startswith(STUDENT) and scores is None else DECODER
+        others = {
+            str(who): _scores_of(
+                unfused(opened),
+                who,
+                file,
+                splits,
+                limit,
+                engine,
+                model,
+                threads,
+                stack,
+                say,
+                progress,
+            )
+            for who in rivals
+        }
+        report = _compare(
+            opened,
+            file,
+            path,
+            splits,
+            limit,
+            draws,
+            facts,
+            say,
+            reference=reference,
+            others=others,
+            fusion=fusion,
+        )
     if out is not None:
         write_report(report, Path(out))
     return report
+
+
+def _scores_of(
+    opened: OpenTask,
+    who: Answerer,
+    file: RequestFile,
+    splits: set[str] | None,
+    limit: int | None,
+    engine: str,
+    model: str | None,
+    threads: int | None,
+    stack: ExitStack,
+    say: Say,
+    progress: Progress,
+) -> Path:
+    """The scores file of one more ranker on the same requests."""
+    if who.kind == "scores":
+        return Path(who.name)
+    folder = stack.enter_context(TemporaryDirectory(prefix="promptrank-"))
+    path = Path(folder) / "s.parquet"
+    decoder = "packed" if engine.startswith(STUDENT) else engine
+    with open_answerer(
+        opened, who, engine=decoder, model=model, threads=threads, say=say
+    ) as ranker:
+        rank_file(ranker, file, path, splits, limit, say, progress)
+    return path
 
 
 def _compare(
@@ -122,6 +203,10 @@ def _compare(
     draws: int,
     facts: dict[str, Any],
     say: Say,
+    *,
+    reference: str = DECODER,
+    others: Mapping[str, Path] = EMPTY,
+    fusion: OpenFusion | None = None,
 ) -> "Report":
     import numpy as np
 
@@ -136,13 +221,24 @@ def _compare(
     found, probabilities, cuts = read_scores(scores, task)
     say("fitting baselines")
     rivals = baselines(read(opened, file.path, None, {}), gain_of=gain, relevant_at=relevant_at)
-    rankers = {DECODER: lookup(found, probabilities)}
+    rankers = {reference: lookup(found, probabilities)}
+    if fusion is not None:
+        rankers = {
+            reference: lookup(*read_decoder(scores, task)),
+            FUSED: lookup(found, probabilities),
+            WITHOUT: fields_ranker(fusion.fusion),
+        }
+    for name, other in others.items():
+        theirs, chances, _ = read_scores(other, task.unfused)
+        rankers[name] = lookup(theirs, chances)
     rankers |= {name: b.ranker for name, b in rivals.items() if b.ranker is not None}
     judged = judge(
         read(opened, file.path, splits, {}, only), rankers, gain_of=gain, relevant_at=relevant_at
     )
     say(f"bootstrapping {draws:,} draws of {len(judged.subject_ids):,} subjects")
-    report = compare(judged, task.metrics, reference=DECODER, draws=draws)
+    # Only what a fusion gains over the same fusion without the decoder is the decoder's own.
+    pairs = [(FUSED, WITHOUT)] if fusion is not None else []
+    report = compare(judged, task.metrics, reference=reference, draws=draws, pairs=pairs)
     absent = {name: b.reason for name, b in rivals.items() if b.reason is not None}
     if np.isnan(judged.scores["logged"]).all():
         # Most logs hold no scores; only a log that holds some is worth a word.
@@ -166,42 +262,6 @@ def _compare(
         errors=_count_errors(scores, file, only),
         provenance={**manifest("eval", task, opened.name), **facts},
     )
-
-
-def read_scores(
-    path: Path, task: Task
-) -> tuple[dict[tuple[str, str], float], dict[tuple[str, str], float] | None, dict[str, int]]:
-    """Scores and probabilities by (request, candidate), and what was cut, from a scores file.
-
-    A combined score of several questions is no probability, so there is none then.
-
-    Raises:
-        DataError: no file, or not one that `rank` wrote for this task.
-    """
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException, json
-
-    names = ["request_id", "candidate_id", "score", "events_dropped", "fields_shortened"]
-    single = next(iter(task.questions)) if len(task.questions) == 1 else None
-    if single is not None:
-        names.append(f"{single}_probability")
-    try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path, columns=names)
-        else:
-            table = json.read_json(path).select(names)
-    except (OSError, ArrowException, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise DataError(f"{path}: not a scores file of this task: {first}") from None
-    columns = table.to_pydict()
-    keys = list(zip(columns["request_id"], columns["candidate_id"], strict=True))
-    scores = dict(zip(keys, columns["score"], strict=True))
-    chances = dict(zip(keys, columns[names[-1]], strict=True)) if single is not None else None
-    requests = [request for request, _ in keys]
-    dropped = dict(zip(requests, columns["events_dropped"], strict=True))
-    shortened = sum(1 for names in columns["fields_shortened"] if names)
-    cuts = {"events dropped": sum(dropped.values()), "candidates with shortened fields": shortened}
-    return scores, chances, cuts
 
 
 def _count_errors(scores: Path, file: RequestFile, only: set[str]) -> dict[str, int]:

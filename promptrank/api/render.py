@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.api.adapters import adapter_folders
 from promptrank.api.ranker import open_encoder
 from promptrank.api.requests import read, request_file
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
@@ -88,6 +89,7 @@ def render(
     candidate: str | None = None,
     requests: str | Path | None = None,
     model: str | None = None,
+    adapter: str | Path | None = None,
     project: str | Path | None = None,
     settings: list[str] | None = None,
     say: Say = silent,
@@ -97,6 +99,7 @@ def render(
     Args:
         request: id of the request; the first of the test part where left out.
         candidate: id of the candidate; the first where left out.
+        adapter: changes no prompt; ``say`` is told what changed since it was trained.
 
     Raises:
         DataError: no such request or candidate, or it cannot be rendered (with the reason).
@@ -109,7 +112,10 @@ def render(
         if isinstance(task, OpenTask)
         else open_task(task, project=project, settings=settings or ())
     )
-    folder = resolve_model(model or opened.task.model, say=say)
+    name = model or opened.task.model
+    folder = resolve_model(name, say=say)
+    if adapter is not None:
+        adapter_folders(opened, name, folder, allow_changed=True, say=say)(adapter)
     encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
     with request_file(opened, requests, splits=None, say=say) as file:
         found = _find(opened, file.path, request, test_first=requests is None)

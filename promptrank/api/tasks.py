@@ -20,10 +20,15 @@ def silent(message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class OpenTask:
-    """A task with the place it was read from."""
+    """A task with the place it was read from.
+
+    Attributes:
+        project: folder of the project that it was opened in; a built-in task lies elsewhere.
+    """
 
     place: TaskPath
     task: Task
+    project: Path
 
     @property
     def name(self) -> str:
@@ -46,26 +51,38 @@ def open_task(
     """
     found = project if isinstance(project, Project) else open_project(project)
     place = found.find(name)
-    return OpenTask(place, load_task(place.path, list(settings)))
+    # A task given by its path belongs to the project it lies in, wherever the command is run.
+    root = found.root if place.origin == "built-in" else place.root
+    return OpenTask(place, load_task(place.path, list(settings)), root)
 
 
 def data_folder(opened: OpenTask, say: Say = silent) -> Path:
     """The folder that the task's table paths are relative to, fetched first if it is a data set.
+
+    A built-in task's folder is looked up in the project first.
 
     Raises:
         DataError: neither a folder nor a known data set.
         ModelError: a known data set that cannot be had.
     """
     from promptrank.assets import dataset_names, resolve_dataset
+    from promptrank.simulation import KINDS
 
     name = opened.task.data
-    folder = (opened.place.root / Path(name).expanduser()).resolve()
-    if folder.is_dir():
-        return folder
+    roots = dict.fromkeys([opened.project, opened.place.root])
+    folders = [(root / Path(name).expanduser()).resolve() for root in roots]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
     if name in dataset_names():
         return resolve_dataset(name, say=say)
+    if Path(name).name in KINDS:
+        raise DataError(
+            f"{opened.place.path}: data: no folder {folders[0]}; "
+            f"`promptrank simulate {Path(name).name} --out {folders[0]}` makes it"
+        )
     raise DataError(
-        f"{opened.place.path}: data: no folder {folder} and no data set {name!r}; "
+        f"{opened.place.path}: data: no folder {folders[0]} and no data set {name!r}; "
         f"known data sets: {', '.join(dataset_names())}"
     )
 

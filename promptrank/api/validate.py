@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_INTEGERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+_NUMBERS = (
+    *_INTEGERS,
+    *(f"U{name}" for name in _INTEGERS),
+    "FLOAT",
+    "DOUBLE",
+    "DECIMAL",
+    "BOOLEAN",
+)
+
 SAMPLE = 50
 _GIVEN = {"event": ("action", "time", "age"), "question": ("name", "ask", "answers")}
 
@@ -68,6 +78,7 @@ def validate(
     supplied = _try(found, lambda: _supplied(opened, say))
     if supplied is not None:
         found.problems += supplied.problems
+        found.problems += _unfusable(opened, supplied)
     if template is not None and supplied is not None:
         found.problems += _unsupplied(opened, template, supplied)
     encoder = _try(found, lambda: _encoder(opened, model, say)) if template is not None else None
@@ -130,6 +141,17 @@ def _unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") ->
             near = difflib.get_close_matches(name, known[root], 1)
             hint = f"did you mean {root}.{near[0]}?" if near else _have(root, known[root])
             yield f"{where}: nothing supplies {path}; {hint}"
+
+
+def _unfusable(opened: OpenTask, supplied: "Supplied") -> Iterator[str]:
+    """Fields of the task's fusion that nothing supplies, or that hold no numbers."""
+    for path in opened.task.fusion.fields if opened.task.fusion is not None else ():
+        root, _, name = path.partition(".")
+        known = supplied.fields.get("item" if root == "source" else root, {})
+        if name not in known:
+            yield f"fusion.fields: nothing supplies {path}; {_have(root, known)}"
+        elif not known[name].type.startswith(_NUMBERS):
+            yield f"fusion.fields: {path} is {known[name].type}, and fusion takes numbers"
 
 
 def _have(root: str, names: Mapping[str, Any]) -> str:

@@ -8,7 +8,18 @@ import sys
 
 import typer
 
-from promptrank.cli import demo, tasks, work
+from promptrank.cli import (
+    adapters,
+    demo,
+    distill,
+    fuse,
+    parity,
+    simulate,
+    start,
+    tasks,
+    train,
+    work,
+)
 from promptrank.errors import InputError
 
 app = typer.Typer(
@@ -19,14 +30,23 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="One decoder ranks everything: tasks as YAML and Jinja, scores from answer log-probs.",
 )
+app.command()(start.init)
+app.command()(start.schema)
 app.command()(tasks.ls)
 app.command()(tasks.pull)
 app.command()(tasks.validate)
 app.command()(tasks.render)
 app.command()(work.build)
 app.command()(work.rank)
+app.command()(fuse.fuse)
 app.command(name="eval")(work.eval_)
+app.command()(parity.parity)
+app.command()(train.train)
 app.command()(demo.demo)
+app.add_typer(simulate.app)
+app.add_typer(adapters.app)
+app.command()(distill.distill)
+app.add_typer(distill.app)
 
 
 def main() -> None:

@@ -14,12 +14,25 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a key of the task: --set budget.tokens=512. Repeatable."),
 ]
-EngineName = Annotated[str, typer.Option("--engine", help="packed, or fake (no weights).")]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine", help="packed, vllm, plain (slow), fake (no weights), or student:NAME."
+    ),
+]
 ModelName = Annotated[
     str | None, typer.Option("--model", help="Model name or path. Default: the task's.")
 ]
 Adapter = Annotated[
-    str | None, typer.Option("--adapter", help="peft adapter: a folder, or a name in adapters/.")
+    str | None,
+    typer.Option("--adapter", help="An adapter's name, alias (movies@prod) or folder."),
+]
+AllowChanged = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changed",
+        help="Go on where template or answers changed since the adapter was trained.",
+    ),
 ]
 RequestFile = Annotated[
     Path | None,

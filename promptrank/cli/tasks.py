@@ -81,6 +81,7 @@ def render(
     ids: Annotated[bool, typer.Option("--ids", help="Show token ids too.")] = False,
     text: Annotated[bool, typer.Option("--text", help="Only the prompt's text.")] = False,
     model: options.ModelName = None,
+    adapter: options.Adapter = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
 ) -> None:
@@ -93,6 +94,7 @@ def render(
         candidate=candidate,
         requests=requests,
         model=model,
+        adapter=adapter,
         project=project,
         settings=set_,
         say=say,

@@ -52,6 +52,11 @@ def rank(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    allow_changed: options.AllowChanged = False,
+    store: Annotated[
+        bool,
+        typer.Option("--store", help="Keep answers in teacher/, and take known ones from there."),
+    ] = False,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -72,12 +77,16 @@ def rank(
             project=project,
             settings=set_,
             threads=threads,
+            allow_changed=allow_changed,
+            store=store,
             say=say,
             progress=progress,
         )
     say(f"{ranked.candidates:,} candidates of {ranked.requests:,} requests -> {ranked.path}")
     if ranked.cut_events:
         say(f"{ranked.cut_events:,} history events did not fit their prompts")
+    for note in ranked.notes:
+        say(note)
     for name, mass in ranked.label_mass.items():
         say(f"{name}: the answers hold {mass:.1%} of the probability")
     if ranked.errors:
@@ -106,6 +115,12 @@ def eval_(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    vs: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vs", help="Also compare with student:NAME, adapter:NAME, base or scores:FILE."
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
 ) -> None:
     """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject."""
@@ -124,6 +139,7 @@ def eval_(
             project=project,
             settings=set_,
             threads=threads,
+            vs=vs or (),
             draws=draws,
             out=out,
             say=say,

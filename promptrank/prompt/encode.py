@@ -11,7 +11,7 @@ from promptrank.errors import ErrorRow, RowError, TemplateError
 from promptrank.prompt.answers import wordings
 from promptrank.prompt.blocks import Parts, ids_of
 from promptrank.prompt.budget import Cuts
-from promptrank.prompt.encoded import Assembled, Encoded
+from promptrank.prompt.encoded import Assembled, Encoded, Turn
 from promptrank.prompt.fit import Fitter
 from promptrank.prompt.preview import Preview, preview_of, seams_of
 from promptrank.prompt.render import Asked, Rendering
@@ -186,7 +186,13 @@ class Encoder:
             shortened,
         )
         return Assembled(
-            prefix.instruction, prefix.subject, history.kept, tuple(made), tuple(errors), cuts
+            prefix.instruction,
+            prefix.subject,
+            history.kept,
+            tuple(made),
+            tuple(errors),
+            cuts,
+            history.asked,
         )
 
     def _encoded(self, request: Request, made: Assembled) -> Encoded:
@@ -202,7 +208,20 @@ class Encoder:
                 shared += len(ids_of(made.instruction))
             tree = Tree(request.request_id, tuple(prefix), tuple(branches), shared)
         ids = tuple([candidate_id for candidate_id, *_ in made.candidates])
-        return Encoded(request, tree, ids, self._questions, self._paths, made.errors, made.cuts)
+        turns = tuple(self._turns(made)) if tree is not None and self._rendering.turns else ()
+        return Encoded(
+            request, tree, ids, self._questions, self._paths, made.errors, made.cuts, turns
+        )
+
+    def _turns(self, made: Assembled) -> Iterator[Turn]:
+        """Where in the prefix each turn's answer stands."""
+        place = len(self._rendering.start.ids)
+        place += sum(len(p.ids) for p in chain(made.instruction, made.subject))
+        for parts, (event, asked) in zip(made.events, made.asked, strict=True):
+            name, slot, path = self._rendering.turn_slot(event, asked)
+            before = sum(len(p.ids) for p in asked.parts) + len(slot.ids)
+            yield Turn(event, name, place + before, slot, path)
+            place += sum(len(p.ids) for p in parts)
 
     def _fingerprints(self) -> dict[str, str]:
         task, chat = self.task, self._rendering.chat

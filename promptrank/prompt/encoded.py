@@ -6,7 +6,27 @@ from promptrank.engine.base import Slot, Tree
 from promptrank.errors import ErrorRow
 from promptrank.prompt.blocks import Parts
 from promptrank.prompt.budget import Cuts
-from promptrank.records import Request
+from promptrank.prompt.render import Asked
+from promptrank.records import Event, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An answered question of the history (``as: turns``), and where in the prefix it stands.
+
+    Attributes:
+        event: what it shows; rendered as of the event's own time, with its own statistics.
+        question: its name.
+        at: index in ``Tree.prefix`` of the first token of the answer's path.
+        slot: the question's tail and paths; its ids stand right before ``at``.
+        path: which of the slot's paths stands at ``at``.
+    """
+
+    event: Event
+    question: str
+    at: int
+    slot: Slot
+    path: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +42,7 @@ class Encoded:
         errors: what was set aside. With a candidate id: that candidate. Without one: the whole
             request where ``tree`` is None, else an event (the reason begins with ``event_``).
         cuts: what the prompt leaves out.
+        turns: under ``as: turns``, the answered questions of the prefix, in order.
     """
 
     request: Request
@@ -31,11 +52,16 @@ class Encoded:
     paths: tuple[tuple[tuple[str, str], ...], ...]
     errors: tuple[ErrorRow, ...]
     cuts: Cuts
+    turns: tuple[Turn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A request within its budget: what stands in its prompt, as fragments whose ids are known."""
+    """A request within its budget: what stands in its prompt, as fragments whose ids are known.
+
+    Attributes:
+        asked: per event in ``events``, the event and what its fragments were made of.
+    """
 
     instruction: Parts
     subject: Parts
@@ -43,3 +69,4 @@ class Assembled:
     candidates: tuple[tuple[str, Parts, tuple[Parts, ...], tuple[Slot, ...]], ...]
     errors: tuple[ErrorRow, ...]
     cuts: Cuts
+    asked: tuple[tuple[Event, Asked], ...] = ()

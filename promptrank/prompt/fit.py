@@ -31,11 +31,16 @@ class FittedPrefix:
 
 @dataclass(frozen=True, slots=True)
 class FittedHistory:
-    """Events that stay, oldest first; those that failed; shortened field -> number of events."""
+    """Events that stay, oldest first; those that failed; shortened field -> number of events.
+
+    Attributes:
+        asked: per event that stays, the event and what its fragments were made of.
+    """
 
     kept: tuple[Parts, ...]
     failed: tuple[tuple[Event, RowError], ...]
     shortened: Mapping[str, int]
+    asked: tuple[tuple[Event, Asked], ...] = ()
 
 
 class Fitter:
@@ -97,11 +102,12 @@ class Fitter:
     ) -> FittedHistory:
         """Events from the last one back, each whole, until the room is used up."""
         kept: list[Parts] = []
+        shown: list[tuple[Event, Asked]] = []
         failed: list[tuple[Event, RowError]] = []
         shortened: dict[str, int] = {}
         for event, asked in reversed(events):
             try:
-                parts, names = self._event(request, event, asked)
+                parts, asked, names = self._event(request, event, asked)
             except RowError as error:
                 failed.append((event, error))
                 continue
@@ -109,31 +115,40 @@ class Fitter:
             if room < 0:
                 break
             kept.append(parts)
+            shown.append((event, asked))
             for name in names:
                 shortened[name] = shortened.get(name, 0) + 1
-        return FittedHistory(tuple(reversed(kept)), tuple(reversed(failed)), shortened)
+        return FittedHistory(
+            tuple(reversed(kept)), tuple(reversed(failed)), shortened, tuple(reversed(shown))
+        )
 
-    def _event(self, request: Request, event: Event, asked: Asked) -> tuple[Parts, tuple[str, ...]]:
+    def _event(
+        self, request: Request, event: Event, asked: Asked
+    ) -> tuple[Parts, Asked, tuple[str, ...]]:
         parts = self._rendering.turn(event, asked)
         limit = self._budget.event
         if limit is None or _length(parts) <= limit:
-            return parts, ()
+            return parts, asked, ()
 
-        def at(roots: Mapping[str, Fields]) -> Parts:
+        def at(roots: Mapping[str, Fields]) -> Asked:
             item = Item(event.item.item_id, roots["item"])
             again = self._rendering.event(request, event, item, roots["context"])
             self._rendering.blocks.flush()
-            return self._rendering.turn(event, again)
+            return again
+
+        def measure(roots: Mapping[str, Fields]) -> int:
+            return _length(self._rendering.turn(event, at(roots)))
 
         roots = {"item": event.item.fields, "context": event.context}
-        found = shorten(self._item_names, roots, lambda r: _length(at(r)), limit)
+        found = shorten(self._item_names, roots, measure, limit)
         if found is None:
             raise RowError(
                 "too_long",
                 f"{_length(parts)} tokens, budget.event is {limit}; raise it, or name long fields "
                 "such as item.X in budget.shorten",
             )
-        return at(found[0]), found[1]
+        short = at(found[0])
+        return self._rendering.turn(event, short), short, found[1]
 
     def candidate(self, request: Request, candidate: Candidate, asked: Asked) -> Fitted:
         """A candidate within its reserve, with its slots and the fields that were shortened."""

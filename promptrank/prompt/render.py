@@ -151,6 +151,14 @@ class Rendering:
             )
         return (*asked.parts, *asked.questions[0], *answers.turns[outcome])
 
+    def turn_slot(self, event: Event, asked: Asked) -> tuple[str, Slot, int]:
+        """A turn's question, its slot, and which of the slot's paths stands behind it."""
+        name = self._history_question
+        found = self._answered(name, asked.questions[0])
+        outcome = self.outcome(event)
+        pairs = self.paths[list(self._asks).index(name)]
+        return name, found.slot, next(i for i, (a, _) in enumerate(pairs) if a == outcome)
+
     def _with_absent(self, stats: Fields) -> Fields:
         return stats if len(stats) >= len(self._absent) else {**self._absent, **stats}
 

@@ -1,0 +1,60 @@
+"""How long one request takes."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+from promptrank.records import Candidate, Request
+
+CANDIDATES = 100
+_RUNS, _WARM, _FROM = 60, 5, 50
+
+
+def wide_requests(requests: Iterable[Request], candidates: int = CANDIDATES) -> list[Request]:
+    """Requests with so many candidates each, gathered from neighbouring requests."""
+    found = list(islice(requests, _FROM))
+    pool = [(c.item, c) for r in found for c in r.candidates]
+    if not pool:
+        return []
+    wide = []
+    for start, request in enumerate(found):
+        taken: list[Candidate] = []
+        for place in range(candidates):
+            _, one = pool[(start * 7 + place) % len(pool)]
+            taken.append(replace(one, candidate_id=f"{one.candidate_id}#{place}"))
+        wide.append(replace(request, candidates=tuple(taken)))
+    return wide
+
+
+def times_of(run: Callable[[Request], Any], requests: list[Request], runs: int) -> list[float]:
+    """Seconds of single calls, after some calls that warm up."""
+    for request in requests[:_WARM]:
+        run(request)
+    times = []
+    for i in range(runs):
+        start = time.perf_counter()
+        run(requests[i % len(requests)])
+        times.append(time.perf_counter() - start)
+    return times
+
+
+def latency_of(
+    run: Callable[[Request], Any], requests: Iterable[Request], runs: int = _RUNS
+) -> dict[str, Any]:
+    """Milliseconds of a request with 100 candidates, one after the other, in this process."""
+    import numpy as np
+
+    wide = wide_requests(requests)
+    if not wide:
+        return {}
+    times = times_of(run, wide[:runs], runs)
+    p50, p99 = (float(1e3 * np.quantile(times, q)) for q in (0.5, 0.99))
+    micros = 1e3 * p50 / CANDIDATES
+    return {
+        "candidates": CANDIDATES,
+        "p50_ms": round(p50, 3),
+        "p99_ms": round(p99, 3),
+        "us_per_candidate": round(micros, 2),
+    }

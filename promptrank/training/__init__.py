@@ -1,0 +1,1 @@
+"""Training of LoRA adapters: requests to labelled trees, losses at answer slots, one Trainer."""

@@ -1,0 +1,68 @@
+"""Checkpoints that can be trusted: one is whole when its mark, written last, agrees with its files.
+
+A run that is killed while it writes leaves a folder without a mark; a disk that fills up leaves
+files that are too short. Neither is ever resumed from.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+MARK = "whole.json"
+_PREFIX = "checkpoint-"
+
+
+def mark(folder: Path) -> None:
+    """Declare the checkpoint whole, with the digest of each of its files."""
+    found = {str(p.relative_to(folder)): _digest(p) for p in _files(folder)}
+    beside = folder / f".{MARK}.tmp"
+    with beside.open("w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1, sort_keys=True)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(folder / MARK)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a checkpoint; None where it is whole."""
+    try:
+        expected = json.loads((folder / MARK).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "it was not written to its end"
+    for name, digest in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _digest(path) != digest:
+            return f"{name} is not what was written"
+    return None
+
+
+def newest(run: Path, say: Callable[[str], None]) -> Path | None:
+    """The newest whole checkpoint; those that are not whole are told of and removed."""
+    found = None
+    for folder in sorted(run.glob(f"{_PREFIX}*"), key=step_of):
+        if problem := damage(folder):
+            say(f"{folder.name} is not used: {problem}")
+            shutil.rmtree(folder)
+        else:
+            found = folder
+    return found
+
+
+def step_of(folder: Path) -> int:
+    """The step after which a checkpoint was written."""
+    tail = folder.name.removeprefix(_PREFIX)
+    return int(tail) if tail.isdigit() else -1
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,183 @@
+"""One training run: model and adapter, the trainer's arguments, checkpoints, the saved adapter."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+from transformers.utils import logging as transformers_logging
+
+from promptrank.errors import InputError
+from promptrank.training import checkpoints, lora
+from promptrank.training.collate import Collator
+from promptrank.training.examples import Example
+from promptrank.training.settings import Settings
+from promptrank.training.trainer import AdapterTrainer, Progress, Say, Watch
+from promptrank.training.validation import Slice
+
+_CHECKPOINTS = 10
+
+Metrics = Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a run gave.
+
+    Attributes:
+        before, after: per task its validation metrics, before the first step and of what is saved;
+            empty without validation.
+        steps: optimizer steps; ``best`` the one whose weights are saved.
+        loss: mean training loss over the run's last logged stretch; None where none was logged.
+    """
+
+    before: Metrics
+    after: Metrics
+    steps: int
+    best: int
+    loss: float | None
+
+
+def fit(
+    groups: Sequence[Sequence[Example]],
+    slices: Sequence[Slice],
+    settings: Settings,
+    *,
+    model: Path,
+    name: str,
+    init: Path | None,
+    run: Path,
+    out: Path,
+    resume: bool,
+    say: Say,
+    progress: Progress,
+) -> Fitted:
+    """Train an adapter on examples and write it to ``out``.
+
+    Args:
+        groups: the examples of each task.
+        slices: what to validate on; none for no validation.
+        model: folder of the base; ``name`` is what users call it.
+        init: folder of the adapter to start from.
+        run: folder of the run's checkpoints.
+        out: folder that the adapter is written into.
+        resume: go on from the newest whole checkpoint.
+
+    Raises:
+        InputError: settings that do not go together, or a full disk.
+        ModelError: a base that cannot be trained, or a loss that is no number.
+    """
+    with _quiet():
+        base = lora.base_model(model, name)
+        examples = [example for group in groups for example in group]
+        lora.check_window(base, name, max(example.longest for example in examples))
+        wrapped = lora.with_adapter(base, name, settings, init)
+        args = _arguments(settings, len(examples), bool(slices), run)
+        callbacks: list[Any] = [Watch(say, progress, bool(slices))]
+        if slices and settings.patience:
+            callbacks.append(EarlyStoppingCallback(settings.patience))
+        trainer = AdapterTrainer(
+            settings,
+            [len(group) for group in groups],
+            slices,
+            model=wrapped,
+            args=args,
+            data_collator=Collator(),
+            train_dataset=examples,
+            eval_dataset=[0] if slices else None,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)  # prints to stdout
+        start = checkpoints.newest(run, say) if resume else None
+        if start is not None:
+            say(f"resuming after step {checkpoints.step_of(start)}")
+        before = _before(trainer, run, bool(slices))
+        trainer.train(resume_from_checkpoint=str(start) if start is not None else None)
+        if settings.half:
+            lora.round_weights(wrapped)
+        best = (trainer.state.best_global_step if slices else None) or trainer.state.global_step
+        after: Metrics = {} if settings.half else trainer.measured.get(best, {})
+        if slices and not after:
+            after = trainer.measure()
+        if trainer.is_world_process_zero():
+            lora.save(wrapped, out, settings.half)
+    logs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Fitted(before, after, trainer.state.global_step, best, logs[-1] if logs else None)
+
+
+def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
+    """Metrics before the first step; a resumed run reads what the first one found."""
+    import json
+
+    path = run / "before.json"
+    if not wanted:
+        return {}
+    if path.is_file():
+        known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
+        return known
+    found = trainer.measure()
+    if trainer.is_world_process_zero():
+        beside = path.with_suffix(".tmp")
+        beside.write_text(json.dumps(found), encoding="utf-8")
+        beside.replace(path)
+    return found
+
+
+def _arguments(settings: Settings, examples: int, validate: bool, run: Path) -> TrainingArguments:
+    accumulation = settings.accumulation
+    each = settings.micro * accumulation
+    steps = settings.steps or max(1, round(settings.epochs * -(-examples // each)))
+    every = settings.every or max(1, steps // _CHECKPOINTS)
+    fields: dict[str, Any] = {
+        "output_dir": str(run),
+        "per_device_train_batch_size": min(settings.micro, settings.batch),
+        "gradient_accumulation_steps": accumulation,
+        "learning_rate": settings.lr,
+        "max_steps": steps,
+        "warmup_steps": max(1, steps // 20),
+        "lr_scheduler_type": "cosine",
+        "weight_decay": 0.0,
+        "logging_steps": every,
+        "logging_nan_inf_filter": False,
+        "save_strategy": "steps",
+        "save_steps": every,
+        "save_total_limit": 2,
+        "eval_strategy": "steps" if validate else "no",
+        "eval_steps": every if validate else None,
+        "load_best_model_at_end": validate,
+        "metric_for_best_model": settings.metric if validate else None,
+        "greater_is_better": settings.metric not in ("log_loss", "ece") if validate else None,
+        "restore_callback_states_from_checkpoint": True,
+        "remove_unused_columns": False,
+        "label_names": [],
+        "seed": settings.seed,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+    }
+    try:
+        return TrainingArguments(**{**fields, **settings.trainer})
+    except (TypeError, ValueError) as error:
+        raise InputError(f"trainer: {error}") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers' own messages go to our log only when they are errors; warnings to nobody."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    accelerate = logging.getLogger("accelerate")
+    kept = accelerate.level
+    accelerate.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="(torch|transformers|accelerate|peft)")
+            yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        accelerate.setLevel(kept)

@@ -1,0 +1,146 @@
+"""The loss of one forward pass: answers at their slots, lists, and the prompt's own tokens."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from promptrank.training import losses
+from promptrank.training.collate import Batch
+
+Tensor = torch.Tensor
+_CHUNK = 128  # rows of prompt logits held at once
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a step's sums are divided by, over all its forwards and processes.
+
+    Attributes:
+        answers: labels by weight.
+        listwise, ranknet: lists that the loss is defined on.
+        prompt: prompt tokens.
+    """
+
+    answers: float
+    listwise: float
+    ranknet: float
+    prompt: float
+
+    def as_tensor(self) -> Tensor:
+        """(4,), so that processes can add theirs up."""
+        return torch.tensor([self.answers, self.listwise, self.ranknet, self.prompt])
+
+
+def counts_of(batch: Batch) -> Counts:
+    """What one forward adds to its step."""
+    ordered = sum(bool((batch.values[p] != batch.values[p][0]).any()) for p in batch.lists)
+    return Counts(
+        float(batch.weights.sum()), float(ordered), float(ordered), float(len(batch.prompt_rows))
+    )
+
+
+def answer_logprobs(model: Any, batch: Batch) -> Tensor:
+    """Log P of every answer, (slots, answers).
+
+    Args:
+        model: a causal decoder with our attention, or a wrapper (peft, DDP) around one.
+    """
+    forward = batch.forward
+    out = model(
+        input_ids=forward.ids,
+        position_ids=forward.positions,
+        # A mask of four dimensions is passed on as it is: none is built, and ours is not read.
+        attention_mask=forward.ids.new_zeros(1, 1, 1, 1),
+        use_cache=False,
+        logits_to_keep=forward.logit_rows,
+        tree=forward.segments,
+    )
+    return losses.answer_logprobs(
+        out.logits[0], batch.step_rows, batch.step_ids, batch.step_paths, batch.slot_paths
+    )
+
+
+@contextmanager
+def last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
+    """A list that takes what leaves the layers, (rows, width), in each forward inside; if wanted.
+
+    Args:
+        base: the model of transformers, however it is wrapped where it is called.
+    """
+    found: list[Tensor] = []
+    if not wanted:
+        yield found
+        return
+    hook = base.get_decoder().register_forward_hook(
+        lambda module, inputs, output: found.append(output.last_hidden_state[0])
+    )
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def answers_total(
+    logprobs: Tensor, batch: Batch, weights: Mapping[str, float], counts: Counts
+) -> Tensor:
+    """The weighted losses on answers, each over its count in the whole step."""
+    total = logprobs.new_zeros(())
+    if weight := weights.get("answers"):
+        found = losses.answers_loss(logprobs, batch.shares, batch.weights)
+        total = total + weight * found.total / max(counts.answers, 1e-9)
+    if (weights.get("listwise") or weights.get("ranknet")) and batch.lists:
+        inside = torch.cat(batch.lists)
+        odds = logprobs.new_zeros(len(logprobs))
+        found_odds = losses.log_odds(logprobs[inside], batch.relevant[inside])
+        odds = odds.index_put((inside,), found_odds)
+        if weight := weights.get("listwise"):
+            lists = losses.listwise_loss(odds, batch.values, batch.lists)
+            total = total + weight * lists.total / max(counts.listwise, 1.0)
+        if weight := weights.get("ranknet"):
+            lists = losses.ranknet_loss(odds, batch.values, batch.lists)
+            total = total + weight * lists.total / max(counts.ranknet, 1.0)
+    return total
+
+
+def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: Counts) -> Tensor:
+    """Next-token cross-entropy over prompt tokens, over their count in the whole step.
+
+    The logits exist a chunk of rows at a time, and their gradient is taken at once, so memory does
+    not grow with rows x vocabulary (as in Hsu et al. 2024, arXiv:2410.10989).
+
+    Args:
+        head: the model's output layer, which does not train.
+        hidden: (rows, width), what left the layers.
+    """
+    rows = hidden[batch.prompt_rows]
+    total: Tensor = _Prompt.apply(rows, batch.prompt_ids, head)  # type: ignore[no-untyped-call]
+    return total / max(counts.prompt, 1.0)
+
+
+class _Prompt(torch.autograd.Function):
+    """Summed cross-entropy of a frozen head, gradient computed on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, ids: Tensor, head: Any) -> Tensor:
+        grads = torch.empty_like(hidden)
+        total = hidden.new_zeros((), dtype=torch.float32)
+        for rows, wanted, place in zip(
+            *(torch.split(t, _CHUNK) for t in (hidden, ids, grads)), strict=True
+        ):
+            with torch.enable_grad():
+                inner = rows.detach().requires_grad_()
+                loss = torch.nn.functional.cross_entropy(
+                    head(inner).float(), wanted, reduction="sum"
+                )
+                place.copy_(torch.autograd.grad(loss, inner)[0])
+            total += loss.detach()
+        ctx.save_for_backward(grads)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *above: Tensor) -> tuple[Tensor | None, ...]:
+        (grads,) = ctx.saved_tensors
+        return grads * above[0], None, None

@@ -1,0 +1,151 @@
+"""Which requests train, so that every label trains once and no held-out label is seen.
+
+Under turns a request trains its candidates and the events of its history. In most data those
+events are the candidates of earlier requests: such a request is left out, or its labels would be
+trained twice at twice the cost. Seen from a member's last request backwards, requests are taken
+whose candidates are not yet turns of one that was taken.
+"""
+
+import hashlib
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from promptrank.records import Candidate, Event, Request
+from promptrank.schema.task import Task
+
+Label = tuple[str | None, str, float | None]
+"""A labelled event: the request it was a candidate of (where known), its item, else its time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What selection needs to know of a request.
+
+    Attributes:
+        labelled: items of its candidates that have a label.
+        turns: item and time of its events that answer the question asked of history.
+    """
+
+    request_id: str
+    subject_id: str
+    time: float | None
+    labelled: tuple[str, ...]
+    turns: tuple[tuple[str, float | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a selected request trains: all its labels but these.
+
+    Attributes:
+        items: of candidates that train elsewhere.
+        turns: item and time of events that train elsewhere.
+    """
+
+    labels: int
+    items: frozenset[str] = frozenset()
+    turns: frozenset[tuple[str, float | None]] = frozenset()
+
+
+@dataclass(slots=True)
+class HeldOut:
+    """Labels of requests that do not train: subject and item, with the earliest request's time."""
+
+    since: dict[tuple[str, str], float] = field(default_factory=dict)
+
+    def add(self, request: Request) -> None:
+        """Take in a request of another part than ``train``."""
+        subject = request.subject.subject_id
+        time = float("-inf") if request.time is None else request.time
+        for candidate in request.candidates:
+            if candidate.outcomes:
+                key = (subject, candidate.item.item_id)
+                self.since[key] = min(self.since.get(key, time), time)
+
+    def without(self, request: Request) -> Request:
+        """The request with no event that is, or may be, a held-out label."""
+        subject = request.subject.subject_id
+        kept = tuple(e for e in request.history if not self._holds(subject, e))
+        return request if len(kept) == len(request.history) else replace(request, history=kept)
+
+    def _holds(self, subject: str, event: Event) -> bool:
+        since = self.since.get((subject, event.item.item_id))
+        return since is not None and (event.time is None or event.time >= since)
+
+
+def entry_of(request: Request, task: Task, turns: bool) -> Entry:
+    """The entry of a request; ``turns``: whether its events train too."""
+    history = task.history
+    asked = next(iter(task.questions)) if history is None else history.question
+    asked = asked or next(iter(task.questions))
+    events = [e for e in request.history if asked in e.outcomes] if turns else []
+    return Entry(
+        request.request_id,
+        request.subject.subject_id,
+        request.time,
+        tuple(c.item.item_id for c in request.candidates if labelled(c)),
+        tuple((e.item.item_id, e.time) for e in events),
+    )
+
+
+def labelled(candidate: Candidate) -> bool:
+    """Whether it can train: it has an outcome, and weight."""
+    return bool(candidate.outcomes) and candidate.weight != 0
+
+
+def select(entries: Iterable[Entry], limit: int | None, seed: int = 0) -> dict[str, Share]:
+    """The requests that train, and what of each does.
+
+    Args:
+        entries: of all requests of the training part.
+        limit: about this many labels, of whole requests; all of them where None.
+        seed: of the sample; the order is a hash of request ids, so a larger limit adds to it.
+
+    Returns:
+        Request id -> its share, in the order of the sample.
+    """
+    by_subject: dict[str, list[Entry]] = {}
+    for entry in entries:
+        by_subject.setdefault(entry.subject_id, []).append(entry)
+    found: dict[str, Share] = {}
+    for mine in by_subject.values():
+        found.update(_tile(mine))
+    order = sorted(found, key=lambda name: hashlib.md5(f"{seed}:{name}".encode()).digest())
+    chosen: dict[str, Share] = {}
+    labels = 0
+    for name in order:
+        if limit is not None and labels >= limit:
+            break
+        chosen[name] = found[name]
+        labels += found[name].labels
+    return chosen
+
+
+def _tile(entries: list[Entry]) -> Iterator[tuple[str, Share]]:
+    """One subject's requests, the last one first, each label once."""
+    ordered = sorted(entries, key=lambda e: (e.time is not None, e.time or 0.0), reverse=True)
+    starts = sorted((e.time, e.request_id) for e in entries if e.time is not None)
+    times = [time for time, _ in starts]
+    trained: set[Label] = set()
+    for entry in ordered:
+        fresh = [i for i in entry.labelled if (entry.request_id, i, None) not in trained]
+        names = [_label(times, starts, item, time) for item, time in entry.turns]
+        turns = [t for t, name in zip(entry.turns, names, strict=True) if name not in trained]
+        if 2 * len(fresh) < len(entry.labelled) or not (fresh or turns):
+            continue
+        trained |= {(entry.request_id, item, None) for item in fresh} | set(names)
+        share = Share(
+            len(fresh) + len(turns),
+            frozenset(entry.labelled) - frozenset(fresh),
+            frozenset(entry.turns) - frozenset(turns),
+        )
+        yield entry.request_id, share
+
+
+def _label(
+    times: list[float], starts: list[tuple[float, str]], item: str, time: float | None
+) -> Label:
+    """The label that an event is: of the latest request that had begun when it happened."""
+    place = bisect_right(times, time) - 1 if time is not None else -1
+    return (starts[place][1], item, None) if place >= 0 else (None, item, time)

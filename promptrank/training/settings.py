@@ -1,0 +1,150 @@
+"""What a training run is told; refused here, before anything is loaded, is what cannot work."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from promptrank.adapters.options import check_options
+from promptrank.errors import InputError
+from promptrank.schema.metrics import parse_metric
+
+SHAPES = ("auto", "turns", "packed")
+LOSSES = ("answers", "listwise", "ranknet")
+
+# What the run itself decides; setting it elsewhere would break resuming or the loss.
+_OURS = {
+    "output_dir",
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "seed",
+    "data_seed",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "remove_unused_columns",
+    "label_names",
+    "eval_strategy",
+    "eval_steps",
+    "save_strategy",
+    "save_steps",
+    "save_only_model",
+    "load_best_model_at_end",
+    "metric_for_best_model",
+    "greater_is_better",
+    "restore_callback_states_from_checkpoint",
+    "resume_from_checkpoint",
+    "ignore_data_skip",
+    "group_by_length",
+    "auto_find_batch_size",
+    "push_to_hub",
+    "use_liger_kernel",
+    "label_smoothing_factor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to train; the defaults suit a small decoder and some thousand labels.
+
+    Attributes:
+        shape: ``turns`` trains every answered question of the history and the candidates behind
+            it; ``packed`` the candidates alone; ``auto`` takes turns where history is turns.
+        losses: name -> weight.
+        prompt_weight: w_p of w_p * L_prompt + (1 - w_p) * L_answers, in [0, 1).
+        questions: question -> weight of its labels; 1 where left out.
+        limit: about this many labels per task; all where None.
+        rank, alpha: of the LoRA; the update is scaled by alpha / rank.
+        lora: further fields of peft's LoraConfig; those that vLLM cannot serve are refused.
+        lr: peak learning rate.
+        epochs: passes over the examples; ``steps`` takes precedence.
+        batch: examples (requests) in one optimizer step.
+        micro: of these, how many in one forward pass.
+        temperature: tasks are drawn in proportion to (number of examples) ** (1 / temperature).
+        valid: validation requests per task; 0 for none.
+        metric: by which the best checkpoint is chosen, mean over tasks.
+        every: steps between checkpoints, each validated; None for ten in a run.
+        patience: checkpoints without a better metric before training stops; 0 to never stop.
+        rewordings: share of examples whose answers are worded otherwise (``say``).
+        templates: other templates for the same tasks: file -> share of examples.
+        half: save the adapter in bfloat16.
+        trainer: further fields of transformers' TrainingArguments (``report_to``, ``bf16``).
+    """
+
+    shape: str = "auto"
+    losses: Mapping[str, float] = field(default_factory=lambda: {"answers": 1.0})
+    prompt_weight: float = 0.01
+    questions: Mapping[str, float] = field(default_factory=dict)
+    limit: int | None = None
+    rank: int = 8
+    alpha: float | None = None
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    lr: float = 5e-4
+    epochs: float = 1.0
+    steps: int | None = None
+    batch: int = 8
+    micro: int = 2
+    temperature: float = 1.0
+    valid: int = 100
+    metric: str = "auc"
+    every: int | None = None
+    patience: int = 3
+    rewordings: float = 0.0
+    templates: Mapping[str, float] = field(default_factory=dict)
+    half: bool = False
+    seed: int = 0
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _one_of("shape", self.shape, SHAPES)
+        for name in self.losses:
+            _one_of("loss", name, LOSSES)
+        if not any(self.losses.values()) or any(w < 0 for w in self.losses.values()):
+            raise InputError("loss: weights must be at least 0, and one of them above")
+        _check(0 <= self.prompt_weight < 1, "prompt_weight: must be at least 0 and below 1")
+        for problem in _lora_problems(self.lora):
+            raise InputError(problem)
+        for problem in check_options({"r": self.rank}):
+            raise InputError(problem)
+        for name in ("lr", "epochs", "temperature"):
+            _check(getattr(self, name) > 0, f"{name}: must be above 0")
+        for name in ("batch", "micro"):
+            _check(getattr(self, name) >= 1, f"{name}: must be at least 1")
+        for name in ("limit", "steps", "every"):
+            _check(getattr(self, name) is None or getattr(self, name) >= 1, f"{name}: at least 1")
+        shares = [self.rewordings, *self.templates.values()]
+        _check(min(shares) >= 0 and sum(shares) <= 1, "augmentation: shares of 0 to 1 in all")
+        _metric(self.metric)
+        for name in self.trainer:
+            _check(name not in _OURS, f"trainer: {name} follows from other options; leave it out")
+
+    @property
+    def accumulation(self) -> int:
+        """Forward passes in one optimizer step of one process."""
+        return max(1, self.batch // self.micro)
+
+
+def _check(fine: bool, message: str) -> None:
+    if not fine:
+        raise InputError(message)
+
+
+def _metric(name: str) -> None:
+    try:
+        parse_metric(name)
+    except ValueError as error:
+        raise InputError(f"metric: {error}") from None
+
+
+def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        raise InputError(f"{what}: no {name!r}; {hint}")
+
+
+def _lora_problems(fields: Mapping[str, Any]) -> Iterator[str]:
+    """What an engine that serves the adapter would refuse or silently drop."""
+    for name in sorted(fields.keys() & {"r", "lora_alpha"}):
+        yield f"lora: {name}: say --{'rank' if name == 'r' else 'alpha'}"
+    yield from (f"lora: {problem}" for problem in check_options(fields))

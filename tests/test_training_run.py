@@ -1,0 +1,319 @@
+"""Training runs on a tiny model: the adapter, resuming, several tasks, and what is refused."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
+
+import promptrank
+from promptrank.adapters.card import read_card
+from promptrank.api.train import Trained, train
+from promptrank.cli.main import app
+from promptrank.errors import DataError, InputError, ModelError
+from promptrank.training import checkpoints
+from promptrank.training.settings import Settings
+from promptrank.training.trainer import AdapterTrainer, Draws
+from tiny_models import make_model
+from toy_project import make_project
+
+WEIGHTS = "adapter_model.safetensors"
+QUICK = Settings(steps=6, every=2, batch=4, micro=2, lr=0.01, metric="ndcg@10", patience=0)
+TURNS = ["history.as=turns", "ratings.group.last=3"]
+
+
+@pytest.fixture
+def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
+    return make_project(tmp_path / "toys", tiny_llama_path)
+
+
+def run(root: Path, name: str = "a", **more: Any) -> Trained:
+    given: dict[str, Any] = {"training": QUICK, "settings": TURNS, "project": root} | more
+    return train(given.pop("tasks", ["toys/like"]), name, **given)
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / WEIGHTS)
+
+
+def apart(one: Path, other: Path) -> float:
+    a, b = weights_of(one), weights_of(other)
+    assert a.keys() == b.keys()
+    return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
+
+
+def test_an_adapter_and_its_card(toys: Path, tiny_llama_path: Path) -> None:
+    before = (tiny_llama_path / "model.safetensors").read_bytes()
+    done = run(toys)
+    assert done.path == toys / "adapters" / "a"
+    assert sorted(p.name for p in done.path.iterdir()) == [
+        "adapter_config.json",
+        WEIGHTS,
+        "card.json",
+    ]
+    assert [p.name for p in (toys / "adapters").iterdir()] == ["a"]  # the run's folder is gone
+    assert (tiny_llama_path / "model.safetensors").read_bytes() == before
+    names = {n.split(".lora_")[0].rpartition(".")[2] for n in weights_of(done.path)}
+    assert names == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    card = read_card(done.path)
+    assert card is not None
+    about = card.tasks["toys/like"]
+    # Nine ratings of each of twelve people lie before the last two blocks; each trains once.
+    assert about.split["requests"] == {"train": 24, "valid": 12, "labels": 108}
+    assert about.before.keys() == about.after.keys() >= {"loss", "ndcg@10", "auc"}
+    assert (about.after["loss"] or 9) < (about.before["loss"] or 0)
+    assert card.base.name == str(tiny_llama_path)
+
+
+def test_what_is_measured_while_training_is_what_evaluate_says(toys: Path) -> None:
+    done = run(toys, training=Settings(steps=2, every=2, lr=0.01, micro=2, batch=2))
+    for adapter, metrics in ((None, done.before), (done.path, done.after)):
+        report = promptrank.evaluate(
+            "toys/like", split="valid", adapter=adapter, project=toys, settings=TURNS, draws=100
+        )
+        for name, cell in report.rankers[0].cells.items():
+            assert cell.value == pytest.approx(metrics["toys/like"][name], abs=1e-4), name
+
+
+class Stop(Exception):
+    """Ends a run where a kill would."""
+
+
+def test_a_stopped_run_ends_where_an_unbroken_one_does(toys: Path) -> None:
+    whole = run(toys, "whole")
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(toys, "broken", progress=stop)
+    assert not (toys / "adapters" / "broken").exists()
+    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
+        run(toys, "broken")
+    with pytest.raises(InputError, match="the run to resume had other settings"):
+        run(toys, "broken", resume=True, training=Settings(steps=7))
+    said: list[str] = []
+    again = run(toys, "broken", resume=True, say=said.append)
+    assert "resuming after step 4" in said
+    assert apart(whole.path, again.path) <= 1e-5
+    assert whole.before == again.before
+    assert whole.after["toys/like"] == pytest.approx(again.after["toys/like"])
+    assert whole.best == again.best
+
+
+def test_a_damaged_checkpoint_is_passed_over(toys: Path) -> None:
+    whole = run(toys, "whole")
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 5:
+            raise Stop
+
+    with pytest.raises(Stop):
+        run(toys, "broken", progress=stop)
+    folder = toys / "adapters" / ".broken.run"
+    newest = folder / "checkpoint-4"
+    damaged = newest / "optimizer.pt"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    half = folder / "checkpoint-5"
+    shutil.copytree(newest, half)
+    (half / checkpoints.MARK).unlink()
+    said: list[str] = []
+    again = run(toys, "broken", resume=True, say=said.append)
+    assert "checkpoint-4 is not used: optimizer.pt is not what was written" in said
+    assert "checkpoint-5 is not used: it was not written to its end" in said
+    assert "resuming after step 2" in said
+    assert apart(whole.path, again.path) <= 1e-5
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_adapter(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AdapterTrainer, "_save_optimizer_and_scheduler", full)
+    with pytest.raises(InputError, match=r"checkpoint-2 could not be written.*free some space"):
+        run(toys)
+    assert not (toys / "adapters" / "a").exists()
+    assert not list((toys / "adapters").glob(".a.run/checkpoint-*"))
+    monkeypatch.undo()
+    assert run(toys, resume=True).path.is_dir()
+
+
+def test_a_loss_that_is_no_number_ends_the_run(toys: Path) -> None:
+    with pytest.raises(ModelError, match=r"step .*the loss is .*Lower --lr"):
+        run(toys, training=Settings(steps=6, lr=1e30, valid=0, prompt_weight=0.0))
+    assert not (toys / "adapters" / "a").exists()
+
+
+def test_two_stages_and_two_tasks(toys: Path) -> None:
+    text = (toys / "tasks/toys/like.yaml").read_text().replace("like it", "want it")
+    (toys / "tasks/toys/want.yaml").write_text(text)
+    tasks = ["toys/like", "toys/want"]
+    training = Settings(
+        steps=2, every=2, batch=2, temperature=2.0, metric="auc", limit=12, prompt_weight=0.0
+    )
+    shared = run(toys, "shared", tasks=tasks, training=training)
+    assert set(shared.after) == set(tasks)
+    card = read_card(shared.path)
+    assert card is not None and set(card.tasks) == set(tasks)
+    own = run(toys, "own", init="shared", training=training)
+    assert own.before["toys/like"] == pytest.approx(shared.after["toys/like"], abs=1e-5)
+    card = read_card(own.path)
+    assert card is not None and card.init is not None and card.init.name == "shared"
+
+
+def test_draws_follow_the_temperature() -> None:
+    assert Draws([900, 100], 1.0, 0).draws == [900, 100]
+    assert Draws([900, 100], 2.0, 0).draws == [750, 250]  # 30 : 10
+    drawn = Draws([3, 1], 1e9, 0)
+    assert drawn.draws == [2, 2]
+    order = list(drawn)
+    assert order.count(3) == 2 and len(set(order) - {3}) == 2
+    assert order == list(drawn)
+    drawn.set_epoch(1)
+    assert len({tuple(drawn), tuple(order)}) == 2 or list(drawn) != order
+
+
+def test_an_adapter_of_another_base_is_no_start(toys: Path, tmp_path: Path) -> None:
+    run(toys, "first")
+    other = make_model(tmp_path / "other", seed=5)
+    with pytest.raises(ModelError, match="was trained on"):
+        run(toys, "second", init="first", model=str(other))
+    (toys / "adapters/first" / WEIGHTS).unlink()
+    with pytest.raises(ModelError, match=f"no {WEIGHTS}"):
+        run(toys, "second", init="first")
+    assert not list((toys / "adapters").glob("*second*"))
+
+
+def test_an_adapter_with_other_layers_is_no_start(toys: Path) -> None:
+    first = run(toys, "first").path
+    kept = weights_of(first)
+    kept.pop(sorted(kept)[0])
+    save_file(kept, first / WEIGHTS)
+    with pytest.raises(ModelError, match="does not have the layers of its own config"):
+        run(toys, "second", init="first")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["ratings.label=\"'like'\""], "events of the history answer like with 'like'"),
+        (["ratings.label=\"'like'\"", "history.as=list"], "every label of question like is 'like'"),
+        (["budget.candidate=15"], "none of its requests can be trained on.*candidate_too_long"),
+        (["split={by: last, test: 9}"], "no request in the part train"),
+    ],
+)
+def test_what_teaches_nothing_is_refused(toys: Path, change: list[str], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(toys, settings=[*TURNS, *change])
+    assert not list(toys.glob("adapters/*"))
+
+
+def test_unlabelled_requests_are_refused(toys: Path, tmp_path: Path) -> None:
+    lines = [
+        {"request_id": "1", "split": "train", "item_id": "t1", "item": {"title": "a", "color": ""}},
+        {"request_id": "1", "item_id": "t2", "item": {"title": "b", "color": ""}},
+    ]
+    for line in lines:
+        line["member"] = {"name": "P"}
+    file = tmp_path / "r.jsonl"
+    file.write_text("\n".join(json.dumps(line) for line in lines))
+    with pytest.raises(DataError, match="none of 1 training requests has a label"):
+        run(toys, requests=file)
+
+
+def test_tasks_whose_answers_conflict_are_refused(toys: Path) -> None:
+    text = (toys / "tasks/toys/like.yaml").read_text()
+    text = text.replace("value: 1", "value: 2").replace("value: 0", "value: 1")
+    text = text.replace("value: 2", "value: 0")
+    (toys / "tasks/toys/odd.yaml").write_text(text)
+    with pytest.raises(InputError, match="'Yes' is a relevant answer in one of them only"):
+        run(toys, tasks=["toys/like", "toys/odd"])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"lora": {"use_dora": True}}, "use_dora=True cannot be served by vLLM"),
+        ({"lora": {"target_modules": ["lm_head"]}}, "lm_head"),
+        ({"lora": {"r": 4}}, "say --rank"),
+        ({"lora": {"init_lora_weights": "pissa"}}, "changes the base model's own weights"),
+        ({"rank": 4096}, "ranks are 1 to 512"),
+        ({"losses": {"listwize": 1.0}}, "did you mean listwise"),
+        ({"shape": "turn"}, "did you mean turns"),
+        ({"metric": "acu"}, "acu"),
+        ({"prompt_weight": 1.0}, "below 1"),
+        ({"trainer": {"seed": 3}}, "follows from other options"),
+    ],
+)
+def test_options_that_cannot_work_are_refused_at_once(
+    options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        Settings(**options)
+
+
+def test_other_words_for_a_share_of_the_examples(toys: Path) -> None:
+    with pytest.raises(InputError, match="no answer has a second wording"):
+        run(toys, training=Settings(rewordings=0.5))
+    template = (toys / "templates/toys/like.j2").read_text()
+    (toys / "templates/toys/other.j2").write_text(template.replace("Toy:", "Plaything:"))
+    more = [*TURNS, "questions.like.answers.like.say=[Yes, Sure]"]
+    training = Settings(
+        steps=1, valid=0, rewordings=0.5, templates={"toys/other.j2": 0.2}, prompt_weight=0.0
+    )
+    assert run(toys, settings=more, training=training).path.is_dir()
+
+
+def test_the_command_line(toys: Path) -> None:
+    words = "train toys/like --adapter cli --steps 2 --valid 0 --loss listwise=0.5 --loss answers"
+    words += f" --lora lora_dropout=0.1 --half --batch 2 --project {toys}"
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 0, result.output
+    weights = weights_of(toys / "adapters/cli")
+    assert {w.dtype for w in weights.values()} == {torch.bfloat16}
+    again = CliRunner().invoke(app, words.split())
+    assert isinstance(again.exception, InputError)
+    assert "there is an adapter of this name" in str(again.exception)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(toys: Path) -> None:
+    whole = run(toys, "whole", training=Settings(steps=30, every=2, valid=0, batch=2, seed=0))
+    words = [sys.executable, "-m", "promptrank", "train", "toys/like", "--adapter", "broken"]
+    words += ["--steps", "30", "--every", "2", "--valid", "0", "--batch", "2"]
+    words += ["--project", str(toys)]
+    for setting in TURNS:
+        words += ["--set", setting]
+    folder = toys / "adapters" / ".broken.run"
+    kills = 0
+    for wanted in (2, 8, 16):
+        more = ["--resume"] if kills else []
+        child = subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 120
+        while child.poll() is None and time.monotonic() < until:
+            if any(checkpoints.step_of(p) >= wanted for p in folder.glob("checkpoint-*")):
+                child.send_signal(signal.SIGKILL)
+                child.wait()
+                kills += 1
+                break
+            time.sleep(0.01)
+    assert kills == 3
+    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL)
+    assert apart(whole.path, toys / "adapters" / "broken") <= 1e-5
+
+
+def test_a_window_shorter_than_an_example_is_refused(toys: Path, tmp_path: Path) -> None:
+    narrow = make_model(tmp_path / "narrow", "gemma3", sliding_window=16)
+    with pytest.raises(ModelError, match="a window of 16 tokens and an example has"):
+        run(toys, model=str(narrow))
