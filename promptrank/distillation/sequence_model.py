@@ -1,0 +1,145 @@
+"""The network of the ``sequence`` kind: a small self-attentive trunk and a head per candidate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the network.
+
+    Attributes:
+        buckets: rows of the table of hashed words.
+        ids: items with an embedding of their own; row 0 is for all others and stays zero.
+        dense: numbers per candidate.
+        outputs: one per question.
+        last: longest history.
+    """
+
+    buckets: int
+    ids: int
+    dense: int
+    outputs: int
+    dim: int
+    layers: int
+    heads: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests side by side.
+
+    Attributes:
+        subject_words: (requests, words) buckets; 0 is padding.
+        event_words, event_ids: (requests, events, words) and (requests, events); latest event last.
+        event_worth: (requests, events) from 0 to 1.
+        events: (requests,) how many are no padding; they stand at the front.
+        words, ids, dense: (rows, words), (rows,), (rows, numbers) of the candidates.
+        request: (rows,) index of the candidate's request.
+    """
+
+    subject_words: Tensor
+    event_words: Tensor
+    event_ids: Tensor
+    event_worth: Tensor
+    events: Tensor
+    words: Tensor
+    ids: Tensor
+    dense: Tensor
+    request: Tensor
+
+
+def layer_dropout(dropout: float | Sequence[float], layers: int) -> list[float]:
+    """Dropout of each layer: one rate for all, or [lowest layer, highest layer] and a line between.
+
+    High below and low above is what long stacks gained from; small ones did not (arXiv 2311.11351).
+    """
+    if isinstance(dropout, int | float):
+        return [float(dropout)] * layers
+    first, last = dropout
+    steps = max(1, layers - 1)
+    return [first + (last - first) * i / steps for i in range(layers)]
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward (SASRec, arXiv 1808.09781)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.up, self.down = nn.Linear(dim, 2 * dim), nn.Linear(2 * dim, dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(requests, events, dim); an event sees itself and those before it."""
+        rows, length, dim = x.shape
+        split = (rows, length, self.heads, dim // self.heads)
+        q, k, v = (t.view(split).transpose(1, 2) for t in self.qkv(self.norm1(x)).chunk(3, -1))
+        seen = scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.dropout(self.out(seen.transpose(1, 2).reshape(rows, length, dim)))
+        fed: Tensor = x + self.dropout(self.down(torch.relu(self.up(self.norm2(x)))))
+        return fed
+
+
+class Network(nn.Module):
+    """Scores of a batch's candidates.
+
+    ``aux`` is the second output; it exists while training only, and no file holds it.
+    """
+
+    def __init__(self, shape: Shape, dropout: Sequence[float], *, aux: bool = False) -> None:
+        super().__init__()
+        dim = shape.dim
+        self.words = nn.Embedding(shape.buckets, dim, padding_idx=0)
+        self.ids = nn.Embedding(shape.ids + 1, dim, padding_idx=0)
+        self.worth = nn.Linear(1, dim)
+        self.place = nn.Embedding(shape.last, dim)
+        self.empty = nn.Parameter(torch.zeros(dim))
+        self.blocks = nn.ModuleList(Block(dim, shape.heads, rate) for rate in dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.hidden = nn.Linear(3 * dim + shape.dense, 2 * dim)
+        self.mix = nn.Linear(2 * dim, 2 * dim)
+        self.drop = nn.Dropout(dropout[-1] if dropout else 0.0)
+        self.main = nn.Linear(2 * dim, shape.outputs)
+        self.aux = nn.Linear(2 * dim, shape.outputs) if aux else None
+        for table in (self.words, self.ids, self.place):
+            nn.init.normal_(table.weight, std=0.1)
+        with torch.no_grad():
+            self.words.weight[0] = 0
+            self.ids.weight[0] = 0
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """(rows, outputs) served, and the second output where there is one."""
+        user = self.norm(self._past(batch) + self._bag(batch.subject_words))[batch.request]
+        item = self._bag(batch.words) + self.ids(batch.ids)
+        given = torch.cat([user, item, user * item, batch.dense], -1)
+        hidden = self.drop(torch.relu(self.hidden(given)))
+        hidden = self.drop(torch.relu(self.mix(hidden)))
+        return self.main(hidden), self.aux(hidden) if self.aux is not None else None
+
+    def _bag(self, words: Tensor) -> Tensor:
+        """Mean embedding of the words that are no padding."""
+        count = (words > 0).sum(-1, keepdim=True).clamp(min=1)
+        mean: Tensor = self.words(words).sum(-2) / count
+        return mean
+
+    def _past(self, batch: Batch) -> Tensor:
+        rows, length = batch.event_ids.shape
+        if not length:
+            return self.empty.expand(rows, -1)
+        x = self._bag(batch.event_words) + self.ids(batch.event_ids)
+        x = x + self.worth(batch.event_worth[..., None])
+        # Counted from the latest event, so that a longer history does not move it.
+        back = (batch.events[:, None] - 1 - torch.arange(length)).clamp(min=0)
+        x = x + self.place(back)
+        for block in self.blocks:
+            x = block(x)
+        last = x[torch.arange(rows), (batch.events - 1).clamp(min=0)]
+        return torch.where((batch.events > 0)[:, None], last, self.empty)
