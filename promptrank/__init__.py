@@ -21,26 +21,43 @@ _EXPORTS = {
     "Ranking": "promptrank.ranking.run",
     "Request": "promptrank.records",
     "Subject": "promptrank.records",
+    "Switches": "promptrank.simulation.switches",
     "Task": "promptrank.schema.task",
     "build": "promptrank.api.build",
+    "distill": "promptrank.api.distill",
     "evaluate": "promptrank.api.evaluate",
+    "fuse": "promptrank.api.fuse",
+    "init": "promptrank.api.start",
     "ls": "promptrank.api.tasks",
     "open_ranker": "promptrank.api.ranker",
+    "parity": "promptrank.api.parity",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
+    "train": "promptrank.api.train",
+    "simulate_jobs": "promptrank.api.simulate",
+    "task_schema": "promptrank.api.start",
     "validate": "promptrank.api.validate",
+    "verdict": "promptrank.api.verdict",
 }
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:
     from promptrank.api.build import build as build
+    from promptrank.api.distill import distill as distill
     from promptrank.api.evaluate import evaluate as evaluate
+    from promptrank.api.fuse import fuse as fuse
+    from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank
     from promptrank.api.ranker import Ranker as Ranker
     from promptrank.api.ranker import open_ranker as open_ranker
+    from promptrank.api.simulate import simulate_jobs as simulate_jobs
+    from promptrank.api.start import init as init
+    from promptrank.api.start import task_schema as task_schema
     from promptrank.api.tasks import ls as ls
     from promptrank.api.tasks import pull as pull
+    from promptrank.api.train import train as train
     from promptrank.api.validate import validate as validate
+    from promptrank.api.verdict import verdict as verdict
     from promptrank.errors import InputError as InputError
     from promptrank.errors import PromptrankError as PromptrankError
     from promptrank.ranking.run import Ranking as Ranking
@@ -50,6 +67,7 @@ if TYPE_CHECKING:
     from promptrank.records import Request as Request
     from promptrank.records import Subject as Subject
     from promptrank.schema.task import Task as Task
+    from promptrank.simulation.switches import Switches as Switches
 
 
 def __getattr__(name: str) -> Any:

@@ -54,7 +54,7 @@ class ErrorRow:
     Attributes:
         request_id: the request, or None where the row has none.
         candidate_id: the candidate, or None where the whole request failed.
-        stage: ``data``, ``prompt`` or ``engine``.
+        stage: ``data``, ``prompt``, ``engine`` or ``fusion``.
         reason: a stable snake_case word to group by, such as ``item_not_found``.
         message: what, where, what next.
     """

@@ -337,7 +337,7 @@ def test_five_lines_of_python_rank_plain_dicts(project: Path) -> None:
         (["rank", "toys/like", "-o", "a_file.jsonl", "--requests", "a_file"], "would overwrite"),
         (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "misfit"], "misfit"),
         (["rank", "toys/like", "-o", "x.jsonl", "--requests", "none.parquet"], "none.parquet"),
-        (["rank", "toys/like", "-o", "x.jsonl", "--engine", "vlm"], "engines: packed, fake"),
+        (["rank", "toys/like", "-o", "x.jsonl", "--engine", "vlm"], "packed, vllm, plain, fake"),
         (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "none"], "no adapter none"),
         (["rank", "toys/like", "-o", "x.jsonl", "--model", "none"], "none"),
         (["rank", "toys/like", "-o", "x.jsonl", "--set", "history=7"], "history: "),

@@ -19,12 +19,16 @@ LAYERS = (
     "records",
     "schema",
     "project",
+    "adapters",
     "assets",
+    "simulation",
     "data",
     "engine",
     "prompt",
     "ranking",
     "evaluation",
+    "training",
+    "distillation",
     "api",
     "cli",
 )
@@ -35,6 +39,7 @@ HEAVY = {
     "datasets",
     "duckdb",
     "gguf",
+    "lightgbm",
     "pandas",
     "peft",
     "pyarrow",
@@ -42,6 +47,7 @@ HEAVY = {
     "sklearn",
     "torch",
     "transformers",
+    "vllm",
 }
 
 

@@ -1,9 +1,11 @@
 """What an installed promptrank holds: the wheel is built from the sdist, as an index would."""
 
 import os
+import re
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,8 +53,24 @@ def shipped(*folders: str) -> set[str]:
     }
 
 
+def reference_adapters() -> list[str]:
+    """Adapters that git keeps; all others in the folder are somebody's own."""
+    lines = (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    return [line.split("/")[2] for line in lines if re.fullmatch(r"!/adapters/[^/]+/", line)]
+
+
+def test_adapters_that_git_keeps_are_built_into_the_wheel() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    targets = settings["tool"]["hatch"]["build"]["targets"]
+    named = {k for k in targets["wheel"]["force-include"] if k.startswith("adapters")}
+    assert named == {f"adapters/{name}" for name in reference_adapters()}
+    included = {p for p in targets["sdist"]["include"] if p.startswith("/adapters/")}
+    assert included == {"/adapters/README.md"} | {f"/{name}" for name in named}
+
+
 def test_every_task_and_template_is_in_the_wheel(wheel: Path) -> None:
-    data = {f"promptrank/_data/{path}" for path in shipped("tasks", "templates")}
+    folders = ("tasks", "templates", *(f"adapters/{name}" for name in reference_adapters()))
+    data = {f"promptrank/_data/{path}" for path in shipped(*folders)}
     assert len(data) > 3
     assert data <= set(files_of(wheel))
 
@@ -68,7 +86,9 @@ def test_the_sdist_holds_what_a_contributor_needs(sdist: Path) -> None:
         files = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"Makefile", "constraints.txt", "CONTRIBUTING.md", "adapters/README.md", "LICENSE"}
     assert wanted | shipped("tasks", "templates", "promptrank") <= files
-    assert {file for file in files if file.startswith("adapters/")} == {"adapters/README.md"}
+    adapters = shipped(*(f"adapters/{name}" for name in reference_adapters()))
+    kept = {file for file in files if file.startswith("adapters/")}
+    assert kept == {"adapters/README.md"} | adapters
     assert not [file for file in files if file.startswith(".venv")]
 
 
