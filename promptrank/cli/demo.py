@@ -11,14 +11,14 @@ from promptrank.cli.terminal import progress_bar, say, show
 
 TASK = "movies/like"
 FOLDER = Path("demo")
-LIMIT = 150
+LIMIT = 100
 ADAPTER = "movies"  # comes with promptrank; its card says how it was trained
 OWN = "demo"
 STUDENT = "movies-small"
 LABELS = 500  # of the short training
 FUSED_ON = 60  # validation members
-TAUGHT = 100  # members that teach the student
-TIMED = 40
+TAUGHT = 80  # members that teach the student
+TIMED = 20
 
 NEXT = """
 What to read off these tables
@@ -27,8 +27,8 @@ What to read off these tables
   adapter:demo     the same decoder after the short training you just watched
   decoder          with the adapter that comes with promptrank (promptrank adapters show movies)
   fused            a logistic layer over the decoder's score and two shares, fitted on validation
-  fused_without    the same layer without the decoder's score: only what fused has over it is the
-                   decoder's own
+  fused, no decoder  the same layer without the decoder's score: only what fused has over it is
+                   the decoder's own
   student:...      a small model of trees that learned from the decoder, and ranks in microseconds
   Item means are a strong baseline on MovieLens, where many agree on what is good.
 
@@ -150,7 +150,7 @@ def _one_ranking(scores: Path) -> None:
     if not rows:
         return
     table = Table(title=f"Ten movies ranked for member {rows[0][0]}", title_justify="left")
-    for name in ("rank", "P(like)", "movie", "stars the member gave"):
+    for name in ("rank", "score", "movie", "stars the member gave"):
         table.add_column(name)
     for _, rank, score, title, year, rating in rows:
         table.add_row(str(rank), f"{score:.3f}", f"{title} ({year})", "*" * int(rating))
