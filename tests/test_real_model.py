@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -62,12 +61,10 @@ def test_the_chat_wrapper_works_with_turns(tmp_path: Path) -> None:
     assert config["config"]["chat"] is True
 
 
-def test_the_demo_prints_one_table_and_what_to_try_next(
+def test_the_adapter_that_comes_along_fits_base_template_and_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["demo", "--limit", "3"], catch_exceptions=False)
-    assert result.exit_code == 0
-    for words in ("movies ranked for member", "item_member_mean", "What to try next"):
-        assert words in result.stdout
-    assert len(pq.read_table(tmp_path / "demo" / "report.scores.parquet")) == 30
+    words = ["rank", "movies/like", "--adapter", "movies", "--limit", "2", "-o", "scores.parquet"]
+    result = CliRunner().invoke(app, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output

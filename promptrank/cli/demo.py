@@ -44,7 +44,7 @@ What to try next
 
 
 def demo(
-    limit: Annotated[int, typer.Option("--limit", min=10, help="Members to rank for.")] = LIMIT,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Members to rank for.")] = LIMIT,
     threads: options.Threads = None,
 ) -> None:
     """Train, fuse, distil and rank real movies for real members of MovieLens-100K; compare all.
