@@ -16,6 +16,7 @@ from promptrank.adapters.base import weights_digest
 from promptrank.adapters.card import Base, prompting, read_card, write_card
 from promptrank.adapters.changes import changes
 from promptrank.adapters.options import TARGETS, check_options
+from promptrank.engine.vllm_engine.adapters import unserved
 from promptrank.errors import ModelError
 
 QUESTIONS: Any = TASK["questions"]
@@ -214,3 +215,34 @@ def test_an_option_of_a_later_peft_is_refused_only_when_it_is_on() -> None:
     assert check_options({**lora(), "use_novelty": False}) == []
     (problem,) = check_options({**lora(), "use_novelty": {"a": 1}})
     assert "silently ignore" in problem
+
+
+_ON: dict[str, Any] = {
+    "alora_invocation_tokens": [1],
+    "alpha_pattern": {"q_proj": 8},
+    "bias": "all",
+    "fan_in_fan_out": True,
+    "init_lora_weights": "pissa",
+    "layer_replication": [[0, 1]],
+    "layers_pattern": "layers",
+    "layers_to_transform": [0],
+    "lora_bias": True,
+    "lora_dropout": 0.1,
+    "modules_to_save": ["lm_head"],
+    "rank_pattern": {"q_proj": 4},
+    "target_parameters": ["a.weight"],
+    "trainable_token_indices": [1],
+    "use_bdlora": {"a": 1},
+    "use_dora": True,
+    "use_novelty": True,
+    "use_qalora": True,
+    "use_rslora": True,
+}
+
+
+@pytest.mark.parametrize("option", sorted({*lora(), *_ON} - {"target_modules", "r"}))
+def test_what_may_be_trained_is_what_the_engine_takes(option: str) -> None:
+    base = lora()
+    assert check_options(base) == unserved(base) == []
+    changed = {**base, option: _ON.get(option, "on")}
+    assert bool(check_options(changed)) == bool(unserved(changed))

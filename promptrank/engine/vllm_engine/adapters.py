@@ -23,6 +23,7 @@ _KNOWN = {
     "alpha_pattern",
     "auto_mapping",
     "base_model_name_or_path",
+    "ensure_weight_tying",
     "exclude_modules",
     "inference_mode",
     "layers_pattern",
@@ -72,7 +73,7 @@ def read_adapter(folder: str, shapes: dict[str, tuple[int, ...]]) -> Adapter:
     path = Path(folder)
     check_adapter_folder(path)
     config = read_json(path / "adapter_config.json")
-    if odd := _unserved(config):
+    if odd := unserved(config):
         raise ModelError(
             f"{path}: vLLM cannot serve {', '.join(odd)}; use the engine packed, or merge the "
             "adapter into the model"
@@ -88,7 +89,12 @@ def read_adapter(folder: str, shapes: dict[str, tuple[int, ...]]) -> Adapter:
     return Adapter(adapter_digest(path), str(path.resolve()), max(ranks))
 
 
-def _unserved(config: dict[str, Any]) -> list[str]:
+def unserved(config: dict[str, Any]) -> list[str]:
+    """Options of an ``adapter_config.json`` that would be left out or misread.
+
+    The engine stands by itself, so it has a list of its own; a test holds it together with
+    ``promptrank.adapters.options``, which refuses before an adapter is trained.
+    """
     odd = [
         f"{key}={value!r}"
         for key, value in sorted(config.items())
