@@ -6,6 +6,7 @@ prompts; it answers each with the answers' log-probs.
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ def name_of(block: int, eager: bool, workers: bool) -> str:
 def ways(quick: bool) -> list[tuple[int, bool, bool]]:
     """Block size, eager, worker process: all combinations, or the one that won before."""
     if quick:
-        return [(32, True, False)]
+        return [(32, False, True)]
     return list(product(BLOCKS, (True, False), (False, True)))
 
 
@@ -56,6 +57,7 @@ def open_rival(model: Path, way: tuple[int, bool, bool], threads: int) -> Iterat
         stderr=subprocess.DEVNULL,
         env=environment(settings),
         text=True,
+        start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
     source, sink = process.stdout, process.stdin
@@ -74,13 +76,16 @@ def open_rival(model: Path, way: tuple[int, bool, bool], threads: int) -> Iterat
             for t in trees
             for b in t.branches
         ]
+        os.killpg(process.pid, signal.SIGCONT)
         found: list[float] = ask(prompts)
+        os.killpg(process.pid, signal.SIGSTOP)  # an idle one polls, and the others' turns come
         return found
 
     try:
         ask({"model": str(model), "block_size": block, "enforce_eager": eager})
         yield run
     finally:
+        os.killpg(process.pid, signal.SIGCONT)
         sink.close()
         process.wait()
 

@@ -157,6 +157,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--budget", type=int)
     parser.add_argument("--vllm", choices=["all", "quick", "no"], default="all")
+    parser.add_argument("--shapes", type=int, nargs="+", choices=[10, 30], default=[10, 30])
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     folder, data = resolve_model(args.model), resolve_dataset(args.data)
@@ -169,6 +170,8 @@ def main() -> None:
     with_ten: dict[str, float] = {}
     share = 0.0
     for candidates, requests in ((10, args.requests), (30, max(1, args.requests // 2))):
+        if candidates not in args.shapes:
+            continue
         encoder = encoder_of(folder)
         encoded = encoder.encode_many(requests_of(data, requests, candidates))
         shape = shape_of([e.tree for e in encoded if e.tree is not None], model)
@@ -194,6 +197,8 @@ def main() -> None:
         print(f"  packed's best round reaches {shape.flops / best / peak:.3f} of the matmul peak")
         if candidates == 10:
             with_ten, share = seconds, shape.flops / best
+    if set(args.shapes) < {10, 30}:
+        return
     print(f"packed/reuse={with_ten['reuse'] / with_ten['packed']:.2f}")
     against = f"{with_ten['vllm'] / with_ten['packed']:.2f}" if "vllm" in with_ten else "none"
     print(

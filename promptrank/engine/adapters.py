@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
 from promptrank.engine.files import ADAPTER_WEIGHTS, check_adapter_folder, trained_on
+from promptrank.engine.lora import lean
 from promptrank.errors import ModelError
 
 
@@ -77,6 +78,7 @@ class Adapters:
             self._wrapped = PeftModel.from_pretrained(self.base, path, adapter_name=name)
         else:
             self._wrapped.load_adapter(str(path), adapter_name=name)
+        lean(self._wrapped)
         self._wrapped.eval()
 
 

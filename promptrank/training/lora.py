@@ -13,8 +13,10 @@ from transformers import PreTrainedModel, set_seed
 from promptrank.adapters.options import TARGETS
 from promptrank.adapters.store import CONFIG, WEIGHTS, adapter_config
 from promptrank.engine.adapters import Adapters
+from promptrank.engine.lora import lean
 from promptrank.engine.model import load_model, needs_eager, packed_window
 from promptrank.errors import InputError, ModelError
+from promptrank.training.lean import lean_norms
 from promptrank.training.settings import Settings
 
 _NAME = "default"
@@ -70,6 +72,8 @@ def with_adapter(
     if init is not None:
         _load(wrapped, init)
     wrapped.peft_config[_NAME].base_model_name_or_path = name
+    lean(wrapped)
+    lean_norms(wrapped)
     return wrapped
 
 
@@ -116,11 +120,18 @@ def round_weights(model: PeftModel) -> None:
                 weight.copy_(weight.to(torch.bfloat16))
 
 
-def save(model: PeftModel, folder: Path, half: bool) -> None:
-    """Write a plain peft folder."""
-    kept: dict[str, torch.Tensor] | None = None
+def save(
+    model: PeftModel, folder: Path, half: bool, state: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a plain peft folder.
+
+    Args:
+        state: the weights, where the model holds a part of them only.
+    """
+    kept = state
     if half:
-        kept = {n: w.to(torch.bfloat16) for n, w in model.state_dict().items() if "lora_" in n}
+        state = model.state_dict() if state is None else state
+        kept = {n: w.to(torch.bfloat16) for n, w in state.items() if "lora_" in n}
     model.save_pretrained(str(folder), state_dict=kept, safe_serialization=True)
     # peft writes a model card with gaps to fill in; ours is card.json.
     (folder / "README.md").unlink(missing_ok=True)
