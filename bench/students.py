@@ -1,14 +1,17 @@
-"""Students beside their teacher: quality, and the time of one request on one core.
+"""What a decoder's answers give a small student, beside few labels; and what each costs.
 
-    python bench/students.py [--teacher adapter:movies] [--taught 200] [--test 100]
+    python bench/students.py [--teacher adapter:movies] [--labels 40] [--taught 300] [--test 100]
 
-movies/like on MovieLens-100K. The teacher answers a sample of training requests (kept in a teacher
-store under --project, so that a second run asks nothing); students learn with and without it from
-the same labels; all are compared on a sample of the test part. Then, on one core: p50 and p99 of
-single requests with 100 candidates, and candidates a second over many requests. ``distill_gain`` is
-NDCG@10 with the teacher minus labels only (same kind, paired), ``lift_kept`` the share of the
-teacher's lift over the best baseline, ``none`` where the teacher has no such lift; both of the
-best student whose p99 is under 5 ms.
+movies/like on MovieLens-100K, ten candidates a request. Of a sample of training requests a few keep
+their labels, and the teacher answers all of them (kept in a teacher store under --project, so that
+a second run asks nothing). Every student sees the same requests and labels, with the teacher or
+without. Which is best is chosen on the part ``valid``, among students with the teacher whose p99 is
+under 5 ms for one request of 100 candidates on one core.
+
+The last line is about that one: ``distill_gain`` is its NDCG@10 minus that of the student of its
+kind from labels alone, paired, on the whole test part; ``lift_kept`` its share of the teacher's
+lift over the best baseline on the sample of it that the teacher ranks, ``none`` where the teacher
+has no such lift. The baselines learn from the labels of the whole training part.
 """
 
 import argparse
@@ -16,18 +19,23 @@ import os
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from promptrank import build, distill, open_ranker, verdict
+from promptrank import build, distill, evaluate, open_ranker, rank, verdict
 from promptrank.api.latency import times_of, wide_requests
 from promptrank.api.ranker import Ranker
 from promptrank.api.requests import read
-from promptrank.api.tasks import open_task
+from promptrank.api.tasks import OpenTask, open_task
 from promptrank.cli.distill import show_verdict
-from promptrank.distillation.verdict import Verdict
+from promptrank.cli.terminal import progress_bar
+from promptrank.data.select import request_ids
 from promptrank.records import Request
 
 TASK = "movies/like"
@@ -36,9 +44,100 @@ STUDENTS = {
     "gbdt-direct": ("gbdt", "direct"),
     "gbdt-auxiliary": ("gbdt", "auxiliary"),
     "sequence-labels": ("sequence", "labels"),
+    "sequence-direct": ("sequence", "direct"),
     "sequence-auxiliary": ("sequence", "auxiliary"),
 }
+WITHOUT = {n: f"{kind}-labels" for n, (kind, loss) in STUDENTS.items() if loss != "labels"}
+METRIC = "ndcg@10"
 LIMIT_MS = 5.0
+CORES = os.cpu_count() or 1  # for the teacher's answers; everything that is timed has one
+
+
+def fewer_valid(requests: Path, limit: int) -> None:
+    """Leave so many requests of ``valid`` in the file: the teacher need not answer more."""
+    few = request_ids(requests, {"valid"}, limit)
+    table = pq.read_table(requests)
+    ids = table["request_id"]
+    kept = pc.is_in(ids, value_set=pa.array(few, ids.type))
+    pq.write_table(table.filter(pc.or_(kept, pc.not_equal(table["split"], "valid"))), requests)
+
+
+def learn(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[str, float]:
+    """Write all students; their metric on ``valid``."""
+    found = {}
+    for name, (kind, loss) in STUDENTS.items():
+        start = time.perf_counter()
+        with progress_bar("teacher", "requests") as progress:
+            made = distill(
+                opened,
+                name=name,
+                student=kind,
+                loss=loss,
+                teacher=None if loss == "labels" else given.teacher,
+                requests=requests,
+                limit=given.taught,
+                labels=given.labels,
+                replace_=True,
+                threads=CORES,
+                progress=progress,
+            )
+        card, spent = made.student.card, time.perf_counter() - start
+        found[name] = card.metrics[METRIC]["value"] or 0.0
+        labels, taught = (sum(card.data[part].values()) for part in ("labels", "taught"))
+        print(
+            f"{name}: {labels:,} labels, {taught:,} answers ({made.asked:,} asked now), "
+            f"{METRIC} {found[name]:.3f} on valid, {spent:.0f} s",
+            flush=True,
+        )
+    return found
+
+
+def ask(opened: OpenTask, requests: Path, out: Path, given: argparse.Namespace) -> None:
+    """Let the teacher answer the sample of the test part; `verdict` finds it in the store."""
+    with progress_bar("teacher", "requests") as progress:
+        rank(
+            TASK,
+            out,
+            project=opened.project,
+            requests=requests,
+            splits={"test"},
+            limit=given.test,
+            adapter=adapter_of(given.teacher),
+            threads=CORES,
+            store=True,
+            progress=progress,
+        )
+
+
+def adapter_of(teacher: str) -> str | None:
+    """The adapter's name; None for ``base``."""
+    return teacher.partition(":")[2] or None
+
+
+def times(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[str, float]:
+    """Print what single requests take; p99 of the students in milliseconds."""
+    wide = wide_requests(read(opened, requests, {"test"}, {}))
+    p99: dict[str, float] = {}
+    print(f"\none request of {len(wide[0].candidates)} candidates, one core")
+    for name in ("teacher", *STUDENTS):
+        who: dict[str, Any] = {"engine": f"student:{name}"}
+        if name == "teacher":
+            who = {"adapter": adapter_of(given.teacher)}
+        with open_ranker(opened, threads=1, **who) as ranker:
+            p50, p99[name], rate = timed(ranker, wide, 3 if name == "teacher" else given.runs)
+        print(f"  {name:<20} p50 {p50:8.2f}, p99 {p99[name]:9.2f} ms {rate:10,.0f} candidates/s")
+    return p99
+
+
+def gain_of(opened: OpenTask, requests: Path, name: str) -> str:
+    """The metric of a student minus that of its like without the teacher; prints the interval."""
+    report = evaluate(
+        opened, engine=f"student:{WITHOUT[name]}", vs=[f"student:{name}"], requests=requests
+    )
+    gain = next(r for r in report.rankers if r.name == f"student:{name}").differences[METRIC]
+    ends = "" if gain.low is None else f", between {gain.low:+.4f} and {gain.high:+.4f}"
+    print(f"{name}: {METRIC} {gain.value:+.4f} by the teacher{ends}")
+    return f"{gain.value:+.4f}"
 
 
 def timed(ranker: Ranker, wide: list[Request], runs: int) -> tuple[float, float, float]:
@@ -52,18 +151,14 @@ def timed(ranker: Ranker, wide: list[Request], runs: int) -> tuple[float, float,
     return p50, p99, rate
 
 
-def best_of(found: Verdict, p99: dict[str, float]) -> str:
-    """The student with the highest first metric among the quick ones."""
-    quick = [name for name in STUDENTS if p99[name] < LIMIT_MS] or list(STUDENTS)
-    return max(quick, key=lambda name: found.line(name).cells[found.metrics[0]].value or 0.0)
-
-
 def main() -> None:
-    """Trains, compares, measures and prints; the last line is for machines."""
+    """Learns, compares, measures and prints; the last line is for machines."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--teacher", default="base")
-    parser.add_argument("--taught", type=int, default=200, help="training requests")
-    parser.add_argument("--test", type=int, default=100, help="test requests")
+    parser.add_argument("--teacher", default="adapter:movies", help="or base")
+    parser.add_argument("--labels", type=int, default=40, help="labelled requests of each part")
+    parser.add_argument("--taught", type=int, default=300, help="training requests")
+    parser.add_argument("--valid", type=int, default=100, help="validation requests")
+    parser.add_argument("--test", type=int, default=100, help="test requests for the teacher too")
     parser.add_argument("--runs", type=int, default=400, help="timed requests a student")
     parser.add_argument("--project", type=Path, help="keeps store and students; else a new folder")
     given = parser.parse_args()
@@ -73,54 +168,25 @@ def main() -> None:
         opened = open_task(TASK, project=project)
         requests = Path(folder) / "requests.parquet"
         build(opened, requests)
-        for name, (kind, loss) in STUDENTS.items():
-            start = time.perf_counter()
-            made = distill(
-                opened,
-                name=name,
-                student=kind,
-                loss=loss,
-                teacher=None if loss == "labels" else given.teacher,
-                requests=requests,
-                limit=given.taught,
-                replace_=True,
-            )
-            spent = time.perf_counter() - start
-            print(f"{name}: {spent:.0f} s, {made.asked:,} prompts asked of the teacher", flush=True)
+        fewer_valid(requests, given.valid)
+        quality = learn(opened, requests, given)
+        ask(opened, requests, Path(folder) / "sample.parquet", given)
         found = verdict(
             opened,
             teacher=given.teacher,
             students=list(STUDENTS),
-            without={
-                n: f"{kind}-labels" for n, (kind, loss) in STUDENTS.items() if loss != "labels"
-            },
+            without=WITHOUT,
             requests=requests,
             limit=given.test,
         )
         show_verdict(found)
-        wide = wide_requests(read(opened, requests, {"test"}, {}))
-        p99: dict[str, float] = {}
-        print(f"\none request of {len(wide[0].candidates)} candidates, one core")
-        adapter = given.teacher.removeprefix("adapter:") if ":" in given.teacher else None
-        with open_ranker(opened, adapter=adapter, threads=1) as ranker:
-            p50, slow, rate = timed(ranker, wide, 3)
-            print(
-                f"  {'teacher':<20} p50 {p50:8.2f}, p99 {slow:9.2f} ms {rate:10,.0f} candidates/s"
-            )
-        for name in STUDENTS:
-            with open_ranker(opened, engine=f"student:{name}", threads=1) as ranker:
-                p50, p99[name], rate = timed(ranker, wide, given.runs)
-            print(
-                f"  {name:<20} p50 {p50:8.2f}, p99 {p99[name]:9.2f} ms {rate:10,.0f} candidates/s"
-            )
-        best = best_of(found, p99)
-        line = found.line(best)
-        gain = line.gain.get("ndcg@10")
-        shown = "none" if gain is None else f"{gain.value:+.4f}"
-        if gain is not None and gain.low is not None:
-            print(f"{best}: distill_gain between {gain.low:+.4f} and {gain.high:+.4f}")
-        kept = "none" if line.kept is None else f"{line.kept:.2f}"
-        print(f"p99_ms={p99[best]:.2f} distill_gain={shown} lift_kept={kept}")
+        p99 = times(opened, requests, given)
+        quick = [name for name in WITHOUT if p99[name] < LIMIT_MS] or list(WITHOUT)
+        best = max(quick, key=lambda name: quality[name])
+        gain = gain_of(opened, requests, best)
+        kept = found.line(best).kept
+        shown = "none" if kept is None else f"{kept:.2f}"
+        print(f"p99_ms={p99[best]:.2f} distill_gain={gain} lift_kept={shown}")
 
 
 if __name__ == "__main__":

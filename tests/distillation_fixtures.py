@@ -49,6 +49,10 @@ class Planted:
     chance: Floats
     truth: NDArray[np.bool_]
 
+    def first(self, rows: int) -> "Planted":
+        """Fewer of them."""
+        return Planted(self.x[:rows], self.chance[:rows], self.truth[:rows])
+
     def requests(self, split: str, name: str = "r") -> list[Request]:
         """As requests, ten candidates each, without outcomes."""
         return [

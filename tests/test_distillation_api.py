@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 import promptrank
 import toy_project
 from promptrank.api.distill import Distilled, distill
+from promptrank.api.latency import latency_of
 from promptrank.api.requests import read, request_file
 from promptrank.api.students import list_students, show_student
 from promptrank.api.tasks import open_task
@@ -25,6 +27,14 @@ from tiny_models import make_model
 FEW = {"rounds": 10, "leaves": 4}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def hardly_timed() -> Iterator[None]:
+    """Nobody reads how fast these students are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promptrank.api.distill.latency_of", lambda run, r, _: latency_of(run, r, 2))
+        yield
+
+
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toys, with scores of all parts by a fake decoder."""
@@ -32,6 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(toy_project, "ROUNDS", 25)
         toy_project.make_project(root, make_model(root / "model"))
+    promptrank.build("toys/like", root / "requests.parquet", project=root)
     promptrank.rank(
         "toys/like",
         root / "scores.parquet",
@@ -43,7 +54,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(project: Path, name: str, **given: Any) -> Distilled:
-    options = {"options": FEW, "project": project, "replace_": True, **given}
+    requests = project / "requests.parquet"
+    options = {"options": FEW, "project": project, "requests": requests, "replace_": True, **given}
     return distill("toys/like", name=name, **options)
 
 
@@ -59,12 +71,22 @@ def test_a_student_of_a_scores_file(students: Path) -> None:
     assert found.card.data["labels"] == found.card.data["taught"] == {"like": 180}
     assert found.card.teacher is not None
     assert found.card.teacher["engine"]["name"] == "fake"
-    assert 0 <= found.card.metrics["auc"]["value"] <= 1
     assert found.card.metrics["like.teacher_candidates"] == 60
     assert found.card.latency["candidates"] == 100
     names = sorted(p.name for p in found.folder.iterdir())
     assert names == ["card.json", "features.json", "like.lgb.txt"]
     assert [s.card.name for s in list_students(students)] == ["plain", "taught"]
+
+
+def test_a_card_holds_figures_of_valid_and_never_of_test(students: Path) -> None:
+    card = show_student("taught", project=students).card
+    given: dict[str, Any] = {"engine": "student:taught", "project": students, "draws": 0}
+    auc = {
+        part: promptrank.evaluate("toys/like", split=part, **given).rankers[0].cells["auc"].value
+        for part in ("valid", "test")
+    }
+    assert card.metrics["auc"]["value"] == pytest.approx(auc["valid"])
+    assert auc["test"] != auc["valid"]
 
 
 def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> None:
@@ -105,8 +127,20 @@ def test_a_second_student_makes_no_teacher_call(project: Path) -> None:
     second = make(project, "two", teacher="base", engine="fake", loss="direct", labels=0)
     assert first.asked > 0
     assert second.asked == 0
-    assert second.student.card.data["labels"] == {"like": 0}
-    assert second.student.card.data["taught"] == {"like": 180}
+    data = second.student.card.data
+    assert data["labels"] == data["valid_labels"] == {"like": 0}
+    assert data["taught"] == {"like": 180}
+
+
+def test_few_labels_of_each_part_and_many_answers(project: Path) -> None:
+    teacher = f"scores:{project}/scores.parquet"
+    # Requests of five: 11 of 36 are labelled in train, and 11 of 12 in valid.
+    found = make(project, "few", teacher=teacher, labels=11).student.card
+    assert found.data["labels"] == found.data["valid_labels"] == {"like": 55}
+    assert found.data["taught"] == {"like": 180}
+    # It is measured on all labels of valid, and by all of the teacher's answers there.
+    assert found.metrics["like.teacher_candidates"] == 60
+    assert found.metrics["auc"]["value"] is not None
 
 
 def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
@@ -186,6 +220,9 @@ def test_bad_input_is_refused(students: Path, tmp_path: Path) -> None:
         make(students, "../out", loss="labels")
     with pytest.raises(InputError, match="learns from a teacher"):
         make(students, "x")
+    with pytest.raises(InputError, match="a fusion is over a decoder's log-odds; distil the task"):
+        fused = ["score=fused", "fusion={fields: [item.color]}"]
+        make(students, "x", loss="labels", settings=fused)
     with pytest.raises(InputError, match="gbdt has no option 'round'"):
         make(students, "x", loss="labels", options={"round": 3})
     with pytest.raises(DataError, match="too few"):
@@ -217,6 +254,7 @@ def test_scores_of_other_prompts_are_refused(students: Path) -> None:
         template.write_text(before)
 
 
+@pytest.mark.slow
 def test_serving_a_gbdt_needs_no_torch(students: Path) -> None:
     given = f"'toys/like', engine='student:taught', project={str(students)!r}"
     code = (
@@ -270,6 +308,7 @@ def test_a_pruned_decoder_learns_the_answers_and_ranks(project: Path, tmp_path: 
         labels=0,
         teacher=scores,
         options=options,
+        limit=12,
     )
     facts = found.student.card.facts
     assert facts["layers"] == [0]

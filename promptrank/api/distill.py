@@ -1,6 +1,6 @@
 """``distill``: a decoder's answers into a small student."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,22 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.api.evaluate import gain_of
 from promptrank.api.latency import latency_of
+from promptrank.api.lessons import Source, counts, teach
 from promptrank.api.manifest import versions
 from promptrank.api.rank import Progress, no_progress
 from promptrank.api.ranker import open_encoder, open_ranker
 from promptrank.api.requests import RequestFile, read, request_file
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
-from promptrank.api.teacher import ask, open_answerer, parse_answerer, read_taught, with_store
 from promptrank.errors import InputError
 from promptrank.records import Request
-from promptrank.schema.task import Task
 
 if TYPE_CHECKING:
     from promptrank.distillation.card import StudentFolder
     from promptrank.distillation.lessons import Lessons, Settings, Taught
+    from promptrank.distillation.losses import Loss
     from promptrank.distillation.student import Student
 
-_HELD = 20_000  # requests, which are read several times
 _FEW = 50
 """Requests that a decoder is measured on: it takes its time."""
 
@@ -75,7 +74,8 @@ def distill(
         options: settings of the kind.
         unlabelled: a further request file that the teacher answers; its labels are not used.
         limit: at most this many requests of each part, sampled by a hash of their ids.
-        labels: use the labels of this many training requests only; 0: the teacher alone.
+        labels: use the labels of this many requests of each part only (those of ``valid`` stop the
+            training); 0: of none, for a student of the teacher alone.
         replace_: put the student in the place of one of that name.
 
     Raises:
@@ -89,9 +89,8 @@ def distill(
         questions_digest,
         write_student,
     )
-    from promptrank.distillation.kinds import KINDS, kind_of
+    from promptrank.distillation.kinds import kind_of
     from promptrank.distillation.lessons import Settings
-    from promptrank.distillation.losses import LOSSES
 
     opened = (
         task
@@ -100,20 +99,13 @@ def distill(
     )
     check_name(name)
     check_free(opened.project / FOLDER / name, replace_)
-    if student not in KINDS:
-        raise InputError(f"no kind of student {student!r}; kinds: {', '.join(KINDS)}")
-    if loss not in LOSSES:
-        raise InputError(f"no loss {loss!r}; losses: {', '.join(LOSSES)}")
-    if teacher is None and loss in ("direct", "auxiliary"):
-        raise InputError(f"loss {loss} learns from a teacher; name one, such as --teacher base")
-    if teacher is not None and loss == "labels":
-        raise InputError("loss labels learns from no teacher; leave --teacher out")
+    chosen = _checked(opened, student, loss, teacher)
     with ExitStack() as stack:
         file = stack.enter_context(request_file(opened, requests, splits=None, say=say))
-        source = _Source(opened, file, unlabelled, limit)
-        taught, about, asked = _teach(source, teacher, engine, model, threads, say, progress)
+        source = Source(opened, file, unlabelled, limit)
+        taught, about, asked = teach(source, teacher, engine, model, threads, say, progress)
         lessons = source.lessons(taught, labels)
-        learning = Settings(loss, alpha, seed, threads, options or {})
+        learning = Settings(chosen, alpha, seed, threads, options or {})
         made = (
             _fit_decoder(opened, model, lessons, learning, say)
             if student == "decoder"
@@ -130,7 +122,7 @@ def distill(
             alpha,
             seed,
             dict(options or {}),
-            data=_counts(opened.task, lessons),
+            data=counts(opened.task, lessons),
             facts=made.facts(),
             versions=versions(),
         )
@@ -140,6 +132,27 @@ def distill(
     # What was written is read once, so that no student is handed over that cannot be opened.
     open_ranker(opened, engine=f"student:{name}", threads=threads).close()
     return Distilled(written, asked)
+
+
+def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> "Loss":
+    """The loss, where it goes with the rest."""
+    from promptrank.distillation.kinds import KINDS
+    from promptrank.distillation.losses import LOSSES
+
+    if student not in KINDS:
+        raise InputError(f"no kind of student {student!r}; kinds: {', '.join(KINDS)}")
+    if loss not in LOSSES:
+        raise InputError(f"no loss {loss!r}; losses: {', '.join(LOSSES)}")
+    if teacher is None and loss in ("direct", "auxiliary"):
+        raise InputError(f"loss {loss} learns from a teacher; name one, such as --teacher base")
+    if teacher is not None and loss == "labels":
+        raise InputError("loss labels learns from no teacher; leave --teacher out")
+    if opened.task.fused:
+        raise InputError(
+            f"{opened.name} says `score: fused`, and a fusion is over a decoder's log-odds; distil "
+            "the task without it, such as with --set score=QUESTION"
+        )
+    return loss
 
 
 def _fit_decoder(
@@ -154,103 +167,6 @@ def _fit_decoder(
     return decoder.fit(opened.task, encoder, folder, lessons, settings, say)
 
 
-class _Source:
-    """The requests that a student learns from, as often as they are wanted."""
-
-    def __init__(
-        self, opened: OpenTask, file: RequestFile, unlabelled: str | Path | None, limit: int | None
-    ) -> None:
-        from promptrank.data.select import request_ids
-
-        self.opened, self.path = opened, file.path
-        self.more = Path(unlabelled) if unlabelled is not None else None
-        self.parts = {"train", "valid"} if opened.task.split is not None else None
-        self.ids: set[str] = set()
-        self._held: list[Request] | None = None
-        for part in ("train", "valid") if self.parts is not None else (None,):
-            self.ids |= set(request_ids(file.path, {part} if part else None, limit))
-
-    def labelled(self) -> Iterable[Request]:
-        """Requests of ``train`` and ``valid``; held in memory where they are not many."""
-        if self._held is None and len(self.ids) <= _HELD:
-            self._held = list(read(self.opened, self.path, self.parts, {}, self.ids))
-        if self._held is not None:
-            return self._held
-        return read(self.opened, self.path, self.parts, {}, self.ids)
-
-    def requests(self) -> Iterator[Request]:
-        """The same, then the unlabelled ones as training requests without outcomes."""
-        yield from self.labelled()
-        if self.more is None:
-            return
-        for request in read(self.opened, self.more, None, {}):
-            if request.request_id not in self.ids and request.split in ("train", None):
-                bare = tuple(replace(c, outcomes={}) for c in request.candidates)
-                yield replace(request, candidates=bare, split="train")
-
-    def lessons(self, taught: "Taught", labels: int | None) -> "Lessons":
-        """Lessons; of the labels of ``train`` only those of so many requests."""
-        from promptrank.data.select import request_ids
-        from promptrank.distillation.lessons import make_lessons
-
-        part = {"train"} if self.parts is not None else None
-        shown: set[str] | None = None
-        if labels is not None:
-            shown = set(request_ids(self.path, part, labels)) & self.ids if labels else set()
-        return lambda: make_lessons(self.opened.task, self.requests(), taught, labelled=shown)
-
-
-def _teach(
-    source: _Source,
-    teacher: str | None,
-    engine: str,
-    model: str | None,
-    threads: int | None,
-    say: Say,
-    progress: Progress,
-) -> tuple["Taught", dict[str, Any] | None, int]:
-    """The teacher's answers, who gave them, and how many prompts it was asked."""
-    if teacher is None:
-        return {}, None, 0
-    who = parse_answerer(teacher, ("adapter", "base", "scores"))
-    if who.kind == "scores":
-        taught, facts = read_taught(source.opened, Path(who.name), say)
-        return taught, {"name": str(who), **facts}, 0
-    answers: dict[tuple[str, str], Any] = {}
-    with open_answerer(
-        source.opened, who, engine=engine, model=model, threads=threads, say=say
-    ) as ranker:
-        stored = with_store(ranker)
-        total = sum(1 for _ in source.requests())
-        ask(ranker, _counted(source.requests(), total, progress), answers)
-        info = ranker.info
-        facts = {"name": str(who), "engine": info.name, "model": info.model}
-        facts |= {"model_digest": info.digest, "prompt": ranker.fingerprint}
-        facts |= {"adapter": ranker.adapter, "candidates": len(answers)}
-    say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the teacher")
-    return answers, facts, stored.asked
-
-
-def _counted(requests: Iterator[Request], total: int, progress: Progress) -> Iterator[Request]:
-    for done, request in enumerate(requests, 1):
-        yield request
-        progress(done, total)
-
-
-def _counts(task: Task, lessons: "Lessons") -> dict[str, Any]:
-    requests = candidates = 0
-    labelled, taught = dict.fromkeys(task.questions, 0), dict.fromkeys(task.questions, 0)
-    for lesson in lessons():
-        if lesson.request.split == "valid":
-            continue
-        requests += 1
-        candidates += len(lesson.request.candidates)
-        for name in task.questions:
-            labelled[name] += sum(i is not None for i in lesson.labels[name])
-            taught[name] += sum(t is not None for t in lesson.teacher[name])
-    return {"requests": requests, "candidates": candidates, "labels": labelled, "taught": taught}
-
-
 def _metrics(
     opened: OpenTask,
     file: RequestFile,
@@ -259,21 +175,24 @@ def _metrics(
     limit: int | None,
     say: Say,
 ) -> dict[str, Any]:
-    """Metrics of the task's test part against labels, and on what the teacher answered."""
+    """On ``valid``, so that a choice among students never looks at the test part.
+
+    Against the labels there, and against the teacher where it answered. Empty where the task has
+    no such part.
+    """
     from promptrank.data.select import request_ids
     from promptrank.distillation.agreement import agreement
     from promptrank.distillation.serve import slot_scores
 
-    say("measuring the student")
-    test = {"test"} if opened.task.split is not None else None
-    only = set(request_ids(file.path, test, limit))
-    found = _measured(opened, list(read(opened, file.path, test, {}, only)), made)
+    if opened.task.split is None:
+        return {}
+    say("measuring the student on valid")
+    part = {"valid"}
+    only = set(request_ids(file.path, part, limit))
+    requests = list(read(opened, file.path, part, {}, only))
+    found = _measured(opened, requests, made)
     if taught:
-        valid = {"valid"} if opened.task.split is not None else None
-        answers = slot_scores(opened.task, made)
-        only = set(request_ids(file.path, valid, limit))
-        requests = read(opened, file.path, valid, {}, only)
-        found |= agreement(opened.task, answers, requests, taught)
+        found |= agreement(opened.task, slot_scores(opened.task, made), requests, taught)
     return found
 
 

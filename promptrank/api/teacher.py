@@ -1,7 +1,7 @@
 """Who answers: a decoder behind the teacher store, or a scores file."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,13 +83,15 @@ def with_store(ranker: Ranker) -> "StoredEngine":
     return stored
 
 
-def ask(ranker: Ranker, requests: Iterable[Request], taught: "dict[tuple[str, str], Any]") -> None:
-    """Add the ranker's answer probabilities, among the declared answers, to ``taught``."""
+def ask(ranker: Ranker, requests: Iterable[Request]) -> "Iterator[Taught]":
+    """The ranker's answer probabilities, among the declared answers, request by request."""
     for ranking in ranker.rank_many(requests):
-        for scored in ranking.scored:
-            taught[ranking.request_id, scored.candidate_id] = tuple(
+        yield {
+            (ranking.request_id, scored.candidate_id): tuple(
                 _shares(list(answered.logprobs.values())) for answered in scored.questions.values()
             )
+            for scored in ranking.scored
+        }
 
 
 def read_taught(opened: OpenTask, path: Path, say: Say) -> tuple["Taught", dict[str, Any]]:

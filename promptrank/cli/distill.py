@@ -52,7 +52,9 @@ def distill(
     ] = None,
     labels: Annotated[
         int | None,
-        typer.Option("--labels", min=0, help="Use the labels of so many training requests only."),
+        typer.Option(
+            "--labels", min=0, help="Use the labels of so many requests of each part only."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     replace: Annotated[
@@ -96,7 +98,7 @@ def distill(
         )
     card = made.student.card
     for metric, value in card.metrics.items():
-        say(f"{metric}: {_number(value)}")
+        say(f"{metric} on valid: {_number(value)}")
     if card.latency:
         say(f"{card.latency['us_per_candidate']} us a candidate, {made.student.size:,} bytes")
     say(f"-> {made.student.folder}")

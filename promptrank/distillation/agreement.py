@@ -1,9 +1,11 @@
 """How well a student repeats its teacher."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from promptrank.distillation.lessons import Taught
 from promptrank.distillation.losses import Floats
@@ -11,7 +13,10 @@ from promptrank.engine.base import SlotScore
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
+Flags = NDArray[np.bool_]
 Answers = Callable[[Request], Sequence[tuple[SlotScore, ...]]]
+
+_ONE_SIDED = 0.05
 
 
 def agreement(
@@ -19,8 +24,9 @@ def agreement(
 ) -> dict[str, Any]:
     """Per question, over candidates that the teacher answered; empty where there are none.
 
-    ``teacher_auc``: AUC of the student's P(relevant) for the teacher's own verdict, which is
-    relevant where it gives relevant answers more than half; None where it always says the same.
+    ``teacher_auc``: AUC of the student's P(relevant) for the teacher's own `verdicts`, and
+    ``teacher_cut`` where those were cut; None where the teacher says the same of all.
+    ``teacher_rank``: Spearman's correlation of both P(relevant).
     ``teacher_kl``: mean KL(teacher || student) in nats.
     """
     theirs: dict[str, list[Floats]] = {name: [] for name in task.questions}
@@ -46,12 +52,50 @@ def agreement(
     }
 
 
-def _of(teacher: Floats, logs: Floats, relevant: Any) -> dict[str, float | int | None]:
-    verdict = teacher[:, relevant].sum(1) > 0.5
-    chance = np.exp(logs)[:, relevant].sum(1)
+def verdicts(chance: Floats) -> tuple[Flags, float]:
+    """Which candidates the teacher calls relevant, and above which P(relevant) it is said to.
+
+    Above one half. A decoder that was never tuned may lean to one answer and still order
+    candidates: where less than a twentieth lies on one side of one half, above the median.
+    """
+    share = float((chance > 0.5).mean())
+    cut = 0.5 if _ONE_SIDED <= share <= 1 - _ONE_SIDED else float(np.median(chance))
+    return chance > cut, cut
+
+
+def with_outcomes(
+    requests: Iterable[Request], question: str, said: Mapping[tuple[str, str], str]
+) -> Iterator[Request]:
+    """Requests whose outcomes are what somebody else says, so that rankers are judged by that.
+
+    Args:
+        said: (request_id, candidate_id) -> answer; a candidate without one is unlabelled.
+    """
+    for request in requests:
+        keys = [(request.request_id, c.candidate_id) for c in request.candidates]
+        found = [{question: said[key]} if key in said else {} for key in keys]
+        pairs = zip(request.candidates, found, strict=True)
+        yield replace(request, candidates=tuple(replace(c, outcomes=o) for c, o in pairs))
+
+
+def rank_correlation(one: Floats, other: Floats) -> float | None:
+    """Spearman's, ties at their mean rank; None where one never changes."""
+    from scipy.stats import rankdata
+
+    a, b = rankdata(one), rankdata(other)
+    if a.std() == 0 or b.std() == 0:
+        return None
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _of(teacher: Floats, logs: Floats, relevant: Flags) -> dict[str, float | int | None]:
+    theirs, ours = teacher[:, relevant].sum(1), np.exp(logs)[:, relevant].sum(1)
+    said, cut = verdicts(theirs)
     kl = (teacher * (np.log(np.maximum(teacher, 1e-12)) - logs)).sum(1).mean()
     return {
-        "teacher_auc": auc(verdict, chance),
+        "teacher_auc": auc(said, ours),
+        "teacher_cut": cut,
+        "teacher_rank": rank_correlation(theirs, ours),
         "teacher_kl": float(kl),
         "teacher_candidates": len(teacher),
     }

@@ -28,8 +28,10 @@ class Card:
         kind: ``gbdt``, ``sequence`` or ``decoder``.
         task, questions: the task's name, and a digest of its questions and answers.
         teacher: what taught it, with digests; None for a student of labels alone.
-        data: requests, candidates, labels and teacher's answers that it learned from.
-        metrics: of the task's test part, against labels and against the teacher.
+        data: requests, candidates, labels and teacher's answers that it learned from, and how many
+            labels of ``valid`` stopped the training.
+        metrics: of the part ``valid``, against labels and against the teacher; none where the task
+            has no such part. Figures of the test part are for `evaluate` and `verdict`.
         latency: of one request on one core.
         facts: what its kind has to say.
     """

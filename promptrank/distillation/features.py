@@ -17,8 +17,8 @@ which say what the served ranker did. A request's values are as-of the request, 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,135 +26,14 @@ import numpy as np
 
 from promptrank.distillation import fields as f
 from promptrank.distillation.losses import Floats
+from promptrank.distillation.past import Past
+from promptrank.distillation.plan import Plan
 from promptrank.records import Candidate, Event, Item, Request
 from promptrank.schema.parts import Question
 from promptrank.schema.task import Task
 
-MAX_VALUES = 50
-"""A text with more distinct values than this in training is not a category."""
-
 _NAN = float("nan")
 _CACHED = 200_000  # items whose words are held
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Which columns there are; learned from training requests, kept as JSON beside a student.
-
-    Attributes:
-        numbers: ``group.name`` -> the median in training, which stands in where a field is missing
-            that never was in training; None where it was, and then missing stays missing.
-        categories: ``group.name`` -> its values in training; others are taken as missing.
-        texts: the item's texts.
-        overlaps: (text of the subject, text of the item).
-        alike: (field of the subject, field of the item of the same name, ``equal`` or ``apart``).
-        history: whether requests have histories.
-        skipped: what is not used, with the reason.
-    """
-
-    numbers: Mapping[str, float | None]
-    categories: Mapping[str, tuple[str, ...]]
-    texts: tuple[str, ...]
-    overlaps: tuple[tuple[str, str], ...] = ()
-    alike: tuple[tuple[str, str, str], ...] = ()
-    history: bool = False
-    skipped: Mapping[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-
-def plan_from_dict(given: Mapping[str, Any]) -> Plan:
-    """The plan that `Plan.as_dict` gave, read back from JSON."""
-    return Plan(
-        dict(given["numbers"]),
-        {name: tuple(values) for name, values in given["categories"].items()},
-        tuple(given["texts"]),
-        tuple((a, b) for a, b in given["overlaps"]),
-        tuple((a, b, kind) for a, b, kind in given["alike"]),
-        bool(given["history"]),
-        dict(given["skipped"]),
-    )
-
-
-def make_plan(requests: Iterable[Request]) -> Plan:
-    """Look at training requests once and decide what becomes a column."""
-    seen = _Seen()
-    for request in requests:
-        seen.add(request)
-    return seen.plan()
-
-
-class _Seen:
-    """What occurred, by ``group.name``."""
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, list[float]] = {}
-        self.values: dict[str, Counter[str]] = {}
-        self.texts: set[str] = set()
-        self.rows = {"subject": 0, "candidate": 0}
-        self.history = False
-        self.no_ids: set[str] = set()
-
-    def add(self, request: Request) -> None:
-        self.rows["subject"] += 1
-        self.rows["candidate"] += len(request.candidates)
-        self.history = self.history or bool(request.history)
-        for group, key, value, row_id in f.every_field(request):
-            name = f"{group}.{key}"
-            if value != row_id:
-                self.no_ids.add(name)
-            amount = f.number(value)
-            if amount is not None:
-                self.numbers.setdefault(name, []).append(amount)
-            elif f.is_text(value):
-                self.texts.add(name)
-                counts = self.values.setdefault(name, Counter())
-                if isinstance(value, str) and len(counts) <= MAX_VALUES:
-                    counts[value] += 1
-
-    def plan(self) -> Plan:
-        skipped: dict[str, str] = {}
-        numbers: dict[str, float | None] = {}
-        for name, found in sorted(self.numbers.items()):
-            whole = len(found) == self._rows_of(name)
-            if name in self.texts:
-                skipped[name] = "numbers and texts mixed"
-            elif name not in self.no_ids:
-                skipped[name] = "it is the id"
-            elif whole and min(found) == max(found):
-                skipped[name] = "it never changes"
-            else:
-                numbers[name] = float(np.median(found)) if whole else None
-        skipped |= {n: "it is the id" for n in self.texts if n not in self.no_ids}
-        categories = {}
-        for name, counts in sorted(self.values.items()):
-            if len(counts) == 1 and sum(counts.values()) == self._rows_of(name):
-                skipped[name] = "it never changes"
-            elif 1 <= len(counts) <= MAX_VALUES and name not in {*self.numbers, *skipped}:
-                categories[name] = tuple(sorted(counts))
-        texts = sorted(n for n in self.texts if n not in skipped)
-        items = tuple(n for n in texts if n.startswith("item."))
-        subjects = [n for n in texts if n.split(".")[0] in f.SUBJECT]
-        overlaps = tuple((a, b) for a in subjects for b in items)
-        return Plan(
-            numbers, categories, items, overlaps, tuple(self._alike()), self.history, skipped
-        )
-
-    def _alike(self) -> Iterable[tuple[str, str, str]]:
-        for group in f.SUBJECT:
-            for name in sorted({*self.numbers, *self.values}):
-                if not name.startswith(f"{group}."):
-                    continue
-                other = f"item.{name.partition('.')[2]}"
-                if name in self.numbers and other in self.numbers:
-                    yield name, other, "apart"
-                elif name in self.values and other in self.values and name in self.no_ids:
-                    yield name, other, "equal"
-
-    def _rows_of(self, name: str) -> int:
-        return self.rows["subject" if name.split(".")[0] in f.SUBJECT else "candidate"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +112,8 @@ class Features:
         overlap_words = [f.words(value) for value in ours]
         alike = [self._value(subject, a) for a, _, _ in self.plan.alike]
         past = (
-            _Past(request, self._question, self._worth, self._words_of)
-            if (self.plan.history)
+            Past(request, self._question, self._worth, self._words_of)
+            if self.plan.history
             else None
         )
         places = [self.plan.texts.index(b) for _, b in self.plan.overlaps]
@@ -250,7 +129,7 @@ class Features:
         ours: list[f.Words],
         places: list[int],
         alike: list[Any],
-        past: "_Past | None",
+        past: "Past | None",
     ) -> list[float]:
         part = self._part(candidate.item)
         if part.fallbacks:
@@ -327,46 +206,3 @@ def _compare(mine: Any, theirs: Any, kind: str) -> float:
         return float(mine == theirs)
     a, b = f.number(mine), f.number(theirs)
     return _NAN if a is None or b is None else a - b
-
-
-class _Past:
-    """A request's history, summed up once for all its candidates."""
-
-    def __init__(
-        self,
-        request: Request,
-        question: Question,
-        worth: Mapping[str, float],
-        words_of: Any,
-    ) -> None:
-        events = request.history
-        worths = [f.event_worth(event, question, worth) for event in events]
-        self.mean = sum(worths) / len(worths) if worths else _NAN
-        last = max((e.time for e in events if e.time is not None), default=None)
-        since = request.time - last if request.time is not None and last is not None else _NAN
-        self.shared = [float(len(events)), self.mean, since]
-        self.items: dict[str, tuple[int, float]] = {}
-        self.words: list[dict[str, tuple[int, float]]] = []
-        for event, value in zip(events, worths, strict=True):
-            count, total = self.items.get(event.item.item_id, (0, 0.0))
-            self.items[event.item.item_id] = (count + 1, total + value)
-            for place, found in enumerate(words_of(event.item)):
-                if place == len(self.words):
-                    self.words.append({})
-                table = self.words[place]
-                for word in found:
-                    count, total = table.get(word, (0, 0.0))
-                    table[word] = (count + 1, total + value - self.mean)
-
-    def columns(self, item_id: str, texts: tuple[f.Words, ...]) -> list[float]:
-        count, total = self.items.get(item_id, (0, 0.0))
-        row = [*self.shared, float(count), total / count if count else _NAN]
-        for place, found in enumerate(texts):
-            if not found or not self.words:
-                row += (_NAN, _NAN)
-                continue
-            table = self.words[place]
-            known = [table[word] for word in found if word in table]
-            row.append(sum(total / (n + 1) for n, total in known) / len(found))
-            row.append(len(known) / len(found))
-        return row

@@ -74,7 +74,7 @@ def make_lessons(
     """Lessons of the requests of parts ``train`` and ``valid`` (or of no part at all).
 
     Args:
-        labelled: requests of ``train`` whose labels may be used; all where left out.
+        labelled: requests whose labels may be used; all where left out.
     """
     answers = {
         name: {answer: i for i, answer in enumerate(q.answers)}
@@ -83,7 +83,7 @@ def make_lessons(
     for request in requests:
         if request.split not in ("train", "valid", None):
             continue
-        shown = labelled is None or request.split == "valid" or request.request_id in labelled
+        shown = labelled is None or request.request_id in labelled
         found = [taught.get((request.request_id, c.candidate_id)) for c in request.candidates]
         yield Lesson(
             request,

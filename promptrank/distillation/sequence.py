@@ -27,9 +27,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from promptrank.distillation import fields as f
-from promptrank.distillation.features import Features, make_plan, plan_from_dict
+from promptrank.distillation.features import Features
 from promptrank.distillation.lessons import Lessons, Settings, check, collect
 from promptrank.distillation.losses import Floats
+from promptrank.distillation.plan import make_plan, plan_from_dict
 from promptrank.distillation.scale import Scale
 from promptrank.distillation.sequence_fit import OPTIONS, optimise
 from promptrank.distillation.sequence_model import Batch, Network, Shape, layer_dropout

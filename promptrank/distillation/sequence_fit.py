@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from promptrank.distillation.lessons import Rows, Settings
-from promptrank.distillation.losses import Known, Target, targets
+from promptrank.distillation.losses import Known, Loss, Target, targets
 from promptrank.distillation.scale import Scale, fit_scale
 from promptrank.distillation.sequence_model import Batch, Network
 from promptrank.distillation.student import Say
@@ -76,6 +76,9 @@ class _Fit:
             main, aux = targets(part, settings.loss, settings.alpha, part.labels)
             self.scales[name] = fit_scale(main, known.values)
             self.aux_scales[name] = fit_scale(aux or main, known.values)
+        known_valid = [_take(known, np.flatnonzero(rows.valid)) for known in rows.known.values()]
+        # What stops the training: labels of ``valid``, else the teacher's answers there.
+        self.judge: Loss = "labels" if any(k.labelled.any() for k in known_valid) else "direct"
         self.best: float | None = None
         self.weights = _copy(network)
 
@@ -119,9 +122,7 @@ class _Fit:
             logs = _logs(self.scales[name], outputs[:, i])
             own = logs.detach().exp().numpy()
             loss, alpha = (self.settings.loss, self.settings.alpha)
-            main, aux = targets(known, "labels" if judge else loss, alpha, own)
-            if judge and not main.weight.sum():
-                main, aux = targets(known, "direct", alpha, own)
+            main, aux = targets(known, self.judge if judge else loss, alpha, own)
             total = total + _cross_entropy(main, logs)
             weight += float(main.weight.sum())
             if aux is not None and second is not None:
