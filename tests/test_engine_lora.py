@@ -44,7 +44,7 @@ def both(model: nn.Module, x: torch.Tensor) -> tuple[torch.Tensor, dict[str, tor
     return out.detach(), {**grads, "x": x.grad}
 
 
-@pytest.mark.parametrize("shape", [(5, 6), (2, 3, 6)])
+@pytest.mark.parametrize("shape", [(5, 6), (2, 3, 6), (1, 0, 6)])
 def test_values_and_gradients_are_those_of_peft(shape: tuple[int, ...]) -> None:
     theirs = wrapped()
     ours = copy.deepcopy(theirs)

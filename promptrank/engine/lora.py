@@ -66,7 +66,7 @@ class _Lora(torch.autograd.Function):
         out.addmm_(inner, b.T, alpha=scale)
         ctx.save_for_backward(rows, inner, weight, a, b)
         ctx.scale, ctx.shape = scale, x.shape
-        return out.view(*x.shape[:-1], -1)
+        return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
