@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from promptrank.adapters.store import find_adapter
 from promptrank.api.adapters import AdapterFolder, adapter_folders
+from promptrank.api.engines import ENGINES, open_engine
 from promptrank.api.fusions import OpenFusion, open_fusion
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
 from promptrank.engine.base import Engine, EngineInfo
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from promptrank.distillation.card import StudentFolder
     from promptrank.prompt.encode import Encoder
 
-ENGINES = ("packed", "vllm", "plain", "fake")
 STUDENT = "student:"
 
 
@@ -230,7 +230,7 @@ def open_ranker(
             opened, engine, folder, adapter_path, allow_changed=allow_changed, say=say
         )
     longest = opened.task.budget.tokens
-    found = _open_engine(engine, folder, name, adapter_path, threads, longest, say)
+    found = open_engine(engine, folder, name, adapter_path, threads, longest, say)
     try:
         encoder = open_encoder(opened, folder, found.info.max_tokens)
     except BaseException:
@@ -260,44 +260,3 @@ def _open_student(
     if found.card.kind == "decoder":
         return open_ranker(opened, model=str(found.folder / "model"), threads=threads, say=say)
     return StudentRanker(opened, found, threads)
-
-
-def _open_engine(
-    engine: str,
-    folder: Path,
-    name: str,
-    adapter: str | None,
-    threads: int | None,
-    longest: int | None,
-    say: Say,
-) -> Engine:
-    from promptrank.engine.limits import model_limits
-
-    limits = model_limits(folder)
-    if engine == "fake":
-        from promptrank.engine.fake import FakeEngine
-
-        return FakeEngine(vocab=limits.vocab, max_tokens=limits.max_tokens)
-    say(f"loading {name}")
-    adapters = [adapter] if adapter is not None else []
-    found: Engine
-    if engine == "vllm":
-        from promptrank.engine.vllm_engine.open import open_vllm
-
-        # It sets memory aside for the longest prompt there may be.
-        most = min(limits.max_tokens, longest or limits.max_tokens)
-        found = open_vllm(folder, name=name, adapters=adapters, max_tokens=most, threads=threads)
-    else:
-        from promptrank.engine.packed import open_packed
-
-        found = open_packed(
-            folder,
-            name=name,
-            adapters=adapters,
-            max_tokens=limits.max_tokens,
-            threads=threads,
-            plain=engine == "plain",
-        )
-    for note in found.info.notes:
-        say(note)
-    return found

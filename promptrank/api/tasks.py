@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptrank.errors import DataError, InputError
 from promptrank.project import Project, TaskPath, open_project
-from promptrank.schema.load import load_task
-from promptrank.schema.task import Task
+
+if TYPE_CHECKING:
+    from promptrank.schema.task import Task
 
 Say = Callable[[str], None]
 
@@ -27,7 +29,7 @@ class OpenTask:
     """
 
     place: TaskPath
-    task: Task
+    task: "Task"
     project: Path
 
     @property
@@ -49,6 +51,8 @@ def open_task(
     Raises:
         TaskError: no such task, or a file with problems (all of them are in the message).
     """
+    from promptrank.schema.load import load_task
+
     found = project if isinstance(project, Project) else open_project(project)
     place = found.find(name)
     # A task given by its path belongs to the project it lies in, wherever the command is run.
@@ -87,7 +91,7 @@ def data_folder(opened: OpenTask, say: Say = silent) -> Path:
     )
 
 
-def check_splits(task: Task, splits: set[str] | None) -> None:
+def check_splits(task: "Task", splits: set[str] | None) -> None:
     """InputError unless the parts asked for are parts of the task's split."""
     for name in sorted(splits or ()):
         if task.split is None:

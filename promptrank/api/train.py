@@ -1,29 +1,25 @@
 """``train``: labelled requests to an adapter, resumable."""
 
-import os
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from promptrank.adapters.store import adapter_digest, check_base, check_name, find_adapter
+from promptrank.adapters.store import check_base, check_name, find_adapter
 from promptrank.api.build import build
-from promptrank.api.manifest import digest, task_config, versions, write_json
 from promptrank.api.rank import Progress, no_progress
+from promptrank.api.run import Run, check_places, finish, open_run
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
 from promptrank.api.tasks import ls as all_tasks
 from promptrank.errors import DataError, InputError
 from promptrank.project import open_project
+from promptrank.training import processes
 from promptrank.training.settings import Settings
 
 if TYPE_CHECKING:
-    from promptrank.adapters.card import Base, TaskCard
     from promptrank.api.prepare import Prepared
-    from promptrank.training.fit import Fitted
+    from promptrank.training.trainer import AdapterTrainer
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,37 +81,43 @@ def train(
     from promptrank.assets import resolve_model
 
     chosen = training if training is not None else Settings()
-    root = open_project(project).root
-    opened = _open(tasks, every_task, root, settings)
-    if requests is not None and len(opened) > 1:
-        raise InputError("--requests: holds the requests of one task; train it alone")
-    name = _one_model(opened, model)
-    target = root / "adapters" / check_name(adapter)
-    run = target.with_name(f".{adapter}.run")
-    _check_places(target, run, resume, overwrite)
+    processes.join(chosen.trainer.get("ddp_timeout"))
+    if not processes.is_first():
+        say, progress = silent, no_progress
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
-    start = find_adapter(init, root).folder if init is not None else None
-    folder = resolve_model(name, say=say)
-    if start is not None:
-        check_base(start, name, folder)
-    try:
-        with _first_process():
-            run.mkdir(parents=True, exist_ok=True)
-            files = [_requests(one, n, requests, run, say) for n, one in enumerate(opened)]
-        prepared = _prepare(opened, files, chosen, folder, say)
-    except InputError:
-        if not resume:
-            shutil.rmtree(run, ignore_errors=True)
-        raise
-    with _first_process():
-        _same_run(run, prepared, chosen, folder, start, resume)
-    fitted = _fit(prepared, chosen, folder, name, start, run, resume, say, progress)
-    if _is_first():
-        base = _base(name, folder)
-        _finish(target, run, prepared, chosen, fitted, base, start)
+    with processes.in_turn():
+        chosen.check_trainer()
+        root = open_project(project).root
+        target = root / "adapters" / check_name(adapter)
+        opened = _open(tasks, every_task, root, settings)
+        if requests is not None and len(opened) > 1:
+            raise InputError("--requests: holds the requests of one task; train it alone")
+        name = _one_model(opened, model)
+        folder = check_places(target, resume, overwrite)
+        start = find_adapter(init, root).folder if init is not None else None
+        base = resolve_model(name, say=say)
+        if start is not None:
+            check_base(start, name, base)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            files = [_requests(one, n, requests, folder, say) for n, one in enumerate(opened)]
+            prepared = _prepare(opened, files, chosen, base, say)
+        except InputError:
+            if not resume:
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+        run = open_run(Run(target, folder, name, base, start, tuple(prepared)), chosen, resume)
+    # Only now, since it imports torch: most of what can be refused has been.
+    from promptrank.training.fit import fit
+
+    trainer = _set_up(run, chosen, root / "runs" / adapter, resume, say, progress)
+    fitted = fit(trainer, chosen, run=folder, out=run.made, resume=resume, say=say)
+    with processes.together():
+        if processes.is_first():
+            finish(run, chosen, fitted)
     labels = {one.opened.name: one.labels for one in prepared}
     return Trained(target, labels, fitted.before, fitted.after, fitted.steps, fitted.best)
 
@@ -135,23 +137,6 @@ def _one_model(opened: Sequence[OpenTask], model: str | None) -> str:
         each = ", ".join(f"{task}: {name}" for name, task in names.items())
         raise InputError(f"the tasks name several models ({each}); choose one by --model")
     return model or next(iter(names))
-
-
-def _check_places(target: Path, run: Path, resume: bool, overwrite: bool) -> None:
-    if target.exists() and not overwrite:
-        raise InputError(
-            f"{target}: there is an adapter of this name; choose another, or say --overwrite"
-        )
-    if resume:
-        if not (run / "run.json").is_file():
-            raise InputError(f"{run}: no unfinished run of this name; leave --resume out")
-    elif run.exists() and _is_first():
-        if (run / "run.json").is_file() and not overwrite:
-            raise InputError(
-                f"{run}: an unfinished run of this name; --resume goes on with it, --overwrite "
-                "starts over"
-            )
-        shutil.rmtree(run)
 
 
 def _requests(opened: OpenTask, number: int, given: str | Path | None, run: Path, say: Say) -> Path:
@@ -192,140 +177,29 @@ def _prepare(
     return found
 
 
-def _same_run(
-    run: Path,
-    prepared: "Sequence[Prepared]",
-    chosen: Settings,
-    folder: Path,
-    start: Path | None,
-    resume: bool,
-) -> None:
-    """Write down what makes this run what it is; a resumed run must be the same one."""
-    from promptrank.adapters.base import weights_digest
+def _set_up(
+    run: Run, chosen: Settings, logs: Path, resume: bool, say: Say, progress: Progress
+) -> "AdapterTrainer":
+    from promptrank.training.fit import set_up
 
-    tasks = {
-        one.opened.name: {
-            "task": task_config(one.opened.task),
-            "prompt": one.encoder.fingerprint,
-            "data": one.data,
-        }
-        for one in prepared
-    }
-    facts = {
-        "settings": asdict(chosen),
-        "tasks": tasks,
-        "base": weights_digest(folder),
-        "init": adapter_digest(start),
-    }
-    path = run / "run.json"
-    if not path.is_file():
-        write_json(path, {name: digest(value) for name, value in facts.items()})
-        return
-    import json
-
-    known = json.loads(path.read_text(encoding="utf-8"))
-    other = [name for name, value in facts.items() if known.get(name) != digest(value)]
-    if other and resume:
-        raise InputError(
-            f"{run}: the run to resume had other {' and '.join(other)}; repeat its command, or "
-            "start over with --overwrite"
-        )
-
-
-def _fit(
-    prepared: "Sequence[Prepared]",
-    chosen: Settings,
-    folder: Path,
-    name: str,
-    start: Path | None,
-    run: Path,
-    resume: bool,
-    say: Say,
-    progress: Progress,
-) -> "Fitted":
-    from promptrank.training.fit import fit
-
-    slices = [one.slice for one in prepared if one.slice is not None]
-    if chosen.valid and len(slices) < len(prepared):
-        without = [one.opened.name for one in prepared if one.slice is None]
+    slices = [one.slice for one in run.tasks if one.slice is not None]
+    if chosen.valid and len(slices) < len(run.tasks):
+        without = [one.opened.name for one in run.tasks if one.slice is None]
         say(f"{', '.join(without)}: no part valid in its split, so nothing to validate on")
-    return fit(
-        [one.examples for one in prepared],
-        slices,
-        chosen,
-        model=folder,
-        name=name,
-        init=start,
-        run=run,
-        out=run / "adapter",
-        resume=resume,
-        say=say,
-        progress=progress,
-    )
-
-
-def _finish(
-    target: Path,
-    run: Path,
-    prepared: "Sequence[Prepared]",
-    chosen: Settings,
-    fitted: "Fitted",
-    base: "Base",
-    start: Path | None,
-) -> None:
-    """Put the card beside the weights and the folder in its place; the run is done."""
-    from promptrank.adapters.card import Base, Card, write_card
-
-    init = Base(start.name, adapter_digest(start) or "") if start is not None else None
-    facts: dict[str, Any] = {**asdict(chosen), "steps": fitted.steps, "best": fitted.best}
-    card = Card(
-        base,
-        {one.opened.name: _task_card(one, fitted) for one in prepared},
-        versions(),
-        tuple(["promptrank", *sys.argv[1:]]),
-        datetime.now(UTC).isoformat(timespec="seconds"),
-        facts,
-        init,
-    )
-    made = run / "adapter"
-    write_card(made, card)
-    old = target.with_name(f".{target.name}.{os.getpid()}.old")
-    if target.exists():
-        target.replace(old)
-    made.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
-    shutil.rmtree(run)
-
-
-def _task_card(one: "Prepared", fitted: "Fitted") -> "TaskCard":
-    from promptrank.adapters.card import task_card
-
-    return task_card(
-        one.opened.task,
-        one.encoder.template.sources,
-        data=one.data,
-        requests={**one.requests, "labels": one.labels},
-        before=fitted.before.get(one.opened.name, {}),
-        after=fitted.after.get(one.opened.name, {}),
-    )
-
-
-def _base(name: str, folder: Path) -> "Base":
-    from promptrank.adapters.base import weights_digest
-    from promptrank.adapters.card import Base
-
-    return Base(name, weights_digest(folder))
-
-
-def _is_first() -> bool:
-    return int(os.environ.get("RANK", "0")) == 0
-
-
-def _first_process() -> AbstractContextManager[Any]:
-    """Of several processes (accelerate launch) the first goes first; the others find its files."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return nullcontext()
-    from accelerate import PartialState
-
-    context: AbstractContextManager[Any] = PartialState().main_process_first()
-    return context
+    try:
+        return set_up(
+            [one.examples for one in run.tasks],
+            slices,
+            chosen,
+            model=run.model,
+            name=run.name,
+            init=run.start,
+            run=run.folder,
+            logs=logs / run.began,
+            say=say,
+            progress=progress,
+        )
+    except InputError:
+        if not resume and processes.is_first():
+            shutil.rmtree(run.folder)
+        raise

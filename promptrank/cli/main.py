@@ -3,8 +3,10 @@
 Exit codes: 0 fine, 1 our bug (with a traceback), 2 the user's input (one message).
 """
 
+import errno
 import os
 import sys
+import time
 
 import typer
 
@@ -21,6 +23,7 @@ from promptrank.cli import (
     work,
 )
 from promptrank.errors import InputError
+from promptrank.training import processes
 
 app = typer.Typer(
     name="promptrank",
@@ -54,7 +57,11 @@ def main() -> None:
     try:
         app()
     except InputError as error:
-        sys.stderr.write(f"error: {error}\n")
+        if processes.is_first():
+            sys.stderr.write(f"error: {error}\n")
+        else:
+            # A launcher ends them all as soon as one ends; the first shall have spoken by then.
+            time.sleep(1)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stderr.write("stopped\n")
@@ -63,3 +70,9 @@ def main() -> None:
         # The reader (`head`, a pager) has gone; what is buffered has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = error.filename or "a file"
+        sys.stderr.write(f"error: {where}: {error.strerror}; free some space\n")
+        sys.exit(2)

@@ -78,6 +78,7 @@ def train(
     Several tasks share one adapter; a second run with --init goes on from it for one of them.
     """
     from promptrank.api.train import train as run
+    from promptrank.training import processes
     from promptrank.training.settings import Settings
 
     settings = Settings(
@@ -122,6 +123,8 @@ def train(
             say=say,
             progress=progress,
         )
+    if not processes.is_first():
+        return
     for name, after in trained.after.items():
         before = trained.before.get(name, {})
         for metric_name, value in after.items():

@@ -30,6 +30,11 @@ def attend(
     """
     if any(segment.past or segment.keep for segment in tree):
         raise ValueError("kept keys and values have no gradient")
+    kind = query.device.type
+    if torch.is_autocast_enabled(kind):
+        # As torch does for its own attention: rotary positions leave queries and keys in float32.
+        lower = torch.get_autocast_dtype(kind)
+        query, key, value = query.to(lower), key.to(lower), value.to(lower)
     out: Tensor = _Attention.apply(query, key, value, scale, tree)  # type: ignore[no-untyped-call]
     return out
 

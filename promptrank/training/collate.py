@@ -122,8 +122,9 @@ class Collator:
             for turn in example.turns:
                 _turn(slots, turn, segment.start, example)
             lists += _branches(slots, example, part, segment.start)
-            prompt += _prompt(example, part, segment.start)
-        labels = sum(example.labels for example in examples)
+            if not example.blank:
+                prompt += _prompt(example, part, segment.start)
+        labels = sum(example.labels for example in examples if not example.blank)
         rows = torch.tensor(list(slots.rows), dtype=torch.long)
         forward = replace(forward, logit_rows=rows, reads=[])
         return _batch(forward, slots, lists, prompt, labels, len(examples))

@@ -62,6 +62,7 @@ class Example:
         branches: of the tree, those with a label; each question's target, None where unlabelled.
         turns: labels in the prefix.
         task: the task's number.
+        blank: whether nothing of it counts, see `blank_of`.
     """
 
     request_id: str
@@ -69,6 +70,7 @@ class Example:
     prefix: Ids
     branches: tuple[tuple[Branch, tuple[Target | None, ...]], ...]
     turns: tuple[TurnTarget, ...] = ()
+    blank: bool = False
 
     @property
     def labels(self) -> int:
@@ -88,6 +90,18 @@ class Example:
             for b, _ in self.branches
         )
         return len(self.prefix) + max(tails, default=0)
+
+
+def blank_of(example: Example) -> Example:
+    """A short example that teaches nothing.
+
+    Where an epoch's end leaves one of several processes without an example it takes this one, for
+    all of them must run the same number of forwards.
+    """
+    slot = Slot((), ((0,),))
+    target = Target(((0,),), (1.0,), (True,), 0.0, 0.0)
+    first = example.prefix[:1]
+    return Example("", example.task, first, ((Branch(first, (slot,)), (target,)),), blank=True)
 
 
 def _branch_tokens(branch: Branch) -> int:

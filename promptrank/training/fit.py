@@ -10,14 +10,15 @@ from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from promptrank.errors import InputError
-from promptrank.training import checkpoints, lora
+from promptrank.training import checkpoints, lora, processes
 from promptrank.training.collate import Collator
-from promptrank.training.examples import Example
+from promptrank.training.examples import Example, blank_of
 from promptrank.training.settings import Settings
-from promptrank.training.trainer import AdapterTrainer, Progress, Say, Watch
+from promptrank.training.trainer import AdapterTrainer, Progress, Say, Watch, writing
 from promptrank.training.validation import Slice
 
 _CHECKPOINTS = 10
@@ -43,7 +44,7 @@ class Fitted:
     loss: float | None
 
 
-def fit(
+def set_up(
     groups: Sequence[Sequence[Example]],
     slices: Sequence[Slice],
     settings: Settings,
@@ -52,12 +53,11 @@ def fit(
     name: str,
     init: Path | None,
     run: Path,
-    out: Path,
-    resume: bool,
+    logs: Path,
     say: Say,
     progress: Progress,
-) -> Fitted:
-    """Train an adapter on examples and write it to ``out``.
+) -> AdapterTrainer:
+    """Model, adapter and trainer: whatever can be refused before the first step.
 
     Args:
         groups: the examples of each task.
@@ -65,19 +65,19 @@ def fit(
         model: folder of the base; ``name`` is what users call it.
         init: folder of the adapter to start from.
         run: folder of the run's checkpoints.
-        out: folder that the adapter is written into.
-        resume: go on from the newest whole checkpoint.
+        logs: folder for what trackers write into files; its parent bears the adapter's name.
 
     Raises:
-        InputError: settings that do not go together, or a full disk.
-        ModelError: a base that cannot be trained, or a loss that is no number.
+        InputError: settings that do not go together.
+        ModelError: a base that cannot be trained, or an adapter that does not fit it.
     """
+    examples = [example for group in groups for example in group]
     with _quiet():
-        base = lora.base_model(model, name)
-        examples = [example for group in groups for example in group]
-        lora.check_window(base, name, max(example.longest for example in examples))
-        wrapped = lora.with_adapter(base, name, settings, init)
-        args = _arguments(settings, len(examples), bool(slices), run)
+        with processes.together():
+            base = lora.base_model(model, name)
+            lora.check_window(base, name, max(example.longest for example in examples))
+            wrapped = lora.with_adapter(base, name, settings, init)
+            args = _arguments(settings, len(examples), bool(slices), run, logs)
         callbacks: list[Any] = [Watch(say, progress, bool(slices))]
         if slices and settings.patience:
             callbacks.append(EarlyStoppingCallback(settings.patience))
@@ -88,26 +88,50 @@ def fit(
             model=wrapped,
             args=args,
             data_collator=Collator(),
-            train_dataset=examples,
+            train_dataset=[*examples, blank_of(examples[0])],
             eval_dataset=[0] if slices else None,
             callbacks=callbacks,
         )
-        trainer.remove_callback(PrinterCallback)  # prints to stdout
-        start = checkpoints.newest(run, say) if resume else None
+    trainer.remove_callback(PrinterCallback)  # prints to stdout
+    _log_into(trainer, logs)
+    if args.fsdp and not trainer.is_fsdp_enabled:
+        say("fsdp is left out: accelerate shards over several processes with GPUs only")
+    return trainer
+
+
+def fit(
+    trainer: AdapterTrainer, settings: Settings, *, run: Path, out: Path, resume: bool, say: Say
+) -> Fitted:
+    """Train the adapter and write it to ``out``.
+
+    Args:
+        resume: go on from the newest whole checkpoint in ``run``.
+
+    Raises:
+        InputError: a full disk.
+        ModelError: a loss that is no number.
+    """
+    validate = trainer.eval_dataset is not None
+    wrapped: Any = trainer.model
+    with _quiet():
+        with processes.in_turn():
+            start = checkpoints.newest(run, say) if resume else None
         if start is not None:
             say(f"resuming after step {checkpoints.step_of(start)}")
-        before = _before(trainer, run, bool(slices))
+        before = _before(trainer, run, validate)
         trainer.train(resume_from_checkpoint=str(start) if start is not None else None)
         if settings.half:
             lora.round_weights(wrapped)
-        best = (trainer.state.best_global_step if slices else None) or trainer.state.global_step
+        best = (trainer.state.best_global_step if validate else None) or trainer.state.global_step
         after: Metrics = {} if settings.half else trainer.measured.get(best, {})
-        if slices and not after:
+        if validate and not after:
             after = trainer.measure()
-        if trainer.is_world_process_zero():
-            lora.save(wrapped, out, settings.half)
-    logs = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return Fitted(before, after, trainer.state.global_step, best, logs[-1] if logs else None)
+        state = trainer.whole_state()
+        with processes.together(), writing(out):
+            if processes.is_first():
+                lora.save(wrapped, out, settings.half, state)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return Fitted(before, after, trainer.state.global_step, best, losses[-1] if losses else None)
 
 
 def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
@@ -128,14 +152,22 @@ def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
     return found
 
 
-def _arguments(settings: Settings, examples: int, validate: bool, run: Path) -> TrainingArguments:
-    accumulation = settings.accumulation
-    each = settings.micro * accumulation
-    steps = settings.steps or max(1, round(settings.epochs * -(-examples // each)))
+def _log_into(trainer: AdapterTrainer, logs: Path) -> None:
+    """Event files into ``logs``, unless the user named a folder; the run's own one is removed."""
+    for callback in trainer.callback_handler.callbacks:
+        if isinstance(callback, TensorBoardCallback) and callback.logging_dir is None:
+            callback.logging_dir = str(logs)
+
+
+def _arguments(
+    settings: Settings, examples: int, validate: bool, run: Path, logs: Path
+) -> TrainingArguments:
+    micro, accumulation = settings.passes(processes.count())
+    steps = settings.steps or max(1, round(settings.epochs * -(-examples // settings.batch)))
     every = settings.every or max(1, steps // _CHECKPOINTS)
     fields: dict[str, Any] = {
         "output_dir": str(run),
-        "per_device_train_batch_size": min(settings.micro, settings.batch),
+        "per_device_train_batch_size": micro,
         "gradient_accumulation_steps": accumulation,
         "learning_rate": settings.lr,
         "max_steps": steps,
@@ -157,13 +189,20 @@ def _arguments(settings: Settings, examples: int, validate: bool, run: Path) -> 
         "label_names": [],
         "seed": settings.seed,
         "report_to": "none",
+        "run_name": logs.parent.name,
+        "use_cpu": processes.on_cpu(),
+        "ddp_find_unused_parameters": False,
         "disable_tqdm": True,
         "dataloader_pin_memory": torch.cuda.is_available(),
     }
     try:
-        return TrainingArguments(**{**fields, **settings.trainer})
+        args = TrainingArguments(**{**fields, **settings.trainer})
+        if args.n_gpu > 1:
+            # The Trainer would cut our batches up and hand them round; a process is one GPU's.
+            args._n_gpu = 1
     except (TypeError, ValueError) as error:
         raise InputError(f"trainer: {error}") from None
+    return args
 
 
 @contextmanager

@@ -50,7 +50,8 @@ class _Norm(torch.autograd.Function):
         scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
         scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
         ctx.save_for_backward(x, weight, scale)
-        return (x * scale).mul_(weight)
+        done: Tensor = (x * scale).mul_(weight)
+        return done
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
@@ -58,4 +59,5 @@ class _Norm(torch.autograd.Function):
         inner = grads[0] * weight
         # d/dx of r x: r g - x r^3 (g . x) / width.
         along = torch.linalg.vecdot(inner, x)[..., None].mul_(scale**3).div_(x.shape[-1])
-        return inner.mul_(scale).addcmul_(x, along, value=-1), None, None
+        to_x: Tensor = inner.mul_(scale).addcmul_(x, along, value=-1)
+        return to_x, None, None

@@ -83,6 +83,34 @@ def last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
         hook.remove()
 
 
+@contextmanager
+def prompt_loss(base: Any, batch: Batch, counts: Counts, wanted: bool) -> Iterator[list[Tensor]]:
+    """A list that takes `prompt_total` of each forward inside; if wanted.
+
+    It is computed within the forward: where the output layer is sharded over processes (FSDP), its
+    weights are whole for that long only.
+
+    Args:
+        base: as in `last_hidden`.
+    """
+    found: list[Tensor] = []
+    if not wanted:
+        yield found
+        return
+    with last_hidden(base, wanted) as hidden:
+        # `forward`, since calling the layer would call this hook again; and before FSDP's own hook.
+        hook = base.get_output_embeddings().register_forward_hook(
+            lambda head, inputs, output: found.append(
+                prompt_total(head.forward, hidden[-1], batch, counts)
+            ),
+            prepend=True,
+        )
+        try:
+            yield found
+        finally:
+            hook.remove()
+
+
 def answers_total(
     logprobs: Tensor, batch: Batch, weights: Mapping[str, float], counts: Counts
 ) -> Tensor:
@@ -112,7 +140,7 @@ def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: Counts) -> Ten
     not grow with rows x vocabulary (as in Hsu et al. 2024, arXiv:2410.10989).
 
     Args:
-        head: the model's output layer, which does not train.
+        head: the model's output layer, or what it does; it does not train.
         hidden: (rows, width), what left the layers.
     """
     rows = hidden[batch.prompt_rows]

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from promptrank.adapters.options import check_options
@@ -58,8 +58,8 @@ class Settings:
         lora: further fields of peft's LoraConfig; those that vLLM cannot serve are refused.
         lr: peak learning rate.
         epochs: passes over the examples; ``steps`` takes precedence.
-        batch: examples (requests) in one optimizer step.
-        micro: of these, how many in one forward pass.
+        batch: examples (requests) in one optimizer step, of all processes together.
+        micro: of these, how many in one forward pass, or fewer where that divides a step evenly.
         temperature: tasks are drawn in proportion to (number of examples) ** (1 / temperature).
         valid: validation requests per task; 0 for none.
         metric: by which the best checkpoint is chosen, mean over tasks.
@@ -118,10 +118,49 @@ class Settings:
         for name in self.trainer:
             _check(name not in _OURS, f"trainer: {name} follows from other options; leave it out")
 
-    @property
-    def accumulation(self) -> int:
-        """Forward passes in one optimizer step of one process."""
-        return max(1, self.batch // self.micro)
+    def check_trainer(self) -> None:
+        """Refuse fields and trackers that are not there; it imports them, so it comes late.
+
+        Raises:
+            InputError: no such field of TrainingArguments, or no such tracker here.
+        """
+        if self.trainer:
+            from transformers import TrainingArguments
+
+            known = tuple(one.name for one in fields(TrainingArguments))
+            for name in self.trainer:
+                _one_of("trainer", name, known)
+        wanted = self.trainer.get("report_to") or "none"
+        if wanted == "none":
+            return
+        from transformers.integrations.integration_utils import get_reporting_integration_callbacks
+
+        for name in [wanted] if isinstance(wanted, str) else wanted:
+            try:
+                for callback in get_reporting_integration_callbacks(name):
+                    callback()
+            except ValueError as error:
+                raise InputError(f"trainer: report_to: {error}") from None
+            except (ImportError, RuntimeError):
+                raise InputError(
+                    f"trainer: report_to: {name} is not installed; `pip install {name}`, or leave "
+                    "it out"
+                ) from None
+
+    def passes(self, processes: int) -> tuple[int, int]:
+        """How ``batch`` is shared: examples in a forward pass, passes of a process in a step.
+
+        Raises:
+            InputError: it cannot be shared evenly.
+        """
+        share, left = divmod(self.batch, processes)
+        if left:
+            raise InputError(
+                f"batch: {self.batch} requests in a step cannot be shared by {processes} "
+                f"processes; take --batch {(share + 1) * processes}"
+            )
+        micro = next(n for n in range(min(self.micro, share), 0, -1) if share % n == 0)
+        return micro, share // micro
 
 
 def _check(fine: bool, message: str) -> None:
@@ -139,7 +178,8 @@ def _metric(name: str) -> None:
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        listed = ", ".join(known) if len(known) < 20 else "see transformers' documentation"
+        hint = f"did you mean {near[0]}?" if near else f"known: {listed}"
         raise InputError(f"{what}: no {name!r}; {hint}")
 
 

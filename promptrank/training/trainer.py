@@ -4,16 +4,20 @@ import errno
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from promptrank.errors import InputError, ModelError
-from promptrank.training import checkpoints, objective
+from promptrank.training import checkpoints, objective, processes
 from promptrank.training.collate import Batch
+from promptrank.training.draws import Draws
 from promptrank.training.settings import Settings
 from promptrank.training.validation import Slice, engine_over, measure, together
 
@@ -21,41 +25,6 @@ Tensor = torch.Tensor
 Progress = Callable[[int, int | None], None]
 Say = Callable[[str], None]
 _PREFIX = "eval"
-
-
-class Draws(torch.utils.data.Sampler[int]):
-    """Which examples an epoch takes, tasks in proportion to size ** (1 / temperature).
-
-    An epoch has as many draws as there are examples. A task that gets more draws than it has
-    examples goes through all of them again; one that gets fewer takes others each epoch.
-    """
-
-    def __init__(self, sizes: Sequence[int], temperature: float, seed: int) -> None:
-        self._sizes, self._seed, self._epoch = sizes, seed, 0
-        total = sum(sizes)
-        wanted = [size ** (1 / temperature) for size in sizes]
-        self.draws = [round(total * w / sum(wanted)) for w in wanted]
-        self.draws[self.draws.index(max(self.draws))] += total - sum(self.draws)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by accelerate; the same epoch gives the same order."""
-        self._epoch = epoch
-
-    def __len__(self) -> int:
-        return sum(self.draws)
-
-    def __iter__(self) -> Iterator[int]:
-        made = torch.Generator().manual_seed(self._seed * 100_003 + self._epoch)
-        chosen: list[int] = []
-        start = 0
-        for size, count in zip(self._sizes, self.draws, strict=True):
-            while count > 0:
-                order = torch.randperm(size, generator=made)[:count]
-                chosen += (order + start).tolist()
-                count -= len(order)
-            start += size
-        order = torch.randperm(len(chosen), generator=made)
-        return iter([chosen[i] for i in order.tolist()])
 
 
 class AdapterTrainer(Trainer):
@@ -67,13 +36,16 @@ class AdapterTrainer(Trainer):
         # Ours is divided by the step's own counts, so it must not be divided again.
         self.loss_is_scaled_for_ga = True
         self._settings, self._sizes, self._slices = settings, sizes, slices
-        self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, of this process
+        self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, since the start
+        self._unsaved: Exception | None = None  # what kept the weights from being written
         super().__init__(**kwargs)
 
     # -- data --------------------------------------------------------------------------------
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Draws:
-        return Draws(self._sizes, self._settings.temperature, self._settings.seed)
+        world = self.args.world_size
+        multiple = world * self.args.per_device_train_batch_size if world > 1 else 1
+        return Draws(self._sizes, self._settings.temperature, self._settings.seed, multiple)
 
     def get_batch_samples(
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
@@ -103,21 +75,24 @@ class AdapterTrainer(Trainer):
         batch: Batch = inputs["batch"].to(self.args.device)
         counts = objective.Counts(*num_items_in_batch.tolist())
         share = self._settings.prompt_weight
-        with objective.last_hidden(self._base(), wanted=share > 0) as hidden:
+        with objective.prompt_loss(self._base(), batch, counts, wanted=share > 0) as prompts:
             logprobs = objective.answer_logprobs(model, batch)
         loss = objective.answers_total(logprobs, batch, self._settings.losses, counts)
         loss = (1 - share) * loss
         if share:
-            head = self._base().get_output_embeddings()
-            loss = loss + share * objective.prompt_total(head, hidden[0], batch, counts)
-        if not math.isfinite(float(loss.detach())):
-            raise ModelError(
-                f"step {self.state.global_step + 1}: the loss is {float(loss.detach())}; nothing "
-                "was saved from it. Lower --lr, or train in float32; --resume goes on from the "
-                "last checkpoint"
-            )
+            loss = loss + share * prompts[0]
+        self._check_finite(loss.detach())
         whole: Tensor = loss * self.args.world_size
         return whole
+
+    def _check_finite(self, loss: Tensor) -> None:
+        # Of all processes: one that went on alone would wait for the others for ever.
+        worst = self.accelerator.gather(loss[None]).sum() if self.args.world_size > 1 else loss
+        if not math.isfinite(float(worst)):
+            raise ModelError(
+                f"step {self.state.global_step + 1}: the loss is {float(worst)}; nothing was saved "
+                "from it. Lower --lr, or train in float32, and start over with --overwrite"
+            )
 
     def _base(self) -> Any:
         return self.accelerator.unwrap_model(self.model).get_base_model()
@@ -146,36 +121,99 @@ class AdapterTrainer(Trainer):
         return metrics
 
     def measure(self) -> dict[str, dict[str, float]]:
-        """Metrics by task, of the model as it is."""
-        base = self._base()
-        base.eval()
-        longest = max(part.encoder.limit for part in self._slices)
-        engine = engine_over(base, longest)
-        return {part.name: measure(engine, part) for part in self._slices}
+        """Metrics by task, of the model as it is; all processes go by what the first one finds."""
+        found: dict[str, dict[str, float]] = {}
+        with processes.together(), _gathered(self.model):
+            # Where weights are sharded over processes, no forward is one process's own.
+            if processes.is_first() or self.is_fsdp_enabled:
+                base = self._base()
+                base.eval()
+                longest = max(part.encoder.limit for part in self._slices)
+                engine = engine_over(base, longest)
+                found = {part.name: measure(engine, part) for part in self._slices}
+        return processes.from_first(found)
 
     # -- checkpoints -------------------------------------------------------------------------
+
+    def whole_state(self) -> dict[str, Tensor] | None:
+        """The weights, where they are sharded over processes; all of these must ask."""
+        if not self.is_fsdp_enabled:
+            return None
+        model: Any = self.model
+        second: bool = isinstance(model, FSDPModule)
+        if not second:  # the first version of FSDP, whose weights are pieces of one flat tensor
+            older: dict[str, Tensor] = self.accelerator.get_state_dict(self.model)
+            return older
+        found: dict[str, Tensor] = {}
+        for name, weight in model.named_parameters():
+            if "lora_" in name:
+                own = weight.detach()
+                found[name] = (own.full_tensor() if isinstance(own, DTensor) else own).cpu()
+        return found
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """The adapter; its base is never gathered for it."""
+        state = self.whole_state()
+        if state is None:
+            super().save_model(output_dir, _internal_call)
+        elif self.args.should_save:
+            self._save(output_dir, state)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         """The adapter alone; no pickled arguments."""
         assert output_dir is not None
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(output_dir, state_dict=state_dict)  # type: ignore[union-attr, operator]
+        try:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            self.model.save_pretrained(output_dir, state_dict=state_dict)  # type: ignore[union-attr, operator]
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if self.args.world_size == 1:
+                raise
+            # The other processes are on their way to a barrier, and wait there for this one.
+            self._unsaved = error
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        name = f"checkpoint-{self.state.global_step}"
-        folder = Path(str(self.args.output_dir)) / name
+        folder = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}"
         try:
-            super()._save_checkpoint(model, trial)
+            with processes.together(), writing(folder):
+                super()._save_checkpoint(model, trial)
+                if self._unsaved is not None:
+                    raise self._unsaved
+            # Only now have all processes written their part.
+            with processes.together(), writing(folder):
+                if self.args.should_save:
+                    checkpoints.mark(folder)
+        except InputError:
             if self.args.should_save:
-                checkpoints.mark(folder)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            if not _full(error):
-                raise
-            shutil.rmtree(folder, ignore_errors=True)
-            raise InputError(
-                f"{folder.parent}: {name} could not be written ({error}); free some space, then "
-                "--resume goes on from the checkpoint before it"
-            ) from error
+                shutil.rmtree(folder, ignore_errors=True)
+            raise
+
+
+@contextmanager
+def _gathered(model: Any) -> Iterator[None]:
+    """What FSDP shards outside the layers is whole inside: validation calls the base in the model,
+    and only the model's own forward would gather it."""
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    model.unshard()
+    try:
+        yield
+    finally:
+        model.reshard()
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A full disk as one message."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if not _full(error):
+            raise
+        raise InputError(
+            f"{folder.parent}: {folder.name} could not be written ({error}); free some space, then "
+            "--resume goes on from the checkpoint before it"
+        ) from error
 
 
 def _full(error: Exception) -> bool:

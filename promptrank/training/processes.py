@@ -1,0 +1,114 @@
+"""Several processes that train one adapter (``accelerate launch``, ``torchrun``).
+
+The first alone speaks and writes. An error of one is an error of all: what only one raised would
+leave the others waiting for it.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from promptrank.errors import InputError
+
+Found = TypeVar("Found")
+# As accelerate reads them: torchrun's own, and those of three kinds of MPI.
+_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+_RANKS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
+
+
+def count() -> int:
+    """How many there are, by what their launcher told them."""
+    return max(_number(name, 1) for name in _COUNTS)
+
+
+def is_first() -> bool:
+    """Whether this one speaks and writes; a single process does."""
+    return count() == 1 or max(_number(name, 0) for name in _RANKS) == 0
+
+
+def join(timeout: float | None = None) -> None:
+    """Meet the others; a single process has nobody to meet.
+
+    Args:
+        timeout: seconds that one waits for another; a day where left out, since the first builds
+            requests and fetches models while the others wait.
+    """
+    if count() == 1:
+        return
+    import torch
+    from accelerate import PartialState
+
+    # Told to use a CPU only, accelerate makes a group of processes; else it looks for GPUs, and
+    # without any each process would train an adapter of its own.
+    PartialState(
+        cpu=on_cpu(), timeout=timedelta(seconds=timeout if timeout is not None else 86_400)
+    )
+    assert torch.distributed.is_initialized()
+
+
+def on_cpu() -> bool:
+    """Whether the machine has no accelerator, or was told to leave it alone."""
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """What one process raises inside, all raise; all leave the block at one time.
+
+    Raises:
+        InputError: what this process raised, or else the message of the first that did.
+    """
+    if count() == 1:
+        yield
+        return
+    own: InputError | None = None
+    try:
+        yield
+    except InputError as error:
+        own = error
+    problems = _everyones(str(own) if own is not None else None)
+    if own is not None:
+        raise own
+    if problem := next((p for p in problems if p is not None), None):
+        raise InputError(problem)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """The first process goes first; the others follow together, and find what it wrote.
+
+    Raises:
+        InputError: see `together`; the others do not begin where the first one failed.
+    """
+    if not is_first():
+        with together():
+            pass
+    with together():
+        yield
+    if is_first():
+        with together():
+            pass
+
+
+def from_first(value: Found) -> Found:
+    """The first process's value, in all of them."""
+    return value if count() == 1 else _everyones(value)[0]
+
+
+def _everyones(value: Any) -> list[Any]:
+    """The values of all processes, in their order."""
+    import torch
+
+    found: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def _number(name: str, absent: int) -> int:
+    value = os.environ.get(name, "")
+    return int(value) if value.isdigit() else absent
