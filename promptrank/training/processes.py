@@ -4,6 +4,7 @@ The first alone speaks and writes. An error of one is an error of all: what only
 leave the others waiting for it.
 """
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,12 +41,23 @@ def join(timeout: float | None = None) -> None:
     import torch
     from accelerate import PartialState
 
+    new = not torch.distributed.is_initialized()
     # Told to use a CPU only, accelerate makes a group of processes; else it looks for GPUs, and
     # without any each process would train an adapter of its own.
     PartialState(
         cpu=on_cpu(), timeout=timedelta(seconds=timeout if timeout is not None else 86_400)
     )
     assert torch.distributed.is_initialized()
+    if new:
+        # Gloo's threads, left to the end of the process, can abort it when all is done.
+        atexit.register(_part)
+
+
+def _part() -> None:
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def on_cpu() -> bool:
