@@ -27,7 +27,8 @@ from promptrank.api.scores import read_scores
 from promptrank.api.tasks import OpenTask, open_task
 from promptrank.cli.terminal import progress_bar
 from promptrank.data.select import request_ids
-from promptrank.distillation.agreement import rank_correlation, verdicts, with_outcomes
+from promptrank.distillation.agreement import verdicts, with_outcomes
+from promptrank.evaluation.agreement import rank_correlation
 from promptrank.evaluation.baselines import baselines
 from promptrank.evaluation.compare import evaluate
 from promptrank.evaluation.judged import Ranker, judge, lookup

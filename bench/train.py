@@ -120,11 +120,10 @@ def our_step(model: Any, steps: Sequence[Sequence[Example]], optimizer: Any) -> 
         sums = torch.stack([objective.counts_of(b).as_tensor() for b in batches]).sum(0)
         counts = objective.Counts(*sums.tolist())
         for batch in batches:
-            with objective.last_hidden(base, wanted=True) as hidden:
+            with objective.prompt_loss(base, batch, counts, wanted=True) as prompts:
                 logprobs = objective.answer_logprobs(model, batch)
             answers = objective.answers_total(logprobs, batch, SETTINGS.losses, counts)
-            prompt = objective.prompt_total(base.lm_head, hidden[0], batch, counts)
-            torch.autograd.backward((1 - share) * answers + share * prompt)
+            torch.autograd.backward((1 - share) * answers + share * prompts[0])
         optimizer.step()
         optimizer.zero_grad()
 

@@ -14,8 +14,9 @@ import pytest
 import promptrank
 from promptrank.api.requests import read
 from promptrank.api.tasks import OpenTask, open_task
-from promptrank.distillation.agreement import auc, rank_correlation, verdicts, with_outcomes
+from promptrank.distillation.agreement import auc, verdicts, with_outcomes
 from promptrank.distillation.lessons import make_lessons
+from promptrank.evaluation.agreement import rank_correlation
 from promptrank.records import Candidate, Item, Request, Subject
 
 BENCH = Path(__file__).parent.parent / "bench" / "fit.py"

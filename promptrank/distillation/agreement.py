@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from promptrank.distillation.lessons import Taught
 from promptrank.distillation.losses import Floats
 from promptrank.engine.base import SlotScore
+from promptrank.evaluation.agreement import rank_correlation
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
@@ -76,16 +77,6 @@ def with_outcomes(
         found = [{question: said[key]} if key in said else {} for key in keys]
         pairs = zip(request.candidates, found, strict=True)
         yield replace(request, candidates=tuple(replace(c, outcomes=o) for c, o in pairs))
-
-
-def rank_correlation(one: Floats, other: Floats) -> float | None:
-    """Spearman's, ties at their mean rank; None where one never changes."""
-    from scipy.stats import rankdata
-
-    a, b = rankdata(one), rankdata(other)
-    if a.std() == 0 or b.std() == 0:
-        return None
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _of(teacher: Floats, logs: Floats, relevant: Flags) -> dict[str, float | int | None]:

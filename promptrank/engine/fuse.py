@@ -118,19 +118,19 @@ def _layer(self: Any, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tenso
 
 
 def _norm(self: Any, hidden_states: torch.Tensor) -> torch.Tensor:
-    scaled = _scaled(hidden_states, self.variance_epsilon)
+    scaled = hidden_states * inverse_rms(hidden_states, self.variance_epsilon)
     return scaled.mul_(self.weight)
 
 
 def _norm_of_plus_one(self: Any, x: torch.Tensor) -> torch.Tensor:
-    scaled = _scaled(x, self.eps)
+    scaled = x * inverse_rms(x, self.eps)
     return scaled.mul_(1.0 + self.weight)
 
 
-def _scaled(x: torch.Tensor, eps: float) -> torch.Tensor:
-    """x over its root mean square, a new tensor."""
+def inverse_rms(x: torch.Tensor, eps: float) -> torch.Tensor:
+    """(mean(x^2) + eps)^(-1/2) over the last dimension, which is kept as 1."""
     scale: torch.Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return x * scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+    return scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
 
 
 def _attention(

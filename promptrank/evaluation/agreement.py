@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
+from promptrank.evaluation.judged import Floats
 from promptrank.ranking.run import Scored
 
 Scores = Mapping[str, Mapping[str, Scored]]
@@ -55,8 +56,8 @@ def agreement(reference: Scores, other: Scores, tolerance: float) -> Agreement:
         a = np.array([one[name].score for name in both])
         b = np.array([two[name].score for name in both])
         tops.append(float(a[b.argmax()]) >= float(a.max()) - tolerance)
-        if np.ptp(a) > 0 and np.ptp(b) > 0:
-            correlations.append(float(np.corrcoef(rankdata(a), rankdata(b))[0, 1]))
+        if (found := rank_correlation(a, b)) is not None:
+            correlations.append(found)
     correlation = sum(correlations) / len(correlations) if correlations else None
     top = sum(tops) / len(tops) if tops else 0.0
     passed = (
@@ -67,6 +68,13 @@ def agreement(reference: Scores, other: Scores, tolerance: float) -> Agreement:
         and top >= LEAST_TOP
     )
     return Agreement(candidates, missing, difference, tolerance, correlation, top, passed)
+
+
+def rank_correlation(one: Floats, other: Floats) -> float | None:
+    """Spearman's, ties at their mean rank; None where one never changes."""
+    if np.ptp(one) == 0 or np.ptp(other) == 0:
+        return None
+    return float(spearmanr(one, other).statistic)
 
 
 def _apart(one: Scored, two: Scored) -> float:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from promptrank.engine.fuse import inverse_rms
+
 Tensor = torch.Tensor
 _CLOSE = 1e-5
 _ROWS = 5
@@ -47,8 +49,7 @@ class _Norm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        scale = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-        scale = scale.square_().div_(x.shape[-1]).add_(eps).rsqrt_()
+        scale = inverse_rms(x, eps)
         ctx.save_for_backward(x, weight, scale)
         done: Tensor = (x * scale).mul_(weight)
         return done
