@@ -33,7 +33,8 @@ from promptrank.schema.parts import Question
 from promptrank.schema.task import Task
 
 _NAN = float("nan")
-_CACHED = 200_000  # items whose words are held
+CACHED = 200_000
+"""So many items are held, of those that a student has read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Features:
             values += [float(len(found_words)), f.length(value)]
         part = _ItemPart(values, words, tuple(lacking))
         if item.key is not None:
-            if len(self._items) >= _CACHED:
+            if len(self._items) >= CACHED:
                 self._items.clear()
             self._items[item.key] = part
         return part

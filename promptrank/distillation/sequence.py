@@ -1,4 +1,6 @@
-"""``sequence``: a SASRec-like network over a member's events, item texts and ids (PyTorch).
+"""``sequence``: a SASRec-like network over a member's events, item texts and ids.
+
+It learns in PyTorch and is served in numpy: a process that only ranks loads no torch.
 
 An item is the mean of its words' embeddings (words of its texts and ``field=value`` of its
 categories, hashed into 8,192 rows, so that a new item with known words is no stranger) plus an
@@ -19,108 +21,36 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file
 
-from promptrank.distillation import fields as f
-from promptrank.distillation.features import Features
+from promptrank.distillation.features import CACHED, Features
 from promptrank.distillation.lessons import Lessons, Settings, check, collect
 from promptrank.distillation.losses import Floats
 from promptrank.distillation.plan import make_plan, plan_from_dict
 from promptrank.distillation.scale import Scale
-from promptrank.distillation.sequence_fit import OPTIONS, optimise
-from promptrank.distillation.sequence_model import Batch, Network, Shape, layer_dropout
+from promptrank.distillation.sequence_inputs import BUCKETS, Inputs, Shape, Singles
+from promptrank.distillation.sequence_serve import Network
 from promptrank.distillation.student import Say
 from promptrank.errors import InputError, ModelError
 from promptrank.records import Item, Request
 from promptrank.schema.task import Task
 
-BUCKETS = 8192
-_WORDS = 32  # of one item or subject
+OPTIONS: Mapping[str, Any] = {
+    "dim": 32,
+    "layers": 2,
+    "heads": 2,
+    "last": 50,
+    "epochs": 30,
+    "learning_rate": 0.002,
+    "batch": 64,
+    "patience": 3,
+    "dropout": 0.1,
+    "optimizer": "adam",
+}
 _SEEN = 2  # occurrences from which an item has an embedding of its own
-
-
-class Inputs:
-    """Requests to batches: everything about them that is learned before the weights.
-
-    Attributes:
-        centre, spread: (columns,) of the features, as training had them.
-        ids: item id -> row of its embedding.
-    """
-
-    def __init__(
-        self, features: Features, centre: Floats, spread: Floats, ids: Mapping[str, int], last: int
-    ) -> None:
-        self.features, self.centre, self.spread = features, centre, spread
-        self.ids, self.last = ids, last
-        self._items: dict[Any, list[int]] = {}
-        self._categories = [n[5:] for n in features.plan.categories if n.startswith("item.")]
-
-    def batch(self, requests: Sequence[Request]) -> Batch:
-        """Requests side by side."""
-        past = [r.history[-self.last :] if self.last else () for r in requests]
-        events = [[self._item(e.item) for e in one] for one in past]
-        length = max(map(len, events), default=0)
-        width = max((len(w) for one in events for w, _ in one), default=0) or 1
-        words = np.zeros((len(requests), length, width), dtype=np.int64)
-        ids = np.zeros((len(requests), length), dtype=np.int64)
-        worth = np.zeros((len(requests), length), dtype=np.float32)
-        for i, one in enumerate(events):
-            for j, (found, row) in enumerate(one):
-                words[i, j, : len(found)], ids[i, j] = found, row
-                worth[i, j] = self.features.worth_of(past[i][j])
-        rows = [self._item(c.item) for r in requests for c in r.candidates]
-        dense = np.concatenate([self._dense(r) for r in requests])
-        number = np.repeat(np.arange(len(requests)), [len(r.candidates) for r in requests])
-        return Batch(
-            torch.from_numpy(_padded([self._subject(r) for r in requests])),
-            torch.from_numpy(words),
-            torch.from_numpy(ids),
-            torch.from_numpy(worth),
-            torch.tensor([len(one) for one in events]),
-            torch.from_numpy(_padded([w for w, _ in rows])),
-            torch.tensor([row for _, row in rows]),
-            torch.from_numpy(dense),
-            torch.from_numpy(number),
-        )
-
-    def _dense(self, request: Request) -> Any:
-        rows = (self.features.rows(request) - self.centre) / self.spread
-        return np.clip(np.nan_to_num(rows), -5, 5).astype(np.float32)
-
-    def _item(self, item: Item) -> tuple[list[int], int]:
-        found = self._items.get(item.key) if item.key is not None else None
-        if found is None:
-            words = {w for value in item.fields.values() for w in f.words(value)}
-            words |= {f"{n}={item.fields.get(n)}" for n in self._categories}
-            found = _buckets(words)
-            if item.key is not None:
-                self._items[item.key] = found
-        return found, self.ids.get(item.item_id, 0)
-
-    def _subject(self, request: Request) -> list[int]:
-        given = f.subject_fields(request)
-        words = {w for part in given.values() for value in part.values() for w in f.words(value)}
-        for name in self.features.plan.categories:
-            group, _, key = name.partition(".")
-            if group in given:
-                words.add(f"{name}={given[group].get(key)}")
-        return _buckets(words)
-
-
-def _buckets(words: set[str]) -> list[int]:
-    return [1 + crc32(w.encode()) % (BUCKETS - 1) for w in sorted(words)[:_WORDS]]
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> Any:
-    table = np.zeros((len(rows), max(map(len, rows), default=0) or 1), dtype=np.int64)
-    for i, row in enumerate(rows):
-        table[i, : len(row)] = row
-    return table
 
 
 class SequenceStudent:
@@ -130,24 +60,42 @@ class SequenceStudent:
         self,
         inputs: Inputs,
         network: Network,
-        shape: Shape,
         scales: Mapping[str, Scale],
         facts: Mapping[str, Any],
     ) -> None:
-        self.inputs, self.network, self.shape = inputs, network.eval(), shape
-        self.scales, self._facts = scales, facts
+        self.inputs, self.network, self.scales, self._facts = inputs, network, scales, facts
+        self._items: dict[Any, tuple[Singles, bool]] = {}
         self._unseen = 0
 
     def answers(self, request: Request) -> Mapping[str, Floats]:
         """Question -> (candidates, answers) log-probabilities."""
-        batch = self.inputs.batch([request])
-        self._unseen += int((batch.ids == 0).sum())
-        with torch.inference_mode():
-            outputs = self.network(batch)[0].numpy().astype(np.float64)
+        inputs, network = self.inputs, self.network
+        found = [self._item(c.item) for c in request.candidates]
+        self._unseen += sum(not seen for _, seen in found)
+        past = request.history[-inputs.last :] if inputs.last else ()
+        user = network.user(
+            inputs.subject(request),
+            [self._item(e.item)[0] for e in past],
+            [inputs.features.worth_of(e) for e in past],
+        )
+        items = np.array([vector for vector, _ in found]).reshape(len(found), -1)
+        outputs = network.head(user, items, inputs.dense(request)).astype(np.float64)
         return {
             name: scale.log_probabilities(outputs[:, i])
             for i, (name, scale) in enumerate(self.scales.items())
         }
+
+    def _item(self, item: Item) -> tuple[Singles, bool]:
+        """The item's vector, and whether training saw its id."""
+        found = self._items.get(item.key) if item.key is not None else None
+        if found is None:
+            words, row = self.inputs.item(item)
+            found = self.network.item(words, row), row > 0
+            if item.key is not None:
+                if len(self._items) >= CACHED:
+                    self._items.clear()
+                self._items[item.key] = found
+        return found
 
     def notes(self) -> tuple[str, ...]:
         """Fall-backs, with how many values."""
@@ -162,19 +110,14 @@ class SequenceStudent:
 
     def save(self, folder: Path) -> None:
         """``weights.safetensors`` without the second output, and ``inputs.json``."""
-        weights = {
-            name: tensor.contiguous()
-            for name, tensor in self.network.state_dict().items()
-            if not name.startswith("aux.")
-        }
-        save_file(weights, folder / "weights.safetensors")
+        save_file(dict(self.network.weights), folder / "weights.safetensors")
         inputs = self.inputs
         given = {
             "plan": inputs.features.plan.as_dict(),
             "centre": inputs.centre.tolist(),
             "spread": inputs.spread.tolist(),
             "ids": list(inputs.ids),
-            "shape": asdict(self.shape),
+            "shape": asdict(self.network.shape),
             "scales": {
                 name: {"base": s.base.tolist(), "worth": s.worth.tolist()}
                 for name, s in self.scales.items()
@@ -190,13 +133,10 @@ def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
     Raises:
         ModelError: files that are missing or broken.
     """
-    if threads is not None:
-        torch.set_num_threads(threads)
     try:
         given = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
         shape = Shape(**given["shape"])
-        network = Network(shape, [0.0] * shape.layers)
-        network.load_state_dict(load_file(folder / "weights.safetensors"))
+        network = Network(shape, load_file(folder / "weights.safetensors"))
         inputs = Inputs(
             Features(plan_from_dict(given["plan"]), task),
             np.array(given["centre"]),
@@ -213,7 +153,7 @@ def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
         raise ModelError(
             f"{folder}: not a whole sequence student ({first}); distill it again"
         ) from None
-    return SequenceStudent(inputs, network, shape, scales, given["facts"])
+    return SequenceStudent(inputs, network, scales, given["facts"])
 
 
 def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> SequenceStudent:
@@ -226,6 +166,9 @@ def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> SequenceS
     for name in settings.options:
         if name not in OPTIONS:
             raise InputError(f"sequence has no option {name!r}; options: {', '.join(OPTIONS)}")
+    # Here, so that serving needs no torch.
+    from promptrank.distillation.sequence_fit import learn
+
     options = {**OPTIONS, **settings.options}
     plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
     features = Features(plan, task)
@@ -242,14 +185,10 @@ def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> SequenceS
         len(task.questions),
         *(int(options[name]) for name in ("dim", "layers", "heads", "last")),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        second = settings.loss in ("auxiliary", "self-auxiliary")
-        rates = layer_dropout(options["dropout"], shape.layers)
-        network = Network(shape, rates, aux=second)
-        scales, facts = optimise(network, inputs.batch, requests, rows, settings, options, say)
+    weights, scales, facts = learn(shape, inputs.batch, requests, rows, settings, options, say)
     facts |= {"columns": list(features.names), "items": len(inputs.ids), "options": options}
-    return SequenceStudent(inputs, network, shape, scales, {**facts, "skipped": dict(plan.skipped)})
+    facts |= {"skipped": dict(plan.skipped)}
+    return SequenceStudent(inputs, Network(shape, weights), scales, facts)
 
 
 def _standard(train: Floats, features: Features) -> tuple[Floats, Floats]:

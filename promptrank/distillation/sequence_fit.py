@@ -10,47 +10,45 @@ from torch import Tensor
 from promptrank.distillation.lessons import Rows, Settings
 from promptrank.distillation.losses import Known, Loss, Target, targets
 from promptrank.distillation.scale import Scale, fit_scale
-from promptrank.distillation.sequence_model import Batch, Network
+from promptrank.distillation.sequence_inputs import Batch, Shape, Singles
+from promptrank.distillation.sequence_model import Network, layer_dropout
 from promptrank.distillation.student import Say
 from promptrank.errors import InputError
 from promptrank.records import Request
 
-OPTIONS: Mapping[str, Any] = {
-    "dim": 32,
-    "layers": 2,
-    "heads": 2,
-    "last": 50,
-    "epochs": 30,
-    "learning_rate": 0.002,
-    "batch": 64,
-    "patience": 3,
-    "dropout": 0.1,
-    "optimizer": "adam",
-}
 _SGD_RATE = 5.0  # times Adam's
 
 
-def optimise(
-    network: Network,
+def learn(
+    shape: Shape,
     batch_of: Callable[[Sequence[Request]], Batch],
     requests: Sequence[Request],
     rows: Rows,
     settings: Settings,
     options: Mapping[str, Any],
     say: Say,
-) -> tuple[dict[str, Scale], dict[str, Any]]:
-    """Fit the network in place; scales per question, and facts for the card."""
+) -> tuple[dict[str, Singles], dict[str, Scale], dict[str, Any]]:
+    """Weights by name without the second output's, scales per question, facts for the card."""
     if options["optimizer"] not in ("adam", "adam_then_sgd"):
         raise InputError("option optimizer: adam or adam_then_sgd")
-    fitted = _Fit(network, batch_of, requests, rows, settings, options)
-    rate = float(options["learning_rate"])
-    phases: list[tuple[str, torch.optim.Optimizer]] = [
-        ("adam", torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01))
-    ]
-    if options["optimizer"] == "adam_then_sgd":
-        phases.append(("sgd", torch.optim.SGD(network.parameters(), _SGD_RATE * rate)))
-    epochs = {name: fitted.run(name, optimizer, say) for name, optimizer in phases}
-    return fitted.scales, {"epochs": epochs, "valid_loss": fitted.best}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        second = settings.loss in ("auxiliary", "self-auxiliary")
+        network = Network(shape, layer_dropout(options["dropout"], shape.layers), aux=second)
+        fitted = _Fit(network, batch_of, requests, rows, settings, options)
+        rate = float(options["learning_rate"])
+        phases: list[tuple[str, torch.optim.Optimizer]] = [
+            ("adam", torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01))
+        ]
+        if options["optimizer"] == "adam_then_sgd":
+            phases.append(("sgd", torch.optim.SGD(network.parameters(), _SGD_RATE * rate)))
+        epochs = {name: fitted.run(name, optimizer, say) for name, optimizer in phases}
+    weights = {
+        name: tensor.numpy().copy()
+        for name, tensor in network.state_dict().items()
+        if not name.startswith("aux.")
+    }
+    return weights, fitted.scales, {"epochs": epochs, "valid_loss": fitted.best}
 
 
 class _Fit:

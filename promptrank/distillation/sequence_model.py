@@ -1,57 +1,16 @@
-"""The network of the ``sequence`` kind: a small self-attentive trunk and a head per candidate."""
+"""The network of the ``sequence`` kind while it learns: a small self-attentive trunk and a head.
+
+What is served is the same arithmetic in `promptrank.distillation.sequence_serve`.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """Sizes of the network.
-
-    Attributes:
-        buckets: rows of the table of hashed words.
-        ids: items with an embedding of their own; row 0 is for all others and stays zero.
-        dense: numbers per candidate.
-        outputs: one per question.
-        last: longest history.
-    """
-
-    buckets: int
-    ids: int
-    dense: int
-    outputs: int
-    dim: int
-    layers: int
-    heads: int
-    last: int
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Requests side by side.
-
-    Attributes:
-        subject_words: (requests, words) buckets; 0 is padding.
-        event_words, event_ids: (requests, events, words) and (requests, events); latest event last.
-        event_worth: (requests, events) from 0 to 1.
-        events: (requests,) how many are no padding; they stand at the front.
-        words, ids, dense: (rows, words), (rows,), (rows, numbers) of the candidates.
-        request: (rows,) index of the candidate's request.
-    """
-
-    subject_words: Tensor
-    event_words: Tensor
-    event_ids: Tensor
-    event_worth: Tensor
-    events: Tensor
-    words: Tensor
-    ids: Tensor
-    dense: Tensor
-    request: Tensor
+from promptrank.distillation.sequence_inputs import Batch, Shape
 
 
 def layer_dropout(dropout: float | Sequence[float], layers: int) -> list[float]:
@@ -117,9 +76,10 @@ class Network(nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """(rows, outputs) served, and the second output where there is one."""
-        user = self.norm(self._past(batch) + self._bag(batch.subject_words))[batch.request]
-        item = self._bag(batch.words) + self.ids(batch.ids)
-        given = torch.cat([user, item, user * item, batch.dense], -1)
+        subject = self._past(batch) + self._bag(_tensor(batch.subject_words))
+        user = self.norm(subject)[_tensor(batch.request)]
+        item = self._bag(_tensor(batch.words)) + self.ids(_tensor(batch.ids))
+        given = torch.cat([user, item, user * item, _tensor(batch.dense)], -1)
         hidden = self.drop(torch.relu(self.hidden(given)))
         hidden = self.drop(torch.relu(self.mix(hidden)))
         return self.main(hidden), self.aux(hidden) if self.aux is not None else None
@@ -134,12 +94,17 @@ class Network(nn.Module):
         rows, length = batch.event_ids.shape
         if not length:
             return self.empty.expand(rows, -1)
-        x = self._bag(batch.event_words) + self.ids(batch.event_ids)
-        x = x + self.worth(batch.event_worth[..., None])
+        events = _tensor(batch.events)
+        x = self._bag(_tensor(batch.event_words)) + self.ids(_tensor(batch.event_ids))
+        x = x + self.worth(_tensor(batch.event_worth)[..., None])
         # Counted from the latest event, so that a longer history does not move it.
-        back = (batch.events[:, None] - 1 - torch.arange(length)).clamp(min=0)
+        back = (events[:, None] - 1 - torch.arange(length)).clamp(min=0)
         x = x + self.place(back)
         for block in self.blocks:
             x = block(x)
-        last = x[torch.arange(rows), (batch.events - 1).clamp(min=0)]
-        return torch.where((batch.events > 0)[:, None], last, self.empty)
+        last = x[torch.arange(rows), (events - 1).clamp(min=0)]
+        return torch.where((events > 0)[:, None], last, self.empty)
+
+
+def _tensor(array: Any) -> Tensor:
+    return torch.from_numpy(array)

@@ -38,6 +38,8 @@ class Answered:
 def logsumexp(values: Iterable[float]) -> float:
     """log(sum(exp(v))); -inf for no values."""
     found = list(values)
+    if len(found) == 1:  # most often, and what the rest would give
+        return found[0]
     top = max(found, default=-math.inf)
     if top == -math.inf:
         return -math.inf
@@ -53,13 +55,12 @@ def answer(question: Question, names: Sequence[str], slot: SlotScore) -> Answere
     total = logsumexp(logprobs.values())
     relevant = [n for n, a in question.answers.items() if a.value >= question.relevant_at]
     yes = logsumexp(logprobs[n] for n in relevant)
-    no = logsumexp(v for n, v in logprobs.items() if n not in relevant)
     match question.score:
         case "expected":
-            values = {n: a.value for n, a in question.answers.items()}
-            score = sum(values[n] * math.exp(lp - total) for n, lp in logprobs.items())
+            answers = question.answers
+            score = sum(answers[n].value * math.exp(lp - total) for n, lp in logprobs.items())
         case "log_odds":
-            score = yes - no
+            score = yes - logsumexp(v for n, v in logprobs.items() if n not in relevant)
         case "log_likelihood":
             score = yes
     return Answered(

@@ -1,0 +1,149 @@
+"""What the ``sequence`` kind sees of requests: hashed words, rows of ids, columns of numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptrank.distillation import fields as f
+from promptrank.distillation.features import Features
+from promptrank.distillation.losses import Floats
+from promptrank.records import Item, Request
+
+BUCKETS = 8192
+_WORDS = 32  # of one item or subject
+
+Ints = NDArray[np.int64]
+Singles = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Sizes of the network.
+
+    Attributes:
+        buckets: rows of the table of hashed words.
+        ids: items with an embedding of their own; row 0 is for all others and stays zero.
+        dense: numbers per candidate.
+        outputs: one per question.
+        last: longest history.
+    """
+
+    buckets: int
+    ids: int
+    dense: int
+    outputs: int
+    dim: int
+    layers: int
+    heads: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Requests side by side.
+
+    Attributes:
+        subject_words: (requests, words) buckets; 0 is padding.
+        event_words, event_ids: (requests, events, words) and (requests, events); latest event last.
+        event_worth: (requests, events) from 0 to 1.
+        events: (requests,) how many are no padding; they stand at the front.
+        words, ids, dense: (rows, words), (rows,), (rows, numbers) of the candidates.
+        request: (rows,) index of the candidate's request.
+    """
+
+    subject_words: Ints
+    event_words: Ints
+    event_ids: Ints
+    event_worth: Singles
+    events: Ints
+    words: Ints
+    ids: Ints
+    dense: Singles
+    request: Ints
+
+
+class Inputs:
+    """Requests to numbers: everything about them that is learned before the weights.
+
+    Attributes:
+        centre, spread: (columns,) of the features, as training had them.
+        ids: item id -> row of its embedding.
+    """
+
+    def __init__(
+        self, features: Features, centre: Floats, spread: Floats, ids: Mapping[str, int], last: int
+    ) -> None:
+        self.features, self.centre, self.spread = features, centre, spread
+        self.ids, self.last = ids, last
+        self._items: dict[Any, tuple[list[int], int]] = {}
+        self._categories = [n[5:] for n in features.plan.categories if n.startswith("item.")]
+
+    def batch(self, requests: Sequence[Request]) -> Batch:
+        """Requests side by side."""
+        past = [r.history[-self.last :] if self.last else () for r in requests]
+        events = [[self._cached(e.item) for e in one] for one in past]
+        length = max(map(len, events), default=0)
+        width = max((len(w) for one in events for w, _ in one), default=0) or 1
+        words = np.zeros((len(requests), length, width), dtype=np.int64)
+        ids = np.zeros((len(requests), length), dtype=np.int64)
+        worth = np.zeros((len(requests), length), dtype=np.float32)
+        for i, one in enumerate(events):
+            for j, (found, row) in enumerate(one):
+                words[i, j, : len(found)], ids[i, j] = found, row
+                worth[i, j] = self.features.worth_of(past[i][j])
+        rows = [self._cached(c.item) for r in requests for c in r.candidates]
+        return Batch(
+            _padded([self.subject(r) for r in requests]),
+            words,
+            ids,
+            worth,
+            np.array([len(one) for one in events]),
+            _padded([w for w, _ in rows]),
+            np.array([row for _, row in rows]),
+            np.concatenate([self.dense(r) for r in requests]),
+            np.repeat(np.arange(len(requests)), [len(r.candidates) for r in requests]),
+        )
+
+    def dense(self, request: Request) -> Singles:
+        """(candidates, numbers) standardised columns; 0 where a value is missing."""
+        rows = (self.features.rows(request) - self.centre) / self.spread
+        return np.clip(np.nan_to_num(rows), -5, 5).astype(np.float32)
+
+    def item(self, item: Item) -> tuple[list[int], int]:
+        """Buckets of its words, and the row of its id (0: training did not see it twice)."""
+        words = {w for value in item.fields.values() for w in f.words(value)}
+        words |= {f"{n}={item.fields.get(n)}" for n in self._categories}
+        return _buckets(words), self.ids.get(item.item_id, 0)
+
+    def _cached(self, item: Item) -> tuple[list[int], int]:
+        """The same; every epoch asks for it again."""
+        if item.key is None:
+            return self.item(item)
+        if item.key not in self._items:
+            self._items[item.key] = self.item(item)
+        return self._items[item.key]
+
+    def subject(self, request: Request) -> list[int]:
+        """Buckets of the words of member, query or source."""
+        given = f.subject_fields(request)
+        words = {w for part in given.values() for value in part.values() for w in f.words(value)}
+        for name in self.features.plan.categories:
+            group, _, key = name.partition(".")
+            if group in given:
+                words.add(f"{name}={given[group].get(key)}")
+        return _buckets(words)
+
+
+def _buckets(words: set[str]) -> list[int]:
+    return [1 + crc32(w.encode()) % (BUCKETS - 1) for w in sorted(words)[:_WORDS]]
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Ints:
+    table = np.zeros((len(rows), max(map(len, rows), default=0) or 1), dtype=np.int64)
+    for i, row in enumerate(rows):
+        table[i, : len(row)] = row
+    return table
