@@ -83,20 +83,33 @@ def test_log_odds() -> None:
 def test_listwise_is_the_softmax_over_a_requests_candidates() -> None:
     odds, values = torch.tensor([1.0, 0.0, 2.0, 9.0]), torch.tensor([1.0, 0.0, 0.5, 1.0])
     lists = [torch.tensor([0, 1, 2]), torch.tensor([3])]
-    found = losses.listwise_loss(odds, values, lists)
+    found = losses.listwise_loss(odds, values, torch.ones(len(values)), lists)
     norm = log(exp(1) + exp(0) + exp(2))
     assert found.total.item() == pytest.approx(-(1 / 1.5 * (1 - norm) + 0.5 / 1.5 * (2 - norm)))
     assert found.count.item() == 1  # a list of one says nothing
-    moved = losses.listwise_loss(odds, values - 5, lists)
+    moved = losses.listwise_loss(odds, values - 5, torch.ones(len(values)), lists)
     assert moved.total.item() == pytest.approx(found.total.item())
 
 
 def test_ranknet_is_the_mean_over_pairs_of_different_value() -> None:
     odds, values = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([1.0, 0.0, 0.0])
-    found = losses.ranknet_loss(odds, values, [torch.tensor([0, 1, 2]), torch.tensor([1, 2])])
+    found = losses.ranknet_loss(
+        odds, values, torch.ones(3), [torch.tensor([0, 1, 2]), torch.tensor([1, 2])]
+    )
     by_hand = (log(1 + exp(-1)) + log(1 + exp(1))) / 2
     assert found.total.item() == pytest.approx(by_hand)
     assert found.count.item() == 1
+
+
+def test_a_list_weighs_as_much_as_its_candidates() -> None:
+    odds, values = torch.tensor([1.0, 0.0, 2.0, 0.5]), torch.tensor([1.0, 0.0, 0.0, 1.0])
+    weights = torch.tensor([2.0, 2.0, 0.5, 0.5])
+    lists = [torch.tensor([0, 1]), torch.tensor([2, 3])]
+    for loss in (losses.listwise_loss, losses.ranknet_loss):
+        first, second = (loss(odds, values, torch.ones(4), [one]).total.item() for one in lists)
+        found = loss(odds, values, weights, lists)
+        assert found.total.item() == pytest.approx(2 * first + 0.5 * second)
+        assert found.count.item() == 2.5
 
 
 def test_what_is_read_at_slots_is_what_a_plain_forward_says(model: Any) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.adapters.card import CARD, read_card
+from promptrank.adapters.store import WEIGHTS
 from promptrank.errors import InputError, ModelError
 
 TOLERANCE = 1e-3
@@ -74,16 +75,20 @@ def _quiet() -> Iterator[None]:
 
 def _merge(base: Path, adapter: Path, out: Path) -> float:
     import torch
-    from peft import PeftModel
+    from peft import PeftModel, get_peft_model_state_dict
     from safetensors import SafetensorError
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     options: dict[str, Any] = {"dtype": torch.float32, "local_files_only": True}
     try:
         plain = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, **options)
         wrapped = PeftModel.from_pretrained(plain, str(adapter))
+        taken, given = get_peft_model_state_dict(wrapped), load_file(adapter / WEIGHTS)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter}: cannot be loaded onto {base} ({error})") from error
+    if lost := sorted(given.keys() - taken.keys()):  # which peft passes over
+        raise ModelError(f"{adapter}: {base} has no layer for its {lost[0]}")
     wrapped.eval()
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(0, plain.config.get_text_config().vocab_size, (4, 32), generator=generator)

@@ -82,7 +82,8 @@ def find_adapter(name: str | Path, root: Path) -> AdapterPath:
             found = folder.resolve()
             if problem := _problem(found):
                 raise ModelError(f"{folder}: {problem}; copy the adapter again, or train it again")
-            return AdapterPath(found.name, found, origin)
+            # A link in a shelf goes by its own name, which is the one that finds it again.
+            return AdapterPath(found.name if origin == "path" else text, found, origin)
     known = [adapter.name for adapter in list_adapters(root)]
     near = difflib.get_close_matches(text, known, 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else f"adapters: {', '.join(known)}"

@@ -46,10 +46,19 @@ def shape_of(opened: OpenTask, settings: Settings) -> str:
     """``turns`` or ``packed``.
 
     Raises:
-        InputError: turns are asked for where history is a list, or there is none.
+        InputError: turns are asked for where history is a list, or there is none, or where no loss
+            is on turns.
     """
     history = opened.task.history
     turns = history is not None and history.as_ == "turns"
+    if not settings.losses.get("answers"):
+        # Lists are of candidates; a label in a turn would train nothing.
+        if settings.shape == "turns":
+            raise InputError(
+                "--shape turns needs the loss answers: listwise and ranknet compare a request's "
+                "candidates alone; add --loss answers, or take --shape packed"
+            )
+        return "packed"
     if settings.shape == "turns" and not turns:
         raise InputError(
             f"{opened.name}: --shape turns needs history with as: turns, so that the events stand "
@@ -93,6 +102,7 @@ def prepare(
     chosen = [held.without(r) for r in read(opened, file, _train(opened), {}, set(shares))]
     encoder = open_encoder(opened, model, max_tokens)
     unencoded: list[ErrorRow] = []
+    dropped: list[int] = []
     found: list[Example] = []
     for one, requests in _variants(opened, encoder, settings, model, max_tokens, chosen):
         found += examples(
@@ -104,6 +114,12 @@ def prepare(
             turns=turns,
             weights=settings.questions,
             errors=unencoded.append,
+            dropped=dropped.append,
+        )
+    if turns and (count := sum(dropped)):
+        say(
+            f"{opened.name}: {count:,} events of histories did not fit into budget.tokens="
+            f"{opened.task.budget.tokens}; their labels train nothing"
         )
     check_examples(opened.name, opened.task, found, len(entries), unencoded)
     # Examples stand in the order of the sample, however the file is sorted.

@@ -54,7 +54,7 @@ class Run:
 
 
 def check_places(target: Path, resume: bool, overwrite: bool) -> Path:
-    """The folder of the run that makes ``target``, with nothing in it that is to be lost.
+    """The folder of the run that makes ``target``; what lies there may be lost unless resumed.
 
     Raises:
         InputError: an adapter or an unfinished run of this name, or none to resume.
@@ -67,13 +67,11 @@ def check_places(target: Path, resume: bool, overwrite: bool) -> Path:
     if resume:
         if not (folder / _RUN).is_file():
             raise InputError(f"{folder}: no unfinished run of this name; leave --resume out")
-    elif folder.exists() and processes.is_first():
-        if (folder / _RUN).is_file() and not overwrite:
-            raise InputError(
-                f"{folder}: an unfinished run of this name; --resume goes on with it, --overwrite "
-                "starts over"
-            )
-        shutil.rmtree(folder)
+    elif (folder / _RUN).is_file() and processes.is_first() and not overwrite:
+        raise InputError(
+            f"{folder}: an unfinished run of this name; --resume goes on with it, --overwrite "
+            "starts over"
+        )
     return folder
 
 
@@ -137,7 +135,9 @@ def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
     if run.target.exists():
         run.target.replace(old)
     run.made.replace(run.target)
-    shutil.rmtree(old, ignore_errors=True)
+    # Also what a run left that was killed between the two renames.
+    for left in run.target.parent.glob(f".{run.target.name}.*.old"):
+        shutil.rmtree(left, ignore_errors=True)
     shutil.rmtree(run.folder)
 
 

@@ -2,11 +2,11 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.adapters.store import check_base, check_name, find_adapter
+from promptrank.adapters.store import adapter_config, check_base, check_name, find_adapter
 from promptrank.api.build import build
 from promptrank.api.rank import Progress, no_progress
 from promptrank.api.run import Run, check_places, finish, open_run
@@ -67,8 +67,8 @@ def train(
     Args:
         tasks: names or paths.
         adapter: the new adapter's name.
-        every_task: all tasks of the project, in place of ``tasks``.
-        init: an adapter to start from: name, alias or folder.
+        every_task: all tasks of the project's own ``tasks/``, in place of ``tasks``.
+        init: an adapter to start from: name, alias or folder; its rank and scale are kept.
         requests: a request file with all parts, for a single task.
         model: name or path of the base; the tasks' own where left out.
         settings: ``a.b=c`` overrides of the task files.
@@ -93,15 +93,20 @@ def train(
         root = open_project(project).root
         target = root / "adapters" / check_name(adapter)
         opened = _open(tasks, every_task, root, settings)
+        _check_questions(opened, chosen)
         if requests is not None and len(opened) > 1:
             raise InputError("--requests: holds the requests of one task; train it alone")
         name = _one_model(opened, model)
         folder = check_places(target, resume, overwrite)
         start = find_adapter(init, root).folder if init is not None else None
+        if start is not None:
+            chosen = _as_started(chosen, start)
         base = resolve_model(name, say=say)
         if start is not None:
             check_base(start, name, base)
         try:
+            if not resume and processes.is_first():
+                shutil.rmtree(folder, ignore_errors=True)  # an unfinished run, to be overwritten
             folder.mkdir(parents=True, exist_ok=True)
             files = [_requests(one, n, requests, folder, say) for n, one in enumerate(opened)]
             prepared = _prepare(opened, files, chosen, base, say)
@@ -127,8 +132,31 @@ def _open(
 ) -> list[OpenTask]:
     if every_task == bool(tasks):
         raise InputError("name the tasks to train on, or say --all")
-    names = [task.name for task in all_tasks(root)] if every_task else list(dict.fromkeys(tasks))
+    names = list(dict.fromkeys(tasks))
+    if every_task:
+        names = [task.name for task in all_tasks(root) if task.root == root]
+        if not names:
+            raise InputError(f"--all: {root / 'tasks'} holds no task; name tasks, or write one")
     return [open_task(name, project=root, settings=settings) for name in names]
+
+
+def _check_questions(opened: Sequence[OpenTask], chosen: Settings) -> None:
+    known = dict.fromkeys(name for one in opened for name in one.task.questions)
+    for name in chosen.questions:
+        if name not in known:
+            raise InputError(f"question: no {name!r} in these tasks; questions: {', '.join(known)}")
+
+
+def _as_started(chosen: Settings, start: Path) -> Settings:
+    """Rank and scale are the adapter's own."""
+    config = adapter_config(start)
+    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    if chosen.lora or chosen.alpha not in (None, alpha) or chosen.rank not in (rank, Settings.RANK):
+        raise InputError(
+            f"init: {start.name} has rank {rank}, alpha {alpha:g} and options of its own, and they "
+            "are kept; leave --rank, --alpha and --lora out"
+        )
+    return replace(chosen, rank=rank, alpha=alpha)
 
 
 def _one_model(opened: Sequence[OpenTask], model: str | None) -> str:

@@ -1,5 +1,6 @@
 """``promptrank train``."""
 
+import re
 from typing import Annotated, Any
 
 import typer
@@ -7,11 +8,13 @@ import typer
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say
 
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+
 
 def train(
     tasks: Annotated[list[str] | None, typer.Argument(help="Names or paths of tasks.")] = None,
     adapter: Annotated[str, typer.Option("--adapter", help="Name of the new adapter.")] = "",
-    all_: Annotated[bool, typer.Option("--all", help="Every task of the project.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="All of the project's own.")] = False,
     init: Annotated[str | None, typer.Option("--init", help="Adapter to start from.")] = None,
     shape: Annotated[str, typer.Option(help="turns, packed, or auto.")] = "auto",
     loss: Annotated[
@@ -155,5 +158,10 @@ def _values(option: str, given: list[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise typer.BadParameter(f"{option} {text}: expected KEY=VALUE")
-        found[name] = yaml.safe_load(value)
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise typer.BadParameter(f"{option} {text}: no YAML value ({error})") from None
+        if isinstance(found[name], str) and _EXPONENT.fullmatch(value):
+            found[name] = float(value)  # YAML 1.1 takes 1e-2 for a text
     return found

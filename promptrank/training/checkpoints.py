@@ -10,6 +10,9 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+from promptrank.errors import InputError
 
 MARK = "whole.json"
 _PREFIX = "checkpoint-"
@@ -57,6 +60,38 @@ def step_of(folder: Path) -> int:
     """The step after which a checkpoint was written."""
     tail = folder.name.removeprefix(_PREFIX)
     return int(tail) if tail.isdigit() else -1
+
+
+def best_of(folder: Path) -> Path | None:
+    """The best checkpoint when this one was written; None in a run without validation.
+
+    Its step is what counts: the run's folder may have been moved since.
+    """
+    step = _state(folder).get("best_global_step")
+    return folder.with_name(f"{_PREFIX}{step}") if step else None
+
+
+def check_best(folder: Path) -> None:
+    """InputError where the best checkpoint so far is gone, or was damaged and removed."""
+    best = best_of(folder)
+    if best is not None and not best.is_dir():
+        raise InputError(
+            f"{folder.parent}: {best.name}, the best so far, is missing or damaged, so the run "
+            "cannot end as it would have; start over with --overwrite"
+        )
+
+
+def is_last(folder: Path) -> bool:
+    """Whether training had ended here: all steps done, or no gain for too long."""
+    callbacks = _state(folder).get("stateful_callbacks") or {}
+    control = callbacks.get("TrainerControl") or {}
+    return bool((control.get("args") or {}).get("should_training_stop"))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    """transformers' own notes; what is not theirs is no checkpoint."""
+    found: dict[str, Any] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    return found
 
 
 def _files(folder: Path) -> list[Path]:

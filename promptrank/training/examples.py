@@ -122,6 +122,7 @@ def examples(
     weights: Mapping[str, float] | None = None,
     soft: Mapping[str, Soft] | None = None,
     errors: Callable[[ErrorRow], None] = lambda row: None,
+    dropped: Callable[[int], None] = lambda events: None,
 ) -> Iterator[Example]:
     """One example per request that holds a label; what cannot be encoded is passed over.
 
@@ -132,6 +133,7 @@ def examples(
         weights: per question; 1 where left out.
         soft: request id -> soft targets, in place of outcomes.
         errors: is told what could not be encoded.
+        dropped: is told how many events of a history did not fit.
     """
     chosen = dict.fromkeys(task.questions, 1.0) | dict(weights or {})
     makers = [_Maker(q, chosen[n], n) for n, q in task.questions.items()]
@@ -141,6 +143,7 @@ def examples(
             errors(row)
         if encoded.tree is None:
             continue
+        dropped(encoded.cuts.events_dropped)
         share = shares[encoded.request.request_id]
         wanted = (soft or {}).get(encoded.request.request_id, {})
         found = tuple(_branches(encoded, share, makers, wanted))

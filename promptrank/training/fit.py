@@ -118,8 +118,12 @@ def fit(
             start = checkpoints.newest(run, say) if resume else None
         if start is not None:
             say(f"resuming after step {checkpoints.step_of(start)}")
+            checkpoints.check_best(start)
         before = _before(trainer, run, validate)
-        trainer.train(resume_from_checkpoint=str(start) if start is not None else None)
+        if start is not None and checkpoints.is_last(start):
+            trainer.take_up(start)
+        else:
+            trainer.train(resume_from_checkpoint=str(start) if start is not None else None)
         if settings.half:
             lora.round_weights(wrapped)
         best = (trainer.state.best_global_step if validate else None) or trainer.state.global_step
@@ -171,7 +175,7 @@ def _arguments(
         "gradient_accumulation_steps": accumulation,
         "learning_rate": settings.lr,
         "max_steps": steps,
-        "warmup_steps": max(1, steps // 20),
+        "warmup_steps": steps // 20,  # of a single step's warm-up the rate would be 0
         "lr_scheduler_type": "cosine",
         "weight_decay": 0.0,
         "logging_steps": every,

@@ -20,6 +20,19 @@ from promptrank.training.lean import lean_norms
 from promptrank.training.settings import Settings
 
 _NAME = "default"
+# What says where an adapter's weights are and how they are scaled.
+_KEPT = (
+    "r",
+    "lora_alpha",
+    "rank_pattern",
+    "alpha_pattern",
+    "lora_dropout",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "use_rslora",
+)
 
 
 def base_model(folder: Path, name: str, dtype: str = "float32") -> PreTrainedModel:
@@ -67,7 +80,10 @@ def with_adapter(
         Adapters(model).check(str(init))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the config names a base: it is checked above
-        wrapped = get_peft_model(model, config, adapter_name=_NAME)
+        try:
+            wrapped = get_peft_model(model, config, adapter_name=_NAME)
+        except ValueError as error:
+            raise ModelError(f"{name}: its layers take no such adapter ({error})") from None
     assert isinstance(wrapped, PeftModel)
     if init is not None:
         _load(wrapped, init)
@@ -90,9 +106,8 @@ def _config(settings: Settings) -> LoraConfig:
 
 def _config_of(folder: Path) -> LoraConfig:
     found = adapter_config(folder)
-    kept = ("r", "lora_alpha", "lora_dropout", "target_modules", "use_rslora")
     return LoraConfig(
-        bias="none", task_type="CAUSAL_LM", **{n: found[n] for n in kept if n in found}
+        bias="none", task_type="CAUSAL_LM", **{n: found[n] for n in _KEPT if found.get(n)}
     )
 
 
@@ -132,7 +147,9 @@ def save(
     if half:
         state = model.state_dict() if state is None else state
         kept = {n: w.to(torch.bfloat16) for n, w in state.items() if "lora_" in n}
-    model.save_pretrained(str(folder), state_dict=kept, safe_serialization=True)
+    model.save_pretrained(
+        str(folder), state_dict=kept, safe_serialization=True, save_embedding_layers=False
+    )
     # peft writes a model card with gaps to fill in; ours is card.json.
     (folder / "README.md").unlink(missing_ok=True)
     (folder / WEIGHTS).chmod(0o644)

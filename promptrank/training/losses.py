@@ -73,26 +73,35 @@ def log_odds(logprobs: Tensor, relevant: Tensor) -> Tensor:
     return yes - no
 
 
-def listwise_loss(odds: Tensor, values: Tensor, lists: list[Tensor]) -> Summed:
-    """Softmax over the candidates of each list, summed over lists with more than one value."""
-    total, count = odds.new_zeros(()), 0
+def listwise_loss(odds: Tensor, values: Tensor, weights: Tensor, lists: list[Tensor]) -> Summed:
+    """Softmax over the candidates of each list, summed over lists with more than one value.
+
+    A list weighs as much as its candidates on average.
+    """
+    total, count = odds.new_zeros(()), odds.new_zeros(())
     for places in lists:
         gains = values[places] - values[places].min()
         if len(places) < 2 or not bool(gains.any()):
             continue
-        total = total - (gains / gains.sum() * torch.log_softmax(odds[places], 0)).sum()
-        count += 1
-    return Summed(total, odds.new_tensor(float(count)))
+        weight = weights[places].mean()
+        logs = torch.log_softmax(odds[places], 0)
+        total = total - weight * (gains / gains.sum() * logs).sum()
+        count = count + weight
+    return Summed(total, count)
 
 
-def ranknet_loss(odds: Tensor, values: Tensor, lists: list[Tensor]) -> Summed:
-    """Mean over a list's pairs of different value, summed over lists that have such pairs."""
-    total, count = odds.new_zeros(()), 0
+def ranknet_loss(odds: Tensor, values: Tensor, weights: Tensor, lists: list[Tensor]) -> Summed:
+    """Mean over a list's pairs of different value, summed over lists that have such pairs.
+
+    A list weighs as much as its candidates on average.
+    """
+    total, count = odds.new_zeros(()), odds.new_zeros(())
     for places in lists:
         higher = values[places][:, None] > values[places][None, :]
         if not bool(higher.any()):
             continue
         apart = odds[places][:, None] - odds[places][None, :]
-        total = total + torch.nn.functional.softplus(-apart[higher]).mean()
-        count += 1
-    return Summed(total, odds.new_tensor(float(count)))
+        weight = weights[places].mean()
+        total = total + weight * torch.nn.functional.softplus(-apart[higher]).mean()
+        count = count + weight
+    return Summed(total, count)

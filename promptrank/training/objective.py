@@ -20,7 +20,7 @@ class Counts:
 
     Attributes:
         answers: labels by weight.
-        listwise, ranknet: lists that the loss is defined on.
+        listwise, ranknet: lists that the loss is defined on, by weight.
         prompt: prompt tokens.
     """
 
@@ -36,10 +36,12 @@ class Counts:
 
 def counts_of(batch: Batch) -> Counts:
     """What one forward adds to its step."""
-    ordered = sum(bool((batch.values[p] != batch.values[p][0]).any()) for p in batch.lists)
-    return Counts(
-        float(batch.weights.sum()), float(ordered), float(ordered), float(len(batch.prompt_rows))
+    ordered = sum(
+        float(batch.weights[p].mean())
+        for p in batch.lists
+        if (batch.values[p] != batch.values[p][0]).any()
     )
+    return Counts(float(batch.weights.sum()), ordered, ordered, float(len(batch.prompt_rows)))
 
 
 def answer_logprobs(model: Any, batch: Batch) -> Tensor:
@@ -125,11 +127,11 @@ def answers_total(
         found_odds = losses.log_odds(logprobs[inside], batch.relevant[inside])
         odds = odds.index_put((inside,), found_odds)
         if weight := weights.get("listwise"):
-            lists = losses.listwise_loss(odds, batch.values, batch.lists)
-            total = total + weight * lists.total / max(counts.listwise, 1.0)
+            lists = losses.listwise_loss(odds, batch.values, batch.weights, batch.lists)
+            total = total + weight * lists.total / max(counts.listwise, 1e-9)
         if weight := weights.get("ranknet"):
-            lists = losses.ranknet_loss(odds, batch.values, batch.lists)
-            total = total + weight * lists.total / max(counts.ranknet, 1.0)
+            lists = losses.ranknet_loss(odds, batch.values, batch.weights, batch.lists)
+            total = total + weight * lists.total / max(counts.ranknet, 1e-9)
     return total
 
 

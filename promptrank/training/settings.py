@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from promptrank.adapters.options import check_options
 from promptrank.errors import InputError
@@ -71,12 +71,14 @@ class Settings:
         trainer: further fields of transformers' TrainingArguments (``report_to``, ``bf16``).
     """
 
+    RANK: ClassVar[int] = 8
+
     shape: str = "auto"
     losses: Mapping[str, float] = field(default_factory=lambda: {"answers": 1.0})
     prompt_weight: float = 0.01
     questions: Mapping[str, float] = field(default_factory=dict)
     limit: int | None = None
-    rank: int = 8
+    rank: int = RANK
     alpha: float | None = None
     lora: Mapping[str, Any] = field(default_factory=dict)
     lr: float = 5e-4
@@ -101,6 +103,7 @@ class Settings:
             _one_of("loss", name, LOSSES)
         if not any(self.losses.values()) or any(w < 0 for w in self.losses.values()):
             raise InputError("loss: weights must be at least 0, and one of them above")
+        _check(min(self.questions.values(), default=0.0) >= 0, "question: weights: at least 0")
         _check(0 <= self.prompt_weight < 1, "prompt_weight: must be at least 0 and below 1")
         for problem in _lora_problems(self.lora):
             raise InputError(problem)

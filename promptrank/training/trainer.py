@@ -151,6 +151,11 @@ class AdapterTrainer(Trainer):
                 found[name] = (own.full_tensor() if isinstance(own, DTensor) else own).cpu()
         return found
 
+    def take_up(self, folder: Path) -> None:
+        """State and weights of a run whose training had ended at this checkpoint."""
+        self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
+        self._load_from_checkpoint(str(checkpoints.best_of(folder) or folder))
+
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The adapter; its base is never gathered for it."""
         state = self.whole_state()
@@ -164,7 +169,10 @@ class AdapterTrainer(Trainer):
         assert output_dir is not None
         try:
             Path(output_dir).mkdir(parents=True, exist_ok=True)
-            self.model.save_pretrained(output_dir, state_dict=state_dict)  # type: ignore[union-attr, operator]
+            # "auto" would ask the hub whether the base's vocabulary has grown.
+            self.model.save_pretrained(  # type: ignore[union-attr, operator]
+                output_dir, state_dict=state_dict, save_embedding_layers=False
+            )
         except (OSError, RuntimeError, SafetensorError) as error:
             if self.args.world_size == 1:
                 raise
@@ -234,7 +242,10 @@ class Watch(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Where a resumed run stands."""
+        """Where a resumed run stands; its best checkpoint lies where the run lies now."""
+        if state.best_global_step:
+            best = Path(str(args.output_dir)) / f"checkpoint-{state.best_global_step}"
+            state.best_model_checkpoint = str(best)
         self._progress(state.global_step, state.max_steps)
 
     def on_step_end(
