@@ -44,6 +44,7 @@ def apart(one: Path, other: Path) -> float:
     return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
 
 
+@pytest.mark.slow
 def test_all_is_all_of_the_project(toys: Path) -> None:
     done = run(toys, tasks=[], every_task=True, training=replace(QUICK, steps=1, valid=0))
     files = (toys / "tasks").rglob("*.yaml")
@@ -60,6 +61,7 @@ def test_a_single_step_is_a_step(toys: Path) -> None:
     assert any(float(w.abs().max()) > 0 for name, w in found.items() if "lora_B" in name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("patience", [0, 1])
 def test_killed_between_the_last_step_and_the_adapter(
     toys: Path, patience: int, monkeypatch: pytest.MonkeyPatch
@@ -80,6 +82,7 @@ def test_killed_between_the_last_step_and_the_adapter(
     assert apart(again.path, moved / "adapters" / "whole") == 0
 
 
+@pytest.mark.slow
 def test_a_best_checkpoint_that_is_gone_is_told(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -93,6 +96,7 @@ def test_a_best_checkpoint_that_is_gone_is_told(
         run(toys, training=replace(QUICK, lr=1e-12, valid=4), resume=True)
 
 
+@pytest.mark.slow
 def test_an_adapter_to_start_from_brings_rank_and_scale(toys: Path) -> None:
     first = run(toys, "first", training=replace(QUICK, rank=4, alpha=20.0, steps=1, valid=0))
     config = json.loads((first.path / "adapter_config.json").read_text())
@@ -109,6 +113,7 @@ def test_an_adapter_to_start_from_brings_rank_and_scale(toys: Path) -> None:
             run(toys, "third", init="first", training=replace(frozen, **other))
 
 
+@pytest.mark.slow
 def test_a_wrong_start_does_not_cost_an_unfinished_run(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,6 +142,7 @@ def test_weights_of_questions_that_nobody_asks(toys: Path) -> None:
         Settings(questions={"like": -1.0})
 
 
+@pytest.mark.slow
 def test_events_that_do_not_fit_are_told(toys: Path) -> None:
     said: list[str] = []
     task = toys / "tasks/toys/like.yaml"
@@ -155,6 +161,7 @@ def test_values_on_the_command_line(toys: Path) -> None:
     assert _values("--trainer", ["a=1e-2", "b=[1]", "c=x"]) == {"a": 0.01, "b": [1], "c": "x"}
 
 
+@pytest.mark.slow
 def test_merging_refuses_layers_that_the_base_lacks(
     toys: Path, tiny_llama_path: Path, tmp_path: Path
 ) -> None:
@@ -168,6 +175,7 @@ def test_merging_refuses_layers_that_the_base_lacks(
     assert not (tmp_path / "merged").exists()
 
 
+@pytest.mark.slow
 def test_a_linked_adapter_goes_by_its_link(toys: Path) -> None:
     done = run(toys, training=replace(QUICK, steps=1, valid=0))
     elsewhere = toys / "elsewhere"
