@@ -1,6 +1,6 @@
 """What makes the small decoder rank well: adapters trained alike but for one thing, compared.
 
-    python bench/ablation.py [--labels 2000] [--members 150] [--out FOLDER] [--only NAME ...]
+    python bench/ablation.py [--labels 2000] [--members 100] [--out FOLDER] [--only NAME ...]
 
 movies/like on MovieLens-100K. Every adapter trains on about as many labels, takes the last step's
 weights (nothing is chosen), and ranks the same members' requests of the part ``valid``: the part
@@ -113,7 +113,7 @@ def main() -> None:
     """Train, rank, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--labels", type=int, default=2000)
-    parser.add_argument("--members", type=int, default=150)
+    parser.add_argument("--members", type=int, default=100)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, help="keeps adapters and scores")
     parser.add_argument("--only", nargs="*", choices=list(VARIANTS))

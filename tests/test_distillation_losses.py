@@ -1,11 +1,12 @@
 """Losses and the scale, by numbers worked out by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from promptrank.distillation.losses import Known, Target, cross_entropy, select, targets
+from promptrank.distillation.losses import Known, Target, cross_entropy, judged_by, select, targets
 from promptrank.distillation.scale import Scale, fit_scale
 from promptrank.distillation.sequence_model import layer_dropout
 
@@ -116,3 +117,11 @@ def test_scale_starts_at_the_base_rates() -> None:
 def test_dropout_by_layer() -> None:
     assert layer_dropout(0.1, 3) == [0.1, 0.1, 0.1]
     assert layer_dropout([0.5, 0.1], 3) == pytest.approx([0.5, 0.3, 0.1])
+
+
+def test_labels_stop_a_training_where_both_parts_have_some() -> None:
+    none = replace(KNOWN, labels=np.zeros_like(KNOWN.labels))
+    weightless = replace(KNOWN, weight=np.zeros_like(KNOWN.weight))
+    assert judged_by(KNOWN, KNOWN) == "labels"
+    for train, valid in ((none, KNOWN), (KNOWN, none), (KNOWN, weightless)):
+        assert judged_by(train, valid) == "direct"

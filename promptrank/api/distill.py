@@ -11,14 +11,14 @@ from promptrank.api.latency import latency_of
 from promptrank.api.lessons import Source, counts, teach
 from promptrank.api.manifest import versions
 from promptrank.api.rank import Progress, no_progress
-from promptrank.api.ranker import open_encoder, open_ranker
+from promptrank.api.ranker import open_decoder, open_encoder
 from promptrank.api.requests import RequestFile, read, request_file
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.records import Request
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import StudentFolder
+    from promptrank.distillation.card import Card, StudentFolder
     from promptrank.distillation.lessons import Lessons, Settings, Taught
     from promptrank.distillation.losses import Loss
     from promptrank.distillation.student import Student
@@ -99,13 +99,21 @@ def distill(
     )
     check_name(name)
     check_free(opened.project / FOLDER / name, replace_)
-    chosen = _checked(opened, student, loss, teacher)
+    learning = Settings(
+        _checked(opened, student, loss, teacher), alpha, seed, threads, options or {}
+    )
+    typed = _check_options(opened, student, model, learning, say)
     with ExitStack() as stack:
         file = stack.enter_context(request_file(opened, requests, splits=None, say=say))
         source = Source(opened, file, unlabelled, limit)
         taught, about, asked = teach(source, teacher, engine, model, threads, say, progress)
         lessons = source.lessons(taught, labels)
-        learning = Settings(chosen, alpha, seed, threads, options or {})
+        data = counts(opened.task, lessons)
+        if teacher is not None and not any(data["taught"].values()):
+            raise DataError(
+                f"{teacher} has answered for no training candidate of {opened.name}; give scores "
+                "of the training part, or see what `promptrank validate` says of its requests"
+            )
         made = (
             _fit_decoder(opened, model, lessons, learning, say)
             if student == "decoder"
@@ -121,16 +129,20 @@ def distill(
             about,
             alpha,
             seed,
-            dict(options or {}),
-            data=counts(opened.task, lessons),
+            {option: typed[option] for option in learning.options},
+            data=data,
             facts=made.facts(),
             versions=versions(),
         )
         card = replace(card, metrics=_metrics(opened, file, made, taught, few, say))
         card = replace(card, latency=latency_of(made.answers, source.labelled(), 3 if few else 60))
-        written = write_student(opened.project, card, made, replace=replace_)
-    # What was written is read once, so that no student is handed over that cannot be opened.
-    open_ranker(opened, engine=f"student:{name}", threads=threads).close()
+        written = write_student(
+            opened.project,
+            card,
+            made,
+            replace=replace_,
+            check=lambda folder: _check_opens(opened, card, folder, threads),
+        )
     return Distilled(written, asked)
 
 
@@ -155,6 +167,21 @@ def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> 
     return loss
 
 
+def _check_options(
+    opened: OpenTask, student: str, model: str | None, settings: "Settings", say: Say
+) -> dict[str, Any]:
+    if student == "decoder":
+        from promptrank.assets import resolve_model
+        from promptrank.distillation import decoder
+
+        found = decoder.check_options(settings)
+        decoder.check_layers(resolve_model(model or opened.task.model, say=say), found["layers"])
+        return found
+    from promptrank.distillation.kinds import kind_of
+
+    return kind_of(student).check_options(settings)
+
+
 def _fit_decoder(
     opened: OpenTask, model: str | None, lessons: "Lessons", settings: "Settings", say: Say
 ) -> "Student":
@@ -165,6 +192,16 @@ def _fit_decoder(
     folder = resolve_model(model or opened.task.model, say=say)
     encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
     return decoder.fit(opened.task, encoder, folder, lessons, settings, say)
+
+
+def _check_opens(opened: OpenTask, card: "Card", folder: Path, threads: int | None) -> None:
+    """What was written is read once, so that no student is handed over that cannot be opened."""
+    from promptrank.distillation.kinds import kind_of
+
+    if card.kind == "decoder":
+        open_decoder(opened, card, folder, threads).close()
+    else:
+        kind_of(card.kind).load(opened.task, folder, threads)
 
 
 def _metrics(
@@ -197,6 +234,8 @@ def _metrics(
 
 
 def _measured(opened: OpenTask, requests: Sequence[Request], made: "Student") -> dict[str, Any]:
+    import numpy as np
+
     from promptrank.distillation.serve import slot_scores
     from promptrank.evaluation.compare import evaluate as compare
     from promptrank.evaluation.judged import Scored, judge
@@ -220,6 +259,8 @@ def _measured(opened: OpenTask, requests: Sequence[Request], made: "Student") ->
     if not any(gain(c) is not None for r in requests for c in r.candidates):
         return {}
     judged = judge(requests, {"student": score}, gain_of=gain, relevant_at=relevant_at)
+    if np.isnan(judged.scores["student"]).all():
+        return {}
     report = compare(judged, task.metrics, reference="student", draws=200)
     return {
         name: {"value": cell.value, "low": cell.low, "high": cell.high}

@@ -5,10 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptrank.adapters.store import adapter_digest
 from promptrank.api.rank import Progress
 from promptrank.api.requests import RequestFile, read
 from promptrank.api.tasks import OpenTask, Say
-from promptrank.api.teacher import ask, open_answerer, parse_answerer, read_taught, with_store
+from promptrank.api.teacher import (
+    Lost,
+    ask,
+    open_answerer,
+    parse_answerer,
+    read_taught,
+    with_store,
+)
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
@@ -86,14 +94,19 @@ def teach(
     ) as ranker:
         stored = with_store(ranker)
         total = sum(1 for _ in source.requests())
-        for done, some in enumerate(ask(ranker, source.requests()), 1):
+        lost = Lost()
+        for done, some in enumerate(ask(ranker, source.requests(), lost), 1):
             answers |= some
             progress(done, total)
         info = ranker.info
         facts = {"name": str(who), "engine": info.name, "model": info.model}
         facts |= {"model_digest": info.digest, "prompt": ranker.fingerprint}
         facts |= {"adapter": ranker.adapter, "candidates": len(answers)}
+        if ranker.adapter is not None:
+            facts["adapter_digest"] = adapter_digest(ranker.adapter)
     say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the teacher")
+    if lost.candidates:
+        say(f"{lost.candidates:,} candidates could not be asked, first: {lost.reason}")
     return answers, facts, stored.asked
 
 

@@ -17,7 +17,7 @@ from promptrank.ranking.run import Ranking, rank_answers, rank_requests
 from promptrank.records import Request
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import StudentFolder
+    from promptrank.distillation.card import Card, StudentFolder
     from promptrank.prompt.encode import Encoder
 
 STUDENT = "student:"
@@ -258,5 +258,24 @@ def _open_student(
     found = find_student(name, opened.project)
     check_task(found, opened.task, opened.name)
     if found.card.kind == "decoder":
-        return open_ranker(opened, model=str(found.folder / "model"), threads=threads, say=say)
+        return open_decoder(opened, found.card, found.folder, threads, say)
     return StudentRanker(opened, found, threads)
+
+
+def open_decoder(
+    opened: OpenTask, card: "Card", folder: Path, threads: int | None, say: Say = silent
+) -> Ranker:
+    """The ranker of a decoder student in ``folder``.
+
+    Raises:
+        InputError: it was trained on other prompts than the task words today.
+    """
+    ranker = open_ranker(opened, model=str(folder / "model"), threads=threads, say=say)
+    # Cards that are older than this fact say nothing.
+    if card.facts.get("prompt", ranker.fingerprint) != ranker.fingerprint:
+        ranker.close()
+        raise InputError(
+            f"student {card.name}: the prompts of {opened.name} have changed since (template, "
+            "answers, budget or tokenizer); distill it again"
+        )
+    return ranker

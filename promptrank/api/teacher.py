@@ -10,6 +10,7 @@ from promptrank.adapters.store import adapter_digest
 from promptrank.api.ranker import Ranker, StudentRanker, open_encoder, open_ranker
 from promptrank.api.tasks import OpenTask, Say
 from promptrank.errors import DataError, InputError, ModelError
+from promptrank.ranking.run import Ranking
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
@@ -83,9 +84,32 @@ def with_store(ranker: Ranker) -> "StoredEngine":
     return stored
 
 
-def ask(ranker: Ranker, requests: Iterable[Request]) -> "Iterator[Taught]":
+@dataclass(slots=True)
+class Lost:
+    """Candidates that got no answer.
+
+    Attributes:
+        reason: of the first of them.
+    """
+
+    candidates: int = 0
+    reason: str = ""
+
+    def add(self, ranking: Ranking) -> None:
+        """Count those of one ranking."""
+        given = len(ranking.request.candidates) if ranking.request is not None else 0
+        lost = given - len(ranking.scored)
+        # Events that were left out are among the errors too, and cost no answer.
+        found = [e.message for e in ranking.errors if not e.reason.startswith("event_")]
+        if lost and not self.reason and found:
+            self.reason = found[0]
+        self.candidates += lost
+
+
+def ask(ranker: Ranker, requests: Iterable[Request], lost: Lost) -> "Iterator[Taught]":
     """The ranker's answer probabilities, among the declared answers, request by request."""
     for ranking in ranker.rank_many(requests):
+        lost.add(ranking)
         yield {
             (ranking.request_id, scored.candidate_id): tuple(
                 _shares(list(answered.logprobs.values())) for answered in scored.questions.values()

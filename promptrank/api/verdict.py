@@ -24,6 +24,16 @@ if TYPE_CHECKING:
     from promptrank.evaluation.judged import Ranker as Scorer
 
 _RUNS = 40
+_TAKEN = (
+    "teacher",
+    "popularity",
+    "item_mean",
+    "item_member_mean",
+    "logistic",
+    "random",
+    "logged",
+)
+"""Lines of the table that are no students."""
 
 
 def verdict(
@@ -50,7 +60,8 @@ def verdict(
         teacher: ``base``, ``adapter:NAME`` (through the teacher store) or ``scores:FILE``.
         students: names in ``students/``.
         without: student -> the one that was trained without the teacher; where left out, a student
-            among ``students`` of the same kind and loss ``labels``.
+            among ``students`` of the same kind, loss ``labels`` and as many labels, and of the same
+            seed where there is one.
         split: ``test`` where the task declares a split and this is left out.
         limit: at most this many requests, sampled; baselines learn from all of ``train``.
         metrics: the first decides the share of lift kept; ``ndcg@10`` and the task's where left
@@ -68,10 +79,13 @@ def verdict(
         if isinstance(task, OpenTask)
         else open_task(task, project=project, settings=settings or ())
     )
+    for name in students:
+        if name in _TAKEN:
+            raise InputError(f"student {name}: that is another line of the table; rename it")
     folders = {name: find_student(name, opened.project) for name in students}
     for found in folders.values():
         check_task(found, opened.task, opened.name)
-    pairs = dict(without) if without is not None else _pairs(folders)
+    pairs = dict(without) if without is not None else _pairs(folders, say)
     for name in (*pairs, *pairs.values()):
         if name not in folders:
             raise InputError(f"student {name} is not among those compared; name it too")
@@ -85,7 +99,7 @@ def verdict(
         costs: dict[str, Cost] = {}
         rankers[TEACHER], costs[TEACHER] = work.teacher(teacher, engine, model)
         for name, found in folders.items():
-            rankers[name], costs[name] = work.student(name, found.size)
+            rankers[name], costs[name] = work.student(name, found)
         say("fitting baselines")
         rivals = baselines(read(opened, file.path, None, {}), gain_of=gain, relevant_at=relevant_at)
         cheap = {n: b.ranker for n, b in rivals.items() if b.ranker is not None and n != "logged"}
@@ -109,14 +123,24 @@ def verdict(
     )
 
 
-def _pairs(folders: Mapping[str, "StudentFolder"]) -> dict[str, str]:
-    """Each taught student with one of its kind that learned from labels alone."""
-    plain = {f.card.kind: name for name, f in folders.items() if f.card.teacher is None}
-    return {
-        name: plain[f.card.kind]
-        for name, f in folders.items()
-        if f.card.teacher is not None and f.card.kind in plain
-    }
+def _pairs(folders: Mapping[str, "StudentFolder"], say: Say) -> dict[str, str]:
+    """Each taught student with one of its kind that learned from as many labels and nothing else.
+
+    One of the same seed is preferred. Between students of other labels there is no gain to state.
+    """
+    cards = {name: found.card for name, found in folders.items()}
+    found = {}
+    for name, card in cards.items():
+        if card.teacher is None:
+            continue
+        plain = [n for n, c in cards.items() if (c.kind, c.loss) == (card.kind, "labels")]
+        labels = card.data.get("labels")
+        like = [n for n in plain if cards[n].data.get("labels") == labels]
+        if like:
+            found[name] = next((n for n in like if cards[n].seed == card.seed), like[0])
+        elif plain:
+            say(f"{name}: no gain, for {plain[0]} learned from other labels; distill one like it")
+    return found
 
 
 class _Work:
@@ -136,6 +160,7 @@ class _Work:
         self.opened, self.file, self.part, self.limit = opened, file, part, limit
         self.stack, self.say, self.progress = stack, say, progress
         self.wide = wide_requests(read(opened, file.path, part, {}, only))
+        self.written = 0
         self.folder = Path(stack.enter_context(TemporaryDirectory(prefix="promptrank-")))
 
     def teacher(self, text: str, engine: str, model: str | None) -> tuple["Scorer", "Cost"]:
@@ -155,14 +180,16 @@ class _Work:
             with_store(ranker)
             return self._scores(ranker, "teacher"), cost
 
-    def student(self, name: str, size: int) -> tuple["Scorer", "Cost"]:
+    def student(self, name: str, found: "StudentFolder") -> tuple["Scorer", "Cost"]:
         """A student's scores, time and size."""
         with open_ranker(self.opened, engine=f"student:{name}", threads=1) as ranker:
-            cost = _cost(ranker.rank, self.wide, size)
-            return self._scores(ranker, name), cost
+            cost = _cost(ranker.rank, self.wide, found.size)
+            return self._scores(ranker, found.card.name), cost
 
     def _scores(self, ranker: Ranker, name: str) -> "Scorer":
-        path = self.folder / f"{name}.parquet"
+        # Students from different folders may have the same name.
+        self.written += 1
+        path = self.folder / f"{self.written}-{name}.parquet"
         self.say(f"ranking with {name}")
         rank_file(ranker, self.file, path, self.part, self.limit, self.say, self.progress)
         return _lookup(path, self.opened.task)

@@ -17,8 +17,9 @@ OWN = "demo"
 STUDENT = "movies-small"
 LABELS = 500  # of the short training
 FUSED_ON = 60  # validation members
-TAUGHT = 80  # members that teach the student
-TIMED = 20
+TAUGHT = 120  # members for whom the decoder answers the student
+LABELLED = 40  # of these, whose labels it is given too
+TIMED = 40
 
 NEXT = """
 What to read off these tables
@@ -77,9 +78,12 @@ def demo(
     say(f"2 of 5: a fusion of adapter {ADAPTER} and two numbers, on {FUSED_ON} validation members")
     with progress_bar("ranking", "requests") as progress:
         fuse(fused, adapter=ADAPTER, limit=FUSED_ON, threads=threads, say=say, progress=progress)
-    say(f"3 of 5: students, one that learns from adapter {ADAPTER} and one from labels alone")
+    say(
+        f"3 of 5: a student of the labels of {LABELLED} members and of adapter {ADAPTER}'s answers "
+        f"for {TAUGHT}, and one of these labels alone"
+    )
     for name, loss, teacher in (
-        (STUDENT, "auxiliary", f"adapter:{ADAPTER}"),
+        (STUDENT, "direct", f"adapter:{ADAPTER}"),
         (f"{STUDENT}-labels", "labels", None),
     ):
         with progress_bar("teacher", "requests") as progress:
@@ -89,6 +93,7 @@ def demo(
                 loss=loss,
                 teacher=teacher,
                 limit=TAUGHT,
+                labels=LABELLED,
                 replace_=True,
                 threads=threads,
                 say=say,

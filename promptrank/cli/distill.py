@@ -150,7 +150,8 @@ def verdict(
 ) -> None:
     """Compare teacher, students and baselines: quality, lift kept, time and size, in one table.
 
-    A student that had a teacher is paired with one of its kind that learned from labels alone.
+    A student that had a teacher is paired with one of its kind that learned from the same labels
+    alone.
     """
     from promptrank.api.verdict import verdict as run
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ _ONE_SIDED = 0.05
 def agreement(
     task: Task, answers: Answers, requests: Iterable[Request], taught: Taught
 ) -> dict[str, Any]:
-    """Per question, over candidates that the teacher answered; empty where there are none.
+    """Per question, over candidates that both answered; empty where there are none.
 
     ``teacher_auc``: AUC of the student's P(relevant) for the teacher's own `verdicts`, and
     ``teacher_cut`` where those were cut; None where the teacher says the same of all.
@@ -36,7 +38,7 @@ def agreement(
         given = answers(request)
         for candidate, slots in zip(request.candidates, given, strict=True):
             found = taught.get((request.request_id, candidate.candidate_id))
-            if found is None:
+            if found is None or any(map(isnan, chain(*(slot.logprobs for slot in slots)))):
                 continue
             for name, teacher, slot in zip(task.questions, found, slots, strict=True):
                 theirs[name].append(teacher)

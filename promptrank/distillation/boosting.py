@@ -16,7 +16,7 @@ import numpy as np
 from promptrank.distillation import lambdamart
 from promptrank.distillation.features import Features
 from promptrank.distillation.lessons import Rows, Settings
-from promptrank.distillation.losses import Floats, Known, Target, cross_entropy, targets
+from promptrank.distillation.losses import Floats, Known, Target, cross_entropy, judged_by, targets
 from promptrank.distillation.scale import Scale, fit_scale
 
 _RIDGE = 1.0
@@ -52,7 +52,7 @@ class Boosting:
         )
 
     def _params(self, rows: int) -> dict[str, Any]:
-        least = self.options.get("min_leaf") or max(5, min(50, rows // 100))
+        least = self.options["min_leaf"] or max(5, min(50, rows // 100))
         return {
             "objective": "none",
             "num_leaves": self.options["leaves"],
@@ -76,7 +76,7 @@ class Boosting:
         output, aux_output = np.zeros(len(self.train)), np.zeros(len(self.train))
         judged, judge = np.zeros(len(self.valid)), self._judge()
         best, best_rounds = self._loss(judge, judged), 0
-        for done in range(int(self.options["rounds"])):
+        for done in range(self.options["rounds"]):
             main, aux, gradients = self._gradients(output, aux_output)
             if _grow(booster, gradients):
                 break
@@ -94,20 +94,15 @@ class Boosting:
             loss = self._loss(judge, judged)
             if loss < best:
                 best, best_rounds = loss, done + 1
-            elif done + 1 - best_rounds >= int(self.options["patience"]):
+            elif done + 1 - best_rounds >= self.options["patience"]:
                 break
         return _cut(booster, best_rounds), self.scale
 
     def _judge(self) -> Target | None:
-        """What early stopping looks at: labels of ``valid``, else the teacher's answers there."""
-        labels, _ = targets(self.valid_known, "labels", 0.0, self.valid_known.labels)
-        if labels.weight.sum() > 0 and self._labelled():
-            return labels
-        both, _ = targets(self.valid_known, "direct", 1.0, self.valid_known.labels)
-        return both if both.weight.sum() > 0 else None
-
-    def _labelled(self) -> bool:
-        return bool(self.known.labelled.any())
+        """What early stopping looks at; None where ``valid`` has nothing of it."""
+        known, loss = self.valid_known, judged_by(self.known, self.valid_known)
+        found, _ = targets(known, loss, self.settings.alpha, known.labels)
+        return found if found.weight.sum() > 0 else None
 
     def _loss(self, judge: Target | None, output: Floats) -> float:
         if judge is None:
@@ -145,8 +140,8 @@ class Boosting:
             (self.valid, judge, self.valid_request) if judge is not None else None,
             worth,
             self.params,
-            int(self.options["rounds"]),
-            int(self.options["patience"]),
+            self.options["rounds"],
+            self.options["patience"],
             self.categorical,
         )
         booster = _cut(booster, booster.best_iteration or booster.num_trees())

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,8 +118,18 @@ def check_task(found: StudentFolder, task: Task, name: str) -> None:
         )
 
 
-def write_student(project: Path, card: Card, student: Student, *, replace: bool) -> StudentFolder:
+def write_student(
+    project: Path,
+    card: Card,
+    student: Student,
+    *,
+    replace: bool,
+    check: Callable[[Path], None] | None = None,
+) -> StudentFolder:
     """Write a student's folder beside its place and rename it there.
+
+    Args:
+        check: opens the folder before it takes its place; where it raises, what stood there stays.
 
     Raises:
         InputError: a student of that name is there and ``replace`` is False.
@@ -129,9 +139,15 @@ def write_student(project: Path, card: Card, student: Student, *, replace: bool)
     beside = place.with_name(f".{card.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
-    student.save(beside)
-    text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
-    (beside / CARD).write_text(text + "\n", encoding="utf-8")
+    try:
+        student.save(beside)
+        text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
+        (beside / CARD).write_text(text + "\n", encoding="utf-8")
+        if check is not None:
+            check(beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
     if place.exists():
         old = place.with_name(f".{card.name}.{os.getpid()}.old")
         place.rename(old)

@@ -9,8 +9,10 @@ Options: ``layers`` (half of the model's where left out), ``epochs`` (1), ``lear
 (0.0002), ``batch`` (4 requests). Layers are dropped evenly; the first and the last stay.
 """
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,12 +23,13 @@ from torch import nn
 
 from promptrank.distillation.lessons import Lesson, Lessons, Settings, check, collect
 from promptrank.distillation.losses import Floats, targets
+from promptrank.distillation.options import Options, positive, read_options, whole
 from promptrank.distillation.student import Say
 from promptrank.engine.base import Failure
 from promptrank.engine.packed import open_packed
 from promptrank.errors import DataError, InputError
 from promptrank.prompt import Encoder
-from promptrank.ranking.scores import answer
+from promptrank.ranking.scores import answer, logsumexp
 from promptrank.records import Request
 from promptrank.schema.task import Task
 from promptrank.training import losses as answer_losses
@@ -36,7 +39,12 @@ from promptrank.training.lora import base_model
 from promptrank.training.objective import answer_logprobs
 from promptrank.training.select import Share
 
-OPTIONS: Mapping[str, Any] = {"layers": None, "epochs": 1, "learning_rate": 2e-4, "batch": 4}
+OPTIONS: Options = {
+    "layers": (None, whole()),
+    "epochs": (1, whole()),
+    "learning_rate": (2e-4, positive),
+    "batch": (4, whole()),
+}
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json")
 
 
@@ -51,23 +59,27 @@ class DecoderStudent:
     def answers(self, request: Request) -> Mapping[str, Floats]:
         """Question -> (candidates, answers) log-probabilities among the answers.
 
-        Raises:
-            DataError: a candidate that cannot be rendered or scored.
+        NaN for a candidate that cannot be rendered or scored.
         """
+        found = {
+            name: np.full((len(request.candidates), len(question.answers)), np.nan)
+            for name, question in self.task.questions.items()
+        }
         encoded = self.encoder.encode(request)
-        if encoded.tree is None or len(encoded.candidate_ids) < len(request.candidates):
-            raise DataError(encoded.errors[0].message)
+        if encoded.tree is None:
+            return found
         result = next(self._engine.score([encoded.tree]))
         if isinstance(result, Failure):
-            raise DataError(result.message)
-        found: dict[str, list[list[float]]] = {name: [] for name in self.task.questions}
-        for branch in result:
+            return found
+        rows = {c.candidate_id: row for row, c in enumerate(request.candidates)}
+        for candidate, branch in zip(encoded.candidate_ids, result, strict=True):
             if isinstance(branch, Failure):
-                raise DataError(branch.message)
+                continue
             for name, paths, slot in zip(encoded.questions, encoded.paths, branch, strict=True):
                 said = answer(self.task.questions[name], [p[0] for p in paths], slot)
-                found[name].append(list(said.logprobs.values()))
-        return {name: _normalised(np.array(rows)) for name, rows in found.items()}
+                logs = list(said.logprobs.values())
+                found[name][rows[candidate]] = np.array(logs) - logsumexp(logs)
+        return found
 
     def notes(self) -> tuple[str, ...]:
         """A decoder has nothing to fall back on."""
@@ -84,9 +96,18 @@ class DecoderStudent:
         self._folder.cleanup()
 
 
-def _normalised(logs: Floats) -> Floats:
-    found: Floats = logs - np.logaddexp.reduce(logs, axis=1, keepdims=True)
-    return found
+def check_options(settings: Settings) -> dict[str, Any]:
+    """All options, typed.
+
+    Raises:
+        InputError: an option that is not known or a value it cannot have, or a loss with a second
+            output.
+    """
+    if settings.loss not in ("labels", "direct"):
+        raise InputError(
+            f"a decoder has one output and loss {settings.loss} needs two; use labels or direct"
+        )
+    return read_options("decoder", settings.options, OPTIONS)
 
 
 def fit(
@@ -95,17 +116,11 @@ def fit(
     """Drop layers of ``model`` and teach what is left.
 
     Raises:
-        InputError: an option that is not known, or a loss with a second output.
+        InputError: an option that is not known or a value it cannot have, or a loss with a second
+            output.
         DataError: too little to learn from.
     """
-    for name in settings.options:
-        if name not in OPTIONS:
-            raise InputError(f"decoder has no option {name!r}; options: {', '.join(OPTIONS)}")
-    if settings.loss not in ("labels", "direct"):
-        raise InputError(
-            f"a decoder has one output and loss {settings.loss} needs two; use labels or direct"
-        )
-    options = {**OPTIONS, **settings.options}
+    options = check_options(settings)
     check(task, collect(task, lessons()), settings)
     network = base_model(model, str(model))
     kept = prune(network, options["layers"])
@@ -121,8 +136,17 @@ def fit(
         for path in model.glob(pattern):
             shutil.copy(path, folder.name)
     student = DecoderStudent(task, encoder, folder)
-    student._facts = {"layers": kept, "loss": loss, "options": dict(options)}
+    student._facts = {"layers": kept, "loss": loss, "options": options}
+    student._facts |= {"prompt": encoder.fingerprint}
     return student
+
+
+def check_layers(model: Path, wanted: int | None) -> None:
+    """InputError for more layers than the model's config states; no weights are read."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    count = (config.get("text_config") or config).get("num_hidden_layers")
+    if wanted is not None and isinstance(count, int):
+        kept_layers(count, wanted)
 
 
 def kept_layers(count: int, wanted: int) -> list[int]:
@@ -148,17 +172,25 @@ def prune(network: Any, wanted: int | None) -> list[int]:
 def _examples(
     task: Task, encoder: Encoder, lessons: Iterable[Lesson], settings: Settings
 ) -> Iterator[Example]:
-    found = [lesson for lesson in lessons if lesson.request.split != "valid"]
-    soft = {lesson.request.request_id: _soft(task, lesson, settings) for lesson in found}
-    shares = {lesson.request.request_id: Share(len(lesson.request.candidates)) for lesson in found}
-    bare = (lesson.request for lesson in found)
+    bare, soft = [], {}
+    for lesson in lessons:
+        if lesson.request.split != "valid":
+            request, found = _bare(task, lesson, settings)
+            bare.append(request)
+            soft[request.request_id] = found
+    shares = {request.request_id: Share(len(request.candidates)) for request in bare}
     return examples(task, encoder, bare, shares, soft=soft)
 
 
-def _soft(task: Task, lesson: Lesson, settings: Settings) -> Soft:
-    """Target shares per candidate and question, those with weight."""
+def _bare(task: Task, lesson: Lesson, settings: Settings) -> tuple[Request, Soft]:
+    """The request without its outcomes, some of which are hidden, and what it is to learn.
+
+    Target shares are per candidate and question, those with weight. An example has one weight per
+    candidate: the mean over its questions that have any.
+    """
     rows = collect(task, [lesson])
     soft: dict[str, dict[str, dict[str, float]]] = {}
+    weights: dict[str, list[float]] = {}
     for name, known in rows.known.items():
         main, _ = targets(known, settings.loss, settings.alpha, known.labels)
         answers = list(task.questions[name].answers)
@@ -166,7 +198,13 @@ def _soft(task: Task, lesson: Lesson, settings: Settings) -> Soft:
             if main.weight[i] > 0:
                 given = dict(zip(answers, main.answers[i].tolist(), strict=True))
                 soft.setdefault(candidate.candidate_id, {})[name] = given
-    return soft
+                weights.setdefault(candidate.candidate_id, []).append(float(main.weight[i]))
+    means = {name: sum(found) / len(found) for name, found in weights.items()}
+    candidates = tuple(
+        replace(c, outcomes={}, weight=means.get(c.candidate_id, 0.0))
+        for c in lesson.request.candidates
+    )
+    return replace(lesson.request, candidates=candidates), soft
 
 
 def _learn(
@@ -176,11 +214,11 @@ def _learn(
     if not found:
         raise DataError("no training request can be rendered; see promptrank validate")
     weights = [p for p in network.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(weights, float(options["learning_rate"]), weight_decay=0.0)
-    collator, size = Collator(network.dtype), int(options["batch"])
+    optimizer = torch.optim.AdamW(weights, options["learning_rate"], weight_decay=0.0)
+    collator, size = Collator(network.dtype), options["batch"]
     order = np.random.default_rng(seed)
     means = []
-    for epoch in range(1, int(options["epochs"]) + 1):
+    for epoch in range(1, options["epochs"] + 1):
         total = weight = 0.0
         mixed = [found[i] for i in order.permutation(len(found))]
         for start in range(0, len(mixed), size):

@@ -19,6 +19,7 @@ from promptrank.distillation.boosting import Boosting
 from promptrank.distillation.features import Features
 from promptrank.distillation.lessons import Lessons, Settings, check, collect
 from promptrank.distillation.losses import Floats
+from promptrank.distillation.options import Options, one_of, positive, read_options, whole
 from promptrank.distillation.plan import make_plan, plan_from_dict
 from promptrank.distillation.scale import Scale
 from promptrank.distillation.student import Say
@@ -26,7 +27,14 @@ from promptrank.errors import DataError, InputError, ModelError
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
-OPTIONS = ("objective", "rounds", "leaves", "learning_rate", "min_leaf", "patience")
+OPTIONS: Options = {
+    "objective": ("pointwise", one_of("pointwise", "lambdamart")),
+    "rounds": (500, whole()),
+    "leaves": (31, whole(2)),
+    "learning_rate": (0.05, positive),
+    "min_leaf": (None, whole()),
+    "patience": (50, whole()),
+}
 
 
 class Gbdt:
@@ -108,9 +116,10 @@ def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> Gbdt:
 
     Raises:
         DataError: too few labels, or no column that changes.
-        InputError: an option that is not known, or lambdamart with two outputs.
+        InputError: an option that is not known or a value it cannot have, or lambdamart with two
+            outputs.
     """
-    options = _options(settings)
+    options = check_options(settings)
     plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
     features = Features(plan, task)
     rows = collect(task, lessons())
@@ -138,14 +147,14 @@ def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> Gbdt:
     return Gbdt(features, boosters, scales, facts)
 
 
-def _options(settings: Settings) -> dict[str, Any]:
-    for name in settings.options:
-        if name not in OPTIONS:
-            raise InputError(f"gbdt has no option {name!r}; options: {', '.join(OPTIONS)}")
-    options = {"objective": "pointwise", "rounds": 500, "leaves": 31, "learning_rate": 0.05}
-    options |= {"patience": 50, **settings.options}
-    if options["objective"] not in ("pointwise", "lambdamart"):
-        raise InputError("option objective: pointwise or lambdamart")
+def check_options(settings: Settings) -> dict[str, Any]:
+    """All options, typed.
+
+    Raises:
+        InputError: an option that is not known or a value it cannot have, or lambdamart with two
+            outputs.
+    """
+    options = read_options("gbdt", settings.options, OPTIONS)
     if options["objective"] == "lambdamart" and settings.loss not in ("labels", "direct"):
         raise InputError(
             f"lambdamart has one output and loss {settings.loss} needs two; use loss labels or "

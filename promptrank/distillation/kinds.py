@@ -1,7 +1,7 @@
 """The kinds of students by name."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from promptrank.distillation.lessons import Lessons, Settings
 from promptrank.distillation.student import Say, Student
@@ -14,6 +14,10 @@ KINDS = ("gbdt", "sequence", "decoder")
 class Kind(Protocol):
     """A module of this package that makes students."""
 
+    def check_options(self, settings: Settings) -> dict[str, Any]:
+        """All options, typed; InputError for those that cannot be."""
+        ...
+
     def fit(self, task: Task, lessons: Lessons, settings: Settings, say: Say) -> Student:
         """Learn; DataError where there is too little to learn from."""
         ...
@@ -24,10 +28,20 @@ class Kind(Protocol):
 
 
 def kind_of(name: str) -> Kind:
-    """The module of a kind that needs no prompt; heavy libraries are imported here, not before."""
-    if name == "gbdt":
-        from promptrank.distillation import gbdt
+    """The module of a kind that needs no prompt; heavy libraries are imported here, not before.
 
+    Raises:
+        InputError: no such kind, or its library is not installed.
+    """
+    if name == "gbdt":
+        try:
+            from promptrank.distillation import gbdt
+        except ModuleNotFoundError as error:
+            if error.name != "lightgbm":
+                raise
+            raise InputError(
+                "student gbdt needs LightGBM: pip install 'promptrank[students]'"
+            ) from None
         return gbdt
     if name == "sequence":
         from promptrank.distillation import sequence

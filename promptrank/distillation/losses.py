@@ -107,6 +107,16 @@ def select(labels: Floats, teacher: Floats, values: Floats) -> Floats:
     return chosen
 
 
+def judged_by(train: Known, valid: Known) -> Loss:
+    """The loss on ``valid`` that stops a training: ``labels`` where both parts have some.
+
+    Else ``direct``, by the teacher's answers. Where training has no labels the student repeats the
+    teacher, its bias too, and labels would stop it early.
+    """
+    both = ((known.labelled & (known.weight > 0)).any() for known in (train, valid))
+    return "labels" if all(both) else "direct"
+
+
 def cross_entropy(target: Target, probabilities: Floats) -> float:
     """Weighted mean of ``-sum t ln p`` in nats; NaN where all weights are 0."""
     rows = target.weight > 0

@@ -83,7 +83,8 @@ class _Seen:
         self.history = self.history or bool(request.history)
         for group, key, value, row_id in f.every_field(request):
             name = f"{group}.{key}"
-            if value != row_id:
+            # An id is text in a record, whatever type its column has.
+            if name not in self.no_ids and str(value) != row_id:
                 self.no_ids.add(name)
             amount = f.number(value)
             if amount is not None:
@@ -128,7 +129,7 @@ class _Seen:
                 if not name.startswith(f"{group}."):
                     continue
                 other = f"item.{name.partition('.')[2]}"
-                if name in self.numbers and other in self.numbers:
+                if name in self.numbers and other in self.numbers and {name, other} <= self.no_ids:
                     yield name, other, "apart"
                 elif name in self.values and other in self.values and name in self.no_ids:
                     yield name, other, "equal"

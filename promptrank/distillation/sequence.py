@@ -4,7 +4,10 @@ It learns in PyTorch and is served in numpy: a process that only ranks loads no 
 
 An item is the mean of its words' embeddings (words of its texts and ``field=value`` of its
 categories, hashed into 8,192 rows, so that a new item with known words is no stranger) plus an
-embedding of its id where training saw it twice. Events run through causal attention; subject,
+embedding of its id where training saw it twice. It has at most 32 such rows: categories first, then
+words in the order of their hashes. A subject has as many: categories, then words of query, source
+and member. A category's value that training did not see has no row of its own, and rows that no
+training candidate reached are zero. Events run through causal attention; subject,
 candidate, their product and the columns of `promptrank.distillation.features` (standardised) go to
 a head. Weights are safetensors.
 
@@ -29,6 +32,14 @@ from safetensors.numpy import load_file, save_file
 from promptrank.distillation.features import CACHED, Features
 from promptrank.distillation.lessons import Lessons, Settings, check, collect
 from promptrank.distillation.losses import Floats
+from promptrank.distillation.options import (
+    Options,
+    dropout,
+    one_of,
+    positive,
+    read_options,
+    whole,
+)
 from promptrank.distillation.plan import make_plan, plan_from_dict
 from promptrank.distillation.scale import Scale
 from promptrank.distillation.sequence_inputs import BUCKETS, Inputs, Shape, Singles
@@ -38,19 +49,20 @@ from promptrank.errors import InputError, ModelError
 from promptrank.records import Item, Request
 from promptrank.schema.task import Task
 
-OPTIONS: Mapping[str, Any] = {
-    "dim": 32,
-    "layers": 2,
-    "heads": 2,
-    "last": 50,
-    "epochs": 30,
-    "learning_rate": 0.002,
-    "batch": 64,
-    "patience": 3,
-    "dropout": 0.1,
-    "optimizer": "adam",
+OPTIONS: Options = {
+    "dim": (32, whole()),
+    "layers": (2, whole()),
+    "heads": (2, whole()),
+    "last": (50, whole()),
+    "epochs": (30, whole()),
+    "learning_rate": (0.002, positive),
+    "batch": (64, whole()),
+    "patience": (3, whole()),
+    "dropout": (0.1, dropout),
+    "optimizer": ("adam", one_of("adam", "adam_then_sgd")),
 }
 _SEEN = 2  # occurrences from which an item has an embedding of its own
+_UNSEEN = "an item seen less than twice in training, its words stand for it"
 
 
 class SequenceStudent:
@@ -86,7 +98,7 @@ class SequenceStudent:
         }
 
     def _item(self, item: Item) -> tuple[Singles, bool]:
-        """The item's vector, and whether training saw its id."""
+        """The item's vector, and whether training saw its id twice."""
         found = self._items.get(item.key) if item.key is not None else None
         if found is None:
             words, row = self.inputs.item(item)
@@ -101,7 +113,7 @@ class SequenceStudent:
         """Fall-backs, with how many values."""
         counted = Counter(self.inputs.features.fallbacks)
         if self._unseen:
-            counted["an item not seen in training, its words stand for it"] = self._unseen
+            counted[_UNSEEN] = self._unseen
         return tuple(f"{what} ({count:,} times)" for what, count in sorted(counted.items()))
 
     def facts(self) -> Mapping[str, Any]:
@@ -115,7 +127,8 @@ class SequenceStudent:
         given = {
             "plan": inputs.features.plan.as_dict(),
             "centre": inputs.centre.tolist(),
-            "spread": inputs.spread.tolist(),
+            # JSON has no infinity: null is a column that is off.
+            "spread": [s if math.isfinite(s) else None for s in inputs.spread.tolist()],
             "ids": list(inputs.ids),
             "shape": asdict(self.network.shape),
             "scales": {
@@ -124,7 +137,8 @@ class SequenceStudent:
             },
             "facts": self._facts,
         }
-        (folder / "inputs.json").write_text(json.dumps(given, ensure_ascii=False))
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False)
+        (folder / "inputs.json").write_text(text, encoding="utf-8")
 
 
 def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
@@ -140,7 +154,7 @@ def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
         inputs = Inputs(
             Features(plan_from_dict(given["plan"]), task),
             np.array(given["centre"]),
-            np.array(given["spread"]),
+            np.array([math.inf if s is None else s for s in given["spread"]]),
             {item: i for i, item in enumerate(given["ids"], 1)},
             shape.last,
         )
@@ -156,34 +170,46 @@ def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
     return SequenceStudent(inputs, network, scales, given["facts"])
 
 
+def check_options(settings: Settings) -> dict[str, Any]:
+    """All options, typed.
+
+    Raises:
+        InputError: an option that is not known, or a value that it cannot have.
+    """
+    options = read_options("sequence", settings.options, OPTIONS)
+    if options["dim"] % options["heads"]:
+        raise InputError(
+            f"sequence, option heads={options['heads']}: expected a divisor of dim={options['dim']}"
+        )
+    return options
+
+
 def fit(task: Task, lessons: Lessons, settings: Settings, say: Say) -> SequenceStudent:
     """Learn all questions at once.
 
     Raises:
         DataError: too few labels.
-        InputError: an option that is not known.
+        InputError: an option that is not known, or a value that it cannot have.
     """
-    for name in settings.options:
-        if name not in OPTIONS:
-            raise InputError(f"sequence has no option {name!r}; options: {', '.join(OPTIONS)}")
+    options = check_options(settings)
     # Here, so that serving needs no torch.
     from promptrank.distillation.sequence_fit import learn
 
-    options = {**OPTIONS, **settings.options}
     plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
     features = Features(plan, task)
     rows = collect(task, lessons())
     check(task, rows, settings)
     requests = [x.request for x in lessons()]
     train = np.concatenate([features.rows(r) for r in requests])[~rows.valid]
-    inputs = Inputs(features, *_standard(train, features), _ids(requests), int(options["last"]))
+    last = options["last"]
+    inputs = Inputs(features, *_standard(train, features), _ids(requests, last), last)
     features.fallbacks.clear()
     shape = Shape(
         BUCKETS,
         len(inputs.ids),
         len(features.names),
         len(task.questions),
-        *(int(options[name]) for name in ("dim", "layers", "heads", "last")),
+        *(options[name] for name in ("dim", "layers", "heads", "last")),
     )
     weights, scales, facts = learn(shape, inputs.batch, requests, rows, settings, options, say)
     facts |= {"columns": list(features.names), "items": len(inputs.ids), "options": options}
@@ -201,12 +227,12 @@ def _standard(train: Floats, features: Features) -> tuple[Floats, Floats]:
     return centre, spread
 
 
-def _ids(requests: Sequence[Request]) -> dict[str, int]:
-    counts = Counter(i for r in requests if r.split != "valid" for i in _items_of(r))
+def _ids(requests: Sequence[Request], last: int) -> dict[str, int]:
+    counts = Counter(i for r in requests if r.split != "valid" for i in _items_of(r, last))
     kept = sorted(item for item, count in counts.items() if count >= _SEEN)
     return {item: i for i, item in enumerate(kept, 1)}
 
 
-def _items_of(request: Request) -> Iterator[str]:
+def _items_of(request: Request, last: int) -> Iterator[str]:
     yield from (c.item.item_id for c in request.candidates)
-    yield from (e.item.item_id for e in request.history)
+    yield from (e.item.item_id for e in (request.history[-last:] if last else ()))

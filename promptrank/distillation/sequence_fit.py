@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from promptrank.distillation.lessons import Rows, Settings
-from promptrank.distillation.losses import Known, Loss, Target, targets
+from promptrank.distillation.losses import Known, Loss, Target, judged_by, targets
 from promptrank.distillation.scale import Scale, fit_scale
 from promptrank.distillation.sequence_inputs import Batch, Shape, Singles
 from promptrank.distillation.sequence_model import Network, layer_dropout
 from promptrank.distillation.student import Say
-from promptrank.errors import InputError
 from promptrank.records import Request
 
 _SGD_RATE = 5.0  # times Adam's
@@ -29,14 +28,12 @@ def learn(
     say: Say,
 ) -> tuple[dict[str, Singles], dict[str, Scale], dict[str, Any]]:
     """Weights by name without the second output's, scales per question, facts for the card."""
-    if options["optimizer"] not in ("adam", "adam_then_sgd"):
-        raise InputError("option optimizer: adam or adam_then_sgd")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         second = settings.loss in ("auxiliary", "self-auxiliary")
         network = Network(shape, layer_dropout(options["dropout"], shape.layers), aux=second)
         fitted = _Fit(network, batch_of, requests, rows, settings, options)
-        rate = float(options["learning_rate"])
+        rate = options["learning_rate"]
         phases: list[tuple[str, torch.optim.Optimizer]] = [
             ("adam", torch.optim.AdamW(network.parameters(), rate, weight_decay=0.01))
         ]
@@ -69,21 +66,46 @@ class _Fit:
         self.train, self.valid = np.flatnonzero(~valid), np.flatnonzero(valid)
         self.random = np.random.default_rng(settings.seed)
         self.scales, self.aux_scales = {}, {}
+        self.judge: dict[str, Loss] = {}
+        trained, weighs = np.flatnonzero(~rows.valid), np.zeros(len(rows.valid), dtype=np.bool_)
         for name, known in rows.known.items():
-            part = _take(known, np.flatnonzero(~rows.valid))
+            part = _take(known, trained)
             main, aux = targets(part, settings.loss, settings.alpha, part.labels)
+            self.judge[name] = judged_by(part, _take(known, np.flatnonzero(rows.valid)))
+            weighs[trained] |= (main.weight > 0) | ((aux or main).weight > 0)
             self.scales[name] = fit_scale(main, known.values)
             self.aux_scales[name] = fit_scale(aux or main, known.values)
-        known_valid = [_take(known, np.flatnonzero(rows.valid)) for known in rows.known.values()]
-        # What stops the training: labels of ``valid``, else the teacher's answers there.
-        self.judge: Loss = "labels" if any(k.labelled.any() for k in known_valid) else "direct"
         self.best: float | None = None
+        self._clear(weighs)
         self.weights = _copy(network)
+
+    def _clear(self, weighs: Any) -> None:
+        """Zero the rows of tables that no row with weight reaches: training would never move them.
+
+        Without a gradient Adam leaves a zero at zero.
+        """
+        words, ids, places = self.network.tables
+        seen = {table: np.zeros(len(table.weight), dtype=np.bool_) for table in (words, ids)}
+        longest = 0
+        for chosen in self._batches(self.train):
+            batch = self.batch_of([self.requests[i] for i in chosen])
+            rows = weighs[self._at(chosen)]
+            owners = np.isin(np.arange(len(chosen)), batch.request[rows])
+            shared = batch.subject_words[owners], batch.event_words[owners]
+            for found in (*shared, batch.words[rows]):
+                seen[words][found.ravel()] = True
+            for found in (batch.event_ids[owners], batch.ids[rows]):
+                seen[ids][found.ravel()] = True
+            longest = max(longest, int(batch.events[owners].max(initial=0)))
+        with torch.no_grad():
+            for table, flags in seen.items():
+                table.weight[torch.from_numpy(~flags)] = 0
+            places.weight[longest:] = 0
 
     def run(self, name: str, optimizer: torch.optim.Optimizer, say: Say) -> int:
         """One phase: epochs until ``valid`` no longer gains; ends with the best weights."""
         since, done = 0, 0
-        for done in range(1, int(self.options["epochs"]) + 1):
+        for done in range(1, self.options["epochs"] + 1):
             self.network.train()
             for chosen in self._batches(self.random.permutation(self.train)):
                 loss, weight = self._loss(chosen)
@@ -99,20 +121,24 @@ class _Fit:
                 since += 1
             shown = "" if found is None else f", loss on valid {found:.4f}"
             say(f"{name}, epoch {done}{shown}")
-            if since >= int(self.options["patience"]):
+            if since >= self.options["patience"]:
                 break
         self.network.load_state_dict(self.weights)
         return done
 
     def _batches(self, order: Any) -> Iterator[Any]:
-        size = int(self.options["batch"])
+        size = self.options["batch"]
         for start in range(0, len(order), size):
             yield order[start : start + size]
+
+    def _at(self, chosen: Any) -> Any:
+        """Rows of these requests."""
+        return np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in chosen])
 
     def _loss(self, chosen: Any, *, judge: bool = False) -> tuple[Tensor, float]:
         """Summed cross-entropies of these requests, and the weight they have."""
         batch = self.batch_of([self.requests[i] for i in chosen])
-        where = np.concatenate([np.arange(self.starts[i], self.starts[i + 1]) for i in chosen])
+        where = self._at(chosen)
         outputs, second = self.network(batch)
         total, weight = outputs.sum() * 0, 0.0
         for i, name in enumerate(self.scales):
@@ -120,7 +146,7 @@ class _Fit:
             logs = _logs(self.scales[name], outputs[:, i])
             own = logs.detach().exp().numpy()
             loss, alpha = (self.settings.loss, self.settings.alpha)
-            main, aux = targets(known, self.judge if judge else loss, alpha, own)
+            main, aux = targets(known, self.judge[name] if judge else loss, alpha, own)
             total = total + _cross_entropy(main, logs)
             weight += float(main.weight.sum())
             if aux is not None and second is not None:
@@ -129,7 +155,7 @@ class _Fit:
         return total, weight
 
     def _validate(self) -> float | None:
-        """Mean cross-entropy of the labels of ``valid``, else of the teacher's answers there."""
+        """Mean cross-entropy by `judged_by`; None where ``valid`` has nothing of that."""
         self.network.eval()
         total = weight = 0.0
         with torch.inference_mode():

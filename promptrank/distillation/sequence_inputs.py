@@ -80,7 +80,12 @@ class Inputs:
         self.features, self.centre, self.spread = features, centre, spread
         self.ids, self.last = ids, last
         self._items: dict[Any, tuple[list[int], int]] = {}
-        self._categories = [n[5:] for n in features.plan.categories if n.startswith("item.")]
+        # Tokens of categories: (group, field, its values in training).
+        self._categories = [
+            (group, field, frozenset(values))
+            for name, values in features.plan.categories.items()
+            for group, _, field in [name.partition(".")]
+        ]
 
     def batch(self, requests: Sequence[Request]) -> Batch:
         """Requests side by side."""
@@ -116,8 +121,12 @@ class Inputs:
     def item(self, item: Item) -> tuple[list[int], int]:
         """Buckets of its words, and the row of its id (0: training did not see it twice)."""
         words = {w for value in item.fields.values() for w in f.words(value)}
-        words |= {f"{n}={item.fields.get(n)}" for n in self._categories}
-        return _buckets(words), self.ids.get(item.item_id, 0)
+        tokens = {
+            f"{field}={item.fields[field]}"
+            for group, field, values in self._categories
+            if group == "item" and _is_known(item.fields.get(field), values)
+        }
+        return _buckets(tokens, words), self.ids.get(item.item_id, 0)
 
     def _cached(self, item: Item) -> tuple[list[int], int]:
         """The same; every epoch asks for it again."""
@@ -130,16 +139,25 @@ class Inputs:
     def subject(self, request: Request) -> list[int]:
         """Buckets of the words of member, query or source."""
         given = f.subject_fields(request)
-        words = {w for part in given.values() for value in part.values() for w in f.words(value)}
-        for name in self.features.plan.categories:
-            group, _, key = name.partition(".")
-            if group in given:
-                words.add(f"{name}={given[group].get(key)}")
-        return _buckets(words)
+        tokens = {
+            f"{group}.{field}={given[group][field]}"
+            for group, field, values in self._categories
+            if group in given and _is_known(given[group].get(field), values)
+        }
+        parts = [given.get(group, {}) for group in ("query", "source", "member")]
+        return _buckets(
+            tokens, *({w for value in part.values() for w in f.words(value)} for part in parts)
+        )
 
 
-def _buckets(words: set[str]) -> list[int]:
-    return [1 + crc32(w.encode()) % (BUCKETS - 1) for w in sorted(words)[:_WORDS]]
+def _is_known(value: Any, values: frozenset[str]) -> bool:
+    return isinstance(value, str) and value in values
+
+
+def _buckets(*groups: set[str]) -> list[int]:
+    """Distinct buckets, group by group; within a group by hash, so that a cut favours no word."""
+    hashes = (h for words in groups for h in sorted(crc32(w.encode()) for w in words))
+    return list(dict.fromkeys(1 + h % (BUCKETS - 1) for h in hashes))[:_WORDS]
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Ints:

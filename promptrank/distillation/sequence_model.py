@@ -68,11 +68,16 @@ class Network(nn.Module):
         self.drop = nn.Dropout(dropout[-1] if dropout else 0.0)
         self.main = nn.Linear(2 * dim, shape.outputs)
         self.aux = nn.Linear(2 * dim, shape.outputs) if aux else None
-        for table in (self.words, self.ids, self.place):
+        for table in self.tables:
             nn.init.normal_(table.weight, std=0.1)
         with torch.no_grad():
             self.words.weight[0] = 0
             self.ids.weight[0] = 0
+
+    @property
+    def tables(self) -> tuple[nn.Embedding, nn.Embedding, nn.Embedding]:
+        """Embeddings of words, ids and places."""
+        return self.words, self.ids, self.place
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """(rows, outputs) served, and the second output where there is one."""

@@ -1,9 +1,10 @@
 """What a student is, and what each kind keeps.
 
-A kind is one module with two functions and one class:
+A kind is one module with three functions and one class:
 
+    check_options(settings) -> dict                   typed; called before a teacher is asked
     fit(task, lessons, settings, say) -> Student      learns from `promptrank.distillation.lessons`
-    load(task, folder) -> Student                     reads back what ``save`` wrote
+    load(task, folder, threads) -> Student            reads back what ``save`` wrote
 
 What a student keeps, whatever its kind (popularity dynamics and two towers would be two more
 modules here): it sees a request's candidates and nothing of their outcomes; a candidate's answers
