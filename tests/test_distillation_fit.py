@@ -61,6 +61,7 @@ def write_scores(path: Path, chances: dict[tuple[str, str], float]) -> None:
     pq.write_table(pa.table(columns), path)
 
 
+@pytest.mark.slow
 def test_a_student_of_answers_alone_learns_them_and_not_the_labels(
     bench: ModuleType,
     opened: OpenTask,

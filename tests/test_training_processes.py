@@ -99,6 +99,7 @@ def test_a_blank_example_adds_nothing() -> None:
     assert (filled.labels, blank.labels) == (2, 0)
 
 
+@pytest.mark.slow
 def test_bfloat16_learns(toys: Path) -> None:
     quick = Settings(steps=6, every=6, batch=4, lr=0.01, metric="ndcg@10", trainer={"bf16": True})
     done = train(["toys/like"], "a", project=toys, settings=TURNS, training=quick)

@@ -85,6 +85,7 @@ def test_an_adapter_and_its_card(whole: Trained, tiny_llama_path: Path) -> None:
     assert card.base.name == str(tiny_llama_path)
 
 
+@pytest.mark.slow
 def test_what_is_measured_while_training_is_what_evaluate_says(toys: Path) -> None:
     done = run(toys, training=Settings(steps=2, every=2, lr=0.01, micro=2, batch=2))
     for adapter, metrics in ((None, done.before), (done.path, done.after)):
@@ -120,6 +121,7 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(toys: Path, whole: Traine
     assert whole.best == again.best
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over(toys: Path, whole: Trained) -> None:
     def stop(done: int, total: int | None) -> None:
         if done == 5:
@@ -172,6 +174,7 @@ def test_a_loss_that_is_no_number_ends_the_run(toys: Path) -> None:
     assert not (toys / "adapters" / "a").exists()
 
 
+@pytest.mark.slow
 def test_two_stages_and_two_tasks(toys: Path) -> None:
     text = (toys / "tasks/toys/like.yaml").read_text().replace("like it", "want it")
     (toys / "tasks/toys/want.yaml").write_text(text)
