@@ -10,12 +10,14 @@ stays, and a second call goes on from there.
 """
 
 import argparse
+import json
 import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from promptrank import evaluate, rank, train
 from promptrank.api.tasks import open_task
@@ -109,6 +111,15 @@ def ranked(
     return path
 
 
+def _same_settings(path: Path, given: dict[str, Any]) -> None:
+    """Refuse a folder whose adapters and scores were made otherwise."""
+    own = {name: given[name] for name in ("labels", "members")}
+    if path.is_file() and (known := json.loads(path.read_text())) != own:
+        raise SystemExit(f"{path.parent} was made with {known}; take another --out")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(own))
+
+
 def main() -> None:
     """Train, rank, compare, print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,6 +132,7 @@ def main() -> None:
     with TemporaryDirectory(prefix="promptrank-") as folder:
         project = args.out or Path(folder)
         # The task of a project of its own, so that other templates are found beside the task's.
+        _same_settings(project / "ablation.json", vars(args))
         for source in (HERE.parent / "tasks", HERE.parent / "templates", HERE / "templates"):
             shutil.copytree(source, project / source.name, dirs_exist_ok=True)
         scores: dict[str, Path] = {}

@@ -5,9 +5,13 @@ A test that is not marked ``slow`` cannot download anything: it sees an empty ca
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from promptrank.api.train import Trained
 
 # A slow moment of the machine is no fault of the code; on CI the same examples are drawn each time.
 settings.register_profile(
@@ -80,3 +84,23 @@ def ml100k_path() -> Path:
     from promptrank.assets import resolve_dataset
 
     return resolve_dataset("ml-100k")
+
+
+@pytest.fixture
+def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
+    """A project of toys with a tiny model."""
+    from toy_project import make_project
+
+    return make_project(tmp_path / "toys", tiny_llama_path)
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> "Trained":
+    """What an unbroken training gives, for all that compare with one or start from one."""
+    from toy_project import make_project
+    from training_fixtures import run
+
+    before = (tiny_llama_path / "model.safetensors").read_bytes()
+    done = run(make_project(tmp_path_factory.mktemp("whole") / "toys", tiny_llama_path))
+    assert (tiny_llama_path / "model.safetensors").read_bytes() == before
+    return done

@@ -1,6 +1,7 @@
 """From a teacher to a student that ranks: the verbs, the folder, and what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -255,8 +256,11 @@ def test_scores_of_other_prompts_are_refused(students: Path) -> None:
 
 
 @pytest.mark.slow
-def test_serving_a_gbdt_needs_no_torch(students: Path) -> None:
-    given = f"'toys/like', engine='student:taught', project={str(students)!r}"
+@pytest.mark.parametrize("kind", ["gbdt", "sequence"])
+def test_serving_needs_no_torch(students: Path, kind: str) -> None:
+    options = FEW if kind == "gbdt" else {"epochs": 1}
+    made = make(students, f"bare-{kind}", student=kind, loss="labels", options=options)
+    given = f"'toys/like', engine='student:bare-{kind}', project={str(students)!r}"
     code = (
         "import sys, promptrank\n"
         f"with promptrank.open_ranker({given}) as ranker:\n"
@@ -264,6 +268,7 @@ def test_serving_a_gbdt_needs_no_torch(students: Path) -> None:
         "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    shutil.rmtree(made.student.folder)
 
 
 def test_the_command_line(students: Path) -> None:

@@ -1,6 +1,7 @@
 """What a run of `distill` or `verdict` refuses, says and keeps, on the toys."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -167,9 +168,11 @@ def test_a_verdict_takes_students_by_path_and_refuses_names_of_other_lines(
 ) -> None:
     made = make(project, "plain", loss="labels").student
     given: dict[str, Any] = {"teacher": "base", "engine": "fake", "project": project, "draws": 100}
-    for name in ("teacher", "logistic", "popularity", "item_mean"):
+    for name in ("teacher", "logistic", "popularity"):
+        shutil.copytree(made.folder, made.folder.with_name(name))
         with pytest.raises(InputError, match=f"student {name}: that is another line of the table"):
             verdict("toys/like", students=[name], **given)
+        shutil.rmtree(made.folder.with_name(name))
     before = sorted(p.name for p in made.folder.parent.iterdir())
     path = str(made.folder)
     found = verdict("toys/like", students=[path, "plain"], **given)

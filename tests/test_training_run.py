@@ -1,68 +1,23 @@
-"""Training runs on a tiny model: the adapter, resuming, several tasks, and what is refused."""
+"""Training runs on a tiny model: the adapter, several tasks, and what is refused."""
 
 import json
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import promptrank
 from promptrank.adapters.card import read_card
-from promptrank.api.train import Trained, train
+from promptrank.api.train import Trained
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError
-from promptrank.training import checkpoints
 from promptrank.training.draws import Draws
 from promptrank.training.settings import Settings
-from promptrank.training.trainer import AdapterTrainer
 from tiny_models import make_model
-from toy_project import make_project
-
-WEIGHTS = "adapter_model.safetensors"
-QUICK = Settings(steps=6, every=2, batch=4, micro=2, lr=0.01, metric="ndcg@10", patience=0)
-TURNS = ["history.as=turns", "ratings.group.last=3"]
-
-
-@pytest.fixture
-def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
-    return make_project(tmp_path / "toys", tiny_llama_path)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> Trained:
-    """What an unbroken run gives, for all that compare with one or start from one."""
-    before = (tiny_llama_path / "model.safetensors").read_bytes()
-    done = run(make_project(tmp_path_factory.mktemp("whole") / "toys", tiny_llama_path))
-    assert (tiny_llama_path / "model.safetensors").read_bytes() == before
-    return done
-
-
-def placed(made: Trained, root: Path, name: str) -> Path:
-    """The adapter in another project."""
-    return Path(shutil.copytree(made.path, root / "adapters" / name))
-
-
-def run(root: Path, name: str = "a", **more: Any) -> Trained:
-    given: dict[str, Any] = {"training": QUICK, "settings": TURNS, "project": root} | more
-    return train(given.pop("tasks", ["toys/like"]), name, **given)
-
-
-def weights_of(folder: Path) -> dict[str, torch.Tensor]:
-    return load_file(folder / WEIGHTS)
-
-
-def apart(one: Path, other: Path) -> float:
-    a, b = weights_of(one), weights_of(other)
-    assert a.keys() == b.keys()
-    return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
+from training_fixtures import TURNS, WEIGHTS, placed, run, weights_of
 
 
 def test_an_adapter_and_its_card(whole: Trained, tiny_llama_path: Path) -> None:
@@ -94,78 +49,6 @@ def test_what_is_measured_while_training_is_what_evaluate_says(toys: Path) -> No
         )
         for name, cell in report.rankers[0].cells.items():
             assert cell.value == pytest.approx(metrics["toys/like"][name], abs=1e-4), name
-
-
-class Stop(Exception):
-    """Ends a run where a kill would."""
-
-
-def test_a_stopped_run_ends_where_an_unbroken_one_does(toys: Path, whole: Trained) -> None:
-    def stop(done: int, total: int | None) -> None:
-        if done == 5:
-            raise Stop
-
-    with pytest.raises(Stop):
-        run(toys, "broken", progress=stop)
-    assert not (toys / "adapters" / "broken").exists()
-    with pytest.raises(InputError, match=r"unfinished run.*--resume"):
-        run(toys, "broken")
-    with pytest.raises(InputError, match="the run to resume had other settings"):
-        run(toys, "broken", resume=True, training=Settings(steps=7))
-    said: list[str] = []
-    again = run(toys, "broken", resume=True, say=said.append)
-    assert "resuming after step 4" in said
-    assert apart(whole.path, again.path) <= 1e-5
-    assert whole.before == again.before
-    assert whole.after["toys/like"] == pytest.approx(again.after["toys/like"])
-    assert whole.best == again.best
-
-
-@pytest.mark.slow
-def test_a_damaged_checkpoint_is_passed_over(toys: Path, whole: Trained) -> None:
-    def stop(done: int, total: int | None) -> None:
-        if done == 5:
-            raise Stop
-
-    with pytest.raises(Stop):
-        run(toys, "broken", progress=stop)
-    folder = toys / "adapters" / ".broken.run"
-    newest = folder / "checkpoint-4"
-    damaged = newest / "optimizer.pt"
-    damaged.write_bytes(damaged.read_bytes()[:-100])
-    half = folder / "checkpoint-5"
-    shutil.copytree(newest, half)
-    (half / checkpoints.MARK).unlink()
-    said: list[str] = []
-    again = run(toys, "broken", resume=True, say=said.append)
-    assert "checkpoint-4 is not used: optimizer.pt is not what was written" in said
-    assert "checkpoint-5 is not used: it was not written to its end" in said
-    assert "resuming after step 2" in said
-    assert apart(whole.path, again.path) <= 1e-5
-
-
-def test_a_full_disk_is_one_message_and_leaves_no_adapter(
-    toys: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(AdapterTrainer, "_save_optimizer_and_scheduler", full)
-    short = Settings(steps=2, every=2, batch=2, valid=0)
-    with pytest.raises(InputError, match=r"checkpoint-2 could not be written.*free some space"):
-        run(toys, training=short)
-    assert not (toys / "adapters" / "a").exists()
-    assert not list((toys / "adapters").glob(".a.run/checkpoint-*"))
-    monkeypatch.undo()
-    assert run(toys, resume=True, training=short).path.is_dir()
-
-
-def test_a_damaged_record_of_the_run_is_told(toys: Path) -> None:
-    folder = toys / "adapters" / ".a.run"
-    folder.mkdir(parents=True)
-    (folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json: is damaged; start over with --overwrite"):
-        run(toys, resume=True)
 
 
 def test_a_loss_that_is_no_number_ends_the_run(toys: Path) -> None:
@@ -306,32 +189,6 @@ def test_the_command_line(toys: Path) -> None:
     again = CliRunner().invoke(app, words.split())
     assert isinstance(again.exception, InputError)
     assert "there is an adapter of this name" in str(again.exception)
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment(toys: Path) -> None:
-    whole = run(toys, "whole", training=Settings(steps=30, every=2, valid=0, batch=2, seed=0))
-    words = [sys.executable, "-m", "promptrank", "train", "toys/like", "--adapter", "broken"]
-    words += ["--steps", "30", "--every", "2", "--valid", "0", "--batch", "2"]
-    words += ["--project", str(toys)]
-    for setting in TURNS:
-        words += ["--set", setting]
-    folder = toys / "adapters" / ".broken.run"
-    kills = 0
-    for wanted in (2, 12):
-        more = ["--resume"] if kills else []
-        child = subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 120
-        while child.poll() is None and time.monotonic() < until:
-            if any(checkpoints.step_of(p) >= wanted for p in folder.glob("checkpoint-*")):
-                child.send_signal(signal.SIGKILL)
-                child.wait()
-                kills += 1
-                break
-            time.sleep(0.01)
-    assert kills == 2
-    subprocess.run([*words, "--resume"], check=True, stderr=subprocess.DEVNULL)
-    assert apart(whole.path, toys / "adapters" / "broken") <= 1e-5
 
 
 def test_a_window_shorter_than_an_example_is_refused(toys: Path, tmp_path: Path) -> None:

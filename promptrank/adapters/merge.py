@@ -84,7 +84,9 @@ def _merge(base: Path, adapter: Path, out: Path) -> float:
     try:
         plain = AutoModelForCausalLM.from_pretrained(base, use_safetensors=True, **options)
         wrapped = PeftModel.from_pretrained(plain, str(adapter))
-        taken, given = get_peft_model_state_dict(wrapped), load_file(adapter / WEIGHTS)
+        # "auto" would ask the hub whether the base's vocabulary has grown.
+        taken = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+        given = load_file(adapter / WEIGHTS)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise ModelError(f"{adapter}: cannot be loaded onto {base} ({error})") from error
     if lost := sorted(given.keys() - taken.keys()):  # which peft passes over

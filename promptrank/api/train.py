@@ -12,7 +12,7 @@ from promptrank.api.rank import Progress, no_progress
 from promptrank.api.run import Run, check_places, finish, open_run
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
 from promptrank.api.tasks import ls as all_tasks
-from promptrank.errors import DataError, InputError
+from promptrank.errors import DataError, InputError, ModelError
 from promptrank.project import open_project
 from promptrank.training import processes
 from promptrank.training.settings import Settings
@@ -150,7 +150,10 @@ def _check_questions(opened: Sequence[OpenTask], chosen: Settings) -> None:
 def _as_started(chosen: Settings, start: Path) -> Settings:
     """Rank and scale are the adapter's own."""
     config = adapter_config(start)
-    rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    try:
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    except (KeyError, TypeError, ValueError):
+        raise ModelError(f"{start}: no LoRA adapter, its config lacks r or lora_alpha") from None
     if chosen.lora or chosen.alpha not in (None, alpha) or chosen.rank not in (rank, Settings.RANK):
         raise InputError(
             f"init: {start.name} has rank {rank}, alpha {alpha:g} and options of its own, and they "

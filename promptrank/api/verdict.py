@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from promptrank.evaluation.judged import Ranker as Scorer
 
 _RUNS = 40
-_TAKEN = (
-    "teacher",
-    "popularity",
-    "item_mean",
-    "item_member_mean",
-    "logistic",
-    "random",
-    "logged",
-)
-"""Lines of the table that are no students."""
 
 
 def verdict(
@@ -79,9 +69,6 @@ def verdict(
         if isinstance(task, OpenTask)
         else open_task(task, project=project, settings=settings or ())
     )
-    for name in students:
-        if name in _TAKEN:
-            raise InputError(f"student {name}: that is another line of the table; rename it")
     folders = {name: find_student(name, opened.project) for name in students}
     for found in folders.values():
         check_task(found, opened.task, opened.name)
@@ -95,13 +82,16 @@ def verdict(
         file = stack.enter_context(request_file(opened, requests, splits=None, say=say))
         only = set(request_ids(file.path, part, limit))
         work = _Work(opened, file, part, limit, only, stack, say, progress)
+        say("fitting baselines")
+        rivals = baselines(read(opened, file.path, None, {}), gain_of=gain, relevant_at=relevant_at)
+        for name in folders:
+            if name in (TEACHER, *rivals):
+                raise InputError(f"student {name}: that is another line of the table; rename it")
         rankers: dict[str, Scorer] = {}
         costs: dict[str, Cost] = {}
         rankers[TEACHER], costs[TEACHER] = work.teacher(teacher, engine, model)
         for name, found in folders.items():
             rankers[name], costs[name] = work.student(name, found)
-        say("fitting baselines")
-        rivals = baselines(read(opened, file.path, None, {}), gain_of=gain, relevant_at=relevant_at)
         cheap = {n: b.ranker for n, b in rivals.items() if b.ranker is not None and n != "logged"}
         costs |= {name: _cost(score, work.wide, None) for name, score in cheap.items()}
         judged = judge(

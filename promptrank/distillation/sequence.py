@@ -144,6 +144,9 @@ class SequenceStudent:
 def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
     """Read a student's folder.
 
+    Args:
+        threads: makes no difference; the matrices are too small to be shared.
+
     Raises:
         ModelError: files that are missing or broken.
     """

@@ -37,6 +37,7 @@ class AdapterTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._settings, self._sizes, self._slices = settings, sizes, slices
         self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, since the start
+        self._taken_up = False  # trained before: the model was never handed to FSDP
         self._unsaved: Exception | None = None  # what kept the weights from being written
         super().__init__(**kwargs)
 
@@ -137,7 +138,7 @@ class AdapterTrainer(Trainer):
 
     def whole_state(self) -> dict[str, Tensor] | None:
         """The weights, where they are sharded over processes; all of these must ask."""
-        if not self.is_fsdp_enabled:
+        if not self.is_fsdp_enabled or self._taken_up:
             return None
         model: Any = self.model
         second: bool = isinstance(model, FSDPModule)
@@ -155,6 +156,7 @@ class AdapterTrainer(Trainer):
         """State and weights of a run whose training had ended at this checkpoint."""
         self.state = TrainerState.load_from_json(str(folder / "trainer_state.json"))
         self._load_from_checkpoint(str(checkpoints.best_of(folder) or folder))
+        self._taken_up = True
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """The adapter; its base is never gathered for it."""

@@ -1,10 +1,8 @@
-"""What a training run starts from, and how it ends: flags that go together, kills at the end."""
+"""What a training run starts from, and options that go together."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,32 +14,11 @@ from promptrank.adapters.merge import merge
 from promptrank.adapters.store import find_adapter
 from promptrank.api.prepare import shape_of
 from promptrank.api.tasks import open_task
-from promptrank.api.train import Trained, train
 from promptrank.cli.main import app
 from promptrank.cli.train import _values
 from promptrank.errors import InputError, ModelError
-from promptrank.training import lora
 from promptrank.training.settings import Settings
-from toy_project import make_project
-
-WEIGHTS = "adapter_model.safetensors"
-QUICK = Settings(steps=6, every=2, batch=4, micro=2, lr=0.01, metric="ndcg@10", patience=0)
-TURNS = ["history.as=turns", "ratings.group.last=3"]
-
-
-@pytest.fixture
-def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
-    return make_project(tmp_path / "toys", tiny_llama_path)
-
-
-def run(root: Path, name: str = "a", **more: Any) -> Trained:
-    given: dict[str, Any] = {"training": QUICK, "settings": TURNS, "project": root} | more
-    return train(given.pop("tasks", ["toys/like"]), name, **given)
-
-
-def apart(one: Path, other: Path) -> float:
-    a, b = load_file(one / WEIGHTS), load_file(other / WEIGHTS)
-    return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
+from training_fixtures import QUICK, TURNS, WEIGHTS, run
 
 
 @pytest.mark.slow
@@ -62,41 +39,6 @@ def test_a_single_step_is_a_step(toys: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("patience", [0, 1])
-def test_killed_between_the_last_step_and_the_adapter(
-    toys: Path, patience: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whether all steps were done or validation ended it, also where the project was moved."""
-    # A rate so low that nothing gains: early stopping ends it.
-    training = replace(QUICK, patience=patience, lr=1e-12 if patience else 0.01, valid=4)
-    whole = run(toys, "whole", training=training)
-    assert (whole.steps < QUICK.steps) == bool(patience)  # type: ignore[operator]
-    with monkeypatch.context() as patch:
-        patch.setattr(lora, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(toys, "cut", training=training)
-    moved = toys.with_name("moved")
-    toys.rename(moved)
-    again = run(moved, "cut", training=training, resume=True)
-    assert (again.steps, again.best) == (whole.steps, whole.best)
-    assert apart(again.path, moved / "adapters" / "whole") == 0
-
-
-@pytest.mark.slow
-def test_a_best_checkpoint_that_is_gone_is_told(
-    toys: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(lora, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(toys, training=replace(QUICK, lr=1e-12, valid=4))  # the first is the best
-    best = toys / "adapters" / ".a.run" / "checkpoint-2"
-    shutil.rmtree(best)
-    with pytest.raises(InputError, match="checkpoint-2, the best so far, is missing or damaged"):
-        run(toys, training=replace(QUICK, lr=1e-12, valid=4), resume=True)
-
-
-@pytest.mark.slow
 def test_an_adapter_to_start_from_brings_rank_and_scale(toys: Path) -> None:
     first = run(toys, "first", training=replace(QUICK, rank=4, alpha=20.0, steps=1, valid=0))
     config = json.loads((first.path / "adapter_config.json").read_text())
@@ -113,17 +55,13 @@ def test_an_adapter_to_start_from_brings_rank_and_scale(toys: Path) -> None:
             run(toys, "third", init="first", training=replace(frozen, **other))
 
 
-@pytest.mark.slow
-def test_a_wrong_start_does_not_cost_an_unfinished_run(
-    toys: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(lora, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            run(toys, training=replace(QUICK, valid=0))
-    with pytest.raises(ModelError, match="no adapter nothing"):
-        run(toys, training=replace(QUICK, valid=0), init="nothing", overwrite=True)
-    assert (toys / "adapters" / ".a.run" / "checkpoint-6").is_dir()
+def test_what_is_no_lora_is_no_start(toys: Path) -> None:
+    folder = toys / "adapters" / "other"
+    folder.mkdir(parents=True)
+    (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}')
+    save_file({"x": torch.zeros(1)}, folder / WEIGHTS)
+    with pytest.raises(ModelError, match="no LoRA adapter, its config lacks r or lora_alpha"):
+        run(toys, init="other")
 
 
 def test_lists_alone_train_candidates(toys: Path) -> None:
