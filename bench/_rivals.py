@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from promptrank.engine.base import Tree
+from promptrank.engine.contract import Tree
 
 Logits = torch.Tensor  # (candidates, vocab), at each candidate's last position
 

@@ -16,8 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from promptrank.engine.base import Tree
-from promptrank.engine.vllm_engine.settings import Settings, environment
+from promptrank.engine.contract import Tree
+from promptrank.engine.vllm_engine.launch import Launch, environment
 
 Run = Callable[[Sequence[Tree]], list[float]]
 BLOCKS = (16, 32, 128)
@@ -49,7 +49,7 @@ def open_rival(model: Path, way: tuple[int, bool, bool], threads: int) -> Iterat
         Refused: it cannot be opened in that way.
     """
     block, eager, workers = way
-    settings = Settings(str(model), "float32", 1024, threads, eager=eager, workers=workers)
+    settings = Launch(str(model), "float32", 1024, threads, eager=eager, workers=workers)
     process = subprocess.Popen(
         [sys.executable, __file__],
         stdin=subprocess.PIPE,

@@ -13,9 +13,9 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-from promptrank.data.build import build_requests
-from promptrank.data.read import read_requests
+from promptrank.requests.read import read_requests
 from promptrank.schema.task import Task
+from promptrank.tables.build import build_requests
 
 
 def make_tables(root: Path, events: int) -> None:

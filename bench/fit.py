@@ -26,14 +26,14 @@ from promptrank.api.requests import read
 from promptrank.api.scores import read_scores
 from promptrank.api.tasks import OpenTask, open_task
 from promptrank.cli.terminal import progress_bar
-from promptrank.data.select import request_ids
-from promptrank.distillation.agreement import verdicts, with_outcomes
 from promptrank.evaluation.agreement import rank_correlation
 from promptrank.evaluation.baselines import baselines
 from promptrank.evaluation.compare import evaluate
 from promptrank.evaluation.judged import Ranker, judge, lookup
 from promptrank.evaluation.report import Report
 from promptrank.records import Request
+from promptrank.requests.sampling import request_ids
+from promptrank.students.teacher_agreement import verdicts, with_outcomes
 
 TASK, QUESTION = "jobs/fit", "bad"
 DECODER, STUDENT, LABELS, LOGISTIC = "decoder", "gbdt, answers", "gbdt, labels", "logistic, labels"

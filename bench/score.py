@@ -22,7 +22,7 @@ from _vllm import fastest, name_of, open_rival
 from transformers import AutoModelForCausalLM
 
 from promptrank.assets import resolve_dataset, resolve_model
-from promptrank.engine.base import Failure, Tree
+from promptrank.engine.contract import Failure, Tree
 from promptrank.engine.packed import PackedEngine, open_packed
 
 Scores = list[float]

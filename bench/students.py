@@ -36,8 +36,8 @@ from promptrank.api.requests import read
 from promptrank.api.tasks import OpenTask, open_task
 from promptrank.cli.distill import show_verdict
 from promptrank.cli.terminal import progress_bar
-from promptrank.data.select import request_ids
 from promptrank.records import Request
+from promptrank.requests.sampling import request_ids
 
 TASK = "movies/like"
 STUDENTS = {

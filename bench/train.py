@@ -31,11 +31,12 @@ from promptrank.api.requests import read
 from promptrank.api.tasks import open_task
 from promptrank.assets import resolve_model
 from promptrank.records import Request
-from promptrank.training import lora, objective
+from promptrank.training import adapter_model as lora
+from promptrank.training import objective
+from promptrank.training.answer_losses import answers_loss
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, examples
-from promptrank.training.losses import answers_loss
-from promptrank.training.select import Share
+from promptrank.training.label_shares import Share
 from promptrank.training.settings import Settings
 
 TASK = "movies/like"
@@ -118,7 +119,7 @@ def our_step(model: Any, steps: Sequence[Sequence[Example]], optimizer: Any) -> 
         mine = steps[number % len(steps)]
         batches = [collator.batch(mine[n : n + 2]) for n in range(0, len(mine), 2)]
         sums = torch.stack([objective.counts_of(b).as_tensor() for b in batches]).sum(0)
-        counts = objective.Counts(*sums.tolist())
+        counts = objective.LossCounts(*sums.tolist())
         for batch in batches:
             with objective.prompt_loss(base, batch, counts, wanted=True) as prompts:
                 logprobs = objective.answer_logprobs(model, batch)

@@ -18,7 +18,7 @@ _EXPORTS = {
     "Item": "promptrank.records",
     "PromptrankError": "promptrank.errors",
     "Ranker": "promptrank.api.ranker",
-    "Ranking": "promptrank.ranking.run",
+    "Ranking": "promptrank.ranking.loop",
     "Request": "promptrank.records",
     "Subject": "promptrank.records",
     "Switches": "promptrank.simulation.switches",
@@ -60,7 +60,7 @@ if TYPE_CHECKING:
     from promptrank.api.verdict import verdict as verdict
     from promptrank.errors import InputError as InputError
     from promptrank.errors import PromptrankError as PromptrankError
-    from promptrank.ranking.run import Ranking as Ranking
+    from promptrank.ranking.loop import Ranking as Ranking
     from promptrank.records import Candidate as Candidate
     from promptrank.records import Event as Event
     from promptrank.records import Item as Item

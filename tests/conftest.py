@@ -57,7 +57,7 @@ def sealed(
 @pytest.fixture(scope="session")
 def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer Llama with a byte-level BPE tokenizer and a ChatML template."""
-    from tiny_models import make_model
+    from support.models import make_model
 
     return make_model(tmp_path_factory.mktemp("models") / "llama")
 
@@ -65,7 +65,7 @@ def tiny_llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_sentencepiece_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random two-layer Llama whose tokenizer puts a space before every text, and BOS."""
-    from tiny_models import make_model
+    from support.models import make_model
 
     return make_model(tmp_path_factory.mktemp("models") / "spm", tokenizer="sentencepiece")
 
@@ -89,7 +89,7 @@ def ml100k_path() -> Path:
 @pytest.fixture
 def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
     """A project of toys with a tiny model."""
-    from toy_project import make_project
+    from support.toys import make_project
 
     return make_project(tmp_path / "toys", tiny_llama_path)
 
@@ -97,8 +97,8 @@ def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> "Trained":
     """What an unbroken training gives, for all that compare with one or start from one."""
-    from toy_project import make_project
-    from training_fixtures import run
+    from support.runs import run
+    from support.toys import make_project
 
     before = (tiny_llama_path / "model.safetensors").read_bytes()
     done = run(make_project(tmp_path_factory.mktemp("whole") / "toys", tiny_llama_path))

@@ -11,13 +11,13 @@ import pytest
 from peft import LoraConfig
 from safetensors.numpy import save_file
 
-from adapter_fixtures import SOURCES, TASK, a_card, a_task, a_task_card
-from promptrank.adapters.base import weights_digest
 from promptrank.adapters.card import Base, prompting, read_card, write_card
 from promptrank.adapters.changes import changes
-from promptrank.adapters.options import TARGETS, check_options
-from promptrank.engine.vllm_engine.adapters import unserved
+from promptrank.adapters.lora_options import TARGETS, check_options
+from promptrank.adapters.weights import weights_digest
+from promptrank.engine.vllm_engine.adapter_files import unserved
 from promptrank.errors import ModelError
+from support.adapters import SOURCES, TASK, a_card, a_task, a_task_card
 
 QUESTIONS: Any = TASK["questions"]
 

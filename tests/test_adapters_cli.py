@@ -8,16 +8,16 @@ import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
-from adapter_fixtures import a_card, a_folder
-from engine_fixtures import adapter
-from promptrank.adapters.base import weights_digest
 from promptrank.adapters.card import Base, read_card, task_card, write_card
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
+from promptrank.adapters.weights import weights_digest
 from promptrank.api.tasks import open_task
 from promptrank.cli.main import app
 from promptrank.errors import InputError, ModelError
 from promptrank.prompt.template import load_template
-from toy_project import make_project
+from support.adapters import a_card, a_folder
+from support.engines import adapter
+from support.toys import make_project
 
 Run = Callable[..., Any]
 

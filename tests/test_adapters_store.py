@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from adapter_fixtures import a_card, a_folder
 from promptrank.adapters.alias import current, is_alias, read_aliases
 from promptrank.adapters.card import Base
-from promptrank.adapters.store import check_base, check_name, find_adapter, list_adapters
+from promptrank.adapters.shelf import check_base, check_name, find_adapter, list_adapters
 from promptrank.api import adapters as api
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
+from support.adapters import a_card, a_folder
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_project_shadows_what_is_built_in(
     built_in = tmp_path / "built_in"
     a_folder(built_in / "adapters" / "movies")
     a_folder(built_in / "adapters" / "shipped")
-    monkeypatch.setattr("promptrank.adapters.store.builtin_root", lambda: built_in)
+    monkeypatch.setattr("promptrank.adapters.shelf.builtin_root", lambda: built_in)
     assert find_adapter("movies", project).origin == "project"
     assert find_adapter("shipped", project).origin == "built-in"
     listed = {adapter.name: adapter.origin for adapter in list_adapters(project)}
@@ -83,7 +83,7 @@ def test_another_base_is_refused(tmp_path: Path) -> None:
     a_folder(model)  # any safetensors will do
     plain = a_folder(tmp_path / "plain")
     check_base(plain, "tiny", model)
-    from promptrank.adapters.base import weights_digest
+    from promptrank.adapters.weights import weights_digest
 
     fits = a_folder(tmp_path / "fits", card=a_card(Base("tiny", weights_digest(model))))
     check_base(fits, "tiny", model)

@@ -15,7 +15,7 @@ import promptrank
 from promptrank.api.render import render
 from promptrank.cli.main import app, main
 from promptrank.errors import InputError
-from toy_project import PEOPLE, make_project
+from support.toys import PEOPLE, make_project
 
 Run = Callable[..., str]
 
@@ -238,7 +238,7 @@ def test_adapters_from_the_command_line_and_several_in_one_run(
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from engine_fixtures import adapter
+    from support.engines import adapter
 
     for seed, folder in ((1, "one"), (2, "two")):
         model = AutoModelForCausalLM.from_pretrained(tiny_llama_path)

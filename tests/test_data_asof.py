@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_fixtures import (
+from promptrank.records import Request
+from promptrank.schema.task import Task
+from support.data import (
     END,
     ITEMS,
     LIKE,
@@ -29,8 +31,6 @@ from data_fixtures import (
     read,
     write_rows,
 )
-from promptrank.records import Request
-from promptrank.schema.task import Task
 
 FEW = settings(max_examples=5, deadline=None, derandomize=True)
 MANY = settings(max_examples=30, deadline=None, derandomize=True)

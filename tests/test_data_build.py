@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from data_fixtures import Row, built, make_task, write_rows
+from support.data import Row, built, make_task, write_rows
 
 ITEMS = [{"item_id": i, "title": f"Title {i}", "year": 1990 + k} for k, i in enumerate("abcdef")]
 

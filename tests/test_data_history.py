@@ -1,6 +1,7 @@
 """History builders, each by hand."""
 
-from promptrank.data.history import (
+from promptrank.schema.parts import History
+from promptrank.tables.history import (
     Past,
     build,
     chronological,
@@ -10,8 +11,7 @@ from promptrank.data.history import (
     similar,
     thin,
 )
-from promptrank.data.near import _vectorizer, nearness_to
-from promptrank.schema.parts import History
+from promptrank.tables.near import _vectorizer, nearness_to
 
 
 def _pasts(actions: str, items: str | None = None) -> list[Past]:

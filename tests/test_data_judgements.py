@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data_fixtures import built, make_task, write_rows
+from support.data import built, make_task, write_rows
 
 ITEMS = [
     {"item_id": i, "title": title}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data_fixtures import (
+from support.data import (
     ITEMS,
     STATISTICS,
     TIMED,

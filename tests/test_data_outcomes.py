@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from data_fixtures import Row, build, built, make_task, read, write_rows
 from promptrank.records import Request
 from promptrank.schema.task import Task
+from support.data import Row, build, built, make_task, read, write_rows
 
 DAY = 86400
 APPLY = {"apply": {"say": "Yes", "value": 1}, "skip": {"say": "No", "value": 0}}

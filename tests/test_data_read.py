@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_fixtures import Row, build, make_task, read, write_rows
-from promptrank.data.format import COLUMNS
-from promptrank.data.plain import request_from_dict
-from promptrank.data.select import request_ids
-from promptrank.data.write import TableWriter, write_table
 from promptrank.errors import DataError
 from promptrank.records import Subject
+from promptrank.requests.dicts import request_from_dict
+from promptrank.requests.format import COLUMNS
+from promptrank.requests.sampling import request_ids
+from promptrank.requests.write import TableWriter, write_table
+from support.data import Row, build, make_task, read, write_rows
 
 
 def _jsonl(path: Path, rows: Sequence[Row | str]) -> Path:

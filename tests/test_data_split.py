@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from data_fixtures import build, built, make_task, read, write_rows
-from promptrank.data.negatives import draw
 from promptrank.schema.task import Task
+from promptrank.tables.negatives import draw
+from support.data import build, built, make_task, read, write_rows
 
 
 def _tables(root: Path) -> None:

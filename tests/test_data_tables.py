@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from data_fixtures import Row, build, built, make_task, read, write_rows
-from promptrank.data.fields import columns_of
 from promptrank.errors import DataError
 from promptrank.schema.task import Task
+from promptrank.tables.supplied import columns_of
+from support.data import Row, build, built, make_task, read, write_rows
 
 RATINGS = {
     "path": "ratings.parquet",

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from engine_fixtures import MODELS
 from promptrank.engine import attention
 from promptrank.engine.backward import attend
-from promptrank.engine.base import Branch, Slot
+from promptrank.engine.contract import Branch, Slot
 from promptrank.engine.forward import run
 from promptrank.engine.layout import Forward, lay_out
-from promptrank.engine.plan import Part, Past, flatten, tries
+from promptrank.engine.parts import KeptKeys, Part, flatten, tries
+from support.engines import MODELS
 
 SLOTS = (Slot((7,), ((5,), (6, 8), (6, 9))), Slot((3, 4), ((1,), (2,))))
 
@@ -78,7 +78,7 @@ def test_a_model_says_the_same_with_gradients_as_without(kind: str) -> None:
 
 
 def test_a_kept_past_is_refused() -> None:
-    forward = lay_out([Part(0, None, (1, 2), Past(2), ())], torch.zeros(1))
+    forward = lay_out([Part(0, None, (1, 2), KeptKeys(2), ())], torch.zeros(1))
     states = torch.randn(1, 2, 2, 8, requires_grad=True)
     with pytest.raises(ValueError, match="no gradient"):
         attend(states, states, states, 1.0, forward.segments)

@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from engine_fixtures import MODELS, VOCAB, adapter, saved
-from promptrank.engine.base import (
+from promptrank.engine.contract import (
     Branch,
     BranchScore,
     Engine,
@@ -28,7 +27,8 @@ from promptrank.engine.base import (
 )
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.packed import open_packed
-from vllm_fixtures import open_small, skip_without_vllm
+from support.engines import MODELS, VOCAB, adapter, saved
+from support.vllm import open_small, skip_without_vllm
 
 CLOSE = 1e-4
 TINY = [*(f"packed-{model}" for model in MODELS), "plain-gemma3"]

@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch import nn
 
-from promptrank.engine.lora import lean
+from promptrank.engine.lean_lora import lean
 
 
 class Two(nn.Module):

@@ -11,16 +11,16 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
 
-from engine_fixtures import MODELS, SIZES, adapter, gemma3, llama, saved
 from promptrank.engine import attention, forward, probe
-from promptrank.engine.adapters import Adapters
-from promptrank.engine.base import Branch, EngineInfo, Failure, Slot, Tree
-from promptrank.engine.check import Limits
-from promptrank.engine.fuse import fuse
+from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree
 from promptrank.engine.layout import Forward
+from promptrank.engine.lean_layers import fuse
+from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import load_model, packed_window
 from promptrank.engine.packed import PackedEngine, open_packed
+from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
+from support.engines import MODELS, SIZES, adapter, gemma3, llama, saved
 
 SLOTS = (Slot((7,), ((5,), (6, 8), (6, 9))),)
 
@@ -264,7 +264,7 @@ def test_shared_tokens_are_computed_once(llama_path: Path, monkeypatch: pytest.M
         return real(model, rows)
 
     engine = open_packed(llama_path, token_budget=100)
-    monkeypatch.setattr("promptrank.engine.scorer.run", counted)
+    monkeypatch.setattr("promptrank.engine.packed_engine.run", counted)
     trees = [replace(tree(40, 5, 5), shared=30) for _ in range(6)]
     assert len(list(engine.score(trees))) == 6
     # 30 shared, then 10 of the prefix, 5 that both branches begin with, and for each of the two
@@ -302,7 +302,7 @@ def test_a_forward_never_exceeds_the_budget(
     long = Tree("t", tuple(range(3, 90)) * 2, (Branch(tuple(range(90)) * 3, SLOTS * 2),))
     one = tree(150, *[20] * 12)
     want = [numbers(plain, one), numbers(plain, long)]
-    monkeypatch.setattr("promptrank.engine.scorer.run", counted)
+    monkeypatch.setattr("promptrank.engine.packed_engine.run", counted)
     assert numbers(engine, one) == pytest.approx(want[0], abs=1e-4)
     assert numbers(engine, long) == pytest.approx(want[1], abs=1e-4)
     assert max(counts) <= 64

@@ -15,13 +15,13 @@ import pytest
 
 from promptrank.errors import DataError, ModelError, RowError
 from promptrank.evaluation.compare import evaluate
-from promptrank.evaluation.fusion import Rows, fit_fusion
 from promptrank.evaluation.judged import Scored, judge
-from promptrank.evaluation.render import markdown
 from promptrank.evaluation.report import Report
-from promptrank.ranking.fusion import (
+from promptrank.evaluation.report_text import markdown
+from promptrank.fusion.fitting import FusionRows, fit_fusion
+from promptrank.fusion.layers import (
+    FittedFusion,
     FittedOn,
-    Fusion,
     Layer,
     Weight,
     field_values,
@@ -75,8 +75,8 @@ def test_numbers_of_a_candidate() -> None:
         field_values(request, candidate(x="3"), ("item.x",))
 
 
-def rows(values: list[dict[str, float | None]], relevant: list[bool]) -> Rows:
-    return Rows(list(values), relevant, [1.0] * len(relevant))
+def rows(values: list[dict[str, float | None]], relevant: list[bool]) -> FusionRows:
+    return FusionRows(list(values), relevant, [1.0] * len(relevant))
 
 
 def test_the_fit_solves_its_equation() -> None:
@@ -133,7 +133,7 @@ def test_a_number_that_is_always_missing_says_nothing() -> None:
 
 def test_what_cannot_be_fitted() -> None:
     with pytest.raises(DataError, match="no labelled candidate"):
-        fit_fusion(Rows(), ["a"])
+        fit_fusion(FusionRows(), ["a"])
     with pytest.raises(DataError, match="one class"):
         fit_fusion(rows([{"a": 1.0}, {"a": 2.0}], [True, True]), ["a"])
     weightless = rows([{"a": 1.0}, {"a": 2.0}], [True, False])
@@ -142,7 +142,7 @@ def test_what_cannot_be_fitted() -> None:
         fit_fusion(weightless, ["a"])
 
 
-FUSION = Fusion(
+FUSION = FittedFusion(
     "toys/like",
     ("stats.n",),
     LAYER,
@@ -177,7 +177,7 @@ def test_a_file_fitted_on_another_part_is_refused(tmp_path: Path) -> None:
 def test_a_file_is_used_without_sklearn(tmp_path: Path) -> None:
     write_fusion(tmp_path / "f.json", FUSION)
     code = (
-        "import sys, pathlib; from promptrank.ranking.fusion import read_fusion;"
+        "import sys, pathlib; from promptrank.fusion.layers import read_fusion;"
         f"f = read_fusion(pathlib.Path({str(tmp_path / 'f.json')!r}));"
         "print(f.fused.log_odds({'decoder.like': 2.0, 'stats.n': 18.0}));"
         "assert not {'sklearn', 'numpy', 'torch'} & set(sys.modules)"
@@ -219,7 +219,7 @@ def planted(signal: float, seed: int) -> Report:
         return {**field_values(request, one, ("item.x",)), "decoder.q": said}
 
     valid, test = part(150), part(120)
-    fitted = Rows()
+    fitted = FusionRows()
     for request in valid:
         for one in request.candidates:
             fitted.values.append(values(request, one))

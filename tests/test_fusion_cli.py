@@ -10,13 +10,13 @@ import pytest
 from typer.testing import CliRunner
 
 import promptrank
-from adapter_fixtures import a_folder
 from promptrank.cli.main import app
 from promptrank.errors import InputError, ModelError, TaskError
-from promptrank.ranking.fusion import read_fusion
+from promptrank.fusion.layers import read_fusion
 from promptrank.schema.load import parse_task
+from support.adapters import a_folder
+from support.toys import TASK, make_project
 from test_task_files import GOOD
-from toy_project import TASK, make_project
 
 Run = Callable[..., Any]
 

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import promptrank
 from promptrank.api.render import render
 from promptrank.training.settings import Settings
-from tiny_models import make_model
-from toy_project import TASK, make_project
+from support.models import make_model
+from support.toys import TASK, make_project
 
 FOLDER = Path(__file__).parent / "golden"
 FUSION = """\

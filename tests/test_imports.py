@@ -17,23 +17,30 @@ PACKAGE = Path(promptrank.__file__).parent
 LAYERS = (
     "errors",
     "records",
+    "basics",
     "schema",
     "project",
     "adapters",
     "assets",
     "simulation",
-    "data",
+    "requests",
+    "tables",
     "engine",
     "prompt",
+    "runtime",
+    "scores",
     "ranking",
+    "fusion",
     "evaluation",
+    "runs",
     "training",
-    "distillation",
+    "students",
+    "workspace",
     "api",
     "cli",
 )
 # Layers that may import less than what stands to their left.
-ONLY = {"engine": {"errors"}}
+ONLY = {"engine": {"errors"}, "simulation": {"errors", "basics"}}
 HEAVY = {
     "accelerate",
     "datasets",

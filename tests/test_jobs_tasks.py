@@ -8,14 +8,14 @@ import pyarrow.parquet as pq
 import pytest
 
 import promptrank
-from data_fixtures import read
 from promptrank.api.render import render
 from promptrank.api.tasks import data_folder, open_task
-from promptrank.data.tables import sources
 from promptrank.errors import DataError
 from promptrank.project import builtin_root
 from promptrank.records import Request
 from promptrank.simulation.switches import Switches
+from promptrank.tables.loading import sources
+from support.data import read
 
 TASKS = sorted(f"jobs/{p.stem}" for p in (builtin_root() / "tasks" / "jobs").glob("*.yaml"))
 DAY = 86400

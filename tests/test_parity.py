@@ -7,14 +7,14 @@ import pytest
 from typer.testing import CliRunner
 
 import promptrank
-from engine_fixtures import adapter as random_adapter
 from promptrank.cli.main import app
 from promptrank.errors import InputError
 from promptrank.evaluation.agreement import Scores, agreement
-from promptrank.ranking.run import Scored
-from promptrank.ranking.scores import Answered
-from toy_project import make_project
-from vllm_fixtures import skip_without_vllm
+from promptrank.ranking.answered import Answered
+from promptrank.ranking.loop import Scored
+from support.engines import adapter as random_adapter
+from support.toys import make_project
+from support.vllm import skip_without_vllm
 
 
 def scored(name: str, yes: float, no: float) -> Scored:
@@ -63,7 +63,7 @@ def test_agreement_counts_what_one_of_the_two_lost() -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_models import make_model
+    from support.models import make_model
 
     # Heads of 32, as vLLM takes none that are narrower.
     return make_model(tmp_path_factory.mktemp("parity") / "model", head_dim=32)

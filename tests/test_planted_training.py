@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import promptrank
-from planted_jobs import FLIPPED, REGIONS, SMALL, best_auc, make_project
 from promptrank.training.settings import Settings
+from support.planted_jobs import FLIPPED, REGIONS, SMALL, best_auc, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("planted")]
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from prompt_fixtures import (
+from promptrank.errors import TemplateError
+from support.prompts import (
     PLAIN,
     binary,
     byte_bpe,
@@ -14,7 +15,6 @@ from prompt_fixtures import (
     request_of,
     sentencepiece,
 )
-from promptrank.errors import TemplateError
 
 
 def slot_of(folder: Path, **changes: Any) -> Any:

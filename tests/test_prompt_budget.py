@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_fixtures import (
+from promptrank.errors import TemplateError
+from promptrank.prompt.budget import parts_of, shorten
+from support.prompts import (
     PLAIN,
     encoder_of,
     event_of,
@@ -16,8 +18,6 @@ from prompt_fixtures import (
     prompt_text,
     request_of,
 )
-from promptrank.errors import TemplateError
-from promptrank.prompt.budget import parts_of, shorten
 
 HISTORY = tuple(event_of(f"Film {n}", time=float(n)) for n in range(5))
 

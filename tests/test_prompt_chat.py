@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from prompt_fixtures import byte_bpe, encoder_of, event_of, request_of, sentencepiece
 from promptrank.errors import ModelError
 from promptrank.prompt import TextTokenizer, from_transformers
-from tiny_models import byte_level_tokenizer
+from support.models import byte_level_tokenizer
+from support.prompts import byte_bpe, encoder_of, event_of, request_of, sentencepiece
 
 PLAIN_CHAT = "Rank.\nAbout me\nlike Up\nHeat\nAnswer:"
 

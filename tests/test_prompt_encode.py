@@ -8,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from prompt_fixtures import (
+from promptrank.prompt import Encoder, TextTokenizer, load_template, open_tokenizer
+from promptrank.prompt.template import SLOT_TEXT
+from promptrank.records import Candidate, Event, Item, Request, Subject
+from promptrank.schema.load import load_task
+from support.prompts import (
     PLAIN,
     SHIPPED,
     binary,
@@ -20,10 +24,6 @@ from prompt_fixtures import (
     request_of,
     sentencepiece,
 )
-from promptrank.prompt import Encoder, TextTokenizer, load_template, open_tokenizer
-from promptrank.prompt.template import SLOT_TEXT
-from promptrank.records import Candidate, Event, Item, Request, Subject
-from promptrank.schema.load import load_task
 
 MOVIES = (
     ("1", "Toy Story", 1995, "Animation, Comedy"),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prompt_fixtures import encoder_of, item_of, prompt_text, request_of
 from promptrank.prompt import filters
+from support.prompts import encoder_of, item_of, prompt_text, request_of
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from prompt_fixtures import (
+from promptrank.errors import TemplateError
+from promptrank.prompt import load_template
+from promptrank.prompt.template import SLOT_TEXT
+from promptrank.records import Request, Subject
+from support.prompts import (
     PLAIN,
     SHIPPED,
     encoder_of,
@@ -16,10 +20,6 @@ from prompt_fixtures import (
     request_of,
     template_of,
 )
-from promptrank.errors import TemplateError
-from promptrank.prompt import load_template
-from promptrank.prompt.template import SLOT_TEXT
-from promptrank.records import Request, Subject
 
 ASK = "{% block question %}Answer:{% endblock %}"
 

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prompt_fixtures import (
+from promptrank.errors import ModelError
+from promptrank.prompt import TextTokenizer, open_tokenizer
+from promptrank.prompt.fragments import Recent
+from promptrank.prompt.tokenizer import clean
+from support.prompts import (
     byte_bpe,
     encoder_of,
     event_of,
@@ -18,10 +22,6 @@ from prompt_fixtures import (
     sentencepiece,
     unigram_with_bos,
 )
-from promptrank.errors import ModelError
-from promptrank.prompt import TextTokenizer, open_tokenizer
-from promptrank.prompt.fragments import Recent
-from promptrank.prompt.tokenizer import clean
 
 Make = Callable[[], TextTokenizer]
 ANY_SCRIPT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=60)
@@ -67,7 +67,7 @@ def test_control_tokens_in_data_stay_text(make: Make) -> None:
 
 def test_added_tokens_that_are_not_special_stay_text_too() -> None:
     from promptrank.prompt import from_transformers
-    from tiny_models import byte_level_tokenizer
+    from support.models import byte_level_tokenizer
 
     core = byte_level_tokenizer()
     core.add_tokens(["<think>", "  \n"])

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptrank.api.journal import Journal
-from promptrank.engine.base import SlotScore
-from promptrank.ranking.scores import answer, logsumexp
+from promptrank.engine.contract import SlotScore
+from promptrank.ranking.answered import answer, logsumexp
 from promptrank.schema.expression import compile_expression, names_in
 from promptrank.schema.parts import Question
 

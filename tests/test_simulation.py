@@ -19,7 +19,7 @@ from promptrank.simulation.auc import expected_auc
 from promptrank.simulation.draws import exponential, normal, uniform
 from promptrank.simulation.marketplace import Marketplace, make_marketplace
 from promptrank.simulation.switches import Switches
-from promptrank.simulation.tables import digest
+from promptrank.simulation.world_tables import digest
 
 DAY = 86400
 SMALL = Switches(members=150, seed=3)
@@ -423,7 +423,7 @@ def test_what_came_out_agrees_with_the_chances(default: Arrays) -> None:
 
 
 def test_each_piece_of_knowledge_raises_the_best() -> None:
-    def best(known: bayes.Known) -> float:
+    def best(known: bayes.Observed) -> float:
         return expected_auc(known.apply, known.apply) or 0.0
 
     s = Switches(members=400, hidden=0.15, affinity=0.15)

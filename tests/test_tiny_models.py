@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tiny_models import Kind, make_model
+from support.models import Kind, make_model
 
 TEXTS = ["Title: Star Wars (1977).\n", "  two  spaces\n\nand lines", "Amélie 漢字 🎬", "Yes"]
 

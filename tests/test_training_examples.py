@@ -18,9 +18,9 @@ from promptrank.errors import InputError
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example
-from promptrank.training.select import Entry, HeldOut, select
+from promptrank.training.label_shares import Entry, HeldOut, select
 from promptrank.training.settings import Settings
-from toy_project import make_project
+from support.toys import make_project
 
 TURNS = ["history.as=turns", "ratings.group.last=3", "statistics={seen: {count: true}}"]
 

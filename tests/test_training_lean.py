@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
-from promptrank.training.lean import _Norm, lean_norms
+from promptrank.training.lean_norms import _Norm, lean_norms
 
 
 def norm() -> LlamaRMSNorm:

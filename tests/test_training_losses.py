@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 import torch
 
-from engine_fixtures import llama
 from promptrank.engine import attention
-from promptrank.engine.base import Branch, Slot
-from promptrank.training import losses, objective
+from promptrank.engine.contract import Branch, Slot
+from promptrank.training import answer_losses as losses
+from promptrank.training import objective
 from promptrank.training.collate import Collator
-from promptrank.training.examples import Example, Target, TurnTarget
+from promptrank.training.examples import Example, PathTarget, TurnTarget
+from support.engines import llama
 
 YES, NO = (5,), (6,)
 SLOT = Slot((7,), (YES, NO))
 
 
-def target(share: float, weight: float = 1.0) -> Target:
-    return Target(((0,), (1,)), (share, 1 - share), (True, False), share, weight)
+def target(share: float, weight: float = 1.0) -> PathTarget:
+    return PathTarget(((0,), (1,)), (share, 1 - share), (True, False), share, weight)
 
 
 def example(*shares: float, turns: tuple[TurnTarget, ...] = ()) -> Example:
@@ -198,7 +199,7 @@ def test_a_step_in_two_forwards_weighs_labels_as_one_forward_does(model: Any) ->
         objective.answer_logprobs(model, whole), whole, weights, objective.counts_of(whole)
     )
     batches = [Collator().batch(part) for part in parts]
-    counts = objective.Counts(
+    counts = objective.LossCounts(
         *sum(objective.counts_of(b).as_tensor() for b in batches).tolist()  # type: ignore[union-attr]
     )
     two = sum(

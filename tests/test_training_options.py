@@ -11,14 +11,14 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from promptrank.adapters.merge import merge
-from promptrank.adapters.store import find_adapter
+from promptrank.adapters.shelf import find_adapter
 from promptrank.api.prepare import shape_of
 from promptrank.api.tasks import open_task
 from promptrank.cli.main import app
 from promptrank.cli.train import _values
 from promptrank.errors import InputError, ModelError
 from promptrank.training.settings import Settings
-from training_fixtures import QUICK, TURNS, WEIGHTS, run
+from support.runs import QUICK, TURNS, WEIGHTS, run
 
 
 @pytest.mark.slow

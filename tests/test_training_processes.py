@@ -13,19 +13,19 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from engine_fixtures import llama
 from promptrank.adapters.card import read_card
 from promptrank.api.run import command
 from promptrank.api.train import train
 from promptrank.engine import attention
-from promptrank.engine.base import Branch, Slot
+from promptrank.engine.contract import Branch, Slot
 from promptrank.errors import InputError
 from promptrank.training import checkpoints, objective, processes
 from promptrank.training.collate import Collator
-from promptrank.training.draws import Draws
-from promptrank.training.examples import Example, Target, blank_of
+from promptrank.training.examples import Example, PathTarget, blank_of
+from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
-from toy_project import make_project
+from support.engines import llama
+from support.toys import make_project
 
 TURNS = ("history.as=turns", "ratings.group.last=3")
 WEIGHTS = "adapter_model.safetensors"
@@ -76,13 +76,13 @@ def test_a_blank_example_adds_nothing() -> None:
     attention.register()
     model: Any = llama()
     model.set_attn_implementation(attention.NAME)
-    target = Target(((0,), (1,)), (1.0, 0.0), (True, False), 1.0, 1.0)
+    target = PathTarget(((0,), (1,)), (1.0, 0.0), (True, False), 1.0, 1.0)
     slot = Slot((7,), ((5,), (6,)))
     branches = tuple((Branch((10 + n, 20), (slot,)), (replace(target, value=n),)) for n in (0, 1))
     one = Example("r", 0, (3, 4, 7, 5, 8), branches)
     weights = {"answers": 1.0, "listwise": 1.0, "ranknet": 1.0}
 
-    def losses(batch: Any, counts: objective.Counts) -> tuple[float, float]:
+    def losses(batch: Any, counts: objective.LossCounts) -> tuple[float, float]:
         with objective.prompt_loss(model, batch, counts, wanted=True) as prompts:
             logprobs = objective.answer_logprobs(model, batch)
         total = objective.answers_total(logprobs, batch, weights, counts)
@@ -93,7 +93,7 @@ def test_a_blank_example_adds_nothing() -> None:
     blank = collator.batch([blank_of(one)])
     counts = objective.counts_of(bare)
     assert objective.counts_of(filled) == counts
-    assert objective.counts_of(blank) == objective.Counts(0, 0, 0, 0)
+    assert objective.counts_of(blank) == objective.LossCounts(0, 0, 0, 0)
     assert losses(filled, counts) == pytest.approx(losses(bare, counts), abs=1e-5)
     assert losses(blank, counts) == (0, 0)
     assert (filled.labels, blank.labels) == (2, 0)

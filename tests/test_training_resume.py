@@ -16,7 +16,7 @@ from promptrank.errors import InputError, ModelError
 from promptrank.training import checkpoints
 from promptrank.training.settings import Settings
 from promptrank.training.trainer import AdapterTrainer
-from training_fixtures import QUICK, TURNS, apart, killed_before_saving, run
+from support.runs import QUICK, TURNS, apart, killed_before_saving, run
 
 
 class Stop(Exception):

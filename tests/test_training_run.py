@@ -14,10 +14,10 @@ from promptrank.adapters.card import read_card
 from promptrank.api.train import Trained
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError
-from promptrank.training.draws import Draws
+from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
-from tiny_models import make_model
-from training_fixtures import TURNS, WEIGHTS, placed, run, weights_of
+from support.models import make_model
+from support.runs import TURNS, WEIGHTS, placed, run, weights_of
 
 
 def test_an_adapter_and_its_card(whole: Trained, tiny_llama_path: Path) -> None:

@@ -15,15 +15,15 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
-from engine_fixtures import VOCAB, adapter, llama, saved
-from promptrank.engine.base import Branch, Failure, Slot, SlotScore, Tree
+from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree
 from promptrank.engine.packed import open_packed
-from promptrank.engine.vllm_engine.adapters import read_adapter, weight_shapes
-from promptrank.engine.vllm_engine.child import Asked
+from promptrank.engine.vllm_engine.adapter_files import read_adapter, weight_shapes
+from promptrank.engine.vllm_engine.child import Prompts
 from promptrank.engine.vllm_engine.open import VllmEngine, open_vllm
-from promptrank.engine.vllm_engine.work import Work
+from promptrank.engine.vllm_engine.tree_prompts import Work
 from promptrank.errors import ModelError
-from vllm_fixtures import open_small, skip_without_vllm
+from support.engines import VOCAB, adapter, llama, saved
+from support.vllm import open_small, skip_without_vllm
 
 ROOT = Path(__file__).resolve().parent.parent
 YES_NO = ((5,), (6,))
@@ -88,7 +88,7 @@ class Stub:
 
 def batches(apart: bool, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     stub = Stub()
-    asked = Asked(stub, apart=apart)
+    asked = Prompts(stub, apart=apart)
     monkeypatch.setattr(asked, "_params_of", lambda wanted: None)
     asked._adapters = {1: "one", 2: "two"}
     asked.put([[n, [1], [2], a] for n, a in enumerate([None, None, 1, 2, 2, None])])

@@ -81,7 +81,7 @@ class TaskCard:
 
 
 @dataclass(frozen=True, slots=True)
-class Card:
+class AdapterCard:
     """See the module's docstring.
 
     Attributes:
@@ -104,7 +104,7 @@ class Card:
 
 
 # Unknown keys are refused: a misspelt one would silently be nothing.
-for _kind in (Base, Prompting, TaskCard, Card):
+for _kind in (Base, Prompting, TaskCard, AdapterCard):
     setattr(_kind, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 
 
@@ -158,7 +158,7 @@ def task_card(
     )
 
 
-def write_card(folder: str | Path, card: Card) -> Path:
+def write_card(folder: str | Path, card: AdapterCard) -> Path:
     """Write ``card.json`` into an adapter's folder, beside its place and renamed; its path."""
     path = Path(folder) / CARD
     text = json.dumps(_plain(asdict(card)), indent=1, ensure_ascii=False, allow_nan=False)
@@ -168,7 +168,7 @@ def write_card(folder: str | Path, card: Card) -> Path:
     return path
 
 
-def read_card(folder: str | Path) -> Card | None:
+def read_card(folder: str | Path) -> AdapterCard | None:
     """The card of an adapter; None where the folder has none (peft alone made it).
 
     Raises:
@@ -182,7 +182,7 @@ def read_card(folder: str | Path) -> Card | None:
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        return TypeAdapter(Card).validate_json(text, strict=True)
+        return TypeAdapter(AdapterCard).validate_json(text, strict=True)
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}"

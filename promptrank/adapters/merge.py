@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.adapters.card import CARD, read_card
-from promptrank.adapters.store import WEIGHTS
+from promptrank.adapters.shelf import WEIGHTS
 from promptrank.errors import InputError, ModelError
 
 TOLERANCE = 1e-3

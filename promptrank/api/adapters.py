@@ -8,9 +8,9 @@ from pathlib import Path
 from promptrank.adapters.alias import Step, current, read_aliases
 from promptrank.adapters.alias import rollback as roll_back
 from promptrank.adapters.alias import set_alias as point_alias
-from promptrank.adapters.card import Card, prompting, read_card
+from promptrank.adapters.card import AdapterCard, prompting, read_card
 from promptrank.adapters.changes import Change, changes
-from promptrank.adapters.store import (
+from promptrank.adapters.shelf import (
     AdapterPath,
     adapter_config,
     adapter_digest,
@@ -37,7 +37,7 @@ class Shown:
 
     path: AdapterPath
     digest: str
-    card: Card | None
+    card: AdapterCard | None
     rank: int | None
 
 
@@ -153,7 +153,7 @@ def adapter_folders(
     return folder_of
 
 
-def changed(opened: OpenTask, card: Card) -> tuple[Change, ...]:
+def changed(opened: OpenTask, card: AdapterCard) -> tuple[Change, ...]:
     """What changed in a task since an adapter was trained on it; nothing if it never was."""
     from promptrank.prompt.template import load_template
 

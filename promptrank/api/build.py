@@ -9,7 +9,7 @@ from promptrank.api.outputs import check_output
 from promptrank.api.tasks import OpenTask, Say, check_splits, data_folder, open_task, silent
 
 if TYPE_CHECKING:
-    from promptrank.data.build import Built
+    from promptrank.tables.build import Built
 
 
 def build(
@@ -34,7 +34,7 @@ def build(
     Raises:
         DataError: a table that is missing, empty, or lacks a column.
     """
-    from promptrank.data.build import build_requests
+    from promptrank.tables.build import build_requests
 
     opened = (
         task

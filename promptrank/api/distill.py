@@ -18,10 +18,10 @@ from promptrank.errors import DataError, InputError
 from promptrank.records import Request
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import Card, StudentFolder
-    from promptrank.distillation.lessons import Lessons, Settings, Taught
-    from promptrank.distillation.losses import Loss
-    from promptrank.distillation.student import Student
+    from promptrank.students.card import StudentCard, StudentFolder
+    from promptrank.students.lessons import Learning, Lessons, Taught
+    from promptrank.students.student import Student
+    from promptrank.students.targets import Loss
 
 _FEW = 50
 """Requests that a decoder is measured on: it takes its time."""
@@ -81,16 +81,16 @@ def distill(
     Raises:
         InputError: whatever in the input keeps it from starting, too few labels among it.
     """
-    from promptrank.distillation.card import (
+    from promptrank.students.card import (
         FOLDER,
-        Card,
+        StudentCard,
         check_free,
         check_name,
         questions_digest,
         write_student,
     )
-    from promptrank.distillation.kinds import kind_of
-    from promptrank.distillation.lessons import Settings
+    from promptrank.students.kinds import kind_of
+    from promptrank.students.lessons import Learning
 
     opened = (
         task
@@ -99,7 +99,7 @@ def distill(
     )
     check_name(name)
     check_free(opened.project / FOLDER / name, replace_)
-    learning = Settings(
+    learning = Learning(
         _checked(opened, student, loss, teacher), alpha, seed, threads, options or {}
     )
     typed = _check_options(opened, student, model, learning, say)
@@ -120,7 +120,7 @@ def distill(
             else kind_of(student).fit(opened.task, lessons, learning, say)
         )
         few = _FEW if student == "decoder" else None
-        card = Card(
+        card = StudentCard(
             name,
             student,
             opened.name,
@@ -148,8 +148,8 @@ def distill(
 
 def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> "Loss":
     """The loss, where it goes with the rest."""
-    from promptrank.distillation.kinds import KINDS
-    from promptrank.distillation.losses import LOSSES
+    from promptrank.students.kinds import KINDS
+    from promptrank.students.targets import LOSSES
 
     if student not in KINDS:
         raise InputError(f"no kind of student {student!r}; kinds: {', '.join(KINDS)}")
@@ -168,35 +168,35 @@ def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> 
 
 
 def _check_options(
-    opened: OpenTask, student: str, model: str | None, settings: "Settings", say: Say
+    opened: OpenTask, student: str, model: str | None, settings: "Learning", say: Say
 ) -> dict[str, Any]:
     if student == "decoder":
         from promptrank.assets import resolve_model
-        from promptrank.distillation import decoder
+        from promptrank.students.decoder import pruned as decoder
 
         found = decoder.check_options(settings)
         decoder.check_layers(resolve_model(model or opened.task.model, say=say), found["layers"])
         return found
-    from promptrank.distillation.kinds import kind_of
+    from promptrank.students.kinds import kind_of
 
     return kind_of(student).check_options(settings)
 
 
 def _fit_decoder(
-    opened: OpenTask, model: str | None, lessons: "Lessons", settings: "Settings", say: Say
+    opened: OpenTask, model: str | None, lessons: "Lessons", settings: "Learning", say: Say
 ) -> "Student":
     from promptrank.assets import resolve_model
-    from promptrank.distillation import decoder
     from promptrank.engine.limits import model_limits
+    from promptrank.students.decoder import pruned as decoder
 
     folder = resolve_model(model or opened.task.model, say=say)
     encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
     return decoder.fit(opened.task, encoder, folder, lessons, settings, say)
 
 
-def _check_opens(opened: OpenTask, card: "Card", folder: Path, threads: int | None) -> None:
+def _check_opens(opened: OpenTask, card: "StudentCard", folder: Path, threads: int | None) -> None:
     """What was written is read once, so that no student is handed over that cannot be opened."""
-    from promptrank.distillation.kinds import kind_of
+    from promptrank.students.kinds import kind_of
 
     if card.kind == "decoder":
         open_decoder(opened, card, folder, threads).close()
@@ -217,9 +217,9 @@ def _metrics(
     Against the labels there, and against the teacher where it answered. Empty where the task has
     no such part.
     """
-    from promptrank.data.select import request_ids
-    from promptrank.distillation.agreement import agreement
-    from promptrank.distillation.serve import slot_scores
+    from promptrank.requests.sampling import request_ids
+    from promptrank.students.serve import slot_scores
+    from promptrank.students.teacher_agreement import agreement
 
     if opened.task.split is None:
         return {}
@@ -236,10 +236,10 @@ def _metrics(
 def _measured(opened: OpenTask, requests: Sequence[Request], made: "Student") -> dict[str, Any]:
     import numpy as np
 
-    from promptrank.distillation.serve import slot_scores
     from promptrank.evaluation.compare import evaluate as compare
     from promptrank.evaluation.judged import Scored, judge
-    from promptrank.ranking.run import rank_answers
+    from promptrank.ranking.loop import rank_answers
+    from promptrank.students.serve import slot_scores
 
     task = opened.task
     gain, relevant_at = gain_of(task)

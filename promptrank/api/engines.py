@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from promptrank.api.tasks import Say
-from promptrank.engine.base import Engine
+from promptrank.engine.contract import Engine
 
 ENGINES = ("packed", "vllm", "plain", "fake")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.fusions import (
     OpenFusion,
     fields_ranker,
@@ -210,10 +210,10 @@ def _compare(
 ) -> "Report":
     import numpy as np
 
-    from promptrank.data.select import request_ids
     from promptrank.evaluation.baselines import baselines, seen_in_training
     from promptrank.evaluation.compare import evaluate as compare
     from promptrank.evaluation.judged import judge, lookup
+    from promptrank.requests.sampling import request_ids
 
     task = opened.task
     gain, relevant_at = gain_of(task)

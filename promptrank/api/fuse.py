@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.evaluate import gain_of
 from promptrank.api.fusions import fingerprints, model_digest, new_place, unfused
 from promptrank.api.manifest import versions
@@ -17,11 +17,11 @@ from promptrank.api.requests import RequestFile, read, request_file
 from promptrank.api.scores import read_logprobs
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
 from promptrank.errors import InputError, RowError, TaskError
-from promptrank.evaluation.fusion import Rows, fit_fusion
-from promptrank.ranking.fusion import (
+from promptrank.fusion.fitting import FusionRows, fit_fusion
+from promptrank.fusion.layers import (
     DECODER,
+    FittedFusion,
     FittedOn,
-    Fusion,
     decoder_values,
     field_values,
     write_fusion,
@@ -35,7 +35,7 @@ class Fused:
     """What `fuse` wrote, and where."""
 
     path: Path
-    fusion: Fusion
+    fusion: FittedFusion
 
 
 def fuse(
@@ -122,9 +122,9 @@ def _fit(
     model: str | None,
     file: RequestFile,
     scores: Path,
-) -> Fusion:
+) -> FittedFusion:
     from promptrank.assets import resolve_model
-    from promptrank.data.select import file_digest
+    from promptrank.requests.sampling import file_digest
 
     task = opened.task
     assert task.fusion is not None, "checked before"
@@ -133,7 +133,7 @@ def _fit(
     names = [*(f"{DECODER}{name}" for name in task.questions), *fields]
     fused, without = fit_fusion(rows, names)
     folder = resolve_model(model or task.model)
-    return Fusion(
+    return FittedFusion(
         task=opened.name,
         fields=fields,
         fused=fused,
@@ -152,11 +152,11 @@ def _fit(
 
 def _rows(
     opened: OpenTask, file: RequestFile, scores: Path, fields: tuple[str, ...]
-) -> tuple[Rows, int]:
+) -> tuple[FusionRows, int]:
     """Labelled and scored candidates of the validation part, and of how many requests they are."""
     gain, relevant_at = gain_of(opened.task)
     said = read_logprobs(scores, opened.task)
-    rows, requests = Rows(), 0
+    rows, requests = FusionRows(), 0
     for request in read(opened, file.path, {PART}, {}):
         before = len(rows.values)
         for candidate in request.candidates:

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.adapters.base import weights_digest
 from promptrank.adapters.card import prompting
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
+from promptrank.adapters.weights import weights_digest
 from promptrank.api.tasks import OpenTask, Say, silent
 from promptrank.errors import DataError, InputError, ModelError, RowError
+from promptrank.fusion.layers import FittedFusion, field_values, read_fusion, sigmoid
 from promptrank.project import builtin_root
-from promptrank.ranking.fusion import Fusion, field_values, read_fusion, sigmoid
 from promptrank.records import Request
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class OpenFusion:
 
     path: Path
     digest: str
-    fusion: Fusion
+    fusion: FittedFusion
 
 
 def fusion_places(opened: OpenTask, adapter: str | Path | None) -> list[Path]:
@@ -92,7 +92,9 @@ def open_fusion(
     return OpenFusion(path, _file_digest(path), fusion)
 
 
-def _check(path: Path, fusion: Fusion, opened: OpenTask, model: str, adapter: str | None) -> None:
+def _check(
+    path: Path, fusion: FittedFusion, opened: OpenTask, model: str, adapter: str | None
+) -> None:
     declared = opened.task.fusion.fields if opened.task.fusion is not None else []
     asked = {f"decoder.{name}" for name in opened.task.questions}
     pairs = {
@@ -131,7 +133,7 @@ def unfused(opened: OpenTask) -> OpenTask:
     return replace(opened, task=opened.task.unfused)
 
 
-def fields_ranker(fusion: Fusion) -> "Callable[[Request], Scored]":
+def fields_ranker(fusion: FittedFusion) -> "Callable[[Request], Scored]":
     """The same fusion without the decoder, as a ranker of requests."""
     from promptrank.evaluation.judged import Scored
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.rank import Progress
 from promptrank.api.requests import RequestFile, read
 from promptrank.api.tasks import OpenTask, Say
@@ -21,7 +21,7 @@ from promptrank.records import Request
 from promptrank.schema.task import Task
 
 if TYPE_CHECKING:
-    from promptrank.distillation.lessons import Lessons, Taught
+    from promptrank.students.lessons import Lessons, Taught
 
 _HELD = 20_000  # requests, which are read several times
 
@@ -40,7 +40,7 @@ class Source:
 
     def _sample(self, limit: int | None) -> set[str]:
         """Ids of at most so many requests of each part; a smaller sample lies within a larger."""
-        from promptrank.data.select import request_ids
+        from promptrank.requests.sampling import request_ids
 
         if self.parts is None:
             return set(request_ids(self.path, None, limit))
@@ -66,7 +66,7 @@ class Source:
 
     def lessons(self, taught: "Taught", labels: int | None) -> "Lessons":
         """Lessons; with the labels of so many requests of each part, or of all."""
-        from promptrank.distillation.lessons import make_lessons
+        from promptrank.students.lessons import make_lessons
 
         shown = self._sample(labels) if labels is not None else None
         return lambda: make_lessons(self.opened.task, self.requests(), taught, labelled=shown)

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from promptrank.engine.base import EngineInfo
+from promptrank.engine.contract import EngineInfo
 from promptrank.schema.task import Task
 
 _LIBRARIES = (

@@ -15,7 +15,7 @@ from promptrank.api.ranker import Ranker, open_ranker
 from promptrank.api.requests import read, request_file
 from promptrank.api.tasks import OpenTask, Say, check_splits, open_task, silent
 from promptrank.errors import DataError, InputError
-from promptrank.ranking.run import Scored
+from promptrank.ranking.loop import Scored
 from promptrank.records import Request
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _choose(
 def _requests(
     opened: OpenTask, requests: str | Path | None, split: str | None, limit: int, say: Say
 ) -> list[Request]:
-    from promptrank.data.select import request_ids
+    from promptrank.requests.sampling import request_ids
 
     splits = {split} if split is not None else None
     check_splits(opened.task, splits)

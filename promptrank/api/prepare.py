@@ -17,7 +17,7 @@ from promptrank.training.settings import Settings
 if TYPE_CHECKING:
     from promptrank.prompt.encode import Encoder
     from promptrank.training.examples import Example
-    from promptrank.training.select import Entry, HeldOut
+    from promptrank.training.label_shares import Entry, HeldOut
     from promptrank.training.validation import Slice
 
 
@@ -89,10 +89,10 @@ def prepare(
         DataError: nothing to learn from.
     """
     from promptrank.api.manifest import digest
-    from promptrank.data.select import file_digest
-    from promptrank.training.checks import check_examples
+    from promptrank.requests.sampling import file_digest
+    from promptrank.training.example_checks import check_examples
     from promptrank.training.examples import examples
-    from promptrank.training.select import select
+    from promptrank.training.label_shares import select
 
     turns = shape_of(opened, settings) == "turns"
     lost: dict[str, list[ErrorRow]] = {}
@@ -147,7 +147,7 @@ def _survey(
     opened: OpenTask, file: Path, turns: bool, lost: dict[str, list[ErrorRow]]
 ) -> "tuple[HeldOut, list[Entry]]":
     """Labels that must not be seen, and what there is to choose from."""
-    from promptrank.training.select import HeldOut, entry_of
+    from promptrank.training.label_shares import HeldOut, entry_of
 
     held, entries = HeldOut(), []
     for request in read(opened, file, None, lost):
@@ -160,7 +160,7 @@ def _survey(
 
 def _slice(opened: OpenTask, file: Path, encoder: "Encoder", settings: Settings) -> "Slice | None":
     """The sample of the part ``valid``; None where the task or the run has none."""
-    from promptrank.data.select import request_ids
+    from promptrank.requests.sampling import request_ids
     from promptrank.training.validation import Slice
 
     if opened.task.split is None or not settings.valid:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.journal import Journal, Row
 from promptrank.api.manifest import digest, manifest, write_json
 from promptrank.api.outputs import check_output
@@ -116,7 +116,7 @@ def rank_file(
     progress: Progress,
 ) -> Ranked:
     """Rank a request file into ``path``; the part of `rank` that starts with an open ranker."""
-    from promptrank.data.select import file_digest, request_ids
+    from promptrank.requests.sampling import file_digest, request_ids
 
     opened = ranker.opened
     ids = request_ids(file.path, splits, limit)
@@ -196,7 +196,7 @@ def _write(journal: Journal, task: Task, path: Path, resumed: int) -> Ranked:
     """Turn a complete journal into the scores file and the errors file, and sum them up."""
     import pyarrow as pa
 
-    from promptrank.data.write import TableWriter
+    from promptrank.requests.write import TableWriter
 
     errors_path = path.with_name(f"{path.stem}.errors.jsonl")
     schema = pa.schema(list(row_types(task).items()))

@@ -5,20 +5,20 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from promptrank.adapters.store import find_adapter
+from promptrank.adapters.shelf import find_adapter
 from promptrank.api.adapters import AdapterFolder, adapter_folders
 from promptrank.api.engines import ENGINES, open_engine
 from promptrank.api.fusions import OpenFusion, open_fusion
 from promptrank.api.tasks import OpenTask, Say, open_task, silent
-from promptrank.engine.base import Engine, EngineInfo
+from promptrank.engine.contract import Engine, EngineInfo
 from promptrank.errors import InputError, TaskError
-from promptrank.ranking.fusion import fuse_ranking
-from promptrank.ranking.run import Ranking, rank_answers, rank_requests
+from promptrank.fusion.layers import fuse_ranking
+from promptrank.ranking.loop import Ranking, rank_answers, rank_requests
 from promptrank.records import Request
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import Card, StudentFolder
     from promptrank.prompt.encode import Encoder
+    from promptrank.students.card import StudentCard, StudentFolder
 
 STUDENT = "student:"
 
@@ -84,7 +84,7 @@ class Ranker:
             DataError: a dict that is no request.
             ModelError: an adapter that is not there, or that does not fit model or task.
         """
-        from promptrank.data.plain import request_from_dict
+        from promptrank.requests.dicts import request_from_dict
 
         def chosen(request: Request) -> str | None:
             if adapter_of is None:
@@ -121,7 +121,7 @@ class StudentRanker(Ranker):
     """Ranks with a student that needs no prompt: it has neither ``encoder`` nor ``engine``."""
 
     def __init__(self, opened: OpenTask, found: "StudentFolder", threads: int | None) -> None:
-        from promptrank.distillation.kinds import kind_of
+        from promptrank.students.kinds import kind_of
 
         self.opened, self.adapter = opened, None
         self.student = kind_of(found.card.kind).load(opened.task, found.folder, threads)
@@ -153,8 +153,8 @@ class StudentRanker(Ranker):
         Raises:
             InputError: adapters were asked for; a student has none.
         """
-        from promptrank.data.plain import request_from_dict
-        from promptrank.distillation.serve import slot_scores
+        from promptrank.requests.dicts import request_from_dict
+        from promptrank.students.serve import slot_scores
 
         if adapter_of is not None:
             raise InputError(f"{self._info.model}: a student has no adapters")
@@ -249,7 +249,7 @@ def _open_student(
     threads: int | None,
     say: Say,
 ) -> Ranker:
-    from promptrank.distillation.card import check_task, find_student
+    from promptrank.students.card import check_task, find_student
 
     if opened.task.fused:
         raise InputError("a fusion is over a decoder's log-odds; a student ranks an unfused task")
@@ -263,7 +263,7 @@ def _open_student(
 
 
 def open_decoder(
-    opened: OpenTask, card: "Card", folder: Path, threads: int | None, say: Say = silent
+    opened: OpenTask, card: "StudentCard", folder: Path, threads: int | None, say: Say = silent
 ) -> Ranker:
     """The ranker of a decoder student in ``folder``.
 

@@ -70,14 +70,19 @@ def read(
     only: set[str] | None = None,
 ) -> Iterator[Request]:
     """The requests of a file; rows that cannot be read are collected in ``lost`` by request."""
-    from promptrank.data.format import items_path_of
-    from promptrank.data.read import read_requests
+    from promptrank.requests.read import read_requests
+    from promptrank.tables.own_items import task_items
 
     def keep(row: ErrorRow) -> None:
         lost.setdefault(row.request_id or "", []).append(row)
 
-    root = data_folder(opened) if not items_path_of(file).is_file() else None
-    for request in read_requests(file, task=opened.task, root=root, splits=splits, errors=keep):
+    for request in read_requests(
+        file,
+        task=opened.task,
+        own_items=lambda: task_items(opened.task, data_folder(opened)),
+        splits=splits,
+        errors=keep,
+    ):
         if only is None or request.request_id in only:
             yield request
 
@@ -87,7 +92,7 @@ def items_stamp(opened: OpenTask, file: Path) -> list[tuple[str, int, int]] | No
 
     None where the request file has a snapshot of its own, which its digest covers.
     """
-    from promptrank.data.format import items_path_of
+    from promptrank.requests.format import items_path_of
 
     if items_path_of(file).is_file():
         return None

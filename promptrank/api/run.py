@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.manifest import digest, task_config, versions, write_json
 from promptrank.errors import InputError
 from promptrank.training import processes
@@ -81,7 +81,7 @@ def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
     Raises:
         InputError: it is another one.
     """
-    from promptrank.adapters.base import weights_digest
+    from promptrank.adapters.weights import weights_digest
 
     tasks = {
         one.opened.name: {
@@ -116,12 +116,12 @@ def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
 
 def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
     """Put the card beside the weights and the folder in its place; the run is done."""
-    from promptrank.adapters.base import weights_digest
-    from promptrank.adapters.card import Base, Card, write_card
+    from promptrank.adapters.card import AdapterCard, Base, write_card
+    from promptrank.adapters.weights import weights_digest
 
     start = run.start
     facts: dict[str, Any] = {**asdict(chosen), "steps": fitted.steps, "best": fitted.best}
-    card = Card(
+    card = AdapterCard(
         Base(run.name, weights_digest(run.model)),
         {one.opened.name: _task_card(one, fitted) for one in run.tasks},
         versions(),

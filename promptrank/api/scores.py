@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.errors import DataError
-from promptrank.ranking.fusion import sigmoid
+from promptrank.fusion.layers import sigmoid
 from promptrank.schema.expression import compile_expression
 from promptrank.schema.task import Task
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from promptrank.project import open_project
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import StudentFolder
+    from promptrank.students.card import StudentFolder
 
 
 def list_students(project: str | Path | None = None) -> "Iterator[StudentFolder]":
@@ -16,7 +16,7 @@ def list_students(project: str | Path | None = None) -> "Iterator[StudentFolder]
     Raises:
         ModelError: a card that cannot be read.
     """
-    from promptrank.distillation.card import find_student, student_names
+    from promptrank.students.card import find_student, student_names
 
     root = open_project(project).root
     return (find_student(name, root) for name in student_names(root))
@@ -28,6 +28,6 @@ def show_student(name: str, *, project: str | Path | None = None) -> "StudentFol
     Raises:
         ModelError: not there, or a card that cannot be read.
     """
-    from promptrank.distillation.card import find_student
+    from promptrank.students.card import find_student
 
     return find_student(name, open_project(project).root)

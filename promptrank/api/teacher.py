@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptrank.adapters.store import adapter_digest
+from promptrank.adapters.shelf import adapter_digest
 from promptrank.api.ranker import Ranker, StudentRanker, open_encoder, open_ranker
 from promptrank.api.tasks import OpenTask, Say
 from promptrank.errors import DataError, InputError, ModelError
-from promptrank.ranking.run import Ranking
+from promptrank.ranking.loop import Ranking
 from promptrank.records import Request
 from promptrank.schema.task import Task
 
 if TYPE_CHECKING:
-    from promptrank.distillation.lessons import Taught
-    from promptrank.distillation.store import StoredEngine
+    from promptrank.students.lessons import Taught
+    from promptrank.students.teacher_store import StoredEngine
 
 TEACHER = "teacher"
 """Folder of a project that holds its teacher store."""
@@ -75,7 +75,7 @@ def with_store(ranker: Ranker) -> "StoredEngine":
     Raises:
         InputError: the ranker is a student, whose answers are cheaper than a look-up.
     """
-    from promptrank.distillation.store import StoredEngine
+    from promptrank.students.teacher_store import StoredEngine
 
     if isinstance(ranker, StudentRanker):
         raise InputError(f"{ranker.info.model}: the store is for decoders; leave --store out")
@@ -167,7 +167,7 @@ def _shares(logs: Sequence[float]) -> Any:
 
 def _check_prompts(opened: OpenTask, path: Path, say: Say) -> dict[str, Any]:
     """Compare the prompts a scores file was made with to those of today."""
-    from promptrank.distillation.kinds import KINDS
+    from promptrank.students.kinds import KINDS
 
     config = path.with_name(f"{path.stem}.config.json")
     if not config.is_file():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.adapters.store import adapter_config, check_base, check_name, find_adapter
+from promptrank.adapters.shelf import adapter_config, check_base, check_name, find_adapter
 from promptrank.api.build import build
 from promptrank.api.rank import Progress, no_progress
 from promptrank.api.run import Run, check_places, finish, open_run
@@ -189,7 +189,7 @@ def _prepare(
 ) -> "list[Prepared]":
     from promptrank.api.prepare import prepare
     from promptrank.engine.limits import model_limits
-    from promptrank.training.checks import check_answers
+    from promptrank.training.example_checks import check_answers
 
     check_answers({one.name: one.task for one in opened})
     longest = model_limits(folder).max_tokens

@@ -16,9 +16,9 @@ from promptrank.errors import ErrorRow, InputError, TaskError
 from promptrank.records import Request
 
 if TYPE_CHECKING:
-    from promptrank.data.fields import Field, Supplied
     from promptrank.prompt.encode import Encoder
     from promptrank.prompt.template import Template
+    from promptrank.tables.supplied import Supplied, SuppliedField
 
 T = TypeVar("T")
 
@@ -106,7 +106,7 @@ def _template(opened: OpenTask) -> "Template":
 
 
 def _supplied(opened: OpenTask, say: Say) -> "Supplied":
-    from promptrank.data.fields import columns_of
+    from promptrank.tables.supplied import columns_of
 
     return columns_of(opened.task, data_folder(opened, say))
 
@@ -241,7 +241,7 @@ def _uses(encoder: "Encoder", path: str) -> bool:
     return any(path in use.paths for use in encoder.template.uses.values())
 
 
-def _null_line(root: str, name: str, about: "Field") -> str:
+def _null_line(root: str, name: str, about: "SuppliedField") -> str:
     return (
         f"{about.nulls:,} of {about.rows or 0:,} rows have no {root}.{name}; the template prints "
         f"it unguarded: they become error rows; write {{% if {root}.{name} %}}...{{% endif %}}"

@@ -19,9 +19,9 @@ from promptrank.records import Request
 from promptrank.schema.task import Task
 
 if TYPE_CHECKING:
-    from promptrank.distillation.card import StudentFolder
-    from promptrank.distillation.verdict import Cost, Verdict
     from promptrank.evaluation.judged import Ranker as Scorer
+    from promptrank.students.card import StudentFolder
+    from promptrank.students.comparison import Cost, Verdict
 
 _RUNS = 40
 
@@ -57,12 +57,12 @@ def verdict(
         metrics: the first decides the share of lift kept; ``ndcg@10`` and the task's where left
             out.
     """
-    from promptrank.data.select import request_ids
-    from promptrank.distillation.card import check_task, find_student
-    from promptrank.distillation.verdict import TEACHER
-    from promptrank.distillation.verdict import verdict as table
     from promptrank.evaluation.baselines import baselines
     from promptrank.evaluation.judged import judge
+    from promptrank.requests.sampling import request_ids
+    from promptrank.students.card import check_task, find_student
+    from promptrank.students.comparison import TEACHER
+    from promptrank.students.comparison import verdict as table
 
     opened = (
         task
@@ -155,7 +155,7 @@ class _Work:
 
     def teacher(self, text: str, engine: str, model: str | None) -> tuple["Scorer", "Cost"]:
         """The teacher's scores; its time and size where it is a decoder at hand."""
-        from promptrank.distillation.verdict import Cost
+        from promptrank.students.comparison import Cost
 
         who = parse_answerer(text, ("adapter", "base", "scores"))
         if who.kind == "scores":
@@ -198,7 +198,7 @@ def _cost(
     """Median time of requests with 100 candidates, per candidate."""
     from statistics import median
 
-    from promptrank.distillation.verdict import Cost
+    from promptrank.students.comparison import Cost
 
     if not wide:
         return Cost(None, size)

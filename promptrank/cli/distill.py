@@ -12,7 +12,7 @@ from promptrank.cli.terminal import progress_bar, say
 from promptrank.errors import InputError
 
 if TYPE_CHECKING:
-    from promptrank.distillation.verdict import Verdict
+    from promptrank.students.comparison import Verdict
 
 app = typer.Typer(
     name="students",
@@ -177,7 +177,7 @@ def show_verdict(found: "Verdict") -> None:
     """Print a verdict's table to stdout."""
     from rich.console import Console
 
-    from promptrank.distillation.render import verdict_table
+    from promptrank.students.comparison_text import verdict_table
 
     Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140).print(verdict_table(found))
 

@@ -81,7 +81,7 @@ def show(report: "Report") -> None:
     """Print a report's table to stdout."""
     from rich.console import Console
 
-    from promptrank.evaluation.render import table
+    from promptrank.evaluation.report_text import table
 
     console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
     console.print(table(report, width=console.width))

@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
-from promptrank.engine.base import (
+from promptrank.engine.contract import (
     Branch,
     BranchScore,
     EngineInfo,
@@ -13,7 +13,7 @@ from promptrank.engine.base import (
     Tree,
     TreeScore,
 )
-from promptrank.engine.check import Limits, branch_failure, tree_failure
+from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.trie import build_trie, slot_score
 
 _OTHER_MASS = 0.25  # of every place, for tokens that no path names

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from promptrank.engine.plan import Block, Part, Past
+from promptrank.engine.parts import Block, KeptKeys, Part
 
 _BAND = 128  # stem rows attended at once
 _SIDE = 80  # block rows attended at once, if more than one block
@@ -33,8 +33,8 @@ class Segment:
 
     start: int
     stem: int
-    past: Past | None
-    keep: Past | None
+    past: KeptKeys | None
+    keep: KeptKeys | None
     bands: tuple[Band, ...]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from promptrank.engine.base import SlotScore
+from promptrank.engine.contract import SlotScore
 from promptrank.engine.trie import Trie, slot_score
 
 

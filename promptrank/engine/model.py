@@ -11,7 +11,7 @@ from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
 from promptrank.engine.files import check_model_folder
-from promptrank.engine.fuse import fuse, trim
+from promptrank.engine.lean_layers import fuse, trim
 from promptrank.errors import ModelError
 
 _DTYPES = {

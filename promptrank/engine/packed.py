@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 
-from promptrank.engine.adapters import Adapters
-from promptrank.engine.base import EngineInfo
-from promptrank.engine.check import Limits
+from promptrank.engine.contract import EngineInfo
 from promptrank.engine.files import model_digest
+from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import (
     load_model,
     longest_path,
@@ -17,9 +16,10 @@ from promptrank.engine.model import (
     packed_window,
     vocab_size,
 )
-from promptrank.engine.plan import Budget
+from promptrank.engine.packed_engine import PackedEngine
+from promptrank.engine.parts import ForwardBudget
 from promptrank.engine.probe import misfit
-from promptrank.engine.scorer import PackedEngine
+from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
 
 __all__ = ["PackedEngine", "open_packed"]
@@ -65,7 +65,7 @@ def open_packed(
     if longest < 1 or token_budget < 1:
         raise ModelError(f"{path}: max_tokens and token_budget must be positive")
     limits = Limits(longest, vocab_size(model))
-    budget = Budget(token_budget, max(1, _LOGITS // limits.vocab))
+    budget = ForwardBudget(token_budget, max(1, _LOGITS // limits.vocab))
     base = Adapters(model)
     info = EngineInfo(
         "packed", name or str(model_path), model_digest(path), dtype, limits.max_tokens

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from promptrank.engine.base import Branch, Tree
+from promptrank.engine.contract import Branch, Tree
 from promptrank.engine.trie import Trie
 
 Place = tuple[int, int, int]  # branch, slot, node

@@ -3,11 +3,11 @@
 import random
 from collections.abc import Iterable
 
-from promptrank.engine.adapters import Adapters
-from promptrank.engine.base import Branch, EngineInfo, Failure, Slot, Tree, TreeScore
-from promptrank.engine.check import Limits
-from promptrank.engine.plan import Budget
-from promptrank.engine.scorer import PackedEngine
+from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree, TreeScore
+from promptrank.engine.loaded_adapters import Adapters
+from promptrank.engine.packed_engine import PackedEngine
+from promptrank.engine.parts import ForwardBudget
+from promptrank.engine.tree_checks import Limits
 
 # Between two ways to compute one log-prob. A repeat in fp32 moves by less than 1e-5.
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
@@ -25,9 +25,9 @@ def misfit(model: Adapters, info: EngineInfo, limits: Limits, longest: int | Non
     if path < _SHORTEST:
         return f"its longest path is {path} tokens"
     trees = _trees(path, limits.vocab)
-    plain = PackedEngine(model, info, limits, Budget(2048, 512), longest=0)
+    plain = PackedEngine(model, info, limits, ForwardBudget(2048, 512), longest=0)
     want = _flat(plain.score(trees))
-    for budget in (Budget(2048, 512), Budget(path // 3, 4)):
+    for budget in (ForwardBudget(2048, 512), ForwardBudget(path // 3, 4)):
         try:
             engine = PackedEngine(model, info, limits, budget, longest=None)
             got = _flat(engine.score(trees))

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from promptrank.engine.base import SlotScore
+from promptrank.engine.contract import SlotScore
 
 Path = tuple[int, ...]
 

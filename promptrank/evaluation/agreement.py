@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import spearmanr
 
-from promptrank.evaluation.judged import Floats
-from promptrank.ranking.run import Scored
+from promptrank.basics.arrays import Floats
+from promptrank.ranking.loop import Scored
 
 Scores = Mapping[str, Mapping[str, Scored]]
 """Request -> candidate -> its score."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from promptrank.evaluation.judged import Floats
+from promptrank.basics.arrays import Floats
 from promptrank.evaluation.measure import Estimate
 
 DRAWS = 1000

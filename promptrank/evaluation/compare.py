@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from promptrank.basics.arrays import Flags, Floats
 from promptrank.errors import DataError
 from promptrank.evaluation.bootstrap import DRAWS, LEVEL, Interval, bootstrap, interval, value_of
-from promptrank.evaluation.judged import Flags, Floats, Judged
+from promptrank.evaluation.judged import Judged
 from promptrank.evaluation.measure import (
     Estimate,
     Measured,

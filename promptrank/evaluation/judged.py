@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.errors import DataError
 from promptrank.records import Candidate, Request
-
-Floats = NDArray[np.float64]
-Codes = NDArray[np.int64]
-Flags = NDArray[np.bool_]
 
 Label = Callable[[Candidate], float | None]
 """A candidate -> its label's value, or None where it is unlabelled."""

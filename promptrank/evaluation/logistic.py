@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from promptrank.evaluation.judged import Floats, Label, Scored
+from promptrank.basics.arrays import Floats
+from promptrank.evaluation.judged import Label, Scored
 from promptrank.records import Candidate, Request
 
 MAX_VALUES = 50

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from promptrank.evaluation.judged import Codes, Flags, Floats
+from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.evaluation.metrics import ECE_BINS, Metric
 
 Estimate = Callable[[Floats], Floats]
@@ -67,7 +67,7 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
-class Ranked:
+class RankedRows:
     """Rows sorted by (request, score downwards), with their ties.
 
     Attributes:
@@ -89,18 +89,18 @@ class Ranked:
         return means
 
 
-def rank_rows(request: Codes, score: Floats) -> Ranked:
+def rank_rows(request: Codes, score: Floats) -> RankedRows:
     """Sort rows within their requests, best first."""
     order = np.lexsort((-score, request))
     sorted_request, sorted_score = request[order], score[order]
     starts = _starts(sorted_request)
     ties = starts | _starts(sorted_score)
-    return Ranked(
+    return RankedRows(
         order, sorted_request, _since(starts), (np.cumsum(ties) - 1).astype(np.int64, copy=False)
     )
 
 
-def measure(metric: Metric, rows: Rows, score: Floats, ranked: Ranked) -> Measured:
+def measure(metric: Metric, rows: Rows, score: Floats, ranked: RankedRows) -> Measured:
     """Reduce a metric of scores; ``score`` holds no NaN, ``ranked`` is its `rank_rows`."""
     if metric.base == "auc":
         return _auc(rows, score)
@@ -177,7 +177,7 @@ def _gauc(rows: Rows, score: Floats) -> Measured:
     return Measured(_ratio(total, weight), "subjects", used, present - used)
 
 
-def _ndcg(rows: Rows, ranked: Ranked, cutoff: int | None) -> Measured:
+def _ndcg(rows: Rows, ranked: RankedRows, cutoff: int | None) -> Measured:
     if rows.gain.min() < 0:
         return Measured(
             None, "requests", 0, rows.num_requests, "a label's value is below 0; use values >= 0"
@@ -199,7 +199,7 @@ def _ndcg(rows: Rows, ranked: Ranked, cutoff: int | None) -> Measured:
 
 
 def _reciprocal_rank(
-    ranked: Ranked, relevant: Floats, num_requests: int, cutoff: int | None
+    ranked: RankedRows, relevant: Floats, num_requests: int, cutoff: int | None
 ) -> Floats:
     # Only the first tie that holds a relevant candidate matters. In a tie of n rows, m of them
     # relevant, the first relevant one is the j-th with chance C(n-j, m-1) / C(n, m).
@@ -225,7 +225,7 @@ def _reciprocal_rank(
     return _sums(request, gained, num_requests)
 
 
-def _recall(ranked: Ranked, relevant: Floats, num_requests: int, cutoff: int | None) -> Floats:
+def _recall(ranked: RankedRows, relevant: Floats, num_requests: int, cutoff: int | None) -> Floats:
     near = ranked.rank < (len(relevant) if cutoff is None else cutoff)
     found = _sums(ranked.request, ranked.tie_mean(relevant) * near, num_requests)
     total = _sums(ranked.request, relevant, num_requests)

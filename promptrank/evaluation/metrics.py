@@ -1,8 +1,8 @@
 """What each metric means.
 
 Names are written as ir_measures writes them, in lower case: ``auc``, ``gauc``, ``ndcg@10``,
-``mrr``, ``mrr@10``, ``recall@10``, ``log_loss``, ``ece``. `promptrank.schema.metrics` knows which
-names there are, `promptrank.evaluation.measure` computes; this module loads nothing heavy.
+``mrr``, ``mrr@10``, ``recall@10``, ``log_loss``, ``ece``. `promptrank.schema.metric_names` knows
+which names there are, `promptrank.evaluation.measure` computes; this module loads nothing heavy.
 
 Rules that hold for all of them:
 
@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from promptrank.errors import InputError
-from promptrank.schema.metrics import check_metrics, parse_metric
+from promptrank.schema.metric_names import check_metrics, parse_metric
 
 ECE_BINS = 10
 

@@ -6,7 +6,7 @@ What its tokens are is only known there, so every wording is encoded behind the 
 
 from dataclasses import dataclass
 
-from promptrank.engine.base import Slot
+from promptrank.engine.contract import Slot
 from promptrank.prompt.chat import Chat
 from promptrank.prompt.fragments import Fragment
 from promptrank.prompt.tokenizer import Ids, TextTokenizer

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
-from promptrank.engine.base import Branch, Tree
+from promptrank.engine.contract import Branch, Tree
 from promptrank.errors import ErrorRow, RowError, TemplateError
 from promptrank.prompt.answers import wordings
 from promptrank.prompt.blocks import Parts, ids_of
 from promptrank.prompt.budget import Cuts
 from promptrank.prompt.encoded import Assembled, Encoded, Turn
-from promptrank.prompt.fit import Fitter
+from promptrank.prompt.fitter import Fitter
 from promptrank.prompt.preview import Preview, preview_of, seams_of
-from promptrank.prompt.render import Asked, Rendering
+from promptrank.prompt.rendering import Asked, Rendering
 from promptrank.prompt.template import Template
 from promptrank.prompt.tokenizer import TextTokenizer
 from promptrank.records import Candidate, Event, Request

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass
 
-from promptrank.engine.base import Slot, Tree
+from promptrank.engine.contract import Slot, Tree
 from promptrank.errors import ErrorRow
 from promptrank.prompt.blocks import Parts
 from promptrank.prompt.budget import Cuts
-from promptrank.prompt.render import Asked
+from promptrank.prompt.rendering import Asked
 from promptrank.records import Event, Request
 
 

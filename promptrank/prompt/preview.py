@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from promptrank.prompt.blocks import Parts
 from promptrank.prompt.encoded import Assembled, Encoded
-from promptrank.prompt.render import Rendering
+from promptrank.prompt.rendering import Rendering
 from promptrank.prompt.tokenizer import Ids
 
 

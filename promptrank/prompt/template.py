@@ -13,9 +13,9 @@ from jinja2 import nodes
 
 from promptrank.errors import RowError, TemplateError
 from promptrank.prompt import analysis
-from promptrank.prompt.checks import GIVEN, check_files
 from promptrank.prompt.filters import MAX_TEXT, NotPlain, NotText, TooLong, text_of
 from promptrank.prompt.sandbox import MAX_STEPS, SLOT, Absent, PromptEnvironment
+from promptrank.prompt.template_checks import GIVEN, check_files
 
 SLOT_TEXT = "\x00item\x00"
 """Stands for the item's own fragment among rendered pieces; known by identity, not by content."""

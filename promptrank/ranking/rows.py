@@ -9,7 +9,7 @@ budget), ``events_failed`` and ``fields_shortened`` (names; of prefix and candid
 from collections.abc import Iterator
 from typing import Any
 
-from promptrank.ranking.run import Ranking
+from promptrank.ranking.loop import Ranking
 from promptrank.schema.task import Task
 
 _EVENTS = ("given", "kept", "dropped", "failed")

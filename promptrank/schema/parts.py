@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from promptrank.schema.base import Duration, Ref, Sql, Strict
-from promptrank.schema.tables import Source
+from promptrank.schema.sources import Source
+from promptrank.schema.strict import Duration, Ref, Sql, Strict
 
 
 class Answer(Strict):
@@ -258,7 +258,7 @@ class Split(Strict):
     @model_validator(mode="before")
     @classmethod
     def _by(cls, value: Any) -> Any:
-        from promptrank.schema.base import _seconds
+        from promptrank.schema.strict import _seconds
 
         if not isinstance(value, dict) or value.get("by") not in (
             "time",

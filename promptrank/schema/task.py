@@ -5,11 +5,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from promptrank.schema.base import Ref, Sql, Strict
 from promptrank.schema.expression import names_in
-from promptrank.schema.metrics import check_metrics
+from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, Fusion, History, Question, Split, Statistic
-from promptrank.schema.tables import Impressions, Judgements, Outcomes, Ratings, Table
+from promptrank.schema.sources import Impressions, Judgements, Outcomes, Ratings, Table
+from promptrank.schema.strict import Ref, Sql, Strict
 
 FUSED = "fused"
 _NAME = re.compile(r"[a-z][a-z0-9_]*")

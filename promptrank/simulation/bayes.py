@@ -28,7 +28,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from promptrank.simulation.draws import Floats, Ints
+from promptrank.basics.arrays import Codes, Floats
 from promptrank.simulation.log import (
     APPLY_AFTER,
     DISMISS_AFTER,
@@ -36,7 +36,7 @@ from promptrank.simulation.log import (
     SLATE,
     VIEW_AFTER,
     WINDOW,
-    Impressions,
+    ShownJobs,
     lost_share,
 )
 from promptrank.simulation.switches import Switches
@@ -55,7 +55,7 @@ _CHUNK = 200_000  # impressions at a time: bounds the memory of (request, past i
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class Observed:
     """Exact chances by impression.
 
     Attributes:
@@ -71,8 +71,8 @@ class Known:
     wanted: Floats
 
 
-def best_chances(s: Switches, jobs: Jobs, log: Impressions, *, affinity: bool) -> Known:
-    """`Known` for every impression; without ``affinity`` for rankers that cannot see it."""
+def best_chances(s: Switches, jobs: Jobs, log: ShownJobs, *, affinity: bool) -> Observed:
+    """`Observed` for every impression; without ``affinity`` for rankers that cannot see it."""
     both = _both(s, log, affinity=affinity)
     lost = lost_share(s, jobs, log.job)
     cuts = pairwise(_cuts(log.member))
@@ -83,7 +83,7 @@ def best_chances(s: Switches, jobs: Jobs, log: Impressions, *, affinity: bool) -
     seen = 1 - wait(s.delay / 4, np.array([float(WINDOW - VIEW_AFTER)]))[0]
     view = look * (mixed.apply + mixed.view) * seen
     apply = look * mixed.apply * (1 - lost) * _applies_within(s)
-    return Known(apply, view, look * mixed.apply, mixed.apply)
+    return Observed(apply, view, look * mixed.apply, mixed.apply)
 
 
 def wait(mean_days: float, seconds: Floats) -> Floats:
@@ -103,7 +103,7 @@ def _applies_within(s: Switches) -> float:
     return float(1 - (b * np.exp(-left / b) - a * np.exp(-left / a)) / (b - a))
 
 
-def _cuts(member: Ints) -> list[int]:
+def _cuts(member: Codes) -> list[int]:
     """Places between members, about `_CHUNK` apart, with both ends."""
     cuts = [0]
     for start in np.flatnonzero(np.diff(member, prepend=-1)).tolist():
@@ -112,7 +112,7 @@ def _cuts(member: Ints) -> list[int]:
     return [*cuts, len(member)]
 
 
-def _both(s: Switches, log: Impressions, *, affinity: bool) -> tuple[Chances, Chances]:
+def _both(s: Switches, log: ShownJobs, *, affinity: bool) -> tuple[Chances, Chances]:
     """Chances without and with a match of kind and taste, all noise integrated out."""
     share = s.hidden + (0.0 if affinity else s.affinity)
     shown = log.affinity if affinity else 0.0
@@ -127,7 +127,7 @@ def _both(s: Switches, log: Impressions, *, affinity: bool) -> tuple[Chances, Ch
 
 def _match_chance(
     s: Switches,
-    log: Impressions,
+    log: ShownJobs,
     both: tuple[Chances, Chances],
     lost: Floats,
     low: int,
@@ -150,11 +150,11 @@ def _match_chance(
 
 def evidence(
     s: Switches,
-    log: Impressions,
+    log: ShownJobs,
     both: tuple[Chances, Chances],
     lost: Floats,
-    past: Ints,
-    now: Ints,
+    past: Codes,
+    now: Codes,
 ) -> Floats:
     """log(q1 / q0) of what had been recorded of impression past[i] strictly before now[i]."""
     look = looked_at(s, log.place[past])

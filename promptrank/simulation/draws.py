@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+from promptrank.basics.arrays import Codes, Floats
+
 Bools = NDArray[np.bool_]
 
 
@@ -31,13 +31,13 @@ def exponential(seed: int, name: str, *shape: int) -> Floats:
     return np.asarray(-np.log1p(-uniform(seed, name, *shape)))
 
 
-def pick(u: Floats, weights: tuple[float, ...]) -> Ints:
+def pick(u: Floats, weights: tuple[float, ...]) -> Codes:
     """Indices drawn with these weights by uniform numbers ``u``."""
     edges = np.cumsum(weights) / sum(weights)
     return np.minimum(np.searchsorted(edges, u, side="right"), len(weights) - 1)
 
 
-def below(u: Floats, count: int | Ints) -> Ints:
+def below(u: Floats, count: int | Codes) -> Codes:
     """Integers in [0, count) by uniform numbers ``u``."""
     return np.asarray((u * count).astype(np.int64))
 

@@ -5,7 +5,8 @@ from zlib import crc32
 
 import numpy as np
 
-from promptrank.simulation.draws import Bools, Floats, Ints, below, exponential, normal, uniform
+from promptrank.basics.arrays import Codes, Floats
+from promptrank.simulation.draws import Bools, below, exponential, normal, uniform
 from promptrank.simulation.switches import DAYS, Switches
 from promptrank.simulation.utility import TASTE, Pairs, chances, looked_at, pairs, utility
 from promptrank.simulation.words import SITES
@@ -21,7 +22,7 @@ VIEW_AFTER, APPLY_AFTER, DISMISS_AFTER = 20, 60, 15
 
 
 @dataclass(frozen=True, slots=True)
-class Impressions:
+class ShownJobs:
     """Columns by impression, in the order of member, time and place.
 
     Times of what never happened are `NEVER`. ``viewed``, ``applied`` and ``dismissed`` are when it
@@ -34,31 +35,31 @@ class Impressions:
         wanted: whether the member would have applied, had they looked.
     """
 
-    request: Ints
-    member: Ints
-    job: Ints
-    time: Ints
-    place: Ints
-    rank: Ints
+    request: Codes
+    member: Codes
+    job: Codes
+    time: Codes
+    place: Codes
+    rank: Codes
     logged: Floats
     propensity: Floats
     affinity: Floats
     pairs: Pairs
     utility: Floats
     looked: Bools
-    viewed: Ints
-    applied: Ints
-    dismissed: Ints
-    again: Ints
+    viewed: Codes
+    applied: Codes
+    dismissed: Codes
+    again: Codes
     lost: Bools
     wanted: Bools
 
-    def seen_by(self, log_end: int = LOG_END) -> Ints:
+    def seen_by(self, log_end: int = LOG_END) -> Codes:
         """When an application is recorded; `NEVER` where it is lost or too late."""
         return np.where(self.lost | (self.applied > log_end), NEVER, self.applied)
 
 
-def make_impressions(s: Switches, members: Members, jobs: Jobs) -> Impressions:
+def make_impressions(s: Switches, members: Members, jobs: Jobs) -> ShownJobs:
     """Every request of every member, and what came of it."""
     member, time = _requests(s, members)
     shown = _slates(s, members, jobs, member, time)
@@ -86,7 +87,7 @@ def make_impressions(s: Switches, members: Members, jobs: Jobs) -> Impressions:
     back = exponential(s.seed, "returns", n) * 5 * DAY
     again = np.where((viewed < NEVER) & (draw[2] < 0.35), viewed + 3600 + _whole(back), NEVER)
     lost = draw[3] < lost_share(s, jobs, job)
-    return Impressions(
+    return ShownJobs(
         request=per,
         member=who,
         job=job,
@@ -108,7 +109,7 @@ def make_impressions(s: Switches, members: Members, jobs: Jobs) -> Impressions:
     )
 
 
-def lost_share(s: Switches, jobs: Jobs, job: Ints) -> Floats:
+def lost_share(s: Switches, jobs: Jobs, job: Codes) -> Floats:
     """Probability that an application for a job is never recorded."""
     if s.lost_at == "all":
         return np.full(len(job), s.false_negatives)
@@ -117,15 +118,15 @@ def lost_share(s: Switches, jobs: Jobs, job: Ints) -> Floats:
     return np.asarray(np.where(away, 2 * s.false_negatives, 0.0)[job])
 
 
-def _whole(seconds: Floats) -> Ints:
+def _whole(seconds: Floats) -> Codes:
     return np.asarray(seconds.astype(np.int64))
 
 
-def _taste(members: Members, found: Pairs, who: Ints) -> Floats:
+def _taste(members: Members, found: Pairs, who: Codes) -> Floats:
     return np.asarray(TASTE * (found.kind == members.taste[who]))
 
 
-def _requests(s: Switches, members: Members) -> tuple[Ints, Ints]:
+def _requests(s: Switches, members: Members) -> tuple[Codes, Codes]:
     """Member and time of each request, by member and time; by day, at least an hour apart."""
     most = 9
     u = uniform(s.seed, "requests", s.members, 2 + 2 * most)
@@ -142,7 +143,7 @@ def _requests(s: Switches, members: Members) -> tuple[Ints, Ints]:
     return member[keep], time[keep]
 
 
-def _slates(s: Switches, members: Members, jobs: Jobs, member: Ints, time: Ints) -> Ints:
+def _slates(s: Switches, members: Members, jobs: Jobs, member: Codes, time: Codes) -> Codes:
     """(requests, SLATE) jobs: more of one's own field and city, none of them twice."""
     stream = np.random.Generator(np.random.PCG64([s.seed, crc32(b"slates")]))
     markets = [np.flatnonzero(jobs.region == r) for r in range(s.regions)]
@@ -163,8 +164,8 @@ def _slates(s: Switches, members: Members, jobs: Jobs, member: Ints, time: Ints)
 
 
 def _order(
-    s: Switches, members: Members, jobs: Jobs, member: Ints, time: Ints, shown: Ints
-) -> tuple[Ints, Ints, Floats, Floats]:
+    s: Switches, members: Members, jobs: Jobs, member: Codes, time: Codes, shown: Codes
+) -> tuple[Codes, Codes, Floats, Floats]:
     """Place, rank by the served score, that score, and the propensity of the place; flat."""
     fresh = np.exp(-(time[:, None] - jobs.posted[shown]) / (14 * DAY))
     same = jobs.field[shown] == members.field[member][:, None]

@@ -11,13 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptrank.basics.arrays import Codes, Floats
 from promptrank.errors import InputError
-from promptrank.simulation import tables
+from promptrank.simulation import world_tables as tables
 from promptrank.simulation.auc import expected_auc
-from promptrank.simulation.bayes import Known, best_chances
-from promptrank.simulation.draws import Bools, Floats, Ints
-from promptrank.simulation.judged import GRADES, RELEVANT, Grades, Reviews, review, search, similar
-from promptrank.simulation.log import LOG_END, WINDOW, Impressions, make_impressions
+from promptrank.simulation.bayes import Observed, best_chances
+from promptrank.simulation.draws import Bools
+from promptrank.simulation.grades import GRADES, RELEVANT, Grades, Reviews, review, search, similar
+from promptrank.simulation.log import LOG_END, WINDOW, ShownJobs, make_impressions
 from promptrank.simulation.switches import DAYS, Switches, check
 from promptrank.simulation.words import KINDS
 from promptrank.simulation.world import DAY, NEVER, START, Members, make_jobs, make_members
@@ -150,7 +151,7 @@ def _refuse_other(out: Path) -> None:
         raise InputError(f"{out}: holds something else than a simulated marketplace; name another")
 
 
-def _labelled(log: Impressions) -> tuple[Bools, int]:
+def _labelled(log: ShownJobs) -> tuple[Bools, int]:
     """Whose window has closed as the log ends, by the rule of outcomes; and that end."""
     actions = np.stack([log.viewed, log.seen_by(), log.dismissed, log.again])
     inside = (actions <= LOG_END) & (actions <= log.time + WINDOW)
@@ -158,13 +159,13 @@ def _labelled(log: Impressions) -> tuple[Bools, int]:
     return log.time + WINDOW <= end, end
 
 
-def _history(log: Impressions) -> Ints:
+def _history(log: ShownJobs) -> Codes:
     """Impressions that the member had been shown before the request."""
     of_member = np.searchsorted(log.member, log.member)
     return np.asarray(np.searchsorted(log.request, log.request) - of_member)
 
 
-def _slices(s: Switches, members: Members, log: Impressions) -> dict[str, Bools]:
+def _slices(s: Switches, members: Members, log: ShownJobs) -> dict[str, Bools]:
     region, history = members.region[log.member], _history(log)
     found = {f"region={name}": region == i for i, name in enumerate(s.region_names)}
     found |= {
@@ -183,7 +184,7 @@ def _slices(s: Switches, members: Members, log: Impressions) -> dict[str, Bools]
 
 
 def _best_of_log(
-    log: Impressions, everything: Known, text: Known, labelled: Bools, slices: dict[str, Bools]
+    log: ShownJobs, everything: Observed, text: Observed, labelled: Bools, slices: dict[str, Bools]
 ) -> Report:
     close = log.time + WINDOW
     happened = {
@@ -223,7 +224,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
 
 
-def _log_facts(log: Impressions, labelled: Bools, end: int) -> Report:
+def _log_facts(log: ShownJobs, labelled: Bools, end: int) -> Report:
     applied = log.applied < NEVER
     return {
         "first_day": START,

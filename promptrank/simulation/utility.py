@@ -17,8 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from promptrank.basics.arrays import Codes, Floats
 from promptrank.simulation import words
-from promptrank.simulation.draws import Bools, Floats, Ints, sigmoid
+from promptrank.simulation.draws import Bools, sigmoid
 from promptrank.simulation.switches import Switches
 from promptrank.simulation.world import DAY, START, Jobs, Members, version
 
@@ -45,13 +46,15 @@ class Pairs:
     """
 
     known: Floats
-    kind: Ints
+    kind: Codes
     location: Bools
     licence: Bools
     bad: Bools
 
 
-def pairs(s: Switches, members: Members, jobs: Jobs, member: Ints, job: Ints, time: Ints) -> Pairs:
+def pairs(
+    s: Switches, members: Members, jobs: Jobs, member: Codes, job: Codes, time: Codes
+) -> Pairs:
     """The pairs (member[i], job[i]) as they were at time[i]."""
     of_member = member, version(members.changed, member, time)
     of_job = job, version(jobs.changed, job, time)
@@ -125,6 +128,6 @@ def expected_chances(u: Floats, spread: float) -> Chances:
     return Chances(*total)
 
 
-def looked_at(s: Switches, place: Ints) -> Floats:
+def looked_at(s: Switches, place: Codes) -> Floats:
     """Probability that somebody looks at a place (1 = top)."""
     return np.asarray(place.astype(np.float64) ** -s.position_bias)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class Trade:
     """A field of work.
 
     Attributes:
@@ -20,49 +20,49 @@ class Field:
 
 
 FIELDS = (
-    Field(
+    Trade(
         "care",
         (("nurse", "nursing"), ("carer", "looking after people"), ("midwife", "helping at births")),
         ("triage", "bathing", "feeding", "charting", "vaccines", "bandages"),
         "nursing",
     ),
-    Field(
+    Trade(
         "kitchen",
         (("cook", "cooking"), ("baker", "bread and cakes"), ("butcher", "meat counter")),
         ("baking", "grilling", "pastry", "menus", "sauces", "hygiene"),
         "food",
     ),
-    Field(
+    Trade(
         "building",
         (("builder", "building houses"), ("plumber", "pipes"), ("electrician", "electrical work")),
         ("brickwork", "roofing", "plumbing", "wiring", "plaster", "tiling"),
         "electrical",
     ),
-    Field(
+    Trade(
         "transport",
         (("driver", "driving"), ("courier", "delivering parcels"), ("loader", "warehouse work")),
         ("loading", "routes", "trucks", "customs", "vans", "packing"),
         "truck",
     ),
-    Field(
+    Trade(
         "office",
         (("clerk", "office work"), ("accountant", "accounting"), ("buyer", "purchasing")),
         ("payroll", "invoices", "budgets", "filing", "audits", "taxes"),
         "audit",
     ),
-    Field(
+    Trade(
         "software",
         (("programmer", "coding"), ("tester", "software testing"), ("analyst", "data analysis")),
         ("databases", "networks", "websites", "security", "servers", "statistics"),
         "clearance",
     ),
-    Field(
+    Trade(
         "teaching",
         (("teacher", "teaching"), ("tutor", "private lessons"), ("trainer", "courses for adults")),
         ("maths", "reading", "music", "history", "sports", "chemistry"),
         "teaching",
     ),
-    Field(
+    Trade(
         "garden",
         (("gardener", "gardening"), ("farmer", "farm work"), ("forester", "working in the woods")),
         ("pruning", "planting", "watering", "fences", "tractors", "harvest"),

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from promptrank.basics.arrays import Codes, Floats
 from promptrank.simulation import words
-from promptrank.simulation.draws import Bools, Floats, Ints, below, normal, pick, uniform
+from promptrank.simulation.draws import Bools, below, normal, pick, uniform
 from promptrank.simulation.switches import DAYS, Switches
 
 DAY = 86400
@@ -29,16 +30,16 @@ class Members:
         place: (members, 2), kilometres.
     """
 
-    region: Ints
-    city: Ints
-    field: Ints
+    region: Codes
+    city: Codes
+    field: Codes
     licensed: Bools
-    taste: Ints
+    taste: Codes
     cold: Bools
     place: Floats
-    signed_up: Ints
-    changed: Ints
-    level: Ints
+    signed_up: Codes
+    changed: Codes
+    level: Codes
     skills: Bools
 
 
@@ -46,22 +47,22 @@ class Members:
 class Jobs:
     """Columns by job; columns of two hold the first version and the one from ``changed`` on."""
 
-    region: Ints
-    city: Ints
-    field: Ints
-    role: Ints
-    company: Ints
-    kind: Ints
+    region: Codes
+    city: Codes
+    field: Codes
+    role: Codes
+    company: Codes
+    kind: Codes
     licence: Bools
-    site: Ints
+    site: Codes
     place: Floats
-    posted: Ints
-    changed: Ints
-    level: Ints
+    posted: Codes
+    changed: Codes
+    level: Codes
     skills: Bools
-    mode: Ints
-    hours: Ints
-    wording: Ints
+    mode: Codes
+    hours: Codes
+    wording: Codes
 
 
 def make_members(s: Switches) -> Members:
@@ -126,12 +127,12 @@ def make_jobs(s: Switches) -> Jobs:
     )
 
 
-def version(changed: Ints, index: Ints, time: Ints) -> Ints:
+def version(changed: Codes, index: Codes, time: Codes) -> Codes:
     """Which version of ``index`` was knowable at ``time``: strictly before it, as in requests."""
     return np.asarray((time > changed[index]).astype(np.int64))
 
 
-def _skills(seed: int, name: str, field: Ints, *, own: int, others: Ints) -> Bools:
+def _skills(seed: int, name: str, field: Codes, *, own: int, others: Codes) -> Bools:
     """``own`` skills of the field and one of another field where ``others`` is 1."""
     n = len(field)
     u = uniform(seed, name, n, _PER_FIELD + 2)
@@ -146,5 +147,5 @@ def _skills(seed: int, name: str, field: Ints, *, own: int, others: Ints) -> Boo
     return found
 
 
-def _places(seed: int, name: str, city: Ints) -> Floats:
+def _places(seed: int, name: str, city: Codes) -> Floats:
     return np.asarray(CENTRES[city] + 3 * np.clip(normal(seed, name, len(city), 2), -2, 2))

@@ -7,8 +7,8 @@ from typing import Any, Self
 import torch
 
 from promptrank.engine.layout import Forward, lay_out
-from promptrank.engine.plan import Part, flatten, tries
-from promptrank.training.examples import Example, Target, TurnTarget
+from promptrank.engine.parts import Part, flatten, tries
+from promptrank.training.examples import Example, PathTarget, TurnTarget
 
 Tensor = torch.Tensor
 _NONE = -1
@@ -93,7 +93,7 @@ class _Slots:
         self.paths += 1
         return number
 
-    def add(self, paths: tuple[tuple[int, ...], ...], target: Target, task: int) -> int:
+    def add(self, paths: tuple[tuple[int, ...], ...], target: PathTarget, task: int) -> int:
         """A slot's number; ``paths`` are those of each of its answers."""
         self.slots.append((paths, target.shares, target.relevant))
         self.values.append(target.value)
@@ -143,7 +143,7 @@ def _turn(slots: _Slots, turn: TurnTarget, start: int, example: Example) -> None
     own = slots.path((first + n, token) for n, token in enumerate(turn.path))
     others = [slots.path([(first, token)]) for token in turn.others]
     # What stands in the prefix is the outcome; the other answers' paths are not computed there.
-    target = Target((), (1.0,), (True,), 0.0, turn.weight)
+    target = PathTarget((), (1.0,), (True,), 0.0, turn.weight)
     slots.add(((own, *others),), target, example.task)
 
 

@@ -3,21 +3,21 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from promptrank.engine.base import Branch, Ids, Slot
+from promptrank.engine.contract import Branch, Ids, Slot
 from promptrank.errors import DataError, ErrorRow
 from promptrank.prompt import Encoded, Encoder
 from promptrank.prompt.encoded import Turn
 from promptrank.records import Candidate, Request
 from promptrank.schema.parts import Question
 from promptrank.schema.task import Task
-from promptrank.training.select import Share
+from promptrank.training.label_shares import Share
 
 Soft = Mapping[str, Mapping[str, Mapping[str, float]]]
 """Candidate id -> question -> answer -> probability, of one request."""
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class PathTarget:
     """What is to be learned at one slot.
 
     Attributes:
@@ -68,7 +68,7 @@ class Example:
     request_id: str
     task: int
     prefix: Ids
-    branches: tuple[tuple[Branch, tuple[Target | None, ...]], ...]
+    branches: tuple[tuple[Branch, tuple[PathTarget | None, ...]], ...]
     turns: tuple[TurnTarget, ...] = ()
     blank: bool = False
 
@@ -99,7 +99,7 @@ def blank_of(example: Example) -> Example:
     all of them must run the same number of forwards.
     """
     slot = Slot((), ((0,),))
-    target = Target(((0,),), (1.0,), (True,), 0.0, 0.0)
+    target = PathTarget(((0,),), (1.0,), (True,), 0.0, 0.0)
     first = example.prefix[:1]
     return Example("", example.task, first, ((Branch(first, (slot,)), (target,)),), blank=True)
 
@@ -162,7 +162,7 @@ def _key(turn: Turn) -> tuple[str, float | None]:
 
 def _branches(
     encoded: Encoded, share: Share, makers: list["_Maker"], soft: Soft
-) -> Iterator[tuple[Branch, tuple[Target | None, ...]]]:
+) -> Iterator[tuple[Branch, tuple[PathTarget | None, ...]]]:
     assert encoded.tree is not None
     by_id = {c.candidate_id: c for c in encoded.request.candidates}
     for name, branch in zip(encoded.candidate_ids, encoded.tree.branches, strict=True):
@@ -187,7 +187,7 @@ class _Maker:
         self._paths = tuple(tuple(i for i, w in enumerate(words) if w == a) for a in self._answers)
         self._by_path = words
 
-    def target(self, candidate: Candidate, soft: Mapping[str, float] | None) -> Target | None:
+    def target(self, candidate: Candidate, soft: Mapping[str, float] | None) -> PathTarget | None:
         weight = self._weight * (1.0 if candidate.weight is None else candidate.weight)
         if soft is None and (answer := candidate.outcomes.get(self.name)) is not None:
             soft = {answer: 1.0}
@@ -201,7 +201,7 @@ class _Maker:
         total = sum(soft.values())
         shares = tuple(soft.get(a, 0.0) / total for a in self._answers)
         value = sum(s * v for s, v in zip(shares, self._values, strict=True))
-        return Target(self._paths, shares, self._relevant, value, weight)
+        return PathTarget(self._paths, shares, self._relevant, value, weight)
 
     def turn(self, turn: Turn) -> TurnTarget:
         slot: Slot = turn.slot

@@ -14,7 +14,8 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from promptrank.errors import InputError
-from promptrank.training import checkpoints, lora, processes
+from promptrank.training import adapter_model as lora
+from promptrank.training import checkpoints, processes
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, blank_of
 from promptrank.training.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from promptrank.training import losses
+from promptrank.training import answer_losses as losses
 from promptrank.training.collate import Batch
 
 Tensor = torch.Tensor
@@ -15,7 +15,7 @@ _CHUNK = 128  # rows of prompt logits held at once
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class LossCounts:
     """What a step's sums are divided by, over all its forwards and processes.
 
     Attributes:
@@ -34,14 +34,14 @@ class Counts:
         return torch.tensor([self.answers, self.listwise, self.ranknet, self.prompt])
 
 
-def counts_of(batch: Batch) -> Counts:
+def counts_of(batch: Batch) -> LossCounts:
     """What one forward adds to its step."""
     ordered = sum(
         float(batch.weights[p].mean())
         for p in batch.lists
         if (batch.values[p] != batch.values[p][0]).any()
     )
-    return Counts(float(batch.weights.sum()), ordered, ordered, float(len(batch.prompt_rows)))
+    return LossCounts(float(batch.weights.sum()), ordered, ordered, float(len(batch.prompt_rows)))
 
 
 def answer_logprobs(model: Any, batch: Batch) -> Tensor:
@@ -86,7 +86,9 @@ def last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
 
 
 @contextmanager
-def prompt_loss(base: Any, batch: Batch, counts: Counts, wanted: bool) -> Iterator[list[Tensor]]:
+def prompt_loss(
+    base: Any, batch: Batch, counts: LossCounts, wanted: bool
+) -> Iterator[list[Tensor]]:
     """A list that takes `prompt_total` of each forward inside; if wanted.
 
     It is computed within the forward: where the output layer is sharded over processes (FSDP), its
@@ -114,7 +116,7 @@ def prompt_loss(base: Any, batch: Batch, counts: Counts, wanted: bool) -> Iterat
 
 
 def answers_total(
-    logprobs: Tensor, batch: Batch, weights: Mapping[str, float], counts: Counts
+    logprobs: Tensor, batch: Batch, weights: Mapping[str, float], counts: LossCounts
 ) -> Tensor:
     """The weighted losses on answers, each over its count in the whole step."""
     total = logprobs.new_zeros(())
@@ -135,7 +137,7 @@ def answers_total(
     return total
 
 
-def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: Counts) -> Tensor:
+def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: LossCounts) -> Tensor:
     """Next-token cross-entropy over prompt tokens, over their count in the whole step.
 
     The logits exist a chunk of rows at a time, and their gradient is taken at once, so memory does

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-from promptrank.adapters.options import check_options
+from promptrank.adapters.lora_options import check_options
 from promptrank.errors import InputError
-from promptrank.schema.metrics import parse_metric
+from promptrank.schema.metric_names import parse_metric
 
 SHAPES = ("auto", "turns", "packed")
 LOSSES = ("answers", "listwise", "ranknet")

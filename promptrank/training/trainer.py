@@ -17,7 +17,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from promptrank.errors import InputError, ModelError
 from promptrank.training import checkpoints, objective, processes
 from promptrank.training.collate import Batch
-from promptrank.training.draws import Draws
+from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
 from promptrank.training.validation import Slice, engine_over, measure, together
 
@@ -74,7 +74,7 @@ class AdapterTrainer(Trainer):
     ) -> Tensor:
         """The step's share of the loss; a mean over processes, as their gradients are averaged."""
         batch: Batch = inputs["batch"].to(self.args.device)
-        counts = objective.Counts(*num_items_in_batch.tolist())
+        counts = objective.LossCounts(*num_items_in_batch.tolist())
         share = self._settings.prompt_weight
         with objective.prompt_loss(self._base(), batch, counts, wanted=share > 0) as prompts:
             logprobs = objective.answer_logprobs(model, batch)

@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptrank.engine.adapters import Adapters
-from promptrank.engine.base import EngineInfo
-from promptrank.engine.check import Limits
+from promptrank.engine.contract import EngineInfo
+from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import packed_window, vocab_size
-from promptrank.engine.plan import Budget
-from promptrank.engine.scorer import PackedEngine
+from promptrank.engine.packed_engine import PackedEngine
+from promptrank.engine.parts import ForwardBudget
+from promptrank.engine.tree_checks import Limits
 from promptrank.errors import DataError
 from promptrank.evaluation.compare import evaluate
 from promptrank.evaluation.judged import judge, lookup
 from promptrank.prompt import Encoder
-from promptrank.ranking.run import rank_requests
+from promptrank.ranking.loop import rank_requests
 from promptrank.records import Candidate, Request
 from promptrank.schema.task import Task
 
@@ -51,7 +51,7 @@ def engine_over(model: Any, max_tokens: int) -> PackedEngine:
     """
     vocab = vocab_size(model)
     info = EngineInfo("packed", "the model in training", "", "float32", max_tokens)
-    budget = Budget(_TOKENS, max(1, _LOGITS // vocab))
+    budget = ForwardBudget(_TOKENS, max(1, _LOGITS // vocab))
     limits = Limits(max_tokens, vocab)
     return PackedEngine(Adapters(model), info, limits, budget, packed_window(model.config))
 

@@ -20,7 +20,7 @@ import threading
 from collections import deque
 from typing import Any
 
-from promptrank.engine.vllm_engine.settings import Settings
+from promptrank.engine.vllm_engine.launch import Launch
 
 Message = dict[str, Any]
 
@@ -37,7 +37,7 @@ def main() -> None:
 
     # Whatever goes wrong in vLLM has to reach the other process as a sentence.
     try:
-        engine = _open(Settings(**inbox.get()["open"]))
+        engine = _open(Launch(**inbox.get()["open"]))
         tell(up=True)
         _serve(engine, inbox, tell)
     except BrokenPipeError:
@@ -59,7 +59,7 @@ def _first_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
 
 
-def _open(settings: Settings) -> Any:
+def _open(settings: Launch) -> Any:
     from vllm import EngineArgs, LLMEngine
     from vllm.platforms import current_platform
     from vllm.usage.usage_lib import UsageContext
@@ -103,7 +103,7 @@ def _open(settings: Settings) -> Any:
 def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
     from vllm.platforms import current_platform
 
-    asked = Asked(engine, apart=current_platform.is_cpu())
+    asked = Prompts(engine, apart=current_platform.is_cpu())
     while True:
         while not inbox.empty() or not asked.left:
             message = inbox.get()
@@ -120,7 +120,7 @@ def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
             tell(done=done)
 
 
-class Asked:
+class Prompts:
     """The prompts that vLLM is working on, and those that wait.
 
     On a CPU, prompts of the base model and prompts of adapters never run together (``apart``):

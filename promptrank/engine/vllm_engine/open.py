@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from promptrank.engine.base import EngineInfo
-from promptrank.engine.check import Limits
+from promptrank.engine.contract import EngineInfo
 from promptrank.engine.files import check_model_folder, model_digest
 from promptrank.engine.limits import model_limits
-from promptrank.engine.vllm_engine.adapters import RANKS, read_adapter, weight_shapes
+from promptrank.engine.tree_checks import Limits
+from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter, weight_shapes
+from promptrank.engine.vllm_engine.launch import Launch, cores
 from promptrank.engine.vllm_engine.process import check_installed
-from promptrank.engine.vllm_engine.scorer import VllmEngine
-from promptrank.engine.vllm_engine.settings import Settings, cores
+from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import ModelError
 
 __all__ = ["VllmEngine", "open_vllm"]
@@ -62,7 +62,7 @@ def open_vllm(
     folders = [str(adapter) for adapter in adapters]
     shapes = weight_shapes(path) if folders else {}
     rank = max((read_adapter(folder, shapes).rank for folder in folders), default=0)
-    settings = Settings(
+    settings = Launch(
         str(path.resolve()),
         dtype,
         longest,

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from promptrank.engine.vllm_engine.settings import Settings, environment
+from promptrank.engine.vllm_engine.launch import Launch, environment
 from promptrank.errors import ModelError
 
 _PATIENCE = 10.0  # seconds a process has to end once it is told to
@@ -21,7 +21,7 @@ _PATIENCE = 10.0  # seconds a process has to end once it is told to
 class Process:
     """vLLM in a process of its own; see ``child`` for the messages."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Launch) -> None:
         """Start it; returns at once. `wait_until_up` waits.
 
         Raises:

@@ -1,0 +1,55 @@
+"""Files that appear whole or not at all: written beside their place, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` when all went well.
+
+    Works for a file, and for a folder that has no predecessor; where an error leaves the context
+    nothing is left and what stood there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    _remove(part)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        _remove(part)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A UTF-8 file; a lone surrogate, which UTF-8 has no form for, as an escape."""
+    with beside(path) as part:
+        part.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """A JSON file; what JSON has no form for (paths, dates) as text."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
+
+
+def put_folder(made: Path, place: Path) -> None:
+    """Move a folder to its place; one that stood there is removed once the new one stands."""
+    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    if place.exists():
+        place.replace(old)
+    made.replace(place)
+    # Also what a process left that was killed between the two renames.
+    for left in place.parent.glob(f".{place.name}.*.old"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

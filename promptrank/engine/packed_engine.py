@@ -1,0 +1,242 @@
+"""The embedded engine: a request's prefix once, its candidates side by side, requests together."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from promptrank.engine.contract import (
+    Branch,
+    BranchScore,
+    EngineInfo,
+    Failure,
+    SlotScore,
+    Tree,
+    TreeScore,
+)
+from promptrank.engine.forward import run
+from promptrank.engine.layout import lay_out
+from promptrank.engine.loaded_adapters import Adapters
+from promptrank.engine.logits import SlotRows, score_slots
+from promptrank.engine.parts import ForwardBudget, KeptKeys, Part, cut, pack, tries
+from promptrank.engine.plain import plain_logits
+from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
+from promptrank.engine.trie import Trie
+from promptrank.errors import ModelError
+
+_WINDOW_TREES = 64  # looked ahead at most, to group by adapter and share instructions
+_WINDOW_FORWARDS = 16  # and at most so many forwards' tokens
+_SHORT_INSTRUCTION = 16  # fewer shared tokens are not worth keeping
+_KEPT_INSTRUCTIONS = 4
+
+
+@dataclass(slots=True)
+class _TreeWork:
+    """One tree on its way."""
+
+    tree: Tree
+    failure: Failure | None
+    scores: list[BranchScore | None]
+    tries: dict[int, tuple[Trie, ...]] = field(default_factory=dict)
+    slots: dict[int, list[SlotScore | None]] = field(default_factory=dict)
+    left: int = 0  # slots to come
+
+    def put(self, branch: int, slot: int, score: SlotScore | None) -> None:
+        """One slot's score; a branch with a slot of None has failed."""
+        self.slots[branch][slot] = score
+        self.left -= 1
+        if score is None:
+            self.scores[branch] = Failure(
+                "not_a_number",
+                f"request {self.tree.tree_id}: the model's logits are not numbers; "
+                "try dtype float32, or check the adapter",
+            )
+
+    def result(self) -> TreeScore:
+        """The tree's scores; call it when nothing is left."""
+        if self.failure:
+            return self.failure
+        return tuple(
+            score if score is not None else tuple(s for s in self.slots[number] if s is not None)
+            for number, score in enumerate(self.scores)
+        )
+
+
+class PackedEngine:
+    """See ``open_packed``."""
+
+    def __init__(
+        self,
+        model: Adapters,
+        info: EngineInfo,
+        limits: Limits,
+        budget: ForwardBudget,
+        longest: int | None,
+    ) -> None:
+        """``longest`` is the longest path that may run packed: None for all, 0 for none."""
+        self.info = info
+        self._adapters: Adapters | None = model
+        self._limits, self._budget, self._longest = limits, budget, longest
+        self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
+
+    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
+        """One result per tree, in order; looks ahead over a bounded number of trees.
+
+        Raises:
+            ModelError: the engine is closed.
+        """
+        for window in self._windows(trees):
+            works = [self._start(tree) for tree in window]
+            shown = 0
+            for _ in self._steps(works):
+                while shown < len(works) and not works[shown].left:
+                    yield works[shown].result()
+                    shown += 1
+            yield from (work.result() for work in works[shown:])
+
+    def forget(self) -> None:
+        """Drop the instructions kept from earlier trees; the next ones compute them anew."""
+        self._kept.clear()
+
+    def close(self) -> None:
+        """Let the weights go."""
+        self._adapters = None
+        self.forget()
+
+    def _windows(self, trees: Iterable[Tree]) -> Iterator[list[Tree]]:
+        window: list[Tree] = []
+        tokens = 0
+        for tree in trees:
+            window.append(tree)
+            tokens += len(tree.prefix) + sum(len(branch.ids) for branch in tree.branches)
+            if len(window) >= _WINDOW_TREES or tokens >= _WINDOW_FORWARDS * self._budget.tokens:
+                yield window
+                window, tokens = [], 0
+        if window:
+            yield window
+
+    def _start(self, tree: Tree) -> _TreeWork:
+        failure = tree_failure(tree, self._limits)
+        work = _TreeWork(tree, failure or self._adapter_failure(tree), [None] * len(tree.branches))
+        if work.failure:
+            return work
+        for number, branch in enumerate(tree.branches):
+            if bad := branch_failure(tree, branch, self._limits):
+                work.scores[number] = bad
+                continue
+            work.tries[number] = tries(branch)
+            work.slots[number] = [None] * len(branch.slots)
+            work.left += len(branch.slots)
+        return work
+
+    def _adapter_failure(self, tree: Tree) -> Failure | None:
+        if tree.adapter is not None:
+            try:
+                self._model().load(tree.adapter)
+            except ModelError as error:
+                return Failure("bad_adapter", f"request {tree.tree_id}: {error}")
+        return None
+
+    def _model(self) -> Adapters:
+        if self._adapters is None:
+            raise ModelError("the engine is closed; open another")
+        return self._adapters
+
+    def _steps(self, works: Sequence[_TreeWork]) -> Iterator[None]:
+        """Score all works, one forward at a time, those of one adapter after another."""
+        for adapter in dict.fromkeys(work.tree.adapter for work in works):
+            mine = {n: w for n, w in enumerate(works) if w.left and w.tree.adapter == adapter}
+            parts = self._parts(adapter, mine)
+            for batch in pack(parts, self._budget):
+                self._forward(adapter, batch, works)
+                yield
+            for work in mine.values():
+                yield from self._plain(adapter, work)
+
+    def _parts(self, adapter: str | None, works: dict[int, _TreeWork]) -> Iterator[Part]:
+        heads = {number: _instruction(work.tree) for number, work in works.items()}
+        often = Counter(heads.values())
+        started: dict[tuple[int, ...], KeptKeys] = {}
+        for number, work in works.items():
+            branches = [
+                (n, work.tree.branches[n])
+                for n in work.tries
+                if work.slots[n] and self._packs(work.tree, work.tree.branches[n])
+            ]
+            if not branches:
+                continue
+            head = heads[number]
+            past = started.get(head) or self._remembered(adapter, head)
+            if past is None and often[head] > 1 and 0 < len(head) <= self._budget.tokens:
+                past = started[head] = self._remember(adapter, head)
+                yield Part(number, None, head, past, ())
+            yield from cut(number, work.tree.prefix, branches, past, self._budget)
+
+    def _remembered(self, adapter: str | None, head: tuple[int, ...]) -> KeptKeys | None:
+        past = self._kept.get((adapter, head))
+        # Not filled: a run was given up before its first forward.
+        return past if past and past.layers else None
+
+    def _remember(self, adapter: str | None, head: tuple[int, ...]) -> KeptKeys:
+        past = self._kept[adapter, head] = KeptKeys(len(head))
+        self._kept.move_to_end((adapter, head))
+        while len(self._kept) > _KEPT_INSTRUCTIONS:
+            self._kept.popitem(last=False)
+        return past
+
+    def _packs(self, tree: Tree, branch: Branch) -> bool:
+        if self._longest is None:
+            return True
+        tail = max(len(slot.ids) + max(map(len, slot.paths)) for slot in branch.slots)
+        return len(tree.prefix) + len(branch.ids) + tail <= self._longest
+
+    @torch.inference_mode()
+    def _forward(
+        self, adapter: str | None, batch: Sequence[Part], works: Sequence[_TreeWork]
+    ) -> None:
+        with self._model().using(adapter) as model:
+            forward = lay_out(batch, model.get_input_embeddings().weight)
+            logits = run(model, forward)
+        places, slots = [], []
+        for part, rows in zip(batch, forward.reads, strict=True):
+            reads = iter(rows)
+            for block in part.blocks:
+                # The reads of a slot stand together, its nodes in order.
+                for read in block.reads:
+                    row = next(reads)
+                    if read.node == 0:
+                        trie = works[part.tree].tries[read.branch][read.slot]
+                        places.append((part.tree, read.branch, read.slot))
+                        slots.append(SlotRows(trie, []))
+                    slots[-1].rows.append(row)
+        for (number, branch, slot), score in zip(places, score_slots(logits, slots), strict=True):
+            works[number].put(branch, slot, score)
+
+    def _plain(self, adapter: str | None, work: _TreeWork) -> Iterator[None]:
+        """Score what may not run packed, one branch after another."""
+        for number, branch_tries in work.tries.items():
+            branch = work.tree.branches[number]
+            if branch.slots and not self._packs(work.tree, branch):
+                self._plain_branch(adapter, work, number, branch_tries)
+                yield
+
+    @torch.inference_mode()
+    def _plain_branch(
+        self, adapter: str | None, work: _TreeWork, number: int, branch_tries: tuple[Trie, ...]
+    ) -> None:
+        with self._model().using(adapter) as model:
+            entry = (number, work.tree.branches[number], branch_tries)
+            rows, logits = plain_logits(model, work.tree, [entry], self._budget.tokens)
+        slots = [
+            SlotRows(trie, [rows[number, slot, node] for node in range(len(trie.nodes))])
+            for slot, trie in enumerate(branch_tries)
+        ]
+        for slot, score in enumerate(score_slots(logits, slots)):
+            work.put(number, slot, score)
+
+
+def _instruction(tree: Tree) -> tuple[int, ...]:
+    """The leading tokens worth keeping; one prefix token at least stays, for answers after it."""
+    head = tuple(tree.prefix[: min(tree.shared, len(tree.prefix) - 1)]) if tree.prefix else ()
+    return head if len(head) >= _SHORT_INSTRUCTION else ()

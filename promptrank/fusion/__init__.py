@@ -1,0 +1,1 @@
+"""A logistic layer over a decoder's log-odds and declared numbers."""

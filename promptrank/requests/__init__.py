@@ -1,0 +1,1 @@
+"""Request files and the records in them: the format, reading, writing, sampling."""

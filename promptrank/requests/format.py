@@ -1,0 +1,226 @@
+"""The request format: its columns, and where a request file's items come from."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pyarrow.types as pt
+
+from promptrank.basics.hints import near
+from promptrank.errors import DataError, RowError
+from promptrank.requests.cells import text
+from promptrank.requests.decode import decode, labels, lists_of, tuples
+
+REQUIRED = ("request_id", "item_id")
+SUBJECT = (
+    "time",
+    "split",
+    "member_id",
+    "member",
+    "query_id",
+    "query",
+    "source_id",
+    "source",
+    "history",
+    "meta",
+)
+CANDIDATE = (
+    "candidate_id",
+    "item",
+    "item_row",
+    "context",
+    "stats",
+    "position",
+    "propensity",
+    "weight",
+    "logged_score",
+    "outcomes",
+    "baseline",
+)
+COLUMNS = (*REQUIRED, *SUBJECT, *CANDIDATE)
+EVENT = ("item_id", "item", "item_row", "action", "time", "context", "stats", "outcomes")
+_EVENT = frozenset(EVENT)
+_RECORDS = ("member", "source", "meta", "item", "context", "stats", "outcomes", "baseline")
+_TEXTS = ("request_id", "item_id", "split", "member_id", "query_id", "source_id", "candidate_id")
+_NUMBERS = ("time", "item_row", "position", "propensity", "weight", "logged_score")
+_ROWS = 2048
+
+Rows = dict[str, list[Any]]
+"""Columns of one part of a file; every column of the format is there, NULL where it is not."""
+
+
+def items_path_of(path: Path) -> Path:
+    """The item snapshot that stands beside a request file."""
+    return path.with_name(f"{path.stem}.items.arrow")
+
+
+def errors_path_of(path: Path) -> Path:
+    """The error rows that stand beside a request file."""
+    return path.with_name(f"{path.stem}.errors.jsonl")
+
+
+def check_names(path: Path, names: list[str]) -> None:
+    """DataError for columns that the format does not know, or that it needs."""
+    problems = [f"no column {n!r}; {near(n, COLUMNS)}" for n in names if n not in COLUMNS]
+    problems += [f"column {n!r} is missing" for n in REQUIRED if n not in names]
+    if problems:
+        raise DataError("\n".join(f"{path}: {problem}" for problem in problems))
+
+
+def parts(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+    """The file by some thousand rows, and what was wrong with lines that are not rows at all.
+
+    Events come as tuples of the fields in `EVENT`; where a JSON line holds something else, as it
+    stands there.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; promptrank build writes one")
+    if path.suffix == ".parquet":
+        yield from _parquet(path)
+    elif path.suffix == ".jsonl":
+        yield from _jsonl(path)
+    else:
+        raise DataError(f"{path}: a request file ends in .parquet or .jsonl")
+
+
+def digest_in(path: Path) -> str | None:
+    """The digest of the item snapshot that a parquet file was built with, if it says so."""
+    if path.suffix != ".parquet" or not path.is_file():
+        return None
+    with _opened(path) as file:
+        found = (file.schema_arrow.metadata or {}).get(b"promptrank.items")
+    return found.decode() if found is not None else None
+
+
+def _opened(path: Path) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: not a parquet file ({error})") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+    with _opened(path) as file:
+        schema = file.schema_arrow
+        check_names(path, schema.names)
+        _check_types(path, schema)
+        for batch in file.iter_batches(_ROWS):
+            rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in schema.names}
+            empty = [None] * batch.num_rows
+            yield {name: rows.get(name, empty) for name in COLUMNS}, []
+
+
+def _events(array: Any) -> list[Any]:
+    if pt.is_null(array.type) or pt.is_null(array.type.value_type):
+        return [None if x is None else [] for x in array.to_pylist()]
+    return lists_of(array, tuples(array.values, EVENT, {"outcomes": labels}))
+
+
+_DECODERS = {"outcomes": labels, "history": _events}
+
+
+def _check_types(path: Path, schema: pa.Schema) -> None:
+    problems = []
+    for field in schema:
+        if field.name == "history" and _is_history(field.type):
+            names = [f.name for f in _members(field.type)]
+            problems += [
+                f"{path}: history has no field {n!r}; {near(n, EVENT)}"
+                for n in names
+                if n not in EVENT
+            ]
+        kind, name = field.type, field.name
+        text = pt.is_string(kind) or pt.is_large_string(kind)
+        text = text or (pt.is_dictionary(kind) and pt.is_string(kind.value_type))
+        record = pt.is_struct(kind) or pt.is_map(kind)
+        number = pt.is_integer(kind) or pt.is_floating(kind)
+        fits = (
+            pt.is_null(kind)
+            or (name in _TEXTS and text)
+            or (name in _NUMBERS and number)
+            or (name in _RECORDS and record)
+            or (name == "query" and (record or text))
+            or (name == "history" and _is_history(kind))
+        )
+        if not fits:
+            wanted = "a list of structs" if name == "history" else "a struct"
+            wanted = "text" if name in _TEXTS else "a number" if name in _NUMBERS else wanted
+            problems.append(f"{path}: column {name!r} is {kind}, not {wanted}")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _members(kind: pa.DataType) -> list[Any]:
+    return [] if pt.is_null(kind.value_type) else list(kind.value_type)
+
+
+def _is_history(kind: pa.DataType) -> bool:
+    if not (pt.is_list(kind) or pt.is_large_list(kind)):
+        return False
+    return bool(pt.is_null(kind.value_type) or pt.is_struct(kind.value_type))
+
+
+def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+    known = set(COLUMNS)
+    waiting: list[dict[str, Any]] = []
+    bad: list[str] = []
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"), parse_constant=_constant)
+            except (ValueError, RecursionError) as error:
+                bad.append(f"{path}:{number}: not JSON in UTF-8 ({error})")
+                continue
+            if not isinstance(row, dict):
+                bad.append(f"{path}:{number}: not an object")
+                continue
+            if not row.keys() <= known:
+                strange = [n for n in row if n not in known]
+                raise DataError(
+                    f"{path}:{number}: no column {strange[0]!r}; {near(strange[0], COLUMNS)}"
+                )
+            try:
+                row["request_id"] = text(row.get("request_id"), "request_id")
+            except RowError as error:
+                bad.append(f"{path}:{number}: {error}")
+                continue
+            waiting.append(row)
+            if len(waiting) == _ROWS:
+                yield _columns(waiting), bad
+                waiting, bad = [], []
+    yield _columns(waiting), bad
+
+
+def _constant(name: str) -> float | None:
+    """NaN is no value, as in tables; whoever reads an infinity decides about it."""
+    return None if name == "NaN" else float(name)
+
+
+def _columns(rows: list[dict[str, Any]]) -> Rows:
+    found = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    found["history"] = [_plain_events(events) for events in found["history"]]
+    found["outcomes"] = [_given(outcomes) for outcomes in found["outcomes"]]
+    return found
+
+
+def _plain_events(events: Any) -> Any:
+    """Events as tuples; what is not an event stays as it is, for the reader to complain about."""
+    if not isinstance(events, list):
+        return events
+    return [
+        (*map(e.get, EVENT[:-1]), _given(e.get("outcomes")))
+        if isinstance(e, dict) and e.keys() <= _EVENT
+        else e
+        for e in events
+    ]
+
+
+def _given(outcomes: Any) -> Any:
+    if isinstance(outcomes, dict) and None in outcomes.values():
+        return {k: v for k, v in outcomes.items() if v is not None}
+    return outcomes

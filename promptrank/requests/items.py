@@ -1,0 +1,92 @@
+"""Items by row or by id, over a memory-mapped snapshot: one interface for everybody."""
+
+import hashlib
+from collections.abc import Callable, Hashable
+from functools import lru_cache
+from pathlib import Path
+
+import pyarrow as pa
+
+from promptrank.errors import DataError
+from promptrank.records import Item
+
+ID, SINCE = "__id", "__since"
+"""A snapshot's first columns: the item's id, and the time from which the row holds."""
+BATCH = 4096
+"""Rows in each of a snapshot's batches but the last."""
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class ItemTable:
+    """The rows of a snapshot as `Item` objects.
+
+    Attributes:
+        digest: SHA-256 of the snapshot; items of equal snapshots have equal keys.
+        row: the item in a row; the same object again while it is among the latest asked for.
+
+    Memory: the file is mapped, and the ``cached`` latest items are held as Python objects.
+    """
+
+    row: Callable[[int], Item]
+
+    def __init__(self, path: Path, *, cached: int = 65536) -> None:
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(path)))
+            self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowInvalid) as error:
+            raise DataError(f"{path}: not a readable item snapshot ({error})") from error
+        names: list[str] = reader.schema.names
+        if names[:2] != [ID, SINCE] or any(b.num_rows != BATCH for b in self._batches[:-1]):
+            raise DataError(f"{path}: not an item snapshot; write it with promptrank build")
+        self._names = tuple(names[2:])
+        self.digest = digest_of(path)
+        self._prefix: Hashable = self.digest[:12]
+        self._size: int = sum(batch.num_rows for batch in self._batches)
+        self.row = lru_cache(maxsize=cached)(self._row)
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields that every item has."""
+        return self._names
+
+    def _row(self, number: int) -> Item:
+        if not 0 <= number < self._size:
+            raise DataError(f"item_row {number} is outside the snapshot of {self._size} rows")
+        batch, i = self._batches[number // BATCH], number % BATCH
+        fields = {n: batch.column(c)[i].as_py() for c, n in enumerate(self._names, 2)}
+        return Item(batch.column(0)[i].as_py(), fields, (self._prefix, number))
+
+    def id_at(self, number: int) -> str:
+        """The id of a row, without making the item."""
+        return str(self._batches[number // BATCH].column(0)[number % BATCH].as_py())
+
+    def _since(self, number: int) -> float | None:
+        found: float | None = self._batches[number // BATCH].column(1)[number % BATCH].as_py()
+        return found
+
+    def find(self, item_id: str, time: float | None = None) -> Item | None:
+        """The item's latest row that holds from before ``time``; None where there is none.
+
+        Without a time the latest row of all.
+        """
+        low, high = 0, self._size
+        while low < high:  # first row that lies beyond what is wanted
+            middle = (low + high) // 2
+            here = self.id_at(middle)
+            since = self._since(middle) if here == item_id else None
+            late = since is not None and time is not None and since >= time
+            if here > item_id or (here == item_id and late):
+                high = middle
+            else:
+                low = middle + 1
+        if low == 0 or self.id_at(low - 1) != item_id:
+            return None
+        return self.row(low - 1)

@@ -1,0 +1,65 @@
+"""Facts about a request file that need no reading of whole requests: ids, counts, digest."""
+
+import hashlib
+from collections.abc import Iterator
+from heapq import nsmallest
+from pathlib import Path
+
+import duckdb
+
+from promptrank.basics.sql import explain, literal
+from promptrank.errors import DataError
+from promptrank.requests.format import parts
+from promptrank.requests.row_blocks import in_splits
+
+
+def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = None) -> list[str]:
+    """Distinct ids of the requests of ``splits``, in the order of their MD5.
+
+    That order has nothing to do with time or subject and stays as it is when requests are added,
+    so its first ``limit`` are a sample that can be drawn again. Rows without a request id, and
+    lines that are no rows, count for nothing here; `read_requests` tells of them.
+    """
+    if path.suffix != ".parquet":
+        found = _ids_in_lines(path, splits)
+        return sorted(found, key=_order) if limit is None else nsmallest(limit, found, key=_order)
+    where, values = "", []
+    if splits is not None:
+        where = f"AND split IN ({', '.join('?' * len(splits))})"
+        values = sorted(splits)
+    top = f"LIMIT {int(limit)}" if limit is not None else ""
+    query = (
+        "SELECT id FROM (SELECT CAST(request_id AS VARCHAR) AS id, * FROM "
+        f"read_parquet({literal(str(path))})) WHERE id <> '' {where} "
+        f"GROUP BY id ORDER BY md5(id), id {top}"
+    )
+    try:
+        with duckdb.connect() as connection:
+            return [str(row[0]) for row in connection.execute(query, values).fetchall()]
+    except duckdb.Error as error:
+        raise DataError(f"{path}: cannot be read as a request file: {explain(error)}") from None
+
+
+def _ids_in_lines(path: Path, splits: set[str] | None) -> Iterator[str]:
+    """Ids in the order of the file; a request's first row says which part it is in."""
+    seen: set[str] = set()
+    for rows, _ in parts(path):
+        for name, split in zip(rows["request_id"], rows["split"], strict=True):
+            if name and name not in seen:
+                seen.add(name)
+                if in_splits(split, splits):
+                    yield name
+
+
+def _order(name: str) -> bytes:
+    return hashlib.md5(name.encode(), usedforsecurity=False).digest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a request file and of the item snapshot beside it."""
+    found = hashlib.sha256()
+    for part in (path, path.with_name(f"{path.stem}.items.arrow")):
+        if part.is_file():
+            with part.open("rb") as file:
+                found.update(hashlib.file_digest(file, "sha256").digest())
+    return found.hexdigest()

@@ -1,0 +1,180 @@
+"""A student is a folder: its kind's files and ``card.json``, written whole or not at all."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from promptrank.errors import InputError, ModelError
+from promptrank.schema.task import Task
+from promptrank.students.kinds import KINDS
+from promptrank.students.student import Student
+
+CARD = "card.json"
+FOLDER = "students"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class StudentCard:
+    """What a student is and what it learned from.
+
+    Attributes:
+        kind: ``gbdt``, ``sequence`` or ``decoder``.
+        task, questions: the task's name, and a digest of its questions and answers.
+        teacher: what taught it, with digests; None for a student of labels alone.
+        data: requests, candidates, labels and teacher's answers that it learned from, and how many
+            labels of ``valid`` stopped the training.
+        metrics: of the part ``valid``, against labels and against the teacher; none where the task
+            has no such part. Figures of the test part are for `evaluate` and `verdict`.
+        latency: of one request on one core.
+        facts: what its kind has to say.
+    """
+
+    name: str
+    kind: str
+    task: str
+    questions: str
+    loss: str
+    teacher: Mapping[str, Any] | None = None
+    alpha: float = 1.0
+    seed: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    latency: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StudentFolder:
+    """A student that is there.
+
+    Attributes:
+        digest: SHA-256 over all its files but the card.
+        size: bytes of them.
+    """
+
+    folder: Path
+    card: StudentCard
+    digest: str
+    size: int
+
+
+def questions_digest(task: Task) -> str:
+    """SHA-256 over what a student answers: questions, answers and their worth."""
+    asked = {
+        name: [[a, answer.value] for a, answer in q.answers.items()] + [q.score, q.relevant_at]
+        for name, q in task.questions.items()
+    }
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def check_name(name: str) -> None:
+    """InputError for a name that is no folder's name."""
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{name!r}: name a student with letters, digits, '.', '_' and '-'")
+
+
+def student_names(project: Path) -> Iterator[str]:
+    """The students of a project, sorted."""
+    root = project / FOLDER
+    for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        if (folder / CARD).is_file() and not folder.name.startswith("."):
+            yield folder.name
+
+
+def find_student(name: str, project: Path) -> StudentFolder:
+    """A student by its folder's path, or by its name in the project's ``students/``.
+
+    Raises:
+        ModelError: not there, or a card that cannot be read.
+    """
+    tried = [project / FOLDER / name, Path(name).expanduser()]
+    for folder in tried:
+        if (folder / CARD).is_file():
+            return _read(folder.resolve())
+    known = ", ".join(student_names(project)) or "none yet; `promptrank distill` makes one"
+    raise ModelError(f"no student {name!r} in {project / FOLDER}; students: {known}")
+
+
+def check_task(found: StudentFolder, task: Task, name: str) -> None:
+    """InputError for a student of another task, or of other questions than the task asks today."""
+    card = found.card
+    if card.task != name:
+        raise InputError(
+            f"student {card.name} was made for {card.task}, not for {name}; distill one for {name}"
+        )
+    if card.questions != questions_digest(task):
+        raise InputError(
+            f"student {card.name}: the questions or answers of {name} have changed since; "
+            "distill it again"
+        )
+
+
+def write_student(
+    project: Path,
+    card: StudentCard,
+    student: Student,
+    *,
+    replace: bool,
+    check: Callable[[Path], None] | None = None,
+) -> StudentFolder:
+    """Write a student's folder beside its place and rename it there.
+
+    Args:
+        check: opens the folder before it takes its place; where it raises, what stood there stays.
+
+    Raises:
+        InputError: a student of that name is there and ``replace`` is False.
+    """
+    place = project / FOLDER / card.name
+    check_free(place, replace)
+    beside = place.with_name(f".{card.name}.{os.getpid()}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        student.save(beside)
+        text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
+        (beside / CARD).write_text(text + "\n", encoding="utf-8")
+        if check is not None:
+            check(beside)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    if place.exists():
+        old = place.with_name(f".{card.name}.{os.getpid()}.old")
+        place.rename(old)
+        beside.rename(place)
+        shutil.rmtree(old)
+    else:
+        beside.rename(place)
+    return _read(place)
+
+
+def check_free(place: Path, replace: bool) -> None:
+    """InputError where a student stands that must not be replaced."""
+    if place.exists() and not replace:
+        raise InputError(f"{place} is there already; choose another --name, or give --replace")
+
+
+def _read(folder: Path) -> StudentFolder:
+    try:
+        card = StudentCard(**json.loads((folder / CARD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise ModelError(f"{folder / CARD}: not a student's card ({error})") from None
+    if card.kind not in KINDS:
+        raise ModelError(f"{folder}: a student of kind {card.kind!r}; kinds: {', '.join(KINDS)}")
+    digest, size = hashlib.sha256(), 0
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / CARD):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+        size += path.stat().st_size
+    return StudentFolder(folder, card, digest.hexdigest(), size)

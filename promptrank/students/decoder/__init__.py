@@ -1,0 +1,1 @@
+"""``decoder``: a decoder with fewer layers."""

@@ -1,0 +1,238 @@
+"""``decoder``: the teacher's decoder with fewer layers, taught on the teacher's answers.
+
+It reads the same prompts and is served by the packed engine from its own folder ``model/``. Its
+loss is cross-entropy between the target shares of the answers (the teacher's, or label and teacher
+mixed as in `losses`) and the log-probabilities of the answers' paths, which is KL up to a constant;
+it trains on the packed forward that adapters train on.
+
+Options: ``layers`` (half of the model's where left out), ``epochs`` (1), ``learning_rate``
+(0.0002), ``batch`` (4 requests). Layers are dropped evenly; the first and the last stay.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from promptrank.basics.arrays import Floats
+from promptrank.engine.contract import Failure
+from promptrank.engine.packed import open_packed
+from promptrank.errors import DataError, InputError
+from promptrank.prompt import Encoder
+from promptrank.ranking.answered import answer, logsumexp
+from promptrank.records import Request
+from promptrank.schema.task import Task
+from promptrank.students.kind_options import Options, positive, read_options, whole
+from promptrank.students.lessons import Learning, Lesson, Lessons, check, collect
+from promptrank.students.student import Say
+from promptrank.students.targets import targets
+from promptrank.training import answer_losses as answer_losses
+from promptrank.training.adapter_model import base_model
+from promptrank.training.collate import Collator
+from promptrank.training.examples import Example, Soft, examples
+from promptrank.training.label_shares import Share
+from promptrank.training.objective import answer_logprobs
+
+OPTIONS: Options = {
+    "layers": (None, whole()),
+    "epochs": (1, whole()),
+    "learning_rate": (2e-4, positive),
+    "batch": (4, whole()),
+}
+_TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json")
+
+
+class DecoderStudent:
+    """A pruned decoder in a folder, opened as an engine."""
+
+    def __init__(self, task: Task, encoder: Encoder, folder: TemporaryDirectory[str]) -> None:
+        self.task, self.encoder, self._folder = task, encoder, folder
+        self._engine = open_packed(Path(folder.name), name="student", adapters=[])
+        self._facts: dict[str, Any] = {}
+
+    def answers(self, request: Request) -> Mapping[str, Floats]:
+        """Question -> (candidates, answers) log-probabilities among the answers.
+
+        NaN for a candidate that cannot be rendered or scored.
+        """
+        found = {
+            name: np.full((len(request.candidates), len(question.answers)), np.nan)
+            for name, question in self.task.questions.items()
+        }
+        encoded = self.encoder.encode(request)
+        if encoded.tree is None:
+            return found
+        result = next(self._engine.score([encoded.tree]))
+        if isinstance(result, Failure):
+            return found
+        rows = {c.candidate_id: row for row, c in enumerate(request.candidates)}
+        for candidate, branch in zip(encoded.candidate_ids, result, strict=True):
+            if isinstance(branch, Failure):
+                continue
+            for name, paths, slot in zip(encoded.questions, encoded.paths, branch, strict=True):
+                said = answer(self.task.questions[name], [p[0] for p in paths], slot)
+                logs = list(said.logprobs.values())
+                found[name][rows[candidate]] = np.array(logs) - logsumexp(logs)
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """A decoder has nothing to fall back on."""
+        return ()
+
+    def facts(self) -> Mapping[str, Any]:
+        """Layers kept, steps, loss."""
+        return self._facts
+
+    def save(self, folder: Path) -> None:
+        """``model/``: safetensors, config and tokenizer; it answers no more afterwards."""
+        self._engine.close()
+        shutil.copytree(self._folder.name, folder / "model")
+        self._folder.cleanup()
+
+
+def check_options(settings: Learning) -> dict[str, Any]:
+    """All options, typed.
+
+    Raises:
+        InputError: an option that is not known or a value it cannot have, or a loss with a second
+            output.
+    """
+    if settings.loss not in ("labels", "direct"):
+        raise InputError(
+            f"a decoder has one output and loss {settings.loss} needs two; use labels or direct"
+        )
+    return read_options("decoder", settings.options, OPTIONS)
+
+
+def fit(
+    task: Task, encoder: Encoder, model: Path, lessons: Lessons, settings: Learning, say: Say
+) -> DecoderStudent:
+    """Drop layers of ``model`` and teach what is left.
+
+    Raises:
+        InputError: an option that is not known or a value it cannot have, or a loss with a second
+            output.
+        DataError: too little to learn from.
+    """
+    options = check_options(settings)
+    check(task, collect(task, lessons()), settings)
+    network = base_model(model, str(model))
+    kept = prune(network, options["layers"])
+    network.train()
+    network.requires_grad_(True)
+    # The table of words is shared with the output and knows more than these prompts do.
+    network.get_input_embeddings().requires_grad_(False)
+    found = list(_examples(task, encoder, lessons(), settings))
+    loss = _learn(network, found, options, settings.seed, say)
+    folder: TemporaryDirectory[str] = TemporaryDirectory(prefix="promptrank-")
+    network.eval().save_pretrained(folder.name)
+    for pattern in _TOKENIZER:
+        for path in model.glob(pattern):
+            shutil.copy(path, folder.name)
+    student = DecoderStudent(task, encoder, folder)
+    student._facts = {"layers": kept, "loss": loss, "options": options}
+    student._facts |= {"prompt": encoder.fingerprint}
+    return student
+
+
+def check_layers(model: Path, wanted: int | None) -> None:
+    """InputError for more layers than the model's config states; no weights are read."""
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    count = (config.get("text_config") or config).get("num_hidden_layers")
+    if wanted is not None and isinstance(count, int):
+        kept_layers(count, wanted)
+
+
+def kept_layers(count: int, wanted: int) -> list[int]:
+    """Which of ``count`` layers stay: spread evenly, first and last among them."""
+    if not 1 <= wanted <= count:
+        raise InputError(f"option layers: from 1 to {count}, the model's own")
+    return sorted({round(float(i)) for i in np.linspace(0, count - 1, wanted)})
+
+
+def prune(network: Any, wanted: int | None) -> list[int]:
+    """Drop layers in place; the indices of those that stay."""
+    layers = network.model.layers
+    kept = kept_layers(len(layers), wanted or (len(layers) + 1) // 2)
+    network.model.layers = nn.ModuleList(layers[i] for i in kept)
+    for place, layer in enumerate(network.model.layers):
+        layer.self_attn.layer_idx = place
+    network.config.num_hidden_layers = len(kept)
+    if getattr(network.config, "layer_types", None):
+        network.config.layer_types = [network.config.layer_types[i] for i in kept]
+    return kept
+
+
+def _examples(
+    task: Task, encoder: Encoder, lessons: Iterable[Lesson], settings: Learning
+) -> Iterator[Example]:
+    bare, soft = [], {}
+    for lesson in lessons:
+        if lesson.request.split != "valid":
+            request, found = _bare(task, lesson, settings)
+            bare.append(request)
+            soft[request.request_id] = found
+    shares = {request.request_id: Share(len(request.candidates)) for request in bare}
+    return examples(task, encoder, bare, shares, soft=soft)
+
+
+def _bare(task: Task, lesson: Lesson, settings: Learning) -> tuple[Request, Soft]:
+    """The request without its outcomes, some of which are hidden, and what it is to learn.
+
+    Target shares are per candidate and question, those with weight. An example has one weight per
+    candidate: the mean over its questions that have any.
+    """
+    rows = collect(task, [lesson])
+    soft: dict[str, dict[str, dict[str, float]]] = {}
+    weights: dict[str, list[float]] = {}
+    for name, known in rows.known.items():
+        main, _ = targets(known, settings.loss, settings.alpha, known.labels)
+        answers = list(task.questions[name].answers)
+        for i, candidate in enumerate(lesson.request.candidates):
+            if main.weight[i] > 0:
+                given = dict(zip(answers, main.answers[i].tolist(), strict=True))
+                soft.setdefault(candidate.candidate_id, {})[name] = given
+                weights.setdefault(candidate.candidate_id, []).append(float(main.weight[i]))
+    means = {name: sum(found) / len(found) for name, found in weights.items()}
+    candidates = tuple(
+        replace(c, outcomes={}, weight=means.get(c.candidate_id, 0.0))
+        for c in lesson.request.candidates
+    )
+    return replace(lesson.request, candidates=candidates), soft
+
+
+def _learn(
+    network: Any, found: list[Example], options: Mapping[str, Any], seed: int, say: Say
+) -> list[float]:
+    """Mean loss of each epoch."""
+    if not found:
+        raise DataError("no training request can be rendered; see promptrank validate")
+    weights = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(weights, options["learning_rate"], weight_decay=0.0)
+    collator, size = Collator(network.dtype), options["batch"]
+    order = np.random.default_rng(seed)
+    means = []
+    for epoch in range(1, options["epochs"] + 1):
+        total = weight = 0.0
+        mixed = [found[i] for i in order.permutation(len(found))]
+        for start in range(0, len(mixed), size):
+            batch = collator.batch(mixed[start : start + size])
+            logs = answer_logprobs(network, batch)
+            summed = answer_losses.answers_loss(logs, batch.shares, batch.weights)
+            count = float(batch.weights.sum())
+            optimizer.zero_grad()
+            (summed.total / max(count, 1e-9)).backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(weights, 1.0)
+            optimizer.step()
+            total += float(summed.total.detach())
+            weight += count
+        means.append(total / max(weight, 1e-9))
+        say(f"epoch {epoch}: loss {means[-1]:.4f}")
+    return means

@@ -1,0 +1,1 @@
+"""``gbdt``: boosted trees."""

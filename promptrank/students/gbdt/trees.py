@@ -1,0 +1,173 @@
+"""``gbdt``: boosted trees over declared fields, text statistics and history (LightGBM).
+
+Options: ``objective`` (``pointwise``, or ``lambdamart`` for losses with one output), ``rounds``
+(500), ``leaves`` (31), ``learning_rate`` (0.05), ``min_leaf`` (rows; by the number of rows where
+left out), ``patience`` (50 rounds without gain on ``valid``).
+
+How trees grow, and how two outputs share them: `promptrank.students.gbdt.boosting`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+
+from promptrank.basics.arrays import Floats
+from promptrank.errors import DataError, InputError, ModelError
+from promptrank.records import Request
+from promptrank.schema.task import Task
+from promptrank.students.column_plan import make_plan, plan_from_dict
+from promptrank.students.features import Features
+from promptrank.students.gbdt.boosting import Boosting
+from promptrank.students.kind_options import Options, one_of, positive, read_options, whole
+from promptrank.students.lessons import Learning, Lessons, check, collect
+from promptrank.students.scale import Scale
+from promptrank.students.student import Say
+
+OPTIONS: Options = {
+    "objective": ("pointwise", one_of("pointwise", "lambdamart")),
+    "rounds": (500, whole()),
+    "leaves": (31, whole(2)),
+    "learning_rate": (0.05, positive),
+    "min_leaf": (None, whole()),
+    "patience": (50, whole()),
+}
+
+
+class Gbdt:
+    """One booster and one scale per question, over shared columns."""
+
+    def __init__(
+        self,
+        features: Features,
+        boosters: Mapping[str, lgb.Booster],
+        scales: Mapping[str, Scale],
+        facts: Mapping[str, Any],
+        threads: int = 1,
+    ) -> None:
+        self.features, self.boosters, self.scales = features, boosters, scales
+        self._facts, self._threads = facts, threads
+
+    def answers(self, request: Request) -> Mapping[str, Floats]:
+        """Question -> (candidates, answers) log-probabilities."""
+        rows = self.features.rows(request)
+        return {
+            name: scale.log_probabilities(self._output(self.boosters[name], rows))
+            for name, scale in self.scales.items()
+        }
+
+    def _output(self, booster: lgb.Booster, rows: Floats) -> Floats:
+        if not booster.num_trees():
+            return np.zeros(len(rows))
+        found: Floats = np.asarray(
+            booster.predict(rows, raw_score=True, num_threads=self._threads), dtype=np.float64
+        )
+        return found
+
+    def notes(self) -> tuple[str, ...]:
+        """Fall-backs, with how many values."""
+        counted = sorted(self.features.fallbacks.items())
+        return tuple(f"{what} ({count:,} times)" for what, count in counted)
+
+    def facts(self) -> Mapping[str, Any]:
+        """Rounds, columns, what was skipped."""
+        return self._facts
+
+    def save(self, folder: Path) -> None:
+        """``features.json`` and one ``<question>.lgb.txt`` each."""
+        scales = {
+            name: {"base": scale.base.tolist(), "worth": scale.worth.tolist()}
+            for name, scale in self.scales.items()
+        }
+        given = {"plan": self.features.plan.as_dict(), "scales": scales, "facts": self._facts}
+        (folder / "features.json").write_text(json.dumps(given, indent=1, ensure_ascii=False))
+        for name, booster in self.boosters.items():
+            booster.save_model(folder / f"{name}.lgb.txt")
+
+
+def load(task: Task, folder: Path, threads: int | None) -> Gbdt:
+    """Read a student's folder.
+
+    Raises:
+        ModelError: files that are missing or broken.
+    """
+    try:
+        given = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        boosters = {
+            name: lgb.Booster(model_file=folder / f"{name}.lgb.txt") for name in given["scales"]
+        }
+        scales = {
+            name: Scale(np.array(scale["base"]), np.array(scale["worth"]))
+            for name, scale in given["scales"].items()
+        }
+        features = Features(plan_from_dict(given["plan"]), task)
+    except (OSError, ValueError, KeyError, lgb.basic.LightGBMError) as error:
+        raise ModelError(
+            f"{folder}: not a whole gbdt student ({error}); distill it again"
+        ) from None
+    return Gbdt(features, boosters, scales, given["facts"], threads or 1)
+
+
+def fit(task: Task, lessons: Lessons, settings: Learning, say: Say) -> Gbdt:
+    """Learn one booster per question.
+
+    Raises:
+        DataError: too few labels, or no column that changes.
+        InputError: an option that is not known or a value it cannot have, or lambdamart with two
+            outputs.
+    """
+    options = check_options(settings)
+    plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
+    features = Features(plan, task)
+    rows = collect(task, lessons())
+    check(task, rows, settings)
+    table = np.concatenate([features.rows(x.request) for x in lessons()])
+    features.fallbacks.clear()
+    constant = _constant(table[~rows.valid], features.names)
+    if len(constant) == len(features.names):
+        raise DataError(
+            "no column of the training requests ever changes; there is nothing to learn"
+        )
+    boosters, scales, rounds = {}, {}, {}
+    for name, known in rows.known.items():
+        say(f"{name}: boosting on {int((~rows.valid).sum()):,} rows, {len(features.names)} columns")
+        fitted = Boosting(table, features, rows, known, settings, options)
+        boosters[name], scales[name] = fitted.run()
+        rounds[name] = boosters[name].num_trees()
+    facts = {
+        "rounds": rounds,
+        "columns": list(features.names),
+        "constant": constant,
+        "skipped": dict(plan.skipped),
+        "options": options,
+    }
+    return Gbdt(features, boosters, scales, facts)
+
+
+def check_options(settings: Learning) -> dict[str, Any]:
+    """All options, typed.
+
+    Raises:
+        InputError: an option that is not known or a value it cannot have, or lambdamart with two
+            outputs.
+    """
+    options = read_options("gbdt", settings.options, OPTIONS)
+    if options["objective"] == "lambdamart" and settings.loss not in ("labels", "direct"):
+        raise InputError(
+            f"lambdamart has one output and loss {settings.loss} needs two; use loss labels or "
+            "direct, or objective pointwise"
+        )
+    return options
+
+
+def _constant(table: Floats, names: tuple[str, ...]) -> list[str]:
+    found = []
+    for i, name in enumerate(names):
+        column = table[:, i]
+        gone = np.isnan(column)
+        if gone.all() or (not gone.any() and column.min() == column.max()):
+            found.append(name)
+    return found

@@ -1,0 +1,1 @@
+"""``sequence``: a small self-attentive network over events."""

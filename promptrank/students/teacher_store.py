@@ -1,0 +1,240 @@
+"""The teacher store: answer log-probs kept by prompt and model, so that none is computed twice.
+
+A folder of parquet files, written once each and never changed:
+
+    teacher/<model>/model.json          what answered: engine, model, adapter, their digests
+    teacher/<model>/part-<id>.parquet   prompt, and per question logprobs, label_mass, argmax
+
+``<model>`` is a digest of the model's weights, its dtype and the adapter's weights. A prompt's key
+is a digest of its token ids: prefix, branch, slots and answer paths. So another template, history
+or answer wording is another key, whatever task, file or run it comes from, and a prompt that two
+tasks share is answered once.
+"""
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from promptrank.engine.contract import (
+    Branch,
+    BranchScore,
+    Engine,
+    EngineInfo,
+    Failure,
+    SlotScore,
+    Tree,
+    TreeScore,
+)
+from promptrank.errors import DataError
+
+Digest = Callable[[str | None], str | None]
+"""An adapter folder -> the digest of its weights."""
+
+_SCHEMA = pa.schema(
+    [
+        ("prompt", pa.binary(16)),
+        ("logprobs", pa.list_(pa.list_(pa.float64()))),
+        ("label_mass", pa.list_(pa.float64())),
+        ("argmax", pa.list_(pa.int32())),
+    ]
+)
+_WINDOW = 256  # trees looked up together
+_PART = 50_000  # answered prompts of one file
+_SECONDS = 30.0  # at most this much work is lost to a kill
+
+
+class StoredEngine:
+    """An engine that answers from the store where it can, and stores what it has to ask.
+
+    Keeps the engine contract: a branch's scores depend on that branch alone, so a request may be
+    answered in part from the store.
+
+    Attributes:
+        asked: branches that the engine inside had to score.
+        found: branches that were answered from the store.
+    """
+
+    def __init__(self, inner: Engine, folder: Path, digest: Digest) -> None:
+        self.inner, self.folder, self._digest = inner, folder, digest
+        self.asked = self.found = 0
+        self._parts: dict[str | None, _Answers] = {}
+
+    @property
+    def info(self) -> EngineInfo:
+        """The engine's own."""
+        return self.inner.info
+
+    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
+        """One result per tree, in order."""
+        source = iter(trees)
+        while window := list(islice(source, _WINDOW)):
+            yield from self._window(window)
+
+    def close(self) -> None:
+        """Write what was answered since the last file, and close the engine."""
+        for answers in self._parts.values():
+            answers.flush()
+        self.inner.close()
+
+    def _window(self, trees: Sequence[Tree]) -> Iterator[TreeScore]:
+        known = [self._known(tree) for tree in trees]
+        missing = [
+            replace(
+                tree,
+                branches=tuple(b for b, k in zip(tree.branches, found, strict=True) if k is None),
+            )
+            for tree, found in zip(trees, known, strict=True)
+            if None in found
+        ]
+        results = self.inner.score(missing)
+        for tree, found in zip(trees, known, strict=True):
+            asked = [b for b, k in zip(tree.branches, found, strict=True) if k is None]
+            self.found += len(found) - len(asked)
+            if not asked and found:
+                yield tuple(k for k in found if k is not None)
+                continue
+            result = next(results)
+            self.asked += len(asked)
+            if isinstance(result, Failure):
+                yield (
+                    result
+                    if len(asked) == len(found)
+                    else tuple(result if k is None else k for k in found)
+                )
+                continue
+            self._keep(tree, asked, result)
+            fresh = iter(result)
+            yield tuple(next(fresh) if k is None else k for k in found)
+
+    def _known(self, tree: Tree) -> list[tuple[SlotScore, ...] | None]:
+        answers = self._of(tree.adapter)
+        return [answers.get(key) for key in prompt_keys(tree, tree.branches)]
+
+    def _keep(self, tree: Tree, asked: Sequence[Branch], result: Sequence[BranchScore]) -> None:
+        answers = self._of(tree.adapter)
+        for key, score in zip(prompt_keys(tree, asked), result, strict=True):
+            if not isinstance(score, Failure):
+                answers.add(key, score)
+
+    def _of(self, adapter: str | None) -> "_Answers":
+        if adapter not in self._parts:
+            info, digest = self.inner.info, self._digest(adapter)
+            facts = json.dumps([info.digest, info.dtype, digest]).encode()
+            name = hashlib.blake2b(facts, digest_size=8).hexdigest()
+            about: dict[str, str | None] = {
+                "model": info.model,
+                "model_digest": info.digest,
+                "dtype": info.dtype,
+            }
+            about |= {"engine": info.name, "adapter": adapter, "adapter_digest": digest}
+            self._parts[adapter] = _Answers(self.folder / name, about)
+        return self._parts[adapter]
+
+
+def prompt_keys(tree: Tree, branches: Sequence[Branch]) -> Iterator[bytes]:
+    """A 16-byte key per branch, over all token ids that its answers depend on."""
+    start = _started(tree.prefix)
+    for branch in branches:
+        one = start.copy()
+        one.update(_bytes(branch.ids))
+        for slot in branch.slots:
+            one.update(_bytes(slot.ids))
+            for path in slot.paths:
+                one.update(_bytes(path))
+        yield one.digest()
+
+
+def _started(ids: Sequence[int]) -> Any:
+    found = hashlib.blake2b(digest_size=16)
+    found.update(_bytes(ids))
+    return found
+
+
+def _bytes(ids: Sequence[int]) -> bytes:
+    """The ids with their number before them, so that no two lists of lists read alike."""
+    return array("I", [len(ids), *ids]).tobytes()
+
+
+class _Answers:
+    """The answers of one model: all keys in memory, about 150 bytes each; values as Arrow."""
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self._about = folder, about
+        self._tables: list[pa.Table] = []
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self._fresh: dict[bytes, tuple[SlotScore, ...]] = {}
+        self._since = time.monotonic()
+        for path in sorted(folder.glob("part-*.parquet")):
+            self._read(path)
+
+    def get(self, key: bytes) -> tuple[SlotScore, ...] | None:
+        if key in self._fresh:
+            return self._fresh[key]
+        if key not in self._places:
+            return None
+        table, row = self._places[key]
+        logprobs, mass, argmax = (self._tables[table].column(i)[row].as_py() for i in (1, 2, 3))
+        return tuple(
+            SlotScore(tuple(lp), m, best)
+            for lp, m, best in zip(logprobs, mass, argmax, strict=True)
+        )
+
+    def add(self, key: bytes, score: tuple[SlotScore, ...]) -> None:
+        self._fresh[key] = score
+        if len(self._fresh) >= _PART or time.monotonic() - self._since > _SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the fresh answers as one more part."""
+        self._since = time.monotonic()
+        if not self._fresh:
+            return
+        rows = list(self._fresh.items())
+        table = pa.table(
+            {
+                "prompt": [key for key, _ in rows],
+                "logprobs": [[list(s.logprobs) for s in score] for _, score in rows],
+                "label_mass": [[s.label_mass for s in score] for _, score in rows],
+                "argmax": [[s.argmax for s in score] for _, score in rows],
+            },
+            schema=_SCHEMA,
+        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        about = self.folder / "model.json"
+        if not about.is_file():
+            _rename(about, lambda beside: beside.write_text(json.dumps(self._about, indent=1)))
+        path = self.folder / f"part-{uuid.uuid4().hex[:12]}.parquet"
+        _rename(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+        self._take(table)
+        self._fresh = {}
+
+    def _read(self, path: Path) -> None:
+        try:
+            table = pq.read_table(path, schema=_SCHEMA)
+        except (OSError, pa.ArrowException) as error:
+            first = str(error).splitlines()[0]
+            raise DataError(f"{path}: not a part of a teacher store ({first}); remove it") from None
+        self._take(table)
+
+    def _take(self, table: pa.Table) -> None:
+        number = len(self._tables)
+        self._tables.append(table.combine_chunks())
+        for row, key in enumerate(table.column("prompt").to_pylist()):
+            self._places[key] = number, row
+
+
+def _rename(path: Path, write: Callable[[Path], object]) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    write(beside)
+    beside.replace(path)

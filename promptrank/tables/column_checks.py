@@ -1,0 +1,99 @@
+"""Columns that a task names against those its tables have; all problems at once."""
+
+from collections.abc import Iterator
+
+from promptrank.basics.hints import near
+from promptrank.errors import DataError
+from promptrank.schema.sources import Impressions, Judgements, Ratings
+from promptrank.tables.labels import priorities
+from promptrank.tables.plan import Plan
+
+
+def check_columns(plan: Plan) -> None:
+    """DataError with one line for each column that is not there."""
+    problems = column_problems(plan)
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def column_problems(plan: Plan) -> list[str]:
+    """One line for each column that is not there, and for times that nothing could be before."""
+    found = [
+        f"{where}: no column {column!r} in {source}; {near(column, plan.kinds[source])}"
+        for where, source, column in _named(plan)
+        if column not in plan.kinds[source]
+    ]
+    if not plan.timed:
+        found += [
+            f"tables.{name}.valid_from: needs a time in {plan.task.form}"
+            for name, table in plan.task.tables.items()
+            if table.valid_from is not None
+        ]
+        if plan.task.history is not None:
+            found.append(f"history: needs a time in {plan.task.form}")
+    found += _unknown_labels(plan)
+    split = plan.task.split
+    if split is not None and split.by == "file" and split.column not in plan.rows:
+        found.append(
+            f"split.column: no column {split.column!r} in {plan.task.form}; "
+            f"{near(split.column or '', plan.rows)}"
+        )
+    return found
+
+
+def _unknown_labels(plan: Plan) -> list[str]:
+    """Labels that the task itself gives out, and that none of its answers knows."""
+    given = {}
+    if plan.task.outcomes is not None:
+        given["outcomes.none"] = plan.task.outcomes.none
+    if plan.negatives is not None:
+        given[f"{plan.task.form}.negatives.label"] = plan.negatives.label
+    known = priorities(plan.questions)
+    return [
+        f"{where}: no answer has the label {label!r}; {near(label, known)}"
+        for where, label in given.items()
+        if label is not None and label not in known
+    ]
+
+
+def _named(plan: Plan) -> Iterator[tuple[str, str, str]]:
+    """Every column the task names: place in the file, source, column."""
+    task = plan.task
+    for name, table in task.tables.items():
+        yield f"tables.{name}.key", f"tables.{name}", table.key
+        if table.valid_from is not None:
+            yield f"tables.{name}.valid_from", f"tables.{name}", table.valid_from
+    for where, ref in task.refs().items():
+        source = "history.events" if where.startswith("history") else task.form
+        if ref.column is not None:
+            yield where, source, ref.column
+    for where, column in _of_rows(task.source):
+        yield f"{task.form}.{where}", task.form, column
+    if task.outcomes is not None:
+        for i, column in enumerate(task.outcomes.key):
+            yield f"outcomes.key[{i}]", "outcomes", column
+        yield "outcomes.label", "outcomes", task.outcomes.label
+        if task.outcomes.time is not None:
+            yield "outcomes.time", "outcomes", task.outcomes.time
+    if task.history is not None and task.history.events is not None:
+        yield "history.events.time", "history.events", task.history.events.time
+        for column in task.history.events.context:
+            yield "history.events.context", "history.events", column
+
+
+def _of_rows(source: Ratings | Judgements | Impressions) -> Iterator[tuple[str, str]]:
+    found: list[tuple[str, str | None]] = [("time", source.time)]
+    if isinstance(source, Ratings):
+        found.append(("order", source.order))
+    if isinstance(source, Impressions):
+        candidate = source.candidate
+        found.append(("id", source.id))
+        names = ("id", "position", "propensity", "weight", "logged_score")
+        found += [(f"candidate.{n}", getattr(candidate, n)) for n in names]
+        found += [("candidate.context", c) for c in candidate.context]
+    else:
+        found.append(("weight", source.weight))
+        found += [("context", c) for c in source.context]
+    for where, column in found:
+        if column is not None:
+            yield where, column

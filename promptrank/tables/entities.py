@@ -1,0 +1,159 @@
+"""Entity tables (items, members, queries): snapshots on disk, and which version holds when.
+
+A snapshot is an Arrow IPC file sorted by id and time. Its first two columns are the id as text
+and the time from which the row holds (NULL: always); then come the table's own columns.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from promptrank.basics.sql import (
+    Connection,
+    clean_field,
+    columns,
+    ident,
+    run,
+    seconds_of,
+    stream,
+    text_of,
+)
+from promptrank.errors import DataError
+from promptrank.requests.items import BATCH, ID, SINCE
+from promptrank.schema.sources import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An entity table that has been written as a snapshot.
+
+    Attributes:
+        name: the table's name in the task.
+        path: the snapshot.
+        timed: whether rows hold from a time on.
+        rows: number of rows in the snapshot.
+    """
+
+    name: str
+    path: Path
+    timed: bool
+    rows: int
+
+    @property
+    def versions(self) -> str:
+        """The relation (id, since, row) that tells which row of the snapshot holds."""
+        return f"pr.{ident('versions_' + self.name)}"
+
+    def join(self, left: str, key: str, time: str, alias: str) -> str:
+        """SQL that joins the row that was knowable: ``since`` strictly before ``time``."""
+        kind = "ASOF LEFT JOIN" if self.timed else "LEFT JOIN"
+        when = f" AND {time} > {alias}.since" if self.timed else ""
+        return f"{left} {kind} {self.versions} {alias} ON {key} = {alias}.id{when}"
+
+
+def snapshot(con: Connection, name: str, table: Table, path: Path) -> Entity:
+    """Write the snapshot of a table and create its relation of versions.
+
+    Rows without an id (or, where rows hold from a time on, without that time) become error rows.
+
+    Raises:
+        DataError: two rows have one id (and time). Nobody could say which of them a request
+            means, and every prompt with that item would be a guess: so the table is refused,
+            where a single row would be set aside.
+    """
+    where, source = f"tables.{name}", ident(name)
+    kinds = columns(con, source, where)
+    key = text_of(ident(table.key), kinds[table.key])
+    since = "NULL"
+    if table.valid_from is not None:
+        kind = kinds[table.valid_from]
+        since = seconds_of(ident(table.valid_from), kind, f"{where}.valid_from")
+    since = f"CAST({since} AS DOUBLE)"
+    fields = ", ".join(clean_field(n, k) for n, k in kinds.items())
+    # Only ids and times are materialised: a wide table is sorted once, on its way to the file.
+    run(con, f"CREATE TABLE pr.ids AS SELECT {key} AS id, {since} AS since FROM {source}", where)
+    timed = table.valid_from is not None
+    _set_aside(con, name, table, timed)
+    _refuse_duplicates(con, where, table)
+    entity = Entity(name, path, timed, 0)
+    run(
+        con,
+        f"CREATE TABLE {entity.versions} AS SELECT id, since, "
+        f"row_number() OVER (ORDER BY id, since) - 1 AS row FROM pr.ids "
+        f"WHERE {_complete('id', 'since', timed)}",
+        where,
+    )
+    run(con, "DROP TABLE pr.ids", where)
+    query = (
+        f"SELECT {ID}, {SINCE}, * EXCLUDE ({ID}, {SINCE}) FROM "
+        f"(SELECT {key} AS {ID}, {since} AS {SINCE}, {fields} FROM {source}) "
+        f"WHERE {_complete(ID, SINCE, timed)} ORDER BY {ID}, {SINCE}"
+    )
+    rows = _write(con, query, where, path)
+    if not rows:
+        raise DataError(f"{where}: no row has a {table.key}")
+    return Entity(name, path, timed, rows)
+
+
+def _complete(key: str, since: str, timed: bool) -> str:
+    return f"{key} IS NOT NULL" + (f" AND {since} IS NOT NULL" if timed else "")
+
+
+def _write(con: Connection, query: str, where: str, path: Path) -> int:
+    reader = stream(con, query, where, BATCH)
+    rows = 0
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+        # Batches of exactly one size: a row's batch is then known by division.
+        waiting: list[pa.RecordBatch] = []
+        held = 0
+        for batch in reader:
+            waiting.append(batch)
+            held += batch.num_rows
+            while held >= BATCH:
+                table = pa.Table.from_batches(waiting).combine_chunks()
+                writer.write_table(_fresh(table.slice(0, BATCH)), max_chunksize=BATCH)
+                rest = table.slice(BATCH)
+                waiting, held, rows = rest.to_batches(), rest.num_rows, rows + BATCH
+        if held:
+            table = pa.Table.from_batches(waiting).combine_chunks()
+            writer.write_table(_fresh(table), max_chunksize=BATCH)
+            rows += held
+    return rows
+
+
+def _fresh(table: pa.Table) -> pa.Table:
+    """The same rows in new buffers: what lies under NULLs is then zero, so equal rows give
+    equal bytes and the digest means something."""
+    return table.take(pa.array(range(table.num_rows))).combine_chunks()
+
+
+def _set_aside(con: Connection, name: str, table: Table, timed: bool) -> None:
+    for column, test in ((table.key, "id IS NULL"), (table.valid_from, "since IS NULL")):
+        if column is None or (column == table.valid_from and not timed):
+            continue
+        message = f"'tables.{name}: a row has no {column.replace(chr(39), '')}; fill it in'"
+        run(
+            con,
+            "INSERT INTO pr.errors SELECT NULL, NULL, 'null_key', "
+            f"{message} FROM pr.ids WHERE {test}",
+            f"tables.{name}",
+        )
+
+
+def _refuse_duplicates(con: Connection, where: str, table: Table) -> None:
+    twice = run(
+        con,
+        "SELECT id, count(*) AS n FROM pr.ids WHERE id IS NOT NULL "
+        "GROUP BY id, since HAVING n > 1 ORDER BY n DESC, id LIMIT 4",
+        where,
+    ).fetchall()
+    if not twice:
+        return
+    shown = ", ".join(f"{name!r} ({n} rows)" for name, n in twice[:3])
+    more = ", ..." if len(twice) > 3 else ""
+    what = f"{table.key} and {table.valid_from}" if table.valid_from else table.key
+    hint = "" if table.valid_from else ", or name the column with each row's time as valid_from"
+    raise DataError(
+        f"{where}.key: several rows have one {what}: {shown}{more}; keep one row for each{hint}"
+    )

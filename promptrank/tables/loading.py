@@ -1,0 +1,226 @@
+"""The tables of a task as DuckDB relations: files, globs, URLs and queries, each checked.
+
+A table of the task keeps its name (queries of the task see it so); the rows to rank from, the
+outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import duckdb
+
+from promptrank.basics.hints import near
+from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
+from promptrank.errors import DataError
+from promptrank.schema.sources import Source
+from promptrank.schema.task import Task
+
+_KINDS = {
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".json": "json",
+    ".jsonl": "json",
+    ".ndjson": "json",
+}
+_REMOTE = ("hf://", "s3://", "gs://", "gcs://", "r2://", "http://", "https://")
+
+
+@contextmanager
+def database(
+    root: Path, *, beside: Path | None = None, threads: int | None = None, memory: str = "1GB"
+) -> Iterator[tuple[Connection, Path]]:
+    """A throw-away DuckDB database on disk, and its folder.
+
+    It spills to disk beyond ``memory``, never installs an extension by itself, and finds relative
+    paths in queries under ``root``.
+    """
+    with TemporaryDirectory(prefix=".promptrank-", dir=beside) as name:
+        folder = Path(name)
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "memory_limit": memory,
+            "temp_directory": str(folder / "spill"),
+            "autoinstall_known_extensions": False,
+            "allow_community_extensions": False,
+            # Without it even a sorted result comes out of order when it is read as Arrow.
+            "preserve_insertion_order": True,
+            "file_search_path": str(root.resolve()),
+        }
+        if threads is not None:
+            config["threads"] = threads
+        con = duckdb.connect(str(folder / "build.duckdb"), config=config)
+        try:
+            con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA src; CREATE SCHEMA pr")
+            yield con, folder
+        finally:
+            con.close()
+
+
+def sources(task: Task) -> dict[str, tuple[str, Source]]:
+    """Place in the task file -> (relation name, source) of everything that is read."""
+    found: dict[str, tuple[str, Source]] = {
+        f"tables.{name}": (ident(name), table) for name, table in task.tables.items()
+    }
+    found[task.form] = ("src.rows", task.source)
+    if task.outcomes is not None:
+        found["outcomes"] = ("src.outcomes", task.outcomes)
+    if task.history is not None and task.history.events is not None:
+        found["history.events"] = ("src.events", task.history.events)
+    return found
+
+
+def load(
+    con: Connection, task: Task, root: Path, only: set[str] | None = None
+) -> dict[str, dict[str, str]]:
+    """Create every relation of the task; returns its columns by place in the task file.
+
+    Args:
+        only: places to load (``tables.items``); all where left out.
+
+    Raises:
+        DataError: one line for each source that cannot be read.
+    """
+    texts = _id_columns(task)
+    waiting = {k: v for k, v in sources(task).items() if only is None or k in only}
+    found: dict[str, dict[str, str]] = {}
+    while True:
+        # A query may use a table that stands below it: go round while that gets us further.
+        failed: dict[str, str] = {}
+        for where, (relation, source) in waiting.items():
+            try:
+                found[where] = _create(con, where, relation, source, root, texts.get(where, set()))
+            except DataError as error:
+                failed[where] = str(error)
+        if not failed:
+            return found
+        if len(failed) == len(waiting):
+            raise DataError("\n".join(failed.values()))
+        waiting = {where: waiting[where] for where in failed}
+
+
+def _create(
+    con: Connection, where: str, relation: str, source: Source, root: Path, ids: set[str]
+) -> dict[str, str]:
+    if source.sql is not None:
+        rows, kind, place = f"({source.sql.strip().rstrip(';')})", "sql", f"{where}.sql"
+    else:
+        rows, kind = _scan(con, where, source, root, ids)
+        place = f"{where}.path"
+    if source.columns:
+        known = columns(con, rows, place)
+        kept = "* EXCLUDE (" + ", ".join(ident(c) for c in known if c in source.columns) + ")"
+        chosen = [kept if set(known) & set(source.columns) else "*"]
+        for name, expression in source.columns.items():
+            run(con, f"DESCRIBE SELECT ({expression}) FROM {rows}", f"{where}.columns.{name}")
+            chosen.append(f"({expression}) AS {ident(name)}")
+        rows = f"(SELECT {', '.join(chosen)} FROM {rows})"
+    # Parquet is cheap to read again; text files and queries are read once.
+    what = "VIEW" if kind == "parquet" else "TABLE"
+    run(con, f"CREATE {what} {relation} AS SELECT * FROM {rows}", place)
+    found = columns(con, relation, place)
+    if run(con, f"SELECT 1 FROM {relation} LIMIT 1", place).fetchone() is None:
+        run(con, f"DROP {what} {relation}", place)
+        raise DataError(f"{place}: the table is empty ({source.path or 'query'})")
+    return found
+
+
+def _scan(
+    con: Connection, where: str, source: Source, root: Path, ids: set[str]
+) -> tuple[str, str]:
+    """What to select from, and the kind of file."""
+    given = [source.path] if isinstance(source.path, str) else list(source.path or ())
+    if not given:
+        raise DataError(f"{where}.path: the list of files is empty")
+    files: list[str] = []
+    for path in given:
+        files += (
+            _remote(con, where, path) if path.startswith(_REMOTE) else _local(where, path, root)
+        )
+    kinds = {_kind(where, file) for file in files}
+    if len(kinds) > 1:
+        raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")
+    kind = kinds.pop()
+    names = "[" + ", ".join(literal(file) for file in files) + "]"
+    union = ", union_by_name = true" if len(files) > 1 or "*" in files[0] else ""
+    if kind == "parquet":
+        return f"read_parquet({names}{union})", kind
+    if kind == "json":
+        return f"read_json({names}, maximum_object_size = 67108864{union})", kind
+    plain = f"read_csv({names}, sample_size = -1{union})"
+    # Ids keep their leading zeros: they are text, whatever they look like.
+    text = sorted(ids & set(columns(con, plain, f"{where}.path")))
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in text)
+    return (
+        f"read_csv({names}, sample_size = -1{union}, types = {{{types}}})" if text else plain,
+        kind,
+    )
+
+
+def _kind(where: str, file: str) -> str:
+    name = file.lower().partition("?")[0]
+    for packed in (".gz", ".zst"):
+        name = name.removesuffix(packed)
+    suffix = Path(name).suffix
+    if suffix not in _KINDS:
+        raise DataError(
+            f"{where}.path: cannot tell what kind of file {file} is; known: {', '.join(_KINDS)}"
+        )
+    return _KINDS[suffix]
+
+
+def _local(where: str, path: str, root: Path) -> list[str]:
+    full = root / Path(path).expanduser()
+    if full.is_dir():
+        raise DataError(
+            f"{where}.path: {full} is a folder; name its files, such as {path}/*.parquet"
+        )
+    if full.is_file():
+        return [str(full)]
+    if any(sign in path for sign in "*?["):
+        anchor = Path(full.anchor)
+        files = sorted(str(found) for found in anchor.glob(str(full.relative_to(anchor))))
+        if files:
+            return files
+    folder = full.parent
+    if not folder.is_dir():
+        raise DataError(f"{where}.path: no folder {folder}")
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
+    raise DataError(f"{where}.path: no file {full}; {near(full.name, names)}")
+
+
+def _remote(con: Connection, where: str, path: str) -> list[str]:
+    """A URL as it is; reading it needs DuckDB's httpfs, asked for only here."""
+    try:
+        con.execute("LOAD httpfs")
+    except duckdb.Error:
+        try:
+            if os.environ.get("PROMPTRANK_OFFLINE", "0") not in ("", "0"):
+                raise duckdb.IOException("PROMPTRANK_OFFLINE is set")
+            con.execute("INSTALL httpfs; LOAD httpfs")
+        except duckdb.Error as error:
+            raise DataError(
+                f"{where}.path: {path} needs DuckDB's httpfs extension, which is not installed "
+                f"and could not be fetched ({explain(error)[:160]}); download the file and give "
+                "its local path"
+            ) from error
+    return [path]
+
+
+def _id_columns(task: Task) -> dict[str, set[str]]:
+    """Columns that hold ids, by place of their source: read from text files as text."""
+    found: dict[str, set[str]] = {f"tables.{n}": {t.key} for n, t in task.tables.items()}
+    for where, ref in task.refs().items():
+        source = "history.events" if where.startswith("history") else task.form
+        if ref.column is not None:
+            found.setdefault(source, set()).add(ref.column)
+    if task.requests is not None:
+        ids = [task.requests.id, task.requests.candidate.id]
+        found[task.form] |= {name for name in ids if name is not None}
+    if task.outcomes is not None:
+        found["outcomes"] = {*task.outcomes.key, task.outcomes.label}
+    return found

@@ -1,0 +1,160 @@
+"""The model with a trainable adapter: fresh, or started from one that was trained before."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import PreTrainedModel, set_seed
+
+from promptrank.adapters.lora_options import TARGETS
+from promptrank.adapters.shelf import CONFIG, WEIGHTS, adapter_config
+from promptrank.engine.lean_lora import lean
+from promptrank.engine.loaded_adapters import Adapters
+from promptrank.engine.model import load_model, needs_eager, packed_window
+from promptrank.errors import InputError, ModelError
+from promptrank.training.lean_norms import lean_norms
+from promptrank.training.settings import Settings
+
+_NAME = "default"
+# What says where an adapter's weights are and how they are scaled.
+_KEPT = (
+    "r",
+    "lora_alpha",
+    "rank_pattern",
+    "alpha_pattern",
+    "lora_dropout",
+    "target_modules",
+    "exclude_modules",
+    "layers_to_transform",
+    "layers_pattern",
+    "use_rslora",
+)
+
+
+def base_model(folder: Path, name: str, dtype: str = "float32") -> PreTrainedModel:
+    """The base model, ready for packed forwards with gradients.
+
+    Raises:
+        ModelError: it cannot be loaded, or its layers do not allow packing.
+    """
+    model = load_model(folder, dtype, lean=False)
+    window = packed_window(model.config)
+    if needs_eager(model) or window == 0:
+        raise ModelError(
+            f"{name}: its attention is not plain attention over all tokens (windows, states, "
+            "capped scores), and training packs; choose another base"
+        )
+    return model
+
+
+def check_window(model: PreTrainedModel, name: str, longest: int) -> None:
+    """ModelError where a path of ``longest`` tokens leaves the model's sliding window."""
+    window = packed_window(model.config)
+    if window is not None and longest > window:
+        raise ModelError(
+            f"{name}: attends over a window of {window} tokens and an example has {longest}; "
+            f"lower budget.tokens to {window}"
+        )
+
+
+def with_adapter(
+    model: PreTrainedModel, name: str, settings: Settings, init: Path | None
+) -> PeftModel:
+    """The model with one trainable adapter on it; its base weights never train.
+
+    Args:
+        name: of the base, as users give it; written into the adapter's config.
+        init: folder of an adapter to start from; its rank and scale are kept.
+
+    Raises:
+        ModelError: ``init`` belongs to another base, or is no LoRA folder.
+    """
+    set_seed(settings.seed)
+    config = _config_of(init) if init is not None else _config(settings)
+    config.base_model_name_or_path = name
+    if init is not None:
+        Adapters(model).check(str(init))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the config names a base: it is checked above
+        try:
+            wrapped = get_peft_model(model, config, adapter_name=_NAME)
+        except ValueError as error:
+            raise ModelError(f"{name}: its layers take no such adapter ({error})") from None
+    assert isinstance(wrapped, PeftModel)
+    if init is not None:
+        _load(wrapped, init)
+    wrapped.peft_config[_NAME].base_model_name_or_path = name
+    lean(wrapped)
+    lean_norms(wrapped)
+    return wrapped
+
+
+def _config(settings: Settings) -> LoraConfig:
+    fields: dict[str, Any] = {"target_modules": list(TARGETS), **settings.lora}
+    alpha: Any = settings.alpha if settings.alpha is not None else 2 * settings.rank
+    try:
+        return LoraConfig(
+            r=settings.rank, lora_alpha=alpha, bias="none", task_type="CAUSAL_LM", **fields
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(f"lora: {error}") from None
+
+
+def _config_of(folder: Path) -> LoraConfig:
+    found = adapter_config(folder)
+    return LoraConfig(
+        bias="none", task_type="CAUSAL_LM", **{n: found[n] for n in _KEPT if found.get(n)}
+    )
+
+
+def _load(model: PeftModel, folder: Path) -> None:
+    weights = load_file(folder / WEIGHTS)
+    found = {
+        key.replace("lora_A.", f"lora_A.{_NAME}.").replace("lora_B.", f"lora_B.{_NAME}."): value
+        for key, value in weights.items()
+    }
+    own = dict(model.named_parameters())
+    missing = [n for n in own if "lora_" in n and n not in found]
+    if missing or any(n not in own for n in found):
+        odd = missing or [n for n in found if n not in own]
+        raise ModelError(f"{folder}: does not have the layers of its own config, such as {odd[0]}")
+    with torch.no_grad():
+        for key, value in found.items():
+            own[key].copy_(value)
+
+
+def round_weights(model: PeftModel) -> None:
+    """Round the adapter to bfloat16, so that what is saved is what was measured."""
+    with torch.no_grad():
+        for weight in model.parameters():
+            if weight.requires_grad:
+                weight.copy_(weight.to(torch.bfloat16))
+
+
+def save(
+    model: PeftModel, folder: Path, half: bool, state: dict[str, torch.Tensor] | None = None
+) -> None:
+    """Write a plain peft folder.
+
+    Args:
+        state: the weights, where the model holds a part of them only.
+    """
+    kept = state
+    if half:
+        state = model.state_dict() if state is None else state
+        kept = {n: w.to(torch.bfloat16) for n, w in state.items() if "lora_" in n}
+    model.save_pretrained(
+        str(folder), state_dict=kept, safe_serialization=True, save_embedding_layers=False
+    )
+    # peft writes a model card with gaps to fill in; ours is card.json.
+    (folder / "README.md").unlink(missing_ok=True)
+    (folder / WEIGHTS).chmod(0o644)
+    # A set to peft, in another order each time; the same training shall give the same bytes.
+    config = adapter_config(folder)
+    config["target_modules"] = sorted(config["target_modules"])
+    text = json.dumps(config, indent=2, sort_keys=True)
+    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")

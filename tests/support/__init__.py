@@ -1,0 +1,1 @@
+"""What several tests need: tiny models, projects, planted data, runs."""

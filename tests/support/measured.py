@@ -1,0 +1,91 @@
+"""Small judged data for the tests of evaluation."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from promptrank.basics.arrays import Floats
+from promptrank.evaluation.bootstrap import value_of
+from promptrank.evaluation.judged import Judged
+from promptrank.evaluation.measure import Measured, Rows, measure, measure_probability, rank_rows
+from promptrank.evaluation.metrics import parse_metrics
+
+
+def rows_of(
+    gain: Sequence[float],
+    request: Sequence[int] | None = None,
+    subject: Sequence[int] | None = None,
+    weight: Sequence[float] | None = None,
+    relevant_at: float = 1.0,
+) -> Rows:
+    """Rows of one request and one subject, unless said otherwise."""
+    size = len(gain)
+    requests = np.array(request if request is not None else [0] * size, dtype=np.int64)
+    subjects = np.array(subject, dtype=np.int64) if subject is not None else requests
+    return Rows(
+        requests,
+        subjects,
+        np.array(gain, dtype=np.float64),
+        np.array(gain) >= relevant_at,
+        np.array(weight if weight is not None else [1.0] * size, dtype=np.float64),
+        int(requests.max()) + 1,
+        int(subjects.max()) + 1,
+    )
+
+
+def measured(name: str, rows: Rows, score: Sequence[float] | Floats) -> Measured:
+    """A metric of one ranker; its scores stand for probabilities where those are needed."""
+    (metric,) = parse_metrics([name])
+    values = np.array(score, dtype=np.float64)
+    if metric.needs_probability:
+        return measure_probability(metric, rows, values)
+    return measure(metric, rows, values, rank_rows(rows.request, values))
+
+
+def value(name: str, rows: Rows, score: Sequence[float] | Floats) -> float:
+    """The metric's number; an AssertionError where it is undefined."""
+    one = measured(name, rows, score)
+    assert one.estimate is not None, one.reason
+    return value_of(one.estimate, rows.num_subjects)
+
+
+def judged_of(
+    rows: Rows,
+    scores: Mapping[str, Sequence[float] | Floats],
+    probabilities: Mapping[str, Sequence[float] | Floats] | None = None,
+) -> Judged:
+    """The same rows as `Judged`."""
+    return Judged(
+        rows.request,
+        rows.subject,
+        [f"r{i}" for i in range(rows.num_requests)],
+        [f"s{i}" for i in range(rows.num_subjects)],
+        rows.gain,
+        rows.relevant,
+        rows.weight,
+        {name: np.array(one, dtype=np.float64) for name, one in scores.items()},
+        {name: np.array(one, dtype=np.float64) for name, one in (probabilities or {}).items()},
+    )
+
+
+def simulated(
+    subjects: int, per_subject: int, generator: np.random.Generator, noise: float = 1.0
+) -> tuple[Rows, Floats]:
+    """Labels and scores that share a subject effect, so that rows are not independent."""
+    owner = np.repeat(np.arange(subjects), per_subject)
+    truth = generator.normal(size=len(owner)) + generator.normal(size=subjects)[owner]
+    relevant = truth + generator.normal(size=len(owner)) > 0
+    # The ranker errs for whole subjects, so that its rows are far from independent.
+    score = (
+        truth + noise * generator.normal(size=len(owner)) + generator.normal(size=subjects)[owner]
+    )
+    rows = Rows(
+        owner,
+        owner,
+        relevant.astype(np.float64),
+        relevant,
+        np.ones(len(owner)),
+        subjects,
+        subjects,
+    )
+    return rows, score

@@ -1,0 +1,320 @@
+"""Rankers side by side: which rows count, intervals, differences, and the report."""
+
+import dataclasses
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from promptrank.errors import DataError, InputError
+from promptrank.evaluation.compare import evaluate
+from promptrank.evaluation.judged import Judged, Scored, judge, lookup
+from promptrank.evaluation.report import Report, Seen, write_report
+from promptrank.evaluation.report_text import markdown, table
+from promptrank.records import Candidate, Item, Request, Subject
+from support.measured import judged_of, rows_of, simulated
+
+ALL = ["auc", "gauc", "ndcg@5", "mrr", "recall@2", "log_loss", "ece"]
+
+
+def candidate(name: str, label: str | None = None, **more: Any) -> Candidate:
+    outcomes = {"q": label} if label is not None else {}
+    return Candidate(name, Item(f"item-{name}", {}), outcomes=outcomes, **more)
+
+
+def gain_of(one: Candidate) -> float | None:
+    return float(one.outcomes["q"]) if "q" in one.outcomes else None
+
+
+def requests() -> list[Request]:
+    return [
+        Request("a", Subject("m1"), (candidate("x", "1"), candidate("y", "0"), candidate("z"))),
+        Request("b", Subject("m2"), (candidate("x", "0", weight=3.0), candidate("y", "2"))),
+        Request("c", Subject("m1"), (candidate("x"),)),
+        Request("d", Subject(), (candidate("x", "1"), candidate("w", "0"))),
+    ]
+
+
+def both(size: int = 60, seed: int = 0) -> Judged:
+    generator = np.random.default_rng(seed)
+    rows, score = simulated(size, 8, generator)
+    worse = score + 2 * generator.normal(size=len(score))
+    chance = 1 / (1 + np.exp(-score))
+    return judged_of(
+        rows,
+        {"decoder": score, "twin": score, "worse": worse},
+        {"decoder": chance, "twin": chance},
+    )
+
+
+def test_judge_makes_one_row_per_labelled_candidate() -> None:
+    scores = {(r, c): i + 1.0 for i, (r, c) in enumerate([("a", "x"), ("a", "y"), ("b", "x")])}
+    judged = judge(
+        iter(requests()),
+        {"table": lookup(scores, {("a", "x"): 0.5}), "flat": lambda r: Scored([0] * count(r))},
+        gain_of=gain_of,
+        relevant_at=1,
+    )
+    assert judged.request_ids == ("a", "b", "d")
+    assert judged.subject_ids == ("m1", "m2", "request d")
+    assert judged.request.tolist() == [0, 0, 1, 1, 2, 2]
+    assert judged.subject.tolist() == [0, 0, 1, 1, 2, 2]
+    assert judged.gain.tolist() == [1, 0, 0, 2, 1, 0]
+    assert judged.relevant.tolist() == [True, False, False, True, True, False]
+    assert judged.weight.tolist() == [1, 1, 3, 1, 1, 1]
+    assert judged.scores["table"].tolist()[:3] == [1, 2, 3]
+    assert np.isnan(judged.scores["table"][3:]).all()
+    assert judged.scores["flat"].tolist() == [0] * 6
+    assert judged.probabilities["table"][0] == 0.5
+    assert np.isnan(judged.probabilities["table"][1:]).all()
+    assert "flat" not in judged.probabilities
+    assert judged.unlabelled == 2
+
+
+def count(request: Request) -> int:
+    return len(request.candidates)
+
+
+def test_judge_refuses_a_request_that_comes_twice() -> None:
+    with pytest.raises(DataError, match="'a' comes twice"):
+        judge([*requests(), requests()[0]], {"t": lookup({})}, gain_of=gain_of, relevant_at=1)
+
+
+def test_judge_refuses_a_ranker_that_loses_candidates() -> None:
+    with pytest.raises(DataError, match="1 values for 3 candidates"):
+        judge(requests(), {"t": lambda _: Scored([1.0])}, gain_of=gain_of, relevant_at=1)
+
+
+def test_judge_without_any_label_says_so() -> None:
+    with pytest.raises(DataError, match="no candidate has a label"):
+        judge(requests()[2:3], {"t": lookup({})}, gain_of=gain_of, relevant_at=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gain": np.array([1.0, np.nan])}, "judged.gain"),
+        ({"gain": np.array([1.0])}, "shape"),
+        ({"weight": np.array([1.0, -1.0])}, "judged.weight"),
+        ({"weight": np.array([0.0, 0.0])}, "all weights are 0"),
+        ({"request": np.array([0, 5])}, "codes must lie in"),
+        ({"subject": np.array([0, 1]), "subject_ids": ["s", "t"]}, "several subjects"),
+        ({"relevant": np.array([1, 0])}, "expected booleans"),
+        ({"scores": {}}, "no ranker"),
+        ({"probabilities": {"on": np.array([0.5, 0.5])}}, "did you mean 'one'"),
+        ({"probabilities": {"one": np.array([0.5, 1.5])}}, "outside \\[0, 1\\]"),
+    ],
+)
+def test_what_is_wrong_with_judged_is_said(change: dict[str, Any], message: str) -> None:
+    good = judged_of(rows_of([1, 0]), {"one": [1, 2]})
+    with pytest.raises(DataError, match=message):
+        dataclasses.replace(good, **change)
+
+
+def test_a_row_that_one_ranker_lost_counts_for_none() -> None:
+    rows = rows_of([1, 0, 0, 1, 0, 0], request=[0, 0, 0, 1, 1, 1])
+    judged = judged_of(
+        rows,
+        {"decoder": [3, 1, 2, np.nan, 2, 1], "other": [1, 2, 3, 1, 2, 3]},
+    )
+    report = evaluate(judged, ["auc", "ndcg@5"], reference="decoder", draws=10)
+    assert report.counts.candidates == 5
+    assert (report.counts.left_out, report.counts.partial_requests) == (1, 1)
+    first = report.rankers[0]
+    assert (first.name, first.unscored) == ("decoder", 1)
+    # The lost row is not a zero: only request 0 still has both labels.
+    assert first.cells["ndcg@5"].value == 1.0
+    assert (first.cells["ndcg@5"].used, first.cells["ndcg@5"].left_out) == (1, 1)
+    # Positive 3 against the negatives 1, 2, 2 and 1.
+    assert first.cells["auc"].value == 1.0
+    assert any("1 labelled candidates are left out" in line for line in lines(report))
+
+
+def test_a_ranker_that_scores_little_is_set_aside() -> None:
+    rows = rows_of([1, 0, 0, 1])
+    nothing = [np.nan] * 4
+    judged = judged_of(
+        rows, {"decoder": [4, 3, 2, 1], "logged": nothing, "some": [1, np.nan, np.nan, np.nan]}
+    )
+    report = evaluate(judged, ["auc"], reference="decoder", draws=10)
+    assert report.absent == {
+        "logged": "scores none of the labelled candidates",
+        "some": "scores 1 of 4 of the labelled candidates",
+    }
+    assert report.counts.candidates == 4
+    with pytest.raises(DataError, match="'logged' scored none of 4"):
+        evaluate(judged, ["auc"], reference="logged")
+    with pytest.raises(DataError, match="did you mean 'decoder'"):
+        evaluate(judged, ["auc"], reference="decode")
+    with pytest.raises(InputError, match="rocauc"):
+        evaluate(judged, ["rocauc"], reference="decoder")
+
+
+def test_no_common_row_is_an_error_with_counts() -> None:
+    nan = np.nan
+    judged = judged_of(rows_of([1, 0]), {"a": [1, nan], "b": [nan, 1]})
+    with pytest.raises(DataError, match="a 1, b 1"):
+        evaluate(judged, ["auc"], reference="a")
+
+
+def test_the_same_ranker_twice_differs_by_exactly_nothing() -> None:
+    report = evaluate(both(), ALL, reference="decoder", draws=200)
+    twin = next(one for one in report.rankers if one.name == "twin")
+    assert set(twin.differences) == set(ALL)
+    for name, one in twin.differences.items():
+        assert (one.value, one.low, one.high, one.verdict) == (0.0, 0.0, 0.0, None), name
+
+
+def test_a_worse_ranker_is_flagged_and_paired_intervals_are_narrow() -> None:
+    judged = both()
+    report = evaluate(judged, ALL, reference="decoder", draws=300)
+    decoder, worse = report.rankers[0], report.rankers[2]
+    for name in ("auc", "gauc", "ndcg@5"):
+        difference = worse.differences[name]
+        assert difference.verdict == "worse", name
+        assert difference.high is not None and difference.high < 0
+    assert "log_loss" not in worse.differences  # it offers no probabilities
+    assert worse.cells["log_loss"].reason == "offers no probabilities"
+    mirrored = evaluate(judged, ALL, reference="worse", draws=300)
+    back = next(one for one in mirrored.rankers if one.name == "decoder").differences["auc"]
+    assert back.verdict == "better"
+    assert back.value == -worse.differences["auc"].value
+    cell = decoder.cells["auc"]
+    assert cell.low is not None and cell.high is not None and cell.value is not None
+    assert cell.low < cell.value < cell.high
+
+
+def test_less_loss_is_better() -> None:
+    generator = np.random.default_rng(1)
+    chance = generator.uniform(0.1, 0.9, 800)
+    gain = (generator.random(800) < chance).astype(float)
+    rows = rows_of(list(gain), list(np.repeat(np.arange(100), 8)))
+    over = np.clip(chance + 0.1, 0, 1)
+    both_ways = {"decoder": over, "fit": chance}
+    report = evaluate(
+        judged_of(rows, both_ways, both_ways), ["log_loss", "ece"], reference="decoder", draws=200
+    )
+    verdicts = {name: one.verdict for name, one in report.rankers[1].differences.items()}
+    assert verdicts == {"log_loss": "better", "ece": "better"}
+
+
+def test_probabilities_are_compared_on_rows_where_all_have_one() -> None:
+    rows = rows_of([1, 0, 1, 0], request=[0, 0, 1, 1])
+    score = [4, 3, 2, 1]
+    judged = judged_of(
+        rows,
+        {"decoder": score, "b": score},
+        {"decoder": [0.5, 0.5, 0.5, 0.5], "b": [np.nan, 0.5, 0.5, 0.5]},
+    )
+    report = evaluate(judged, ["log_loss", "auc"], reference="decoder", draws=10)
+    assert [one.cells["log_loss"].used for one in report.rankers] == [3, 3]
+    assert report.rankers[0].cells["log_loss"].value == pytest.approx(np.log(2))
+    assert report.rankers[0].cells["auc"].used == 4
+
+
+def test_all_labels_alike_is_a_reason_and_not_a_crash() -> None:
+    judged = judged_of(rows_of([1] * 6, [0, 0, 1, 1, 2, 2]), {"decoder": [6, 5, 4, 3, 2, 1]})
+    report = evaluate(judged, ["auc", "gauc", "ndcg@5", "mrr"], reference="decoder", draws=20)
+    cells = report.rankers[0].cells
+    assert [cells[name].value for name in ("auc", "gauc", "ndcg@5")] == [None, None, None]
+    assert cells["auc"].reason == "all candidates are relevant"
+    assert cells["mrr"].value == 1.0
+    assert "auc: all candidates are relevant" in lines(report)
+
+
+def test_one_subject_has_values_and_no_interval() -> None:
+    judged = judged_of(rows_of([1, 0, 1]), {"decoder": [3, 2, 1]})
+    report = evaluate(judged, ["auc"], reference="decoder")
+    cell = report.rankers[0].cells["auc"]
+    assert (cell.value, cell.low, cell.high) == (0.5, None, None)
+    assert cell.reason is not None and cell.reason.startswith("no interval")
+    assert any("only 1 subject" in note for note in report.notes)
+
+
+def test_row_order_and_unused_ids_change_nothing() -> None:
+    judged = both(40)
+    order = np.random.default_rng(2).permutation(len(judged))
+    shuffled = Judged(
+        judged.request[order],
+        judged.subject[order],
+        [*judged.request_ids, "unused"],
+        [*judged.subject_ids, "unused"],
+        judged.gain[order],
+        judged.relevant[order],
+        judged.weight[order],
+        {name: values[order] for name, values in judged.scores.items()},
+        {name: values[order] for name, values in judged.probabilities.items()},
+    )
+    one, two = (evaluate(j, ALL, reference="decoder", draws=50) for j in (judged, shuffled))
+    assert one.counts == two.counts
+    for a, b in zip(one.rankers, two.rankers, strict=True):
+        for name, cell in a.cells.items():
+            ends = (cell.value, cell.low, cell.high)
+            other = b.cells[name]
+            assert ends == pytest.approx((other.value, other.low, other.high), abs=1e-12)
+
+
+def test_seed_decides_the_intervals() -> None:
+    judged = both(40)
+    one = evaluate(judged, ["auc"], reference="decoder", draws=50)
+    assert evaluate(judged, ["auc"], reference="decoder", draws=50) == one
+    assert evaluate(judged, ["auc"], reference="decoder", draws=50, seed=1) != one
+
+
+def full_report() -> Report:
+    return dataclasses.replace(
+        evaluate(both(), ALL, reference="decoder", draws=50),
+        absent={"logged": "scores none of the labelled candidates"},
+        seen=Seen(60, 54, 200, 150),
+        cuts={"events": 12},
+        errors={"too_long": 3},
+        provenance={"task": "movies/like"},
+    )
+
+
+def lines(report: Report) -> list[str]:
+    return [line.removeprefix("- ") for line in markdown(report).splitlines()]
+
+
+def test_report_is_json_beside_and_renamed(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "report.json"
+    write_report(full_report(), path)
+    read = json.loads(path.read_text(encoding="utf-8"))
+    assert read["provenance"] == {"task": "movies/like"}
+    assert read["rankers"][2]["cells"]["ece"]["value"] is None
+    assert read["rankers"][0]["cells"]["auc"]["low"] < read["rankers"][0]["cells"]["auc"]["high"]
+    assert [one.name for one in path.parent.iterdir()] == ["report.json"]
+
+
+def test_markdown_says_all_of_it() -> None:
+    text = markdown(full_report())
+    for words in (
+        "| ranker ",
+        "Difference to decoder, paired",
+        " worse ",
+        "60 subjects, 60 requests, 480 candidates",
+        "54 of 60 (90%) of the subjects, 150 of 200 (75%) of the items",
+        "logged is not compared",
+        "cut from prompts: events 12",
+        "errors: too_long 3",
+        "log_loss, ece of worse: offers no probabilities",
+        "gauc: 6 of 60 subjects are left out",
+    ):
+        assert words in text
+    grid = [line for line in text.splitlines() if line.startswith("|")]
+    assert len({len(line) for line in grid[:5]}) == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 140])
+def test_table_fits_its_width_and_shows_every_metric(width: int) -> None:
+    console = Console(width=width, record=True, file=io.StringIO())
+    console.print(table(full_report(), width))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for name in [*ALL, "decoder", "twin", "▼"]:
+        assert name in text

@@ -1,0 +1,181 @@
+"""What a run of `distill` or `verdict` refuses, says and keeps, on the toys."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import promptrank
+from promptrank.adapters.shelf import adapter_digest
+from promptrank.api.distill import Distilled, distill
+from promptrank.api.tasks import open_task
+from promptrank.api.verdict import _pairs, verdict
+from promptrank.errors import DataError, InputError, ModelError
+from promptrank.students.card import StudentCard, StudentFolder, write_student
+from promptrank.students.sequence import sasrec as sequence
+from support import toys as toy_project
+from support.adapters import a_folder
+from support.models import make_model
+
+FEW = {"rounds": 3, "leaves": 4}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def not_timed() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("promptrank.api.distill.latency_of", lambda *_: {})
+        yield
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("toys")
+    toy_project.make_project(root, make_model(root / "model"))
+    promptrank.build("toys/like", root / "requests.parquet", project=root)
+    return root
+
+
+def make(project: Path, name: str, **given: Any) -> Distilled:
+    requests = project / "requests.parquet"
+    options = {"options": FEW, "project": project, "requests": requests, "replace_": True, **given}
+    return distill("toys/like", name=name, **options)
+
+
+@pytest.mark.parametrize(
+    ("student", "given"),
+    [
+        ("gbdt", {"rounds": "x"}),
+        ("sequence", {"heads": 5}),
+        ("decoder", {"layers": 0}),
+        ("decoder", {"layers": 9}),
+    ],
+)
+def test_options_are_checked_before_the_teacher_is_asked(
+    project: Path, monkeypatch: pytest.MonkeyPatch, student: str, given: dict[str, Any]
+) -> None:
+    def asked(*_: Any) -> None:
+        raise AssertionError("the teacher was asked")
+
+    monkeypatch.setattr("promptrank.api.distill.teach", asked)
+    with pytest.raises(InputError, match=f"option {next(iter(given))}"):
+        make(project, "x", student=student, teacher="base", loss="direct", options=given)
+
+
+@pytest.mark.parametrize("loss", ["direct", "self-auxiliary"])
+def test_a_teacher_of_another_part_is_refused(project: Path, tmp_path: Path, loss: str) -> None:
+    scores = tmp_path / "s.parquet"
+    promptrank.rank("toys/like", scores, engine="fake", project=project)  # the test part
+    with pytest.raises(DataError, match="has answered for no training candidate of toys/like"):
+        make(project, "x", loss=loss, teacher=f"scores:{scores}")
+
+
+def test_candidates_that_could_not_be_asked_are_counted(project: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.jsonl"
+    rows = [
+        {"request_id": f"new{i}", "member_id": "p1", "item_id": f"t{i}", "item_row": None}
+        | {"member": {"name": "New"}, "item": {"title": "Toy", "color": ""} if i else {}}
+        for i in range(3)
+    ]
+    more.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said: list[str] = []
+    make(project, "few", teacher="base", engine="fake", unlabelled=more, say=said.append)
+    (line,) = [text for text in said if "could not be asked" in text]
+    assert line.startswith("1 candidates could not be asked, first: ")
+    assert "title" in line
+    said.clear()
+    make(project, "few", teacher="base", engine="fake", say=said.append)
+    assert not [text for text in said if "could not be asked" in text]
+
+
+def test_a_card_knows_the_digest_of_the_teachers_adapter(project: Path, tmp_path: Path) -> None:
+    folder = a_folder(tmp_path / "tuned")
+    card = make(project, "tuned", teacher=f"adapter:{folder}", engine="fake").student.card
+    assert card.teacher is not None
+    assert card.teacher["adapter_digest"] == adapter_digest(folder)
+
+
+def test_the_old_student_stays_where_the_new_one_cannot_be_opened(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = make(project, "kept", loss="labels").student
+
+    def broken(*_: Any) -> None:
+        raise ModelError("not a whole student")
+
+    monkeypatch.setattr("promptrank.students.gbdt.trees.load", broken)
+    with pytest.raises(ModelError, match="not a whole student"):
+        make(project, "kept", loss="labels", seed=1)
+    monkeypatch.undo()
+    assert json.loads((old.folder / "card.json").read_text())["seed"] == 0
+    assert not [p.name for p in old.folder.parent.iterdir() if p.name.startswith(".")]
+
+
+def test_a_folder_that_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
+    class Full:
+        def save(self, folder: Path) -> None:
+            raise OSError("no space left on device")
+
+    card = StudentCard("s", "gbdt", "t", "q", "labels")
+    with pytest.raises(OSError, match="no space"):
+        write_student(tmp_path, card, Full(), replace=False)  # type: ignore[arg-type]
+    assert list((tmp_path / "students").iterdir()) == []
+
+
+def test_inputs_of_a_sequence_student_are_plain_json(project: Path) -> None:
+    made = make(project, "seq", student="sequence", loss="labels", options={"epochs": 1})
+
+    def never(name: str) -> None:
+        raise AssertionError(name)
+
+    text = (made.student.folder / "inputs.json").read_text()
+    assert None in json.loads(text, parse_constant=never)["spread"]
+    task = open_task("toys/like", project=project).task
+    again = sequence.load(task, made.student.folder, None)
+    assert (again.inputs.spread == float("inf")).any()
+
+
+def folder(kind: str, loss: str, labels: int, seed: int = 0, taught: bool = False) -> StudentFolder:
+    teacher = {"name": "base"} if taught else None
+    data = {"labels": {"like": labels}}
+    card = StudentCard("s", kind, "t", "q", loss, teacher, seed=seed, data=data)
+    return StudentFolder(Path("s"), card, "", 0)
+
+
+def test_a_student_is_paired_with_its_like_on_the_same_labels() -> None:
+    said: list[str] = []
+    plain = folder("gbdt", "labels", 40)
+    folders = {
+        "taught": folder("gbdt", "direct", 40, seed=3, taught=True),
+        "own": folder("gbdt", "self-auxiliary", 40, seed=3),
+        "plain": plain,
+        "like": replace(plain, card=replace(plain.card, seed=3)),
+        "more": folder("gbdt", "labels", 400, seed=3),
+        "network": folder("sequence", "direct", 40, taught=True),
+    }
+    assert _pairs(folders, said.append) == {"taught": "like"}
+    assert not said
+    other = {name: folders[name] for name in ("taught", "own", "more")}
+    assert _pairs(other, said.append) == {}
+    assert said == ["taught: no gain, for more learned from other labels; distill one like it"]
+
+
+def test_a_verdict_takes_students_by_path_and_refuses_names_of_other_lines(
+    project: Path, tmp_path: Path
+) -> None:
+    made = make(project, "plain", loss="labels").student
+    given: dict[str, Any] = {"teacher": "base", "engine": "fake", "project": project, "draws": 100}
+    for name in ("teacher", "logistic", "popularity"):
+        shutil.copytree(made.folder, made.folder.with_name(name))
+        with pytest.raises(InputError, match=f"student {name}: that is another line of the table"):
+            verdict("toys/like", students=[name], **given)
+        shutil.rmtree(made.folder.with_name(name))
+    before = sorted(p.name for p in made.folder.parent.iterdir())
+    path = str(made.folder)
+    found = verdict("toys/like", students=[path, "plain"], **given)
+    cells = [found.line(name).cells["ndcg@10"].value for name in (path, "plain")]
+    assert cells[0] == cells[1]
+    assert sorted(p.name for p in made.folder.parent.iterdir()) == before
