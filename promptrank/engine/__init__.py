@@ -1,1 +1,1 @@
-"""Engines: token ids in, log-probs of answer paths out (the contract is in ``base``)."""
+"""Engines: token ids in, log-probs of answer paths out (the contract is in ``contract``)."""

@@ -129,8 +129,8 @@ def _band_back(
     # The gradient of a softmax: p * (g - sum(p * g)).
     to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
     to_key[:, rows].baddbmm_(to_scores[:, :, cut:].mT, mine, alpha=scale)
-    found = torch.bmm(to_scores[:, :, cut:], key[:, rows])
+    to_rows = torch.bmm(to_scores[:, :, cut:], key[:, rows])
     if cut:
         to_key[:, seen].baddbmm_(to_scores[:, :, :cut].mT, mine, alpha=scale)
-        found.baddbmm_(to_scores[:, :, :cut], key[:, seen])
-    to_query[:, rows] = found.mul_(scale).view(heads, band.rows, -1)
+        to_rows.baddbmm_(to_scores[:, :, :cut], key[:, seen])
+    to_query[:, rows] = to_rows.mul_(scale).view(heads, band.rows, -1)

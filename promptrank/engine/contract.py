@@ -6,7 +6,10 @@ path under the model's full vocabulary.
 
 What every engine keeps (``tests/test_engine_contract.py`` runs the same checks on each):
 
-* one result per tree, in the order given, as a lazy iterator over a lazy iterable;
+* one result per tree, in the order given, as a lazy iterator over a lazy iterable (``score``);
+* a group of trees is answered step by step (``begin``): no step does more than one forward's work
+  or takes in more than one message of another process, groups under way at once do not wait for
+  each other, and a tree that is begun alone is answered without any other being drawn;
 * a path's log-prob is the sum of its tokens' log-probs, each given prefix + branch + slot + the
   path's earlier tokens, computed from fp32 logits;
 * nothing else changes a score: not the batch, padding, packing, chunking, the neighbours or their
@@ -15,11 +18,12 @@ What every engine keeps (``tests/test_engine_contract.py`` runs the same checks 
   the run goes on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 Ids = Sequence[int]
+W = TypeVar("W", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +94,17 @@ class Failure:
 BranchScore = tuple[SlotScore, ...] | Failure
 TreeScore = tuple[BranchScore, ...] | Failure
 
+Steps = Generator[list[tuple[int, TreeScore]], None, None]
+"""A group being answered: each ``next`` is a step and gives what became ready in it, as (place in
+the group, score), possibly nothing; ``close`` gives up what is left."""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
     """What a result needs to say about the engine that made it.
 
     Attributes:
-        name: ``packed``, ``vllm``, ``fake``.
+        name: ``packed``, ``vllm``, ``plain``, ``fake``.
         model: the model's name or path as the user gave it.
         digest: SHA-256 over the model's weights and config, or of what stands for them.
         dtype: of the weights (``float32``).
@@ -112,20 +120,76 @@ class EngineInfo:
     notes: tuple[str, ...] = ()
 
 
-class Engine(Protocol):
-    """Scores trees; see the module's docstring for what an implementation must keep."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """How much is begun together; a group ends with the tree that fills it.
+
+    Attributes:
+        trees: in one group, at most.
+        tokens: in one group, by `Answers.size`; the last tree may go beyond.
+        step: tokens that one step takes in. Waiting trees that arrived one by one may be begun
+            together up to it, as that makes none of them wait longer; 0 for never.
+    """
+
+    trees: int
+    tokens: int
+    step: int = 0
+
+
+class Answers(Protocol[W]):
+    """What answers works step by step; engines do, for trees.
+
+    Not for several threads at once: whoever shares it takes turns.
+    """
 
     @property
     def info(self) -> EngineInfo:
         """Facts for manifests and reports."""
         ...
 
-    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
-        """One result per tree, in order."""
+    @property
+    def window(self) -> Window:
+        """How large the groups of a long run are."""
+        ...
+
+    @property
+    def groups(self) -> int:
+        """How many groups under way at once keep it busy in a long run."""
+        ...
+
+    def size(self, work: W) -> int:
+        """Tokens that a work counts for in a window, cheap to tell."""
+        ...
+
+    def begin(self, works: Sequence[W]) -> Steps:
+        """Answer one group step by step.
+
+        Nothing is done before the first step. Several groups may be under way at once, their
+        steps in any order; each answers as it would alone. Closing gives up what is left.
+
+        Raises:
+            ModelError: at a step: it is closed, or the process behind it has died.
+        """
         ...
 
     def close(self) -> None:
         """Give back memory and processes; safe to call twice."""
+        ...
+
+
+class Engine(Answers[Tree], Protocol):
+    """Scores trees; see the module's docstring for what an implementation must keep."""
+
+    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
+        """One result per tree, in order, lazily; `windows.in_order` is this for every engine."""
+        ...
+
+    def load(self, adapter: str) -> None:
+        """Load an adapter folder now, so that a wrong one is an error here.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
         ...
 
 

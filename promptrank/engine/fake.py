@@ -10,11 +10,14 @@ from promptrank.engine.contract import (
     EngineInfo,
     Slot,
     SlotScore,
+    Steps,
     Tree,
     TreeScore,
+    Window,
 )
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.trie import build_trie, slot_score
+from promptrank.engine.windows import in_order
 
 _OTHER_MASS = 0.25  # of every place, for tokens that no path names
 
@@ -27,14 +30,29 @@ class FakeEngine:
     give unrelated scores.
     """
 
+    window = Window(1, 1)
+    groups = 1
+
     def __init__(self, *, vocab: int = 50_000, max_tokens: int = 2048) -> None:
         self._limits = Limits(max_tokens=max_tokens, vocab=vocab)
         digest = hashlib.sha256(b"promptrank fake engine 1").hexdigest()
         self.info = EngineInfo("fake", "fake", digest, "float64", max_tokens)
 
+    def size(self, tree: Tree) -> int:
+        """Every tree fills a window of its own."""
+        return 1
+
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        """One tree a step."""
+        for place, tree in enumerate(trees):
+            yield [(place, self._tree(tree))]
+
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order, computed when asked for."""
-        return map(self._tree, trees)
+        return in_order(self, trees)
+
+    def load(self, adapter: str) -> None:
+        """Any name will do."""
 
     def close(self) -> None:
         """Nothing to give back."""

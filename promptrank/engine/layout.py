@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from promptrank.engine.parts import Block, KeptKeys, Part
+from promptrank.engine.cutting import Block, KeptKeys, Part
 
 _BAND = 128  # stem rows attended at once
 _SIDE = 80  # block rows attended at once, if more than one block

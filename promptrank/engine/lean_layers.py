@@ -170,8 +170,8 @@ def _attention(
 
 def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
     """Rotary positions, in place: the halves of the last dimension are the two coordinates."""
-    one, two = x.chunk(2, -1)
-    kept = one * sin
-    one.mul_(cos).addcmul_(two, sin, value=-1)
-    two.mul_(cos).add_(kept)
+    left, right = x.chunk(2, -1)
+    left_by_sin = left * sin
+    left.mul_(cos).addcmul_(right, sin, value=-1)
+    right.mul_(cos).add_(left_by_sin)
     return x

@@ -21,10 +21,10 @@ def lean(model: nn.Module) -> int:
     What is not the plain case (several adapters at once, dropout, variants such as DoRA, weights of
     another type than the input, merged weights) goes the way it always went.
     """
-    found = [m for m in model.modules() if type(m) is Linear and "forward" not in vars(m)]
-    for module in found:
+    layers = [m for m in model.modules() if type(m) is Linear and "forward" not in vars(m)]
+    for module in layers:
         module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
-    return len(found)
+    return len(layers)
 
 
 def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:

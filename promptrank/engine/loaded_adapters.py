@@ -10,8 +10,8 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedModel
 
-from promptrank.engine.files import ADAPTER_WEIGHTS, check_adapter_folder, trained_on
 from promptrank.engine.lean_lora import lean
+from promptrank.engine.model_files import ADAPTER_WEIGHTS, check_adapter_folder, trained_on
 from promptrank.errors import ModelError
 
 
@@ -85,7 +85,7 @@ class Adapters:
 def _misfits(weights: Path, base: PreTrainedModel) -> list[str]:
     """LoRA weights whose layer is missing from the model or has another shape."""
     modules = dict(base.named_modules())
-    found = []
+    misfits = []
     try:
         with safe_open(weights, "pt") as file:
             for key in sorted(file.keys()):
@@ -97,12 +97,12 @@ def _misfits(weights: Path, base: PreTrainedModel) -> list[str]:
                 side = 1 if kind.startswith("A.") else 0  # A is (rank, in), B is (out, rank)
                 given = file.get_slice(key).get_shape()[side]
                 if weight is None:
-                    found.append(f"no layer {name}")
+                    misfits.append(f"no layer {name}")
                 elif weight.shape[side] != given:
-                    found.append(f"{name} is {weight.shape[side]} wide, the adapter's {given}")
+                    misfits.append(f"{name} is {weight.shape[side]} wide, the adapter's {given}")
     except SafetensorError as error:
         raise ModelError(f"{weights}: not a safetensors file ({error})") from error
-    return found
+    return misfits
 
 
 def _unwrapped(modules: dict[str, Any], name: str) -> Any:

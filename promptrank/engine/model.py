@@ -10,8 +10,8 @@ from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
-from promptrank.engine.files import check_model_folder
 from promptrank.engine.lean_layers import fuse, trim
+from promptrank.engine.model_files import check_model_folder
 from promptrank.errors import ModelError
 
 _DTYPES = {

@@ -2,12 +2,13 @@
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from promptrank.engine.contract import EngineInfo
-from promptrank.engine.files import model_digest
+from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import (
     load_model,
@@ -16,8 +17,8 @@ from promptrank.engine.model import (
     packed_window,
     vocab_size,
 )
+from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
-from promptrank.engine.parts import ForwardBudget
 from promptrank.engine.probe import misfit
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
@@ -51,7 +52,7 @@ def open_packed(
         max_tokens: longest path; the model's own limit if None, and never more than that.
         token_budget: new tokens in one forward pass: memory against speed.
         threads: of torch, for the whole process; left alone if None.
-        plain: score one prompt at a time, as the reference does.
+        plain: score one prompt at a time: the engine ``plain``, the reference.
 
     Raises:
         ModelError: the folder or an adapter cannot be used.
@@ -68,17 +69,18 @@ def open_packed(
     budget = ForwardBudget(token_budget, max(1, _LOGITS // limits.vocab))
     base = Adapters(model)
     info = EngineInfo(
-        "packed", name or str(model_path), model_digest(path), dtype, limits.max_tokens
+        "plain" if plain else "packed",
+        name or str(model_path),
+        model_digest(path),
+        dtype,
+        limits.max_tokens,
     )
-    window, notes = (
-        (0, ("plain: one prompt at a time, as asked",)) if plain else _way(base, info, limits)
-    )
+    longest_packed, notes = (0, ()) if plain else _way(base, info, limits)
     for note in notes:
         log.warning("%s: %s", info.model, note)
     for adapter in adapters:
         base.load(str(adapter))
-    info = EngineInfo(info.name, info.model, info.digest, dtype, info.max_tokens, notes)
-    return PackedEngine(base, info, limits, budget, window)
+    return PackedEngine(base, replace(info, notes=notes), limits, budget, longest_packed)
 
 
 def _way(model: Adapters, info: EngineInfo, limits: Limits) -> tuple[int | None, tuple[str, ...]]:

@@ -12,20 +12,23 @@ from promptrank.engine.contract import (
     EngineInfo,
     Failure,
     SlotScore,
+    Steps,
     Tree,
     TreeScore,
+    Window,
 )
+from promptrank.engine.cutting import ForwardBudget, KeptKeys, Part, cut, pack, tries
 from promptrank.engine.forward import run
 from promptrank.engine.layout import lay_out
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.logits import SlotRows, score_slots
-from promptrank.engine.parts import ForwardBudget, KeptKeys, Part, cut, pack, tries
 from promptrank.engine.plain import plain_logits
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.trie import Trie
+from promptrank.engine.windows import in_order
 from promptrank.errors import ModelError
 
-_WINDOW_TREES = 64  # looked ahead at most, to group by adapter and share instructions
+_WINDOW_TREES = 64  # in a group at most, to go by adapter and share instructions
 _WINDOW_FORWARDS = 16  # and at most so many forwards' tokens
 _SHORT_INSTRUCTION = 16  # fewer shared tokens are not worth keeping
 _KEPT_INSTRUCTIONS = 4
@@ -66,6 +69,8 @@ class _TreeWork:
 class PackedEngine:
     """See ``open_packed``."""
 
+    groups = 1  # a forward takes every core by itself
+
     def __init__(
         self,
         model: Adapters,
@@ -78,7 +83,27 @@ class PackedEngine:
         self.info = info
         self._adapters: Adapters | None = model
         self._limits, self._budget, self._longest = limits, budget, longest
+        # One prompt at a time gains nothing from trees begun together.
+        step = 0 if longest == 0 else budget.tokens
+        self.window = Window(_WINDOW_TREES, _WINDOW_FORWARDS * budget.tokens, step)
         self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
+
+    def size(self, tree: Tree) -> int:
+        """Tokens of the prefix and of the branches; those of slots are few."""
+        return len(tree.prefix) + sum(len(branch.ids) for branch in tree.branches)
+
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        """One forward a step, or one branch of those that run one prompt at a time.
+
+        Raises:
+            ModelError: the engine is closed.
+        """
+        works = [self._start(tree) for tree in trees]
+        waiting = dict(enumerate(works))
+        for _ in self._forwards(works):
+            yield _ready(waiting)
+        if waiting:  # what had nothing to compute, in a group without a forward
+            yield _ready(waiting)
 
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order; looks ahead over a bounded number of trees.
@@ -86,14 +111,15 @@ class PackedEngine:
         Raises:
             ModelError: the engine is closed.
         """
-        for window in self._windows(trees):
-            works = [self._start(tree) for tree in window]
-            shown = 0
-            for _ in self._steps(works):
-                while shown < len(works) and not works[shown].left:
-                    yield works[shown].result()
-                    shown += 1
-            yield from (work.result() for work in works[shown:])
+        return in_order(self, trees)
+
+    def load(self, adapter: str) -> None:
+        """Load an adapter folder now.
+
+        Raises:
+            ModelError: it cannot be used.
+        """
+        self._model().load(adapter)
 
     def forget(self) -> None:
         """Drop the instructions kept from earlier trees; the next ones compute them anew."""
@@ -103,18 +129,6 @@ class PackedEngine:
         """Let the weights go."""
         self._adapters = None
         self.forget()
-
-    def _windows(self, trees: Iterable[Tree]) -> Iterator[list[Tree]]:
-        window: list[Tree] = []
-        tokens = 0
-        for tree in trees:
-            window.append(tree)
-            tokens += len(tree.prefix) + sum(len(branch.ids) for branch in tree.branches)
-            if len(window) >= _WINDOW_TREES or tokens >= _WINDOW_FORWARDS * self._budget.tokens:
-                yield window
-                window, tokens = [], 0
-        if window:
-            yield window
 
     def _start(self, tree: Tree) -> _TreeWork:
         failure = tree_failure(tree, self._limits)
@@ -143,7 +157,7 @@ class PackedEngine:
             raise ModelError("the engine is closed; open another")
         return self._adapters
 
-    def _steps(self, works: Sequence[_TreeWork]) -> Iterator[None]:
+    def _forwards(self, works: Sequence[_TreeWork]) -> Iterator[None]:
         """Score all works, one forward at a time, those of one adapter after another."""
         for adapter in dict.fromkeys(work.tree.adapter for work in works):
             mine = {n: w for n, w in enumerate(works) if w.left and w.tree.adapter == adapter}
@@ -234,6 +248,12 @@ class PackedEngine:
         ]
         for slot, score in enumerate(score_slots(logits, slots)):
             work.put(number, slot, score)
+
+
+def _ready(waiting: dict[int, _TreeWork]) -> list[tuple[int, TreeScore]]:
+    """Take out of ``waiting`` the trees of which nothing is left to come."""
+    places = [place for place, work in waiting.items() if not work.left]
+    return [(place, waiting.pop(place).result()) for place in places]
 
 
 def _instruction(tree: Tree) -> tuple[int, ...]:

@@ -42,7 +42,7 @@ def plain_logits(
                 prompt = (*tree.prefix, *branch.ids, *slot.ids, *node)
                 rows[number, slot_number, node_number] = prompts.setdefault(prompt, len(prompts))
     ordered = sorted(prompts, key=lambda prompt: (len(prompt), prompts[prompt]))
-    found: list[torch.Tensor | None] = [None] * len(prompts)
+    by_prompt: list[torch.Tensor | None] = [None] * len(prompts)
     while ordered:
         length = len(ordered[0])
         most = max(1, tokens // length)
@@ -51,5 +51,5 @@ def plain_logits(
         ids = torch.tensor(batch, dtype=torch.long, device=model.device)
         logits = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
         for prompt, row in zip(batch, logits, strict=True):
-            found[prompts[prompt]] = row
-    return rows, torch.stack([row for row in found if row is not None])
+            by_prompt[prompts[prompt]] = row
+    return rows, torch.stack([row for row in by_prompt if row is not None])

@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterable
 
 from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree, TreeScore
+from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.packed_engine import PackedEngine
-from promptrank.engine.parts import ForwardBudget
 from promptrank.engine.tree_checks import Limits
 
 # Between two ways to compute one log-prob. A repeat in fp32 moves by less than 1e-5.

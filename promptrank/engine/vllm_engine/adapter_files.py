@@ -6,7 +6,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from promptrank.engine.files import (
+from promptrank.engine.model_files import (
     ADAPTER_WEIGHTS,
     adapter_digest,
     check_adapter_folder,
@@ -111,10 +111,10 @@ def weight_shapes(model: Path) -> dict[str, tuple[int, ...]]:
     Raises:
         ModelError: a file that is no safetensors file.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    by_name: dict[str, tuple[int, ...]] = {}
     for file in sorted(model.glob("*.safetensors")):
-        found |= _shapes(file)
-    return found
+        by_name |= _shapes(file)
+    return by_name
 
 
 def _shapes(file: Path) -> dict[str, tuple[int, ...]]:

@@ -4,7 +4,8 @@ IN and OUT are file descriptors of pipes; every message is a line of JSON (with 
 as Python writes them). First comes ``{"open": settings}``, answered by ``up`` or ``error``. Then:
 
     {"adapter": [number, name, folder]}     -> {"adapter": [number, error or null]}
-    {"score": [[number, ids, wanted ids, adapter number or null], ...]}
+    {"score": [[number, ids, wanted ids, adapter number or null], ...],
+     "behind": small numbers first}
                                             -> {"done": [[number, log-probs, greedy id], ...]}
                                                {"refused": [[number, why], ...]}
     {"drop": [number, ...]}                    no answer
@@ -12,12 +13,12 @@ as Python writes them). First comes ``{"open": settings}``, answered by ``up`` o
 When IN ends, the process ends, whatever it is doing.
 """
 
+import heapq
 import json
 import os
 import queue
 import sys
 import threading
-from collections import deque
 from typing import Any
 
 from promptrank.engine.vllm_engine.launch import Launch
@@ -103,12 +104,13 @@ def _open(settings: Launch) -> Any:
 def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
     from vllm.platforms import current_platform
 
-    asked = Prompts(engine, apart=current_platform.is_cpu())
+    most: int = engine.vllm_config.scheduler_config.max_num_seqs
+    asked = PromptQueue(engine, apart=current_platform.is_cpu(), most=most)
     while True:
         while not inbox.empty() or not asked.left:
             message = inbox.get()
             if "score" in message:
-                asked.put(message["score"])
+                asked.put(message["score"], message["behind"])
             elif "adapter" in message:
                 tell(adapter=asked.load(*message["adapter"]))
             else:
@@ -120,17 +122,20 @@ def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
             tell(done=done)
 
 
-class Prompts:
+class PromptQueue:
     """The prompts that vLLM is working on, and those that wait.
+
+    vLLM is given no more than it can run at once (``most``); what waits is in order of how many
+    trees were sent with it, so that a lone one has not to wait for a long run's windows.
 
     On a CPU, prompts of the base model and prompts of adapters never run together (``apart``):
     vLLM 0.32 numbers "no adapter" -1 there, and so applies the last adapter to the base's prompts
     in such a batch (vllm/lora/ops/torch_ops/lora_ops.py).
     """
 
-    def __init__(self, engine: Any, *, apart: bool) -> None:
-        self._engine, self._apart = engine, apart
-        self._waiting: deque[list[Any]] = deque()
+    def __init__(self, engine: Any, *, apart: bool, most: int) -> None:
+        self._engine, self._apart, self._most = engine, apart, most
+        self._waiting: list[tuple[int, int, list[Any]]] = []  # a heap; numbers rise
         self._on_base = False
         self._wanted: dict[str, list[int]] = {}
         self._params: dict[tuple[int, ...], Any] = {}
@@ -158,18 +163,19 @@ class Prompts:
         """Whether vLLM has any prompt."""
         return bool(self._wanted)
 
-    def put(self, prompts: list[list[Any]]) -> None:
-        """Take prompts in; `add` hands them on."""
-        self._waiting.extend(prompts)
+    def put(self, prompts: list[list[Any]], behind: int) -> None:
+        """Take prompts in; `add` hands them on, those of a lower ``behind`` first."""
+        for prompt in prompts:
+            heapq.heappush(self._waiting, (behind, prompt[0], prompt))
 
     def add(self) -> list[list[Any]]:
         """Give vLLM what may run now; returns the prompts that it refuses, with the reason."""
         refused = []
-        while self._waiting:
-            number, ids, wanted, adapter = self._waiting[0]
+        while self._waiting and len(self._wanted) < self._most:
+            number, ids, wanted, adapter = self._waiting[0][2]
             if self._apart and self._wanted and self._on_base != (adapter is None):
                 break
-            self._waiting.popleft()
+            heapq.heappop(self._waiting)
             self._on_base = adapter is None
             try:
                 self._engine.add_request(
@@ -187,15 +193,16 @@ class Prompts:
     def finish(self, output: Any) -> list[Any]:
         """A finished prompt's number, the log-probs that were wanted, and the greedy id."""
         wanted = self._wanted.pop(output.request_id)
-        found = output.outputs[0].logprobs[0]
+        by_id = output.outputs[0].logprobs[0]
         # By id: columns are no order to rely on, and an id that is missing is an error.
-        logprobs = [found[token].logprob for token in wanted]
+        logprobs = [by_id[token].logprob for token in wanted]
         return [int(output.request_id), logprobs, output.outputs[0].token_ids[0]]
 
     def drop(self, numbers: list[int]) -> None:
         """Forget prompts whose results nobody will read."""
         gone = set(numbers)
-        self._waiting = deque(row for row in self._waiting if row[0] not in gone)
+        self._waiting = [entry for entry in self._waiting if entry[1] not in gone]
+        heapq.heapify(self._waiting)
         names = [str(number) for number in numbers if str(number) in self._wanted]
         self._engine.abort_request(names)
         for name in names:

@@ -47,30 +47,30 @@ def cores() -> int:
 
 def environment(settings: Launch) -> dict[str, str]:
     """The environment of the process; read by OpenMP, torch and vLLM when they are loaded."""
-    found = dict(os.environ)
+    variables = dict(os.environ)
     # vLLM falls back to one thread where nobody has said how many.
-    found["OMP_NUM_THREADS"] = str(settings.threads)
-    found["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.workers else "0"
-    found.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
-    found["VLLM_NO_USAGE_STATS"] = "1"
-    found["HF_HUB_OFFLINE"] = "1"
-    found["TOKENIZERS_PARALLELISM"] = "false"
+    variables["OMP_NUM_THREADS"] = str(settings.threads)
+    variables["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1" if settings.workers else "0"
+    variables.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    variables["VLLM_NO_USAGE_STATS"] = "1"
+    variables["HF_HUB_OFFLINE"] = "1"
+    variables["TOKENIZERS_PARALLELISM"] = "false"
     if settings.workers and hasattr(os, "sched_getaffinity"):
         # Left to itself vLLM keeps a core free for its own process.
         chosen = sorted(os.sched_getaffinity(0))[: settings.threads]
-        found["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, chosen))
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = ",".join(map(str, chosen))
     if settings.eager:
         # Else its sampler is compiled at the first step, which takes longer than most runs.
-        found["TORCHDYNAMO_DISABLE"] = "1"
+        variables["TORCHDYNAMO_DISABLE"] = "1"
     else:
         # Where torch has it by itself; the process has another folder for temporary files.
         cache = Path(tempfile.gettempdir()) / f"torchinductor_{os.getuid()}"
-        found.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
+        variables.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache))
     # Threads that wait by spinning take the cores from whoever shares them.
-    found.setdefault("KMP_BLOCKTIME", "1")
+    variables.setdefault("KMP_BLOCKTIME", "1")
     if preload := _preload():
-        found["LD_PRELOAD"] = ":".join([*preload, *filter(None, [found.get("LD_PRELOAD")])])
-    return found
+        variables["LD_PRELOAD"] = ":".join([*preload, *filter(None, [variables.get("LD_PRELOAD")])])
+    return variables
 
 
 def _preload() -> list[str]:

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from promptrank.engine.contract import EngineInfo
-from promptrank.engine.files import check_model_folder, model_digest
 from promptrank.engine.limits import model_limits
+from promptrank.engine.model_files import check_model_folder, model_digest
 from promptrank.engine.tree_checks import Limits
 from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter, weight_shapes
 from promptrank.engine.vllm_engine.launch import Launch, cores

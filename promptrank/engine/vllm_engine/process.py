@@ -120,8 +120,8 @@ class Process:
         if not self._log.is_file():
             return ""
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        found = [line.strip() for line in lines if "Error" in line]
-        return f" ({found[-1][:300]})" if found else ""
+        errors = [line.strip() for line in lines if "Error" in line]
+        return f" ({errors[-1][:300]})" if errors else ""
 
 
 def _how(code: int) -> str:

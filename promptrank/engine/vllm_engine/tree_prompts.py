@@ -30,21 +30,21 @@ class _Slot:
     """What came back for a slot so far.
 
     Attributes:
-        found: (node, id) -> log-prob.
+        logprobs: (node, id) -> log-prob.
         greedy: per node, the likeliest id.
         left: prompts to come.
     """
 
     trie: Trie
     left: int
-    found: dict[tuple[int, int], float] = field(default_factory=dict)
+    logprobs: dict[tuple[int, int], float] = field(default_factory=dict)
     greedy: dict[int, int] = field(default_factory=dict)
 
     def score(self) -> SlotScore | None:
         steps = self.trie.steps
-        logprobs = [[self.found[step] for step in path] for path in steps]
+        by_path = [[self.logprobs[step] for step in path] for path in steps]
         return slot_score(
-            self.trie, logprobs, [self.greedy[node] for node in range(len(self.trie.nodes))]
+            self.trie, by_path, [self.greedy[node] for node in range(len(self.trie.nodes))]
         )
 
 
@@ -86,7 +86,7 @@ class Work:
     def put(self, place: Place, logprobs: list[float], greedy: int) -> None:
         """The answer to one prompt."""
         slot = self._slots[place.branch, place.slot]
-        slot.found |= {(place.node, i): lp for i, lp in zip(place.wanted, logprobs, strict=True)}
+        slot.logprobs |= {(place.node, i): lp for i, lp in zip(place.wanted, logprobs, strict=True)}
         slot.greedy[place.node] = greedy
         slot.left -= 1
         self.left -= 1
@@ -116,17 +116,17 @@ class Work:
         if (known := self._scores[number]) is not None:
             return known
         slots = range(len(self.tree.branches[number].slots))
-        found = [self._slots[number, slot].score() for slot in slots]
-        return tuple(score for score in found if score is not None)
+        scores = [self._slots[number, slot].score() for slot in slots]
+        return tuple(score for score in scores if score is not None)
 
 
 def _continuations(trie: Trie) -> list[list[int]]:
     """Per node, the ids with which a path goes on there, each once."""
-    found: list[dict[int, None]] = [{} for _ in trie.nodes]
+    nexts: list[dict[int, None]] = [{} for _ in trie.nodes]
     for path in trie.steps:
         for node, token in path:
-            found[node][token] = None
-    return [list(ids) for ids in found]
+            nexts[node][token] = None
+    return [list(ids) for ids in nexts]
 
 
 def _chunks(ids: list[int]) -> Iterator[tuple[int, ...]]:

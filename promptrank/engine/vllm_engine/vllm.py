@@ -1,27 +1,27 @@
-"""The engine itself: trees in, prompts to the process, scores out in the order given."""
+"""The engine itself: trees in, prompts to the process, scores out as its messages bring them."""
 
 import weakref
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
-from promptrank.engine.contract import EngineInfo, Failure, Tree, TreeScore
+from promptrank.engine.contract import EngineInfo, Failure, Steps, Tree, TreeScore, Window
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.vllm_engine.adapter_files import RANKS, Adapter, read_adapter, weight_shapes
 from promptrank.engine.vllm_engine.launch import Launch
 from promptrank.engine.vllm_engine.process import Process
 from promptrank.engine.vllm_engine.tree_prompts import Place, Work
+from promptrank.engine.windows import in_order
 from promptrank.errors import ModelError
-
-_WINDOW_TREES = 64  # ordered among themselves; twice as many may be on their way
-_WINDOW_TOKENS = 200_000
 
 
 class VllmEngine:
     """See ``open_vllm``."""
+
+    window = Window(64, 200_000)  # ordered among themselves
+    groups = 2  # the process has the next one before the last is answered
 
     def __init__(self, settings: Launch, info: EngineInfo, limits: Limits) -> None:
         self.info = info
@@ -35,24 +35,39 @@ class VllmEngine:
         self._end: str | None = None
         self._start()
 
+    def size(self, tree: Tree) -> int:
+        """Tokens of all paths, shared ones as often as they are sent."""
+        return sum(len(tree.prefix) + len(branch.ids) for branch in tree.branches)
+
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        """The first step sends the prompts; each other takes in one message, if it needs one.
+
+        A message may bring scores of other groups, which these have at their next step. The process
+        works on small groups first. An adapter that is not loaded yet is loaded in the first step;
+        where it has a larger rank than there is room for, all that is under way is waited for.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        works = [self._work(tree) for tree in trees]
+        waiting = dict(enumerate(works))
+        try:
+            self._ask(works)
+            yield _ready(waiting)
+            while waiting:
+                if all(work.left for work in waiting.values()):
+                    self._receive()
+                yield _ready(waiting)
+        finally:
+            self._drop(waiting.values())
+
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order; looks ahead over a bounded number of trees.
 
         Raises:
             ModelError: the engine is closed, or its process has died.
         """
-        waiting: deque[Work] = deque()
-        try:
-            for window in _windows(trees):
-                waiting.extend(self._begin(window))
-                while waiting and (len(waiting) > _WINDOW_TREES or not waiting[0].left):
-                    yield self._finish(waiting[0])
-                    waiting.popleft()
-            while waiting:
-                yield self._finish(waiting[0])
-                waiting.popleft()
-        finally:
-            self._drop(waiting)
+        return in_order(self, trees)
 
     def load(self, adapter: str) -> None:
         """Load an adapter folder now.
@@ -61,6 +76,16 @@ class VllmEngine:
             ModelError: it cannot be used.
         """
         self._number(self._adapter(adapter))
+
+    def lengthen(self, max_tokens: int) -> None:
+        """Take paths of up to ``max_tokens`` from now on: starts the process anew.
+
+        Raises:
+            ModelError: the engine is closed, or vLLM cannot be opened for so many.
+        """
+        self._restart(replace(self._settings, max_tokens=max_tokens))
+        self._limits = replace(self._limits, max_tokens=max_tokens)
+        self.info = replace(self.info, max_tokens=max_tokens)
 
     def close(self) -> None:
         """End the process; memory goes back with it."""
@@ -81,18 +106,26 @@ class VllmEngine:
         self._finalizer = weakref.finalize(self, self._process.close)
         self._process.wait_until_up()
 
+    def _restart(self, settings: Launch) -> None:
+        """Start the process anew, once all that is under way is answered."""
+        while self._pending:
+            self._receive()
+        self._live()
+        self._finalizer()
+        self._settings = settings
+        self._start()
+
     def _live(self) -> Process:
         if self._process is None:
             raise ModelError(self._end or "the engine is closed; open another")
         return self._process
 
-    def _begin(self, window: list[Tree]) -> list[Work]:
-        """Check the trees and send their prompts, those that share most one after another."""
-        works = [self._work(tree) for tree in window]
-        adapters = {w.tree.adapter for w in works if not w.failure}
+    def _ask(self, works: Sequence[Work]) -> None:
+        """Send the prompts of one group, those that share most one after another."""
+        adapters = {work.tree.adapter for work in works if not work.failure}
         order = sorted(
-            (w for w in works if not w.failure),
-            key=lambda w: (w.tree.adapter or "", *w.tree.prefix),
+            (work for work in works if not work.failure),
+            key=lambda work: (work.tree.adapter or "", *work.tree.prefix),
         )
         for adapter in sorted(adapters, key=lambda name: name or ""):
             try:
@@ -111,8 +144,7 @@ class VllmEngine:
                     self._pending[name] = work, place
                     rows.append([name, ids, place.wanted, number])
             if rows:
-                self._send({"score": rows})
-        return works
+                self._send({"score": rows, "behind": len(works)})
 
     def _work(self, tree: Tree) -> Work:
         failure = tree_failure(tree, self._limits)
@@ -139,27 +171,17 @@ class VllmEngine:
     def _number(self, adapter: Adapter) -> int:
         """The adapter's number in the process, which is opened anew where its rank has no room."""
         if adapter.rank > self._settings.lora_rank:
-            while self._pending:
-                self._receive()
             rank = next(rank for rank in RANKS if rank >= adapter.rank)
-            self._settings = replace(self._settings, lora_rank=rank)
-            self._live()
-            self._finalizer()
-            self._start()
+            self._restart(replace(self._settings, lora_rank=rank))
         if adapter.name not in self._loaded:
             number = len(self._loaded) + 1
             self._send({"adapter": [number, adapter.name, adapter.folder]})
             while adapter.name not in self._loaded:
                 self._receive(adapter)
-        found = self._loaded[adapter.name]
-        if isinstance(found, str):
-            raise _Refused(f"{adapter.folder}: vLLM cannot load the adapter ({found})")
-        return found
-
-    def _finish(self, work: Work) -> TreeScore:
-        while work.left:
-            self._receive()
-        return work.result()
+        number_or_reason = self._loaded[adapter.name]
+        if isinstance(number_or_reason, str):
+            raise _Refused(f"{adapter.folder}: vLLM cannot load the adapter ({number_or_reason})")
+        return number_or_reason
 
     def _send(self, message: dict[str, object]) -> None:
         try:
@@ -169,7 +191,7 @@ class VllmEngine:
             raise
 
     def _receive(self, adapter: Adapter | None = None) -> None:
-        """Take in one message of the process; all runs share what it brings."""
+        """Take in one message of the process; all groups share what it brings."""
         try:
             message = self._live().receive()
         except ModelError as error:
@@ -188,7 +210,7 @@ class VllmEngine:
             self._loaded[adapter.name] = number if why is None else why
 
     def _drop(self, works: Iterable[Work]) -> None:
-        """Forget what a run that was given up still waits for."""
+        """Forget what a group that was given up still waits for."""
         mine = {id(work) for work in works if work.left}
         names = [name for name, (work, _) in self._pending.items() if id(work) in mine]
         for name in names:
@@ -210,14 +232,7 @@ def _bad_adapter(tree: Tree, error: ModelError) -> Failure:
     return Failure("bad_adapter", f"request {tree.tree_id}: {error}")
 
 
-def _windows(trees: Iterable[Tree]) -> Iterator[list[Tree]]:
-    window: list[Tree] = []
-    tokens = 0
-    for tree in trees:
-        window.append(tree)
-        tokens += sum(len(tree.prefix) + len(branch.ids) for branch in tree.branches)
-        if len(window) >= _WINDOW_TREES or tokens >= _WINDOW_TOKENS:
-            yield window
-            window, tokens = [], 0
-    if window:
-        yield window
+def _ready(waiting: dict[int, Work]) -> list[tuple[int, TreeScore]]:
+    """Take out of ``waiting`` the trees of which nothing is left to come."""
+    places = [place for place, work in waiting.items() if not work.left]
+    return [(place, waiting.pop(place).result()) for place in places]

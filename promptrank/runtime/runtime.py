@@ -1,0 +1,160 @@
+"""The runtime: what is opened once and shared by every task, request and run of a process."""
+
+import threading
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
+
+from promptrank.engine.contract import Answers, Engine, Tree
+from promptrank.errors import ModelError
+from promptrank.runtime.decoders import make_room, open_engine
+from promptrank.runtime.opened import Opened
+
+if TYPE_CHECKING:
+    from promptrank.prompt.tokenizer import TextTokenizer
+
+V = TypeVar("V")
+T = TypeVar("T")
+
+
+def _silent(_: str) -> None: ...
+
+
+class _Once(Generic[T]):
+    """Something made by the first who asks; others wait for it, and only they."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: T | None = None
+
+    def get(self, make: Callable[[], T]) -> T:
+        with self._lock:
+            if self._made is None:
+                self._made = make()
+            return self._made
+
+    def taken(self) -> T | None:
+        """What was made, if anything was; waits for one who is at it."""
+        with self._lock:
+            return self._made
+
+
+class Runtime:
+    """Owns opened models with their adapters, and tokenizers; all methods from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._closed = False
+        self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
+        self._tokenizers: dict[Path, _Once[TextTokenizer]] = {}
+        self._digests: dict[str, str] = {}  # of adapters and models, by folder
+
+    def opened(self, key: Hashable, make: Callable[[], Answers[V]]) -> Opened[V]:
+        """What stands under ``key``; made at the first call.
+
+        Raises:
+            ModelError: the runtime is closed; and what ``make`` raises, at each call until it does
+                not.
+        """
+        with self._lock:
+            self._check_open()
+            once = self._opened.setdefault(key, _Once())
+        return once.get(lambda: Opened(make()))
+
+    def decoder(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        engine: str,
+        threads: int | None = None,
+        longest: int | None = None,
+        adapter: str | None = None,
+        say: Callable[[str], None] = _silent,
+    ) -> Opened[Tree]:
+        """The engine by name over the model in ``folder``; tasks on one model share it.
+
+        Adapters are loaded into it as trees name them. vLLM sets memory aside for the longest
+        path: where a later task needs a longer one its process is started anew in place, once what
+        is under way is answered, as a second one beside it would have no memory on a GPU. The
+        earlier tasks go on with it.
+
+        Args:
+            name: of the model, as users give it; `info` keeps that of the first call.
+            engine: one of `decoders.ENGINES`.
+            threads: of the CPU; other threads than before are another process of vLLM, or a
+                second copy of the model.
+            longest: tokens of the longest prompt that the task allows, if it says.
+            adapter: folder of an adapter to load now, so that a wrong one is an error now.
+            say: is told what takes long.
+
+        Raises:
+            ModelError: the folder or the adapter cannot be used, the engine is not installed, or
+                the runtime is closed.
+        """
+        place = folder.resolve()
+        opened = self.opened(
+            ("decoder", place, engine, threads),
+            lambda: open_engine(engine, folder, name, adapter, threads, longest, say),
+        )
+        shared = cast(Engine, opened.engine)
+        if engine == "vllm":
+            opened.alone(lambda: make_room(shared, place, longest))
+        if adapter is not None:
+            opened.alone(lambda: shared.load(adapter))
+        return opened
+
+    def know(self, folder: str, digest: str) -> None:
+        """Hold the files of an adapter or a model against those loaded from this folder before.
+
+        Engines keep what they have loaded, so scores of a changed folder would be those of the old
+        weights under the name of the new ones.
+
+        Raises:
+            ModelError: they have changed since.
+        """
+        with self._lock:
+            if self._digests.setdefault(folder, digest) != digest:
+                raise ModelError(
+                    f"{folder}: the files have changed since they were loaded here; open another "
+                    "runtime for them, or give what is new a folder of its own"
+                )
+
+    def tokenizer(self, folder: Path) -> "TextTokenizer":
+        """The tokenizer in a model's folder, opened once.
+
+        Raises:
+            ModelError: no tokenizer there, or one that cannot be used; or the runtime is closed.
+        """
+        from promptrank.prompt.tokenizer import open_tokenizer
+
+        with self._lock:
+            self._check_open()
+            once = self._tokenizers.setdefault(folder.resolve(), _Once())
+        return once.get(lambda: open_tokenizer(folder))
+
+    def close(self) -> None:
+        """Close all that was opened; safe to call twice."""
+        with self._lock:
+            self._closed = True
+            every, self._opened = list(self._opened.values()), {}
+            self._tokenizers = {}
+        for once in every:
+            if (opened := once.taken()) is not None:
+                opened.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ModelError("the runtime is closed; make another")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
