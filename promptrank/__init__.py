@@ -17,19 +17,23 @@ _EXPORTS = {
     "InputError": "promptrank.errors",
     "Item": "promptrank.records",
     "PromptrankError": "promptrank.errors",
-    "Ranker": "promptrank.api.ranker",
-    "Ranking": "promptrank.ranking.loop",
+    "Ranker": "promptrank.ranking.ranker",
+    "Ranking": "promptrank.ranking.ranking",
+    "Report": "promptrank.evaluation.report",
     "Request": "promptrank.records",
+    "Runtime": "promptrank.runtime.runtime",
+    "Scores": "promptrank.scores.scores",
     "Subject": "promptrank.records",
     "Switches": "promptrank.simulation.switches",
     "Task": "promptrank.schema.task",
     "build": "promptrank.api.build",
+    "compare_students": "promptrank.api.compare_students",
     "distill": "promptrank.api.distill",
     "evaluate": "promptrank.api.evaluate",
     "fuse": "promptrank.api.fuse",
     "init": "promptrank.api.start",
     "ls": "promptrank.api.tasks",
-    "open_ranker": "promptrank.api.ranker",
+    "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
@@ -37,19 +41,17 @@ _EXPORTS = {
     "simulate_jobs": "promptrank.api.simulate",
     "task_schema": "promptrank.api.start",
     "validate": "promptrank.api.validate",
-    "verdict": "promptrank.api.verdict",
 }
 __all__ = sorted(_EXPORTS)
 
 if TYPE_CHECKING:
     from promptrank.api.build import build as build
+    from promptrank.api.compare_students import compare_students as compare_students
     from promptrank.api.distill import distill as distill
     from promptrank.api.evaluate import evaluate as evaluate
     from promptrank.api.fuse import fuse as fuse
     from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank
-    from promptrank.api.ranker import Ranker as Ranker
-    from promptrank.api.ranker import open_ranker as open_ranker
     from promptrank.api.simulate import simulate_jobs as simulate_jobs
     from promptrank.api.start import init as init
     from promptrank.api.start import task_schema as task_schema
@@ -57,17 +59,21 @@ if TYPE_CHECKING:
     from promptrank.api.tasks import pull as pull
     from promptrank.api.train import train as train
     from promptrank.api.validate import validate as validate
-    from promptrank.api.verdict import verdict as verdict
     from promptrank.errors import InputError as InputError
     from promptrank.errors import PromptrankError as PromptrankError
-    from promptrank.ranking.loop import Ranking as Ranking
+    from promptrank.evaluation.report import Report as Report
+    from promptrank.ranking.ranker import Ranker as Ranker
+    from promptrank.ranking.ranking import Ranking as Ranking
     from promptrank.records import Candidate as Candidate
     from promptrank.records import Event as Event
     from promptrank.records import Item as Item
     from promptrank.records import Request as Request
     from promptrank.records import Subject as Subject
+    from promptrank.runtime.runtime import Runtime as Runtime
     from promptrank.schema.task import Task as Task
+    from promptrank.scores.scores import Scores as Scores
     from promptrank.simulation.switches import Switches as Switches
+    from promptrank.workspace.rankers import open_ranker as open_ranker
 
 
 def __getattr__(name: str) -> Any:

@@ -1,11 +1,11 @@
-"""Where tasks and templates are found: a path, then the user's project, then what is built in."""
+"""Where tasks and templates come from: a path, then the user's project, then what is built in."""
 
-import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptrank.basics.hints import near_names
 from promptrank.errors import InputError, TaskError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -77,8 +77,8 @@ class Project:
         known = {task.name: task for task in self.tasks()}
         if name in known:
             return known[name]
-        near = difflib.get_close_matches(name, known, 3, 0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"tasks: {', '.join(known)}"
+        names = near_names(name, known, 3)
+        hint = f"did you mean {' or '.join(names)}?" if names else f"tasks: {', '.join(known)}"
         folders = dict.fromkeys([self.root / "tasks", builtin_root() / "tasks"])
         searched = ", ".join(str(f) for f in folders)
         raise TaskError(name, [f"no such task; {hint} (searched {searched}; a path ends in .yaml)"])

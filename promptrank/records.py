@@ -2,7 +2,7 @@
 
 A request is the unit of work: one subject at one moment, its history, and all its candidates.
 Times are unix seconds (or plain order numbers where the data has no clock), ids are strings.
-All records are frozen; the field mappings inside them are never written to after construction.
+All records are frozen, and nobody writes to the mappings inside them.
 """
 
 from collections.abc import Hashable, Mapping
@@ -20,8 +20,8 @@ class Item:
     Attributes:
         item_id: its id in the items table.
         fields: its columns, as a template sees them under ``item``.
-        key: equal keys mean equal fields (snapshot and row number); None where nobody vouches
-            for that, and then the fields themselves are compared.
+        key: items with equal keys have equal fields (the key is snapshot and row number). Without
+            a key (None) the fields themselves are compared.
     """
 
     item_id: str

@@ -1,21 +1,21 @@
 """Aliases: ``movies@prod`` stands for an adapter, can be moved, and can be rolled back.
 
-``adapters/aliases.json`` holds what was ever done to each alias, oldest first; nothing is removed
-from it. Where an alias points follows from that: setting it puts a target on top of a stack,
-rolling back takes the top one off. So two rollbacks go two steps back, and a rollback never leads
-to a target that was rolled back before.
+``adapters/aliases.json`` keeps everything that was done to each alias, oldest first; nothing is
+removed from it. Where an alias points follows from that: setting it puts a target on top of a
+stack, rolling back takes the top one off. So two rollbacks go two steps back, and a rollback never
+leads to a target that was rolled back before.
 """
 
-import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from promptrank.basics.files import write_json
 from promptrank.errors import InputError, ModelError
 
 ALIASES = "aliases.json"
@@ -23,7 +23,7 @@ _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AliasStep:
     """One thing done to an alias.
 
     Attributes:
@@ -32,14 +32,14 @@ class Step:
         digest: of the target's files at that time.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
     at: str
     target: str | None = None
     digest: str | None = None
 
 
-setattr(Step, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
-
-_FILE = TypeAdapter(dict[str, tuple[Step, ...]])
+_FILE = TypeAdapter(dict[str, tuple[AliasStep, ...]])
 
 
 def is_alias(name: str) -> bool:
@@ -47,11 +47,11 @@ def is_alias(name: str) -> bool:
     return _ALIAS.fullmatch(name) is not None
 
 
-def read_aliases(adapters: Path) -> dict[str, tuple[Step, ...]]:
+def read_aliases(adapters: Path) -> dict[str, tuple[AliasStep, ...]]:
     """Every alias of an ``adapters/`` folder with its history.
 
     Raises:
-        ModelError: a file that is none of ours.
+        ModelError: the file is not one that promptrank wrote.
     """
     path = adapters / ALIASES
     try:
@@ -68,7 +68,7 @@ def read_aliases(adapters: Path) -> dict[str, tuple[Step, ...]]:
         ) from None
 
 
-def current(steps: tuple[Step, ...]) -> Step | None:
+def current(steps: tuple[AliasStep, ...]) -> AliasStep | None:
     """Where an alias points after all that was done to it; None if nowhere."""
     stack = _stack(steps)
     return stack[-1] if stack else None
@@ -83,10 +83,10 @@ def set_alias(adapters: Path, alias: str, target: str, digest: str) -> None:
     if not is_alias(alias):
         raise InputError(f"{alias!r} is no alias; write NAME@LABEL, such as movies@prod")
     known = read_aliases(adapters)
-    _write(adapters, known, alias, Step(_now(), target, digest))
+    _write(adapters, known, alias, AliasStep(_now(), target, digest))
 
 
-def rollback(adapters: Path, alias: str) -> Step:
+def rollback(adapters: Path, alias: str) -> AliasStep:
     """Point an alias at what it stood for before, and return that.
 
     Raises:
@@ -98,12 +98,12 @@ def rollback(adapters: Path, alias: str) -> Step:
     stack = _stack(known[alias])
     if len(stack) < 2:
         raise InputError(f"{alias} stood for nothing before {stack[-1].target}; set it instead")
-    _write(adapters, known, alias, Step(_now()))
+    _write(adapters, known, alias, AliasStep(_now()))
     return stack[-2]
 
 
-def _stack(steps: tuple[Step, ...]) -> list[Step]:
-    stack: list[Step] = []
+def _stack(steps: tuple[AliasStep, ...]) -> list[AliasStep]:
+    stack: list[AliasStep] = []
     for step in steps:
         if step.target is not None:
             stack.append(step)
@@ -116,14 +116,12 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _write(adapters: Path, known: Mapping[str, tuple[Step, ...]], alias: str, step: Step) -> None:
-    adapters.mkdir(parents=True, exist_ok=True)
+def _write(
+    adapters: Path, known: Mapping[str, tuple[AliasStep, ...]], alias: str, step: AliasStep
+) -> None:
     after = {**known, alias: (*known.get(alias, ()), step)}
     plain = {
         name: [{k: v for k, v in asdict(s).items() if v is not None} for s in steps]
         for name, steps in sorted(after.items())
     }
-    path = adapters / ALIASES
-    beside = path.with_name(f".{ALIASES}.{os.getpid()}.tmp")
-    beside.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_json(adapters / ALIASES, plain)

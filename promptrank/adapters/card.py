@@ -4,23 +4,26 @@ A card keeps the template's source and the answers themselves, not only their fi
 a later change of them can be shown and not only noticed.
 """
 
-import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from promptrank.basics.digests import json_digest
+from promptrank.basics.files import write_text
 from promptrank.errors import ModelError
 from promptrank.schema.task import Task
 
 CARD = "card.json"
 
 Metrics = Mapping[str, float | None]
+
+# Unknown keys are refused: a misspelt one would silently be nothing.
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +32,10 @@ class Base:
 
     Attributes:
         name: as the user gave it.
-        digest: `base.weights_digest` of its folder.
+        digest: `promptrank.adapters.weights.weights_digest` of its folder.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     name: str
     digest: str
@@ -47,6 +52,8 @@ class Prompting:
         answers: question -> ``ask`` and ``answers`` (name -> ``say``, ``value``).
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     template: str
     sources: Mapping[str, str]
     settings: Mapping[str, Any]
@@ -56,8 +63,10 @@ class Prompting:
     def fingerprints(self) -> dict[str, str]:
         """SHA-256 of what the template says and of what the answers are."""
         return {
-            "template": _digest([dict(self.sources), dict(self.settings)]),
-            "answers": _digest(dict(self.answers)),
+            "template": json_digest(
+                _plain([dict(self.sources), dict(self.settings)]), escaped=False
+            ),
+            "answers": json_digest(_plain(dict(self.answers)), escaped=False),
         }
 
 
@@ -72,6 +81,8 @@ class TaskCard:
         before: validation metrics of the base model (or of what training started from).
         after: the same metrics of this adapter.
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     prompting: Prompting
     fingerprints: Mapping[str, str]
@@ -93,6 +104,8 @@ class AdapterCard:
         init: name and digest of the adapter that training started from, if any.
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     base: Base
     tasks: Mapping[str, TaskCard]
     versions: Mapping[str, str]
@@ -101,11 +114,6 @@ class AdapterCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     init: Base | None = None
     format: Literal[1] = 1
-
-
-# Unknown keys are refused: a misspelt one would silently be nothing.
-for _kind in (Base, Prompting, TaskCard, AdapterCard):
-    setattr(_kind, "__pydantic_config__", ConfigDict(extra="forbid"))  # noqa: B010
 
 
 def prompting(task: Task, sources: Mapping[str, str]) -> Prompting:
@@ -121,8 +129,8 @@ def prompting(task: Task, sources: Mapping[str, str]) -> Prompting:
         name: {
             "ask": question.ask,
             "answers": {
-                answer: {"say": list(found.say), "value": found.value}
-                for answer, found in question.answers.items()
+                label: {"say": list(answer.say), "value": answer.value}
+                for label, answer in question.answers.items()
             },
         }
         for name, question in task.questions.items()
@@ -162,9 +170,7 @@ def write_card(folder: str | Path, card: AdapterCard) -> Path:
     """Write ``card.json`` into an adapter's folder, beside its place and renamed; its path."""
     path = Path(folder) / CARD
     text = json.dumps(_plain(asdict(card)), indent=1, ensure_ascii=False, allow_nan=False)
-    beside = path.with_name(f".{CARD}.{os.getpid()}.tmp")
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_text(path, text + "\n")
     return path
 
 
@@ -205,8 +211,3 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | bool | int | float):
         return value
     return str(value)
-
-
-def _digest(value: Any) -> str:
-    text = json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

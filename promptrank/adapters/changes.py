@@ -10,8 +10,8 @@ from promptrank.adapters.card import Prompting
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """One part of a task that is not what it was.
+class PromptChange:
+    """One part of a task that has changed.
 
     Attributes:
         part: ``template`` or ``answers``.
@@ -22,17 +22,17 @@ class Change:
     difference: tuple[str, ...]
 
 
-def changes(then: Prompting, now: Prompting) -> tuple[Change, ...]:
+def changes(then: Prompting, now: Prompting) -> tuple[PromptChange, ...]:
     """Parts whose fingerprints differ, with the difference for a person to read."""
     before, after = then.fingerprints, now.fingerprints
-    found = []
+    changed = []
     if before["template"] != after["template"]:
         lines = [*_settings(then, now), *_sources(then.sources, now.sources)]
-        found.append(Change("template", tuple(lines)))
+        changed.append(PromptChange("template", tuple(lines)))
     if before["answers"] != after["answers"]:
         lines = list(_diff("questions", _lines(then.answers), _lines(now.answers)))
-        found.append(Change("answers", tuple(lines)))
-    return tuple(found)
+        changed.append(PromptChange("answers", tuple(lines)))
+    return tuple(changed)
 
 
 def _settings(then: Prompting, now: Prompting) -> Iterator[str]:

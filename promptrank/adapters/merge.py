@@ -1,13 +1,13 @@
 """An adapter folded into its base model: one model folder, for servers that know no adapters."""
 
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from promptrank.adapters.card import CARD, read_card
 from promptrank.adapters.shelf import WEIGHTS
+from promptrank.basics.files import beside
+from promptrank.basics.quiet import no_library_bars
 from promptrank.errors import InputError, ModelError
 
 TOLERANCE = 1e-3
@@ -35,42 +35,24 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
     """
     if out.exists():
         raise InputError(f"{out}: exists already; name a new folder")
-    beside = out.with_name(f".{out.name}.part")
-    shutil.rmtree(beside, ignore_errors=True)
     try:
-        beside.mkdir(parents=True)
-        for pattern in _TOKENIZER:
-            for file in base.glob(pattern):
-                shutil.copy2(file, beside / file.name)
-        with _quiet():
-            difference = _merge(base, adapter, beside)
-        if not difference <= TOLERANCE:
-            raise ModelError(
-                f"{adapter}: merged weights change log-probs by {difference:.1e} (at most "
-                f"{TOLERANCE:.0e} is fine); use the adapter as it is"
-            )
-        if read_card(adapter) is not None:
-            shutil.copy2(adapter / CARD, beside / CARD)
-        beside.rename(out)
+        with beside(out) as part:
+            part.mkdir()
+            for pattern in _TOKENIZER:
+                for file in base.glob(pattern):
+                    shutil.copy2(file, part / file.name)
+            with no_library_bars():
+                difference = _merge(base, adapter, part)
+            if not difference <= TOLERANCE:
+                raise ModelError(
+                    f"{adapter}: merged weights change log-probs by {difference:.1e} (at most "
+                    f"{TOLERANCE:.0e} is fine); use the adapter as it is"
+                )
+            if read_card(adapter) is not None:
+                shutil.copy2(adapter / CARD, part / CARD)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error})") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return difference
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bars of transformers, which take a second and say nothing."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def _merge(base: Path, adapter: Path, out: Path) -> float:

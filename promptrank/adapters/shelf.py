@@ -1,7 +1,5 @@
-"""Where adapters are found: a path, then the project's ``adapters/``, then what is built in."""
+"""Where adapters are looked up: a path, then the project's ``adapters/``, then what is built in."""
 
-import difflib
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +10,8 @@ from typing import Any
 from promptrank.adapters.alias import current, is_alias, read_aliases
 from promptrank.adapters.card import read_card
 from promptrank.adapters.weights import weights_digest
+from promptrank.basics.digests import files_digest
+from promptrank.basics.hints import near_names
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
 
@@ -27,8 +27,8 @@ class AdapterPath:
     Attributes:
         name: the folder's name.
         origin: ``path``, ``project`` or ``built-in``.
-        alias: what it was asked for by, where that was an alias.
-        problem: what keeps it from being used (a missing file); None where nothing does.
+        alias: the alias it was asked for by, if any.
+        problem: why it cannot be used (a missing file), or None.
     """
 
     name: str
@@ -52,41 +52,46 @@ def check_name(name: str) -> str:
     return name
 
 
-def list_adapters(root: Path) -> Iterator[AdapterPath]:
-    """Every adapter of a project and every built-in one it does not shadow, by name."""
-    found: dict[str, AdapterPath] = {}
-    for folder, origin in _shelves(root):
+def list_adapters(root: Path, *, shipped: Path | None = None) -> Iterator[AdapterPath]:
+    """Every adapter of a project and every built-in one it does not shadow, by name.
+
+    ``shipped`` is the folder of the built-in adapters, where that is another one.
+    """
+    adapters: dict[str, AdapterPath] = {}
+    for folder, origin in _shelves(root, shipped):
         for path in folder.iterdir() if folder.is_dir() else ():
             # A folder without either file is no adapter: a training's checkpoints, for one.
             if _NAME.fullmatch(path.name) and any((path / f).is_file() for f in (CONFIG, WEIGHTS)):
-                problem = _problem(path)
-                found.setdefault(path.name, AdapterPath(path.name, path, origin, problem=problem))
-    yield from (found[name] for name in sorted(found))
+                adapter = AdapterPath(path.name, path, origin, problem=_problem(path))
+                adapters.setdefault(path.name, adapter)
+    yield from (adapters[name] for name in sorted(adapters))
 
 
-def find_adapter(name: str | Path, root: Path) -> AdapterPath:
+def find_adapter(name: str | Path, root: Path, *, shipped: Path | None = None) -> AdapterPath:
     """The adapter of a path, a name or an alias, with all its files.
+
+    ``shipped`` is as in `list_adapters`.
 
     Raises:
         ModelError: not found, incomplete, or an alias whose adapter was changed since it was set.
     """
     text = str(name)
     if is_alias(text) and not Path(text).exists():
-        return _of_alias(text, root)
+        return _of_alias(text, root, shipped)
     path = Path(name).expanduser()
     tried = [(path, "path")]
     if _NAME.fullmatch(text):
-        tried += [(folder / text, origin) for folder, origin in _shelves(root)]
+        tried += [(folder / text, origin) for folder, origin in _shelves(root, shipped)]
     for folder, origin in tried:
         if any((folder / f).is_file() for f in (CONFIG, WEIGHTS)):
-            found = folder.resolve()
-            if problem := _problem(found):
+            place = folder.resolve()
+            if problem := _problem(place):
                 raise ModelError(f"{folder}: {problem}; copy the adapter again, or train it again")
             # A link in a shelf goes by its own name, which is the one that finds it again.
-            return AdapterPath(found.name if origin == "path" else text, found, origin)
-    known = [adapter.name for adapter in list_adapters(root)]
-    near = difflib.get_close_matches(text, known, 3, 0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"adapters: {', '.join(known)}"
+            return AdapterPath(place.name if origin == "path" else text, place, origin)
+    known = [adapter.name for adapter in list_adapters(root, shipped=shipped)]
+    names = near_names(text, known, 3)
+    hint = f"did you mean {' or '.join(names)}?" if names else f"adapters: {', '.join(known)}"
     searched = ", ".join(str(folder) for folder, _ in tried)
     hint = hint if known else "there is none yet; `promptrank train` makes one"
     raise ModelError(f"no adapter {text}: {hint} (searched {searched})")
@@ -96,11 +101,7 @@ def adapter_digest(folder: str | Path | None) -> str | None:
     """SHA-256 over an adapter's config and weights; None for no adapter."""
     if folder is None:
         return None
-    found = hashlib.sha256()
-    for path in sorted(Path(folder).glob("adapter_*")):
-        with path.open("rb") as file:
-            found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+    return files_digest(sorted(Path(folder).glob("adapter_*")))
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
@@ -111,12 +112,12 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     """
     path = folder / CONFIG
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        config = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(found, Mapping):
-        raise ModelError(f"{path}: expected an object, got {type(found).__name__}")
-    return dict(found)
+    if not isinstance(config, Mapping):
+        raise ModelError(f"{path}: expected an object, got {type(config).__name__}")
+    return dict(config)
 
 
 def check_base(folder: Path, model: str, model_folder: Path) -> None:
@@ -130,17 +131,17 @@ def check_base(folder: Path, model: str, model_folder: Path) -> None:
     card = read_card(folder)
     if card is None:
         return
-    found = weights_digest(model_folder)
-    if found != card.base.digest:
+    digest = weights_digest(model_folder)
+    if digest != card.base.digest:
         raise ModelError(
             f"adapter {folder.name} was trained on {card.base.name} (weights "
-            f"{card.base.digest[:12]}), and this is {model} (weights {found[:12]}); give the "
+            f"{card.base.digest[:12]}), and this is {model} (weights {digest[:12]}); give the "
             "model it was trained on, or train an adapter on this one"
         )
 
 
-def _shelves(root: Path) -> list[tuple[Path, str]]:
-    own, built_in = root / "adapters", builtin_root() / "adapters"
+def _shelves(root: Path, shipped: Path | None) -> list[tuple[Path, str]]:
+    own, built_in = root / "adapters", shipped or builtin_root() / "adapters"
     if own.resolve() == built_in.resolve():
         return [(built_in, "built-in")]
     return [(own, "project"), (built_in, "built-in")]
@@ -151,7 +152,7 @@ def _problem(folder: Path) -> str | None:
     return f"it has no {' and no '.join(missing)}" if missing else None
 
 
-def _of_alias(alias: str, root: Path) -> AdapterPath:
+def _of_alias(alias: str, root: Path, shipped: Path | None) -> AdapterPath:
     aliases = read_aliases(root / "adapters")
     step = current(aliases.get(alias, ()))
     if step is None or step.target is None:
@@ -160,10 +161,10 @@ def _of_alias(alias: str, root: Path) -> AdapterPath:
             f"no alias {alias!r} in {root / 'adapters'}; aliases: {known}; "
             f"`promptrank adapters alias {alias} NAME` sets one"
         )
-    found = find_adapter(step.target, root)
-    if adapter_digest(found.folder) != step.digest:
+    adapter = find_adapter(step.target, root, shipped=shipped)
+    if adapter_digest(adapter.folder) != step.digest:
         raise ModelError(
             f"{alias} stands for {step.target} as it was on {step.at}, and its files have changed "
             f"since; look at it, then set the alias again or roll it back"
         )
-    return AdapterPath(found.name, found.folder, found.origin, alias)
+    return AdapterPath(adapter.name, adapter.folder, adapter.origin, alias)

@@ -33,14 +33,14 @@ def weights_digest(folder: str | Path) -> str:
 def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     """Cached by the files' sizes and times."""
     tensors = sorted(tensor for file, _, _ in files for tensor in _tensors(file))
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name, kind, shape, file, begin, end in tensors:
-        found.update(f"{name} {kind} {shape} ".encode())
+        digest.update(f"{name} {kind} {shape} ".encode())
         with file.open("rb") as stream:
             stream.seek(begin)
             for block in _blocks(stream, end - begin):
-                found.update(block)
-    return found.hexdigest()
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, str, str, Path, int, int]]:

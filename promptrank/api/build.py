@@ -4,9 +4,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.api.manifest import manifest, write_json
-from promptrank.api.outputs import check_output
-from promptrank.api.tasks import OpenTask, Say, check_splits, data_folder, open_task, silent
+from promptrank.basics.files import write_json
+from promptrank.basics.telling import Say, silent
+from promptrank.runs.manifest import manifest
+from promptrank.runs.outputs import check_output
+from promptrank.scores.read import config_of
+from promptrank.workspace.request_files import build_file
+from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 if TYPE_CHECKING:
     from promptrank.tables.build import Built
@@ -22,7 +26,7 @@ def build(
     settings: list[str] | None = None,
     say: Say = silent,
 ) -> "Built":
-    """Write a task's requests to ``out`` (``.parquet`` or ``.jsonl``; format: docs/requests.md).
+    """Write a task's requests to ``out`` (parquet or JSONL, docs/reference/requests.md).
 
     Beside it: ``<stem>.items.arrow`` (the items), ``<stem>.errors.jsonl`` (rows set aside, with
     reasons) and ``<stem>.config.json``.
@@ -34,17 +38,9 @@ def build(
     Raises:
         DataError: a table that is missing, empty, or lacks a column.
     """
-    from promptrank.tables.build import build_requests
-
-    opened = (
-        task
-        if isinstance(task, OpenTask)
-        else open_task(task, project=project, settings=settings or ())
-    )
+    opened = open_task(task, project=project, settings=settings)
     check_splits(opened.task, splits)
     path = check_output(out, (".parquet", ".jsonl"))
-    root = data_folder(opened, say)
-    built = build_requests(opened.task, root=root, out=path, say=say, limit=limit, splits=splits)
-    facts = manifest("build", opened.task, opened.name, data=asdict(built))
-    write_json(path.with_name(f"{path.stem}.config.json"), facts)
+    built = build_file(opened, path, splits=splits, limit=limit, say=say)
+    write_json(config_of(path), manifest("build", opened.task, opened.name, data=asdict(built)))
     return built

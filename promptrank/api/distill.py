@@ -1,30 +1,28 @@
 """``distill``: a decoder's answers into a small student."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from promptrank.api.evaluate import gain_of
-from promptrank.api.latency import latency_of
-from promptrank.api.lessons import Source, counts, teach
-from promptrank.api.manifest import versions
-from promptrank.api.rank import Progress, no_progress
-from promptrank.api.ranker import open_decoder, open_encoder
-from promptrank.api.requests import RequestFile, read, request_file
-from promptrank.api.tasks import OpenTask, Say, open_task, silent
+from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, InputError
-from promptrank.records import Request
+from promptrank.requests.source import Sample
+from promptrank.runs.manifest import manifest, versions
+from promptrank.runs.outputs import check_output
+from promptrank.workspace.learned_from import LearnedFrom, counts, teach
+from promptrank.workspace.request_files import request_file
+from promptrank.workspace.students import check_options, fit_student, measure_student
+from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
-    from promptrank.students.card import StudentCard, StudentFolder
-    from promptrank.students.lessons import Learning, Lessons, Taught
-    from promptrank.students.student import Student
+    from promptrank.evaluation.report import Report
+    from promptrank.students.card import StudentFolder
     from promptrank.students.targets import Loss
 
-_FEW = 50
-"""Requests that a decoder is measured on: it takes its time."""
+TIMED = 60
+"""Requests that are timed for a student's card."""
+_FEW, _FEW_TIMED = 50, 3  # requests that a decoder is measured on and timed by: it takes its time
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +31,12 @@ class Distilled:
 
     Attributes:
         asked: prompts that the teacher had to answer now; what the store held is not asked again.
+        report: of the student on ``valid``; None where nothing there is labelled.
     """
 
     student: "StudentFolder"
     asked: int
+    report: "Report | None"
 
 
 def distill(
@@ -59,6 +59,8 @@ def distill(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    timed: int = TIMED,
+    report: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> Distilled:
@@ -77,56 +79,51 @@ def distill(
         labels: use the labels of this many requests of each part only (those of ``valid`` stop the
             training); 0: of none, for a student of the teacher alone.
         replace_: put the student in the place of one of that name.
+        timed: requests that are timed for its card.
+        report: where to write, as JSON, how it does on ``valid``.
 
     Raises:
         InputError: whatever in the input keeps it from starting, too few labels among it.
     """
+    from promptrank.evaluation.report import write_report
     from promptrank.students.card import (
-        FOLDER,
         StudentCard,
         check_free,
-        check_name,
+        new_student,
+        place_of,
         questions_digest,
-        write_student,
+        read_student,
+        write_card,
     )
-    from promptrank.students.kinds import kind_of
     from promptrank.students.lessons import Learning
 
-    opened = (
-        task
-        if isinstance(task, OpenTask)
-        else open_task(task, project=project, settings=settings or ())
-    )
-    check_name(name)
-    check_free(opened.project / FOLDER / name, replace_)
-    learning = Learning(
-        _checked(opened, student, loss, teacher), alpha, seed, threads, options or {}
-    )
-    typed = _check_options(opened, student, model, learning, say)
-    with ExitStack() as stack:
-        file = stack.enter_context(request_file(opened, requests, splits=None, say=say))
-        source = Source(opened, file, unlabelled, limit)
-        taught, about, asked = teach(source, teacher, engine, model, threads, say, progress)
-        lessons = source.lessons(taught, labels)
+    if report is not None:
+        check_output(report, (".json",), [requests])
+    opened = open_task(task, project=project, settings=settings)
+    place = place_of(opened.project, name)
+    check_free(place, replace_)
+    checked = _checked(opened, student, loss, teacher)
+    learning = Learning(checked, alpha, seed, threads, options or {})
+    typed = check_options(opened, student, model, learning, say)
+    slow = student == "decoder"
+    with request_file(opened, requests, splits=None, say=say) as file:
+        source = LearnedFrom(opened, file, unlabelled, limit)
+        taught = teach(source, teacher, engine, model, threads, say, progress)
+        lessons = source.lessons(taught.scores, labels)
         data = counts(opened.task, lessons)
         if teacher is not None and not any(data["taught"].values()):
             raise DataError(
                 f"{teacher} has answered for no training candidate of {opened.name}; give scores "
                 "of the training part, or see what `promptrank validate` says of its requests"
             )
-        made = (
-            _fit_decoder(opened, model, lessons, learning, say)
-            if student == "decoder"
-            else kind_of(student).fit(opened.task, lessons, learning, say)
-        )
-        few = _FEW if student == "decoder" else None
+        made = fit_student(opened, student, model, lessons, learning, say)
         card = StudentCard(
             name,
             student,
             opened.name,
             questions_digest(opened.task),
             loss,
-            about,
+            taught.facts,
             alpha,
             seed,
             {option: typed[option] for option in learning.options},
@@ -134,20 +131,31 @@ def distill(
             facts=made.facts(),
             versions=versions(),
         )
-        card = replace(card, metrics=_metrics(opened, file, made, taught, few, say))
-        card = replace(card, latency=latency_of(made.answers, source.labelled(), 3 if few else 60))
-        written = write_student(
-            opened.project,
-            card,
-            made,
-            replace=replace_,
-            check=lambda folder: _check_opens(opened, card, folder, threads),
-        )
-    return Distilled(written, asked)
+        with new_student(place, replace=replace_) as folder:
+            made.save(folder)
+            write_card(folder, card)
+            # What is measured is what will be served, so that none is handed over that cannot be.
+            card, measured = measure_student(
+                opened,
+                read_student(folder),
+                Sample(file, {"valid"}, _FEW if slow else None),
+                taught.scores,
+                source.sample,
+                _FEW_TIMED if slow else timed,
+                threads,
+                say,
+            )
+            write_card(folder, card)
+    if measured is not None:
+        about = manifest("distill", opened.task, opened.name, student=name)
+        measured = replace(measured, provenance=about)
+        if report is not None:
+            write_report(measured, Path(report))
+    return Distilled(read_student(place), taught.asked, measured)
 
 
 def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> "Loss":
-    """The loss, where it goes with the rest."""
+    """The loss, where it goes with the other options."""
     from promptrank.students.kinds import KINDS
     from promptrank.students.targets import LOSSES
 
@@ -165,104 +173,3 @@ def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> 
             "the task without it, such as with --set score=QUESTION"
         )
     return loss
-
-
-def _check_options(
-    opened: OpenTask, student: str, model: str | None, settings: "Learning", say: Say
-) -> dict[str, Any]:
-    if student == "decoder":
-        from promptrank.assets import resolve_model
-        from promptrank.students.decoder import pruned as decoder
-
-        found = decoder.check_options(settings)
-        decoder.check_layers(resolve_model(model or opened.task.model, say=say), found["layers"])
-        return found
-    from promptrank.students.kinds import kind_of
-
-    return kind_of(student).check_options(settings)
-
-
-def _fit_decoder(
-    opened: OpenTask, model: str | None, lessons: "Lessons", settings: "Learning", say: Say
-) -> "Student":
-    from promptrank.assets import resolve_model
-    from promptrank.engine.limits import model_limits
-    from promptrank.students.decoder import pruned as decoder
-
-    folder = resolve_model(model or opened.task.model, say=say)
-    encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
-    return decoder.fit(opened.task, encoder, folder, lessons, settings, say)
-
-
-def _check_opens(opened: OpenTask, card: "StudentCard", folder: Path, threads: int | None) -> None:
-    """What was written is read once, so that no student is handed over that cannot be opened."""
-    from promptrank.students.kinds import kind_of
-
-    if card.kind == "decoder":
-        open_decoder(opened, card, folder, threads).close()
-    else:
-        kind_of(card.kind).load(opened.task, folder, threads)
-
-
-def _metrics(
-    opened: OpenTask,
-    file: RequestFile,
-    made: "Student",
-    taught: "Taught",
-    limit: int | None,
-    say: Say,
-) -> dict[str, Any]:
-    """On ``valid``, so that a choice among students never looks at the test part.
-
-    Against the labels there, and against the teacher where it answered. Empty where the task has
-    no such part.
-    """
-    from promptrank.requests.sampling import request_ids
-    from promptrank.students.serve import slot_scores
-    from promptrank.students.teacher_agreement import agreement
-
-    if opened.task.split is None:
-        return {}
-    say("measuring the student on valid")
-    part = {"valid"}
-    only = set(request_ids(file.path, part, limit))
-    requests = list(read(opened, file.path, part, {}, only))
-    found = _measured(opened, requests, made)
-    if taught:
-        found |= agreement(opened.task, slot_scores(opened.task, made), requests, taught)
-    return found
-
-
-def _measured(opened: OpenTask, requests: Sequence[Request], made: "Student") -> dict[str, Any]:
-    import numpy as np
-
-    from promptrank.evaluation.compare import evaluate as compare
-    from promptrank.evaluation.judged import Scored, judge
-    from promptrank.ranking.loop import rank_answers
-    from promptrank.students.serve import slot_scores
-
-    task = opened.task
-    gain, relevant_at = gain_of(task)
-    answers = slot_scores(task, made)
-    only = next(iter(task.questions)) if len(task.questions) == 1 else None
-
-    def score(request: Request) -> Scored:
-        ranking = next(rank_answers(task, answers, [request]))
-        found = {s.candidate_id: s for s in ranking.scored}
-        rows = [found.get(c.candidate_id) for c in request.candidates]
-        scores = [s.score if s is not None else None for s in rows]
-        if only is None:
-            return Scored(scores)
-        chances = [s.questions[only].probability if s is not None else None for s in rows]
-        return Scored(scores, chances)
-
-    if not any(gain(c) is not None for r in requests for c in r.candidates):
-        return {}
-    judged = judge(requests, {"student": score}, gain_of=gain, relevant_at=relevant_at)
-    if np.isnan(judged.scores["student"]).all():
-        return {}
-    report = compare(judged, task.metrics, reference="student", draws=200)
-    return {
-        name: {"value": cell.value, "low": cell.low, "high": cell.high}
-        for name, cell in report.rankers[0].cells.items()
-    }

@@ -1,59 +1,34 @@
 """``parity``: the same requests through every engine, against one prompt at a time."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from promptrank.api.manifest import manifest, write_json
-from promptrank.api.outputs import check_output
-from promptrank.api.rank import Progress, no_progress
-from promptrank.api.ranker import Ranker, open_ranker
-from promptrank.api.requests import read, request_file
-from promptrank.api.tasks import OpenTask, Say, check_splits, open_task, silent
+from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, InputError
-from promptrank.ranking.loop import Scored
-from promptrank.records import Request
+from promptrank.ranking.ranker import Ranker
+from promptrank.requests.source import Sample
+from promptrank.runs.manifest import manifest
+from promptrank.runs.outputs import check_output
+from promptrank.runs.scoring import score
+from promptrank.workspace.merging import merge_adapter
+from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.request_files import request_file
+from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 if TYPE_CHECKING:
-    from promptrank.evaluation.agreement import Agreement
+    from promptrank.evaluation.report import Report
+    from promptrank.scores.scores import Scores
 
 REFERENCE = "plain"
-TOLERANCES = {"packed": 1e-4, "vllm": 2e-3, "merged": 1e-3}
+TOLERANCES: Mapping[str, float] = MappingProxyType({"packed": 1e-4, "vllm": 2e-3, "merged": 1e-3})
 """Of log-odds in float32, in nats: a packing of our own, other kernels, other weights."""
-
-
-@dataclass(frozen=True, slots=True)
-class ParityRow:
-    """One engine against one prompt at a time; ``notes`` are the engine's own."""
-
-    engine: str
-    agreement: "Agreement"
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """What `parity` found.
-
-    Attributes:
-        rows: one per engine that ran.
-        left_out: engine -> why it did not run.
-    """
-
-    task: str
-    adapter: str | None
-    requests: int
-    rows: tuple[ParityRow, ...]
-    left_out: dict[str, str]
-
-    @property
-    def passed(self) -> bool:
-        """Whether every engine that ran agrees with the reference."""
-        return all(row.agreement.passed for row in self.rows)
 
 
 def parity(
@@ -68,57 +43,73 @@ def parity(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    tolerances: Mapping[str, float] = TOLERANCES,
     out: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
-) -> Parity:
+) -> "Report":
     """Score some requests one prompt at a time and through each engine, and compare.
+
+    The report has an agreement for every engine that ran, and the reason for each that did not.
 
     Args:
         adapter: an adapter for all of them; ``merged`` then scores base + adapter as one model.
         engines: of ``packed``, ``vllm`` and ``merged``; all that can run where left out.
         limit: so many requests, sampled by a hash of their ids.
-        out: where to write the result as JSON.
+        tolerances: engine -> how far log-odds may be from the reference's, in nats.
+        out: where to write the report as JSON.
 
     Raises:
         InputError: an engine that is not known, or cannot run although it was asked for.
     """
-    from promptrank.evaluation.agreement import agreement
+    from promptrank.evaluation.compare import compare
+    from promptrank.evaluation.report import write_report
 
     if out is not None:
         check_output(out, (".json",), [requests])
     chosen, left_out = _choose(engines, adapter)
-    opened = (
-        task
-        if isinstance(task, OpenTask)
-        else open_task(task, project=project, settings=settings or ())
-    )
-    given = _requests(opened, requests, split, limit, say)
-    total = len(given) * (len(chosen) + 1)
-    found: dict[str, tuple[dict[str, dict[str, Scored]], tuple[str, ...]]] = {}
-    facts: dict[str, Any] = {}
-    for name in (REFERENCE, *chosen):
-        say(f"scoring with {name}")
-        with _ranker(opened, name, adapter, model, threads, say) as ranker:
-            scores: dict[str, dict[str, Scored]] = {}
-            for ranking in ranker.rank_many(given):
-                scores[ranking.request_id] = {s.candidate_id: s for s in ranking.scored}
-                progress(len(found) * len(given) + len(scores), total)
-            found[name] = scores, ranker.info.notes
-            facts[name] = asdict(ranker.info)
-    rows = tuple(
-        ParityRow(
-            name, agreement(found[REFERENCE][0], found[name][0], TOLERANCES[name]), found[name][1]
+    opened = open_task(task, project=project, settings=settings)
+    splits = {split} if split is not None else None
+    check_splits(opened.task, splits)
+    if splits is None and requests is None and opened.task.split is not None:
+        splits = {"test"}
+    with request_file(opened, requests, splits=splits, say=say) as file:
+        sample = Sample(file, splits, limit)
+        sample.hold()
+        if not list(sample):
+            raise DataError(f"{opened.name}: there is no request to score")
+        total = len(sample) * (len(chosen) + 1)
+        scores: dict[str, Scores] = {}
+        notes: list[str] = []
+        for number, name in enumerate((REFERENCE, *chosen)):
+            say(f"scoring with {name}")
+            shown = partial(_show, progress, number * len(sample), total)
+            with _ranker(opened, name, adapter, model, threads, say) as ranker:
+                scores[name] = score(ranker, sample, shown)
+                notes += [f"{name}: {note}" for note in ranker.info.notes]
+        report = compare(
+            opened.task,
+            sample,
+            scores,
+            metrics=(),
+            reference=REFERENCE,
+            tolerances={name: tolerances[name] for name in chosen},
         )
-        for name in chosen
-    )
-    result = Parity(
-        opened.name, str(adapter) if adapter is not None else None, len(given), rows, left_out
-    )
+    about = manifest("parity", opened.task, opened.name, adapter=adapter and str(adapter))
+    report = replace(report, absent=left_out, notes=tuple(notes), provenance=about)
     if out is not None:
-        about = manifest("parity", opened.task, opened.name, engines=facts)
-        write_json(Path(out), {**asdict(result), "passed": result.passed, "provenance": about})
-    return result
+        write_report(report, Path(out))
+    return report
+
+
+def _show(progress: Progress, before: int, whole: int, done: int, total: int | None) -> None:
+    progress(before + done, whole)
+
+
+def passed(report: "Report") -> bool:
+    """Whether every engine that ran agrees with the reference."""
+    agreed = [row.agreement for row in report.rankers if row.agreement is not None]
+    return all(agreement.passed for agreement in agreed)
 
 
 def _choose(
@@ -141,23 +132,6 @@ def _choose(
     }
 
 
-def _requests(
-    opened: OpenTask, requests: str | Path | None, split: str | None, limit: int, say: Say
-) -> list[Request]:
-    from promptrank.requests.sampling import request_ids
-
-    splits = {split} if split is not None else None
-    check_splits(opened.task, splits)
-    if splits is None and requests is None and opened.task.split is not None:
-        splits = {"test"}
-    with request_file(opened, requests, splits=splits, say=say) as file:
-        only = set(request_ids(file.path, splits, limit))
-        found = list(read(opened, file.path, splits, {}, only))
-    if not found:
-        raise DataError(f"{opened.name}: there is no request to score")
-    return found
-
-
 @contextmanager
 def _ranker(
     opened: OpenTask,
@@ -172,11 +146,9 @@ def _ranker(
         with open_ranker(opened, engine=name, model=model, adapter=adapter, **options) as ranker:
             yield ranker
         return
-    from promptrank.api.adapters import merge
-
     with TemporaryDirectory(prefix="promptrank-") as folder:
         merged = Path(folder) / "merged"
         base = model or opened.task.model
-        merge(str(adapter), merged, model=base, project=opened.project, say=say)
+        merge_adapter(str(adapter), merged, model=base, project=opened.project, say=say)
         with open_ranker(opened, engine="packed", model=str(merged), **options) as ranker:
             yield ranker

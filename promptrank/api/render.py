@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.api.adapters import adapter_folders
-from promptrank.api.ranker import open_encoder
-from promptrank.api.requests import read, request_file
-from promptrank.api.tasks import OpenTask, Say, open_task, silent
+from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.records import Request
+from promptrank.requests.source import RequestFile
+from promptrank.workspace.adapters import adapter_folders
+from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.request_files import request_file
+from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.prompt.encode import Encoder
@@ -76,8 +78,8 @@ class Rendered:
             f"{total} with the longest question and answer, of {self.limit}"
         )
         if encoded.cuts.any:
-            found = encoded.cuts.as_dict().items()
-            yield "cuts: " + ", ".join(f"{name} {value}" for name, value in found if value)
+            cuts = encoded.cuts.as_dict().items()
+            yield "cuts: " + ", ".join(f"{name} {value}" for name, value in cuts if value)
         for row in encoded.errors:
             yield f"set aside: {row.candidate_id or 'request'}: {row.message}"
 
@@ -107,19 +109,15 @@ def render(
     from promptrank.assets import resolve_model
     from promptrank.engine.limits import model_limits
 
-    opened = (
-        task
-        if isinstance(task, OpenTask)
-        else open_task(task, project=project, settings=settings or ())
-    )
+    opened = open_task(task, project=project, settings=settings)
     name = model or opened.task.model
     folder = resolve_model(name, say=say)
     if adapter is not None:
         adapter_folders(opened, name, folder, allow_changed=True, say=say)(adapter)
     encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
     with request_file(opened, requests, splits=None, say=say) as file:
-        found = _find(opened, file.path, request, test_first=requests is None)
-    return render_request(encoder, found, candidate)
+        chosen = _find(opened, file, request, test_first=requests is None)
+    return render_request(encoder, chosen, candidate)
 
 
 def render_request(encoder: "Encoder", request: Request, candidate: str | None = None) -> Rendered:
@@ -141,15 +139,15 @@ def render_request(encoder: "Encoder", request: Request, candidate: str | None =
     return Rendered(preview, place, encoder.limit)
 
 
-def _find(opened: OpenTask, file: Path, name: str | None, *, test_first: bool) -> Request:
-    lost: dict[str, list[ErrorRow]] = {}
+def _find(opened: OpenTask, file: RequestFile, name: str | None, *, test_first: bool) -> Request:
+    unread: list[ErrorRow] = []
     splits = {"test"} if name is None and test_first and opened.task.split is not None else None
-    for found in read(opened, file, splits, lost):
-        if name is None or found.request_id == name:
-            return found
-    reasons = "; ".join(row.message for row in lost.get(name or "", []))
+    for request in file.read(splits, errors=unread.append):
+        if name is None or request.request_id == name:
+            return request
+    if name is None:
+        raise DataError(f"{file.path.name} holds no request")
+    reasons = "; ".join(row.message for row in unread if row.request_id == name)
     raise DataError(
-        f"no request {name!r} in {file.name}: {reasons or 'ids are in its column request_id'}"
-        if name is not None
-        else f"{file.name} holds no request"
+        f"no request {name!r} in {file.path.name}: {reasons or 'ids are in its column request_id'}"
     )

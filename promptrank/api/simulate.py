@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from promptrank.api.tasks import Say, silent
+from promptrank.basics.telling import Say, silent
 from promptrank.simulation.switches import Switches
 
 
@@ -24,7 +24,7 @@ class Simulated:
 def simulate_jobs(
     out: str | Path, switches: Switches | None = None, *, say: Say = silent
 ) -> Simulated:
-    """Write a jobs marketplace (docs/simulation.md) to the folder ``out``.
+    """Write a jobs marketplace (docs/reference/simulation.md) to the folder ``out``.
 
     A folder that holds a marketplace already is replaced.
 

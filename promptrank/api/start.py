@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.files import beside, write_text
 from promptrank.errors import InputError
 from promptrank.schema.editor import json_schema
 
@@ -21,17 +22,13 @@ def init(folder: str | Path) -> list[Path]:
     path = Path(folder).expanduser().resolve()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists and is not empty; name a new folder")
-    beside = path.with_name(f".{path.name}.part")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(STARTER, beside)
-        (beside / "adapters").mkdir()
-        (beside / SCHEMA).write_text(schema_text(), encoding="utf-8")
-        beside.replace(path)
+        with beside(path) as part:
+            shutil.copytree(STARTER, part)
+            (part / "adapters").mkdir()
+            write_text(part / SCHEMA, schema_text())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return sorted(file for file in path.rglob("*") if file.is_file())
 
 

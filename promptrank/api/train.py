@@ -6,20 +6,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.adapters.shelf import adapter_config, check_base, check_name, find_adapter
-from promptrank.api.build import build
-from promptrank.api.rank import Progress, no_progress
-from promptrank.api.run import Run, check_places, finish, open_run
-from promptrank.api.tasks import OpenTask, Say, open_task, silent
-from promptrank.api.tasks import ls as all_tasks
-from promptrank.errors import DataError, InputError, ModelError
+from promptrank.adapters.shelf import check_base, check_name, find_adapter
+from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.errors import InputError
 from promptrank.project import open_project
+from promptrank.runs.manifest import manifest
+from promptrank.runs.outputs import check_output
 from promptrank.training import processes
+from promptrank.training.run_folder import Run, check_places, finish, open_run
 from promptrank.training.settings import Settings
+from promptrank.workspace.training_parts import (
+    as_started,
+    check_questions,
+    common_model,
+    open_tasks,
+    prepare_tasks,
+    requests_of,
+    set_up_trainer,
+)
 
 if TYPE_CHECKING:
-    from promptrank.api.prepare import Prepared
-    from promptrank.training.trainer import AdapterTrainer
+    from promptrank.evaluation.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class Trained:
         labels: task -> labels that it trained on, each once an epoch.
         before, after: task -> validation metrics before the first step and of the adapter.
         steps: optimizer steps taken; ``best`` the one whose weights were kept.
+        reports: task -> how the adapter does on validation; empty unless asked for.
     """
 
     path: Path
@@ -39,6 +47,7 @@ class Trained:
     after: Mapping[str, Mapping[str, float]]
     steps: int
     best: int
+    reports: Mapping[str, "Report"]
 
 
 def train(
@@ -55,6 +64,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    report: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> Trained:
@@ -74,6 +84,8 @@ def train(
         settings: ``a.b=c`` overrides of the task files.
         training: how to train.
         overwrite: replace an adapter, or an unfinished run, of this name.
+        report: where to write, as JSON, how the adapter does on validation, with intervals; for a
+            single task.
 
     Raises:
         InputError: whatever in the input keeps the run from starting, or ends it.
@@ -92,15 +104,19 @@ def train(
         chosen.check_trainer()
         root = open_project(project).root
         target = root / "adapters" / check_name(adapter)
-        opened = _open(tasks, every_task, root, settings)
-        _check_questions(opened, chosen)
+        opened = open_tasks(tasks, every_task, root, settings)
+        check_questions(opened, chosen)
         if requests is not None and len(opened) > 1:
             raise InputError("--requests: holds the requests of one task; train it alone")
-        name = _one_model(opened, model)
+        if report is not None:
+            if len(opened) > 1:
+                raise InputError("--report: is of one task; train it alone")
+            check_output(report, (".json",), [requests])
+        name = common_model(opened, model)
         folder = check_places(target, resume, overwrite)
         start = find_adapter(init, root).folder if init is not None else None
         if start is not None:
-            chosen = _as_started(chosen, start)
+            chosen = as_started(chosen, start)
         base = resolve_model(name, say=say)
         if start is not None:
             check_base(start, name, base)
@@ -108,8 +124,8 @@ def train(
             if not resume and processes.is_first():
                 shutil.rmtree(folder, ignore_errors=True)  # an unfinished run, to be overwritten
             folder.mkdir(parents=True, exist_ok=True)
-            files = [_requests(one, n, requests, folder, say) for n, one in enumerate(opened)]
-            prepared = _prepare(opened, files, chosen, base, say)
+            files = [requests_of(o, n, requests, folder, say) for n, o in enumerate(opened)]
+            prepared = prepare_tasks(opened, files, chosen, base, say)
         except InputError:
             if not resume:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -118,119 +134,29 @@ def train(
     # Only now, since it imports torch: most of what can be refused has been.
     from promptrank.training.fit import fit
 
-    trainer = _set_up(run, chosen, root / "runs" / adapter, resume, say, progress)
-    fitted = fit(trainer, chosen, run=folder, out=run.made, resume=resume, say=say)
+    trainer = set_up_trainer(run, chosen, root / "runs" / adapter, resume, say, progress)
+    measured = report is not None
+    fitted = fit(trainer, chosen, run=folder, out=run.made, resume=resume, report=measured, say=say)
     with processes.together():
         if processes.is_first():
             finish(run, chosen, fitted)
-    labels = {one.opened.name: one.labels for one in prepared}
-    return Trained(target, labels, fitted.before, fitted.after, fitted.steps, fitted.best)
-
-
-def _open(
-    tasks: Sequence[str], every_task: bool, root: Path, settings: Sequence[str]
-) -> list[OpenTask]:
-    if every_task == bool(tasks):
-        raise InputError("name the tasks to train on, or say --all")
-    names = list(dict.fromkeys(tasks))
-    if every_task:
-        names = [task.name for task in all_tasks(root) if task.root == root]
-        if not names:
-            raise InputError(f"--all: {root / 'tasks'} holds no task; name tasks, or write one")
-    return [open_task(name, project=root, settings=settings) for name in names]
-
-
-def _check_questions(opened: Sequence[OpenTask], chosen: Settings) -> None:
-    known = dict.fromkeys(name for one in opened for name in one.task.questions)
-    for name in chosen.questions:
-        if name not in known:
-            raise InputError(f"question: no {name!r} in these tasks; questions: {', '.join(known)}")
-
-
-def _as_started(chosen: Settings, start: Path) -> Settings:
-    """Rank and scale are the adapter's own."""
-    config = adapter_config(start)
-    try:
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (KeyError, TypeError, ValueError):
-        raise ModelError(f"{start}: no LoRA adapter, its config lacks r or lora_alpha") from None
-    if chosen.lora or chosen.alpha not in (None, alpha) or chosen.rank not in (rank, Settings.RANK):
-        raise InputError(
-            f"init: {start.name} has rank {rank}, alpha {alpha:g} and options of its own, and they "
-            "are kept; leave --rank, --alpha and --lora out"
+    reports = {
+        part.name: replace(
+            fitted.reports[part.name], provenance=manifest("train", part.task, part.name)
         )
-    return replace(chosen, rank=rank, alpha=alpha)
+        for part in prepared
+        if part.name in fitted.reports
+    }
+    if report is not None and processes.is_first():
+        _write_report(reports, Path(report), say)
+    labels = {part.name: part.labels for part in prepared}
+    return Trained(target, labels, fitted.before, fitted.after, fitted.steps, fitted.best, reports)
 
 
-def _one_model(opened: Sequence[OpenTask], model: str | None) -> str:
-    names = {one.task.model: one.name for one in opened}
-    if model is None and len(names) > 1:
-        each = ", ".join(f"{task}: {name}" for name, task in names.items())
-        raise InputError(f"the tasks name several models ({each}); choose one by --model")
-    return model or next(iter(names))
+def _write_report(reports: Mapping[str, "Report"], path: Path, say: Say) -> None:
+    from promptrank.evaluation.report import write_report
 
-
-def _requests(opened: OpenTask, number: int, given: str | Path | None, run: Path, say: Say) -> Path:
-    """The task's request file; what is built stays with the run, for resuming to read again."""
-    if given is not None:
-        if not Path(given).is_file():
-            raise DataError(f"no request file {given}; `promptrank build` writes one")
-        return Path(given)
-    path = run / f"requests-{number}.parquet"
-    if not path.is_file():
-        say(f"{opened.name}: building requests")
-        for note in build(opened, path, say=say).notes:
-            say(note)
-    return path
-
-
-def _prepare(
-    opened: Sequence[OpenTask], files: Sequence[Path], chosen: Settings, folder: Path, say: Say
-) -> "list[Prepared]":
-    from promptrank.api.prepare import prepare
-    from promptrank.engine.limits import model_limits
-    from promptrank.training.example_checks import check_answers
-
-    check_answers({one.name: one.task for one in opened})
-    longest = model_limits(folder).max_tokens
-    found = []
-    for number, (one, file) in enumerate(zip(opened, files, strict=True)):
-        ready = prepare(one, file, chosen, number=number, model=folder, max_tokens=longest, say=say)
-        tokens = sum(example.tokens for example in ready.examples)
-        say(
-            f"{one.name}: {ready.labels:,} labels in {len(ready.examples):,} examples of "
-            f"{tokens / len(ready.examples):.0f} tokens, {tokens / ready.labels:.1f} a label; "
-            f"{ready.requests['valid']} requests to validate on"
-        )
-        if ready.lost:
-            say(f"{one.name}: {ready.lost:,} rows could not be used; `promptrank build` lists them")
-        found.append(ready)
-    return found
-
-
-def _set_up(
-    run: Run, chosen: Settings, logs: Path, resume: bool, say: Say, progress: Progress
-) -> "AdapterTrainer":
-    from promptrank.training.fit import set_up
-
-    slices = [one.slice for one in run.tasks if one.slice is not None]
-    if chosen.valid and len(slices) < len(run.tasks):
-        without = [one.opened.name for one in run.tasks if one.slice is None]
-        say(f"{', '.join(without)}: no part valid in its split, so nothing to validate on")
-    try:
-        return set_up(
-            [one.examples for one in run.tasks],
-            slices,
-            chosen,
-            model=run.model,
-            name=run.name,
-            init=run.start,
-            run=run.folder,
-            logs=logs / run.began,
-            say=say,
-            progress=progress,
-        )
-    except InputError:
-        if not resume and processes.is_first():
-            shutil.rmtree(run.folder)
-        raise
+    for measured in reports.values():
+        write_report(measured, path)
+    if not reports:
+        say(f"{path} is not written: there was nothing to validate on")

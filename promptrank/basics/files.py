@@ -27,13 +27,13 @@ def beside(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """A UTF-8 file; a lone surrogate, which UTF-8 has no form for, as an escape."""
+    """Write a UTF-8 file; a lone surrogate, which UTF-8 cannot hold, becomes an escape."""
     with beside(path) as part:
         part.write_bytes(text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """A JSON file; what JSON has no form for (paths, dates) as text."""
+    """Write a JSON file; what JSON has no form for (paths, dates) becomes text."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n")
 
 

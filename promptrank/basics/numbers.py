@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -15,10 +16,13 @@ def is_number(value: Any) -> bool:
 
 
 def finite(value: Any) -> float | None:
-    """A number as a finite float; None for NaN, infinity and what is no number."""
+    """A number as a finite float; None for NaN, infinity, what is too large or is no number."""
     if not is_number(value):
         return None
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
     return number if math.isfinite(number) else None
 
 
@@ -30,11 +34,11 @@ def sigmoid(value: float) -> float:
     return small / (1 + small)
 
 
-def logsumexp(values: Any) -> float:
+def logsumexp(values: Iterable[float]) -> float:
     """log(sum(exp(v))); -inf for no values."""
     given = list(values)
     if len(given) == 1:  # most often, and what the general case gives too
-        return float(given[0])
+        return given[0]
     top = max(given, default=-math.inf)
     if top == -math.inf:
         return -math.inf

@@ -71,7 +71,7 @@ def seconds_of(expression: str, kind: str, where: str) -> str:
 
 
 def clean_field(name: str, kind: str) -> str:
-    """A column as a template may see it: NaN becomes NULL, types without a Python value text."""
+    """A column as a template may see it: NaN becomes NULL, and what has no Python value text."""
     column = ident(name)
     if is_float(kind):
         return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"

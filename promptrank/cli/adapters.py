@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import say
+from promptrank.cli.terminal import columns, print_table, say, say_once
 
 if TYPE_CHECKING:
     from promptrank.adapters.card import TaskCard
@@ -28,15 +28,13 @@ def ls(project: options.ProjectFolder = None) -> None:
     """List adapters and aliases."""
     from promptrank.api.adapters import list_all, target_of
 
-    found = list_all(project)
+    listed = list_all(project)
     rows = [
         (a.name, a.origin, f"{a.folder}{f' ({a.problem})' if a.problem else ''}")
-        for a in found.adapters
+        for a in listed.adapters
     ]
-    rows += [(name, "alias", f"-> {target_of(steps)}") for name, steps in found.aliases.items()]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(2)]
-    for name, origin, where in rows:
-        sys.stdout.write(f"{name:<{widths[0]}}  {origin:<{widths[1]}}  {where}\n")
+    rows += [(name, "alias", f"-> {target_of(steps)}") for name, steps in listed.aliases.items()]
+    print_table(columns(("adapter", "from", "folder"), rows))
 
 
 @app.command()
@@ -44,12 +42,12 @@ def show(name: Name, project: options.ProjectFolder = None) -> None:
     """Show what an adapter was trained on, and its metrics before and after."""
     from promptrank.api.adapters import show as run
 
-    found = run(name, project=project)
-    lines = [f"{found.path.name}  {found.path.origin}  {found.path.folder}"]
-    if found.path.alias is not None:
-        lines[0] = f"{found.path.alias} -> {lines[0]}"
-    lines.append(f"digest {found.digest[:16]}, rank {found.rank}")
-    card = found.card
+    shown = run(name, project=project)
+    lines = [f"{shown.path.name}  {shown.path.origin}  {shown.path.folder}"]
+    if shown.path.alias is not None:
+        lines[0] = f"{shown.path.alias} -> {lines[0]}"
+    lines.append(f"digest {shown.digest[:16]}, rank {shown.rank}")
+    card = shown.card
     if card is None:
         lines.append("no card.json: peft made this folder, and nothing more is known of it")
     else:
@@ -93,7 +91,7 @@ def merge(
     """Fold an adapter into its base model: a folder for --model, and for other servers."""
     from promptrank.api.adapters import merge as run
 
-    difference = run(name, out, model=model, project=project, say=say)
+    difference = run(name, out, model=model, project=project, say=say_once())
     say(f"log-probs agree within {difference:.1e} -> {out}")
 
 
@@ -106,8 +104,8 @@ def alias(
     """Point an alias at an adapter; what it stood for before is kept."""
     from promptrank.api.adapters import set_alias
 
-    found = set_alias(name, target, project=project)
-    say(f"{name} -> {found.name} ({found.folder})")
+    adapter = set_alias(name, target, project=project)
+    say(f"{name} -> {adapter.name} ({adapter.folder})")
 
 
 @app.command()

@@ -1,41 +1,62 @@
 """``promptrank demo``: real members, real movies, a real decoder, and honest baselines."""
 
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import progress_bar, say, show
+from promptrank.cli.demo_conclusion import conclusion, page, renamed, show_conclusion
+from promptrank.cli.demo_ranking import choose_member, ranked_movies, ranking_table, write_request
+from promptrank.cli.progress import spent
+from promptrank.cli.terminal import PLAIN_WIDTH, print_table, progress_bar, say
+
+if TYPE_CHECKING:
+    from promptrank.evaluation.report import Report
 
 TASK = "movies/like"
+FUSED = ["score=fused"]
 FOLDER = Path("demo")
-LIMIT = 100
+LIMIT = 80  # members of the test part
 ADAPTER = "movies"  # comes with promptrank; its card says how it was trained
 OWN = "demo"
 STUDENT = "movies-small"
-LABELS = 500  # of the short training
-FUSED_ON = 60  # validation members
-TAUGHT = 120  # members for whom the decoder answers the student
-LABELLED = 40  # of these, whose labels it is given too
-TIMED = 40
+UNTAUGHT = f"{STUDENT}-labels"
+LABELS = 240  # of the short training
+FUSED_ON = 30  # validation members
+TAUGHT = 40  # members of each part for whom the decoder answers the student
+LABELLED = 20  # of these, whose labels it is given too
 
-NEXT = """
-What to read off these tables
-  auc, gauc, ndcg: larger is better; log_loss and ece: smaller. Intervals draw whole members.
-  base             the decoder as it comes, never tuned on a rating
-  adapter:demo     the same decoder after the short training you just watched
-  decoder          with the adapter that comes with promptrank (promptrank adapters show movies)
-  fused            a logistic layer over the decoder's score and two shares, fitted on validation
-  fused, no decoder  the same layer without the decoder's score: only what fused has over it is
-                   the decoder's own
-  student:...      a small model of trees that learned from the decoder, and ranks in microseconds
-  Item means are a strong baseline on MovieLens, where many agree on what is good.
+DECODER = "decoder, shipped adapter"
+PUPIL = "student of the decoder"
+BASELINES = {
+    "item_member_mean": "item mean + member mean",
+    "logistic": "logistic regression on fields",
+    "popularity": "popularity",
+    "random": "random order",
+}
+_STEPS = 5
 
-What to try next
-  (source .venv/bin/activate first, so that the shell finds promptrank)
-  promptrank render movies/like                     the exact prompt, fragment by fragment
+INTRO = f"""\
+promptrank demo: which of ten movies will a member like? Members, movies and stars are those of
+MovieLens-100K; they are ranked by SmolLM2-135M, a small language model, with the adapter
+"{ADAPTER}" that comes with promptrank. No GPU is needed. First one ranking, then the figures."""
+
+NEXT = f"""
+What comes next, about six minutes on two idle cores:
+  step 1 of 5  train an adapter of your own on {LABELS} ratings       half a minute
+  step 2 of 5  add two plain numbers to the model's score        half a minute
+  step 3 of 5  teach a small, fast student                       1 min
+  step 4 of 5  rank for many members with all of them            3 min
+  step 5 of 5  compare them, and measure what they cost          half a minute"""
+
+MORE = """
+What to try next (source .venv/bin/activate first, so that the shell finds promptrank)
+  promptrank render movies/like                     the exact prompt, piece by piece
   promptrank train movies/like --adapter mine --limit 3000
   promptrank eval movies/like --adapter mine --vs adapter:movies
   promptrank eval movies/rating --limit 50          five graded answers instead of yes and no
@@ -45,118 +66,231 @@ What to try next
 
 
 def demo(
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Members to rank for.")] = LIMIT,
+    limit: Annotated[int, typer.Option("--limit", min=10, help="Members to rank for.")] = LIMIT,
     threads: options.Threads = None,
 ) -> None:
-    """Train, fuse, distil and rank real movies for real members of MovieLens-100K; compare all.
+    """Rank real movies for real members of MovieLens-100K; train, fuse, distil; compare all.
 
-    Outputs go to demo/, adapters/demo, fusions/ and students/.
+    Shows one ranking within a minute and the conclusion after some six. Outputs go to demo/,
+    adapters/demo, fusions/, students/ and teacher/.
     """
-    from promptrank.api.distill import distill
-    from promptrank.api.evaluate import evaluate
-    from promptrank.api.fuse import fuse
-    from promptrank.api.tasks import open_task
+    started = time.monotonic()
+    say(INTRO)
+    requests = _build()
+    _one_ranking(requests, threads)
+    say(f"(This ranking was there after {spent(time.monotonic() - started)}.)")
+    say(NEXT)
+    with _step(1, f"train an adapter of your own on about {LABELS} ratings"):
+        say("  This is how a model learns a domain; the shipped adapter had 12,000 ratings.")
+        _train(requests, threads)
+    with _step(2, "add two plain numbers to the model's score"):
+        say(
+            "  The share of likes of the movie, and of the member: a logistic layer weighs them "
+            f"against\n  the model, fitted on {FUSED_ON} validation members."
+        )
+        _fuse(requests, threads)
+    with _step(3, "teach a small, fast student"):
+        say(
+            f"  Trees that learn from the model's answers for {TAUGHT} members; a twin has the "
+            f"labels of {LABELLED} members\n  alone, and shows what the model's answers are worth."
+        )
+        _distil(requests, threads)
+    with _step(4, f"rank for {limit} members with all of them"):
+        say("  Members of the test part: no adapter, layer or student has seen these stars.")
+        report = _rank_all(requests, limit, threads)
+    with _step(5, "compare the students with their teacher, and measure what each costs"):
+        say("  On one core, with a hundred candidates at a time.")
+        comparison = _compare(requests, limit)
+    _finish(report, comparison)
+    say(f"The demo took {spent(time.monotonic() - started)}.")
+
+
+@contextmanager
+def _step(number: int, title: str) -> Iterator[None]:
+    say(f"\nstep {number} of {_STEPS}: {title}")
+    started = time.monotonic()
+    yield
+    say(f"  took {spent(time.monotonic() - started)}")
+
+
+def _build() -> Path:
+    """The request file that every step uses."""
+    from promptrank.api.build import build
+    from promptrank.assets import resolve_model
+    from promptrank.workspace.tasks import data_folder, open_task
+
+    opened = open_task(TASK)
+    resolve_model(opened.task.model, say=say)
+    data_folder(opened, say)
+    requests = FOLDER / "requests.parquet"
+    built = build(opened, requests)
+    say(
+        f"\nBuilt {sum(built.requests.values()):,} requests, which all steps use: a member, the "
+        "member's last ratings, and up to ten movies."
+    )
+    return requests
+
+
+def _one_ranking(requests: Path, threads: int | None) -> None:
+    """Print one member's ranking with titles, as people want to see what a score means."""
+    from promptrank.api.rank import rank
+    from promptrank.workspace.tasks import data_folder, open_task
+
+    folder = data_folder(open_task(TASK))
+    member = choose_member(requests, folder)
+    single, scores = FOLDER / "one.parquet", FOLDER / "one.scores.parquet"
+    write_request(requests, member.request_id, single)
+    say(f"Ranking ten movies for member {member.member_id} ...")
+    rank(TASK, scores, requests=single, adapter=ADAPTER, threads=threads)
+    lines = [f"\nTen movies ranked for member {member.member_id}: {member.about}"]
+    for what, titles in (("liked", member.liked), ("did not like", member.disliked)):
+        if titles:
+            lines.append(f"of the last movies, {what}: {', '.join(titles[:4])}")
+    sys.stdout.write("\n".join(lines) + "\n\n")
+    print_table(ranking_table(ranked_movies(scores, folder)), PLAIN_WIDTH)
+    sys.stdout.write("\nThe model was shown what came before, never these stars.\n")
+    sys.stdout.flush()
+
+
+def _train(requests: Path, threads: int | None) -> None:
     from promptrank.api.train import train
-    from promptrank.api.verdict import verdict
-    from promptrank.cli.distill import show_verdict
     from promptrank.training.settings import Settings
 
-    fused = open_task(TASK, settings=["score=fused"])
-    out = FOLDER / "report.json"
-    say(f"{TASK}: {fused.task.description}")
-    say(f"1 of 5: a short training on about {LABELS} labels")
-    with progress_bar("training", "steps") as progress:
+    with progress_bar("  training", "steps") as progress:
         train(
             [TASK],
             OWN,
+            requests=requests,
             training=Settings(limit=LABELS, valid=0, batch=4),
             overwrite=True,
             threads=threads,
-            say=say,
             progress=progress,
         )
-    say(f"2 of 5: a fusion of adapter {ADAPTER} and two numbers, on {FUSED_ON} validation members")
-    with progress_bar("ranking", "requests") as progress:
-        fuse(fused, adapter=ADAPTER, limit=FUSED_ON, threads=threads, say=say, progress=progress)
-    say(
-        f"3 of 5: a student of the labels of {LABELLED} members and of adapter {ADAPTER}'s answers "
-        f"for {TAUGHT}, and one of these labels alone"
-    )
+
+
+def _fuse(requests: Path, threads: int | None) -> None:
+    from promptrank.api.fuse import fuse
+
+    with progress_bar("  ranking", "members") as progress:
+        fuse(
+            TASK,
+            requests=requests,
+            settings=FUSED,
+            adapter=ADAPTER,
+            limit=FUSED_ON,
+            threads=threads,
+            progress=progress,
+        )
+
+
+def _distil(requests: Path, threads: int | None) -> None:
+    from promptrank.api.distill import distill
+
     for name, loss, teacher in (
         (STUDENT, "direct", f"adapter:{ADAPTER}"),
-        (f"{STUDENT}-labels", "labels", None),
+        (UNTAUGHT, "labels", None),
     ):
-        with progress_bar("teacher", "requests") as progress:
+        with progress_bar("  asking the model", "members") as progress:
             distill(
                 TASK,
                 name=name,
                 loss=loss,
                 teacher=teacher,
+                requests=requests,
                 limit=TAUGHT,
                 labels=LABELLED,
                 replace_=True,
                 threads=threads,
-                say=say,
                 progress=progress,
             )
-    say(f"4 of 5: everything on the same {limit} members")
-    with progress_bar("ranking", "requests") as progress:
-        report = evaluate(
-            fused,
-            adapter=ADAPTER,
-            vs=["base", f"adapter:{OWN}", f"student:{STUDENT}"],
-            limit=limit,
-            threads=threads,
-            out=out,
-            say=say,
-            progress=progress,
-        )
-    say(f"5 of 5: what the student costs and keeps, on {TIMED} members and one core")
-    with progress_bar("ranking", "requests") as progress:
-        found = verdict(
-            TASK,
-            teacher=f"adapter:{ADAPTER}",
-            students=[STUDENT, f"{STUDENT}-labels"],
-            limit=TIMED,
-            say=say,
-            progress=progress,
-        )
-    _one_ranking(out.with_suffix(".scores.parquet"))
-    show(report)
-    show_verdict(found)
-    sys.stdout.write(NEXT)
-    sys.stdout.write(f"\nreport: {out}   scores: {out.with_suffix('.scores.parquet')}\n")
 
 
-def _one_ranking(scores: Path) -> None:
-    """Print the first member's ranking with titles, as people want to see what a score means."""
-    import duckdb
-    from rich.console import Console
-    from rich.table import Table
+def _rank_all(requests: Path, limit: int, threads: int | None) -> "Report":
+    """Scores of every ranker on the same members, and the report that compares them."""
+    from promptrank.api.evaluate import evaluate
+    from promptrank.api.rank import rank
 
-    from promptrank.api.tasks import data_folder, open_task
+    def scores(
+        stem: str,
+        what: str,
+        *,
+        adapter: str | None = None,
+        engine: str = "packed",
+        settings: list[str] | None = None,
+        store: bool = False,
+    ) -> Path:
+        path = FOLDER / f"{stem}.scores.parquet"
+        with progress_bar(f"  {what}", "members") as progress:
+            rank(
+                TASK,
+                path,
+                requests=requests,
+                splits={"test"},
+                limit=limit,
+                engine=engine,
+                adapter=adapter,
+                settings=settings,
+                threads=threads,
+                store=store,
+                progress=progress,
+            )
+        return path
 
-    folder = data_folder(open_task(TASK))
-    query = """
-        SELECT s.subject_id, s.rank, s.score, i.title, i.year, r.rating
-        FROM read_parquet($scores) s
-        JOIN read_parquet($items) i USING (item_id)
-        JOIN read_parquet($ratings) r ON r.item_id = s.item_id AND r.member_id = s.subject_id
-        WHERE s.request_id = (SELECT min(request_id) FROM read_parquet($scores))
-        ORDER BY s.rank
-    """
-    files = {
-        "scores": str(scores),
-        "items": str(folder / "items.parquet"),
-        "ratings": str(folder / "ratings.parquet"),
+    # Kept in the teacher store, the answers are there when the student is compared.
+    fused = scores("fused", "the shipped adapter", adapter=ADAPTER, settings=FUSED, store=True)
+    others = {
+        scores("own", "your adapter of step 1", adapter=OWN): "decoder, your adapter of step 1",
+        scores("untuned", "the model untuned"): "decoder, untuned",
+        scores("student", "the student", engine=f"student:{STUDENT}"): PUPIL,
     }
-    with duckdb.connect() as connection:
-        rows = connection.execute(query, files).fetchall()
-    if not rows:
-        return
-    table = Table(title=f"Ten movies ranked for member {rows[0][0]}", title_justify="left")
-    for name in ("rank", "score", "movie", "stars the member gave"):
-        table.add_column(name)
-    for _, rank, score, title, year, rating in rows:
-        table.add_row(str(rank), f"{score:.3f}", f"{title} ({year})", "*" * int(rating))
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120).print(table)
+    names = {
+        "decoder": DECODER,
+        "fused": f"{DECODER} + two numbers",
+        "fused, no decoder": "the two numbers alone",
+        **BASELINES,
+        **{f"scores:{path}": name for path, name in others.items()},
+    }
+    report = evaluate(
+        TASK,
+        requests=requests,
+        settings=FUSED,
+        scores=fused,
+        vs=[f"scores:{path}" for path in others],
+        limit=limit,
+    )
+    return renamed(report, names)
+
+
+def _compare(requests: Path, limit: int) -> "Report":
+    from promptrank.api.compare_students import compare_students
+
+    return compare_students(
+        TASK,
+        teacher=f"adapter:{ADAPTER}",
+        students=[STUDENT, UNTAUGHT],
+        requests=requests,
+        limit=limit,
+    )
+
+
+def _finish(report: "Report", students: "Report") -> None:
+    """The conclusion first, then the short table; the long ones go to files."""
+    from promptrank.basics.files import write_text
+    from promptrank.evaluation.report import write_report
+    from promptrank.students.comparison import TEACHER
+
+    teacher, student = students.ranker(TEACHER).cost, students.ranker(STUDENT).cost
+    assert teacher is not None and student is not None, "measured by `compare_students`"
+    text = conclusion(
+        report,
+        list(BASELINES.values()),
+        PUPIL,
+        decoder_us=teacher.us_per_candidate,
+        student_us=student.us_per_candidate,
+    )
+    figures, data = FOLDER / "report.md", FOLDER / "report.json"
+    write_report(report, data)
+    write_text(figures, page(text, report, students))
+    show_conclusion(text, report)
+    sys.stdout.write(f"All figures: {figures} (and {data} for programs)\n{MORE}")
+    sys.stdout.flush()

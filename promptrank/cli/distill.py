@@ -1,25 +1,13 @@
-"""``promptrank distill`` and ``promptrank students``: small rankers from a decoder's answers."""
+"""``promptrank distill``: a small ranker from a decoder's answers."""
 
-import json
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import progress_bar, say
+from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
-
-if TYPE_CHECKING:
-    from promptrank.students.comparison import Verdict
-
-app = typer.Typer(
-    name="students",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Students: list, show, and compare with teacher and baselines.",
-)
 
 Teacher = Annotated[
     str | None, typer.Option("--teacher", help="base, adapter:NAME, or scores:FILE.")
@@ -65,6 +53,7 @@ def distill(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    report: options.SideReport = None,
 ) -> None:
     """Train a small ranker on a decoder's answers and the labels, and write students/NAME/.
 
@@ -73,7 +62,7 @@ def distill(
     """
     from promptrank.api.distill import distill as run
 
-    with progress_bar("teacher", "requests") as progress:
+    with progress_bar("asking the teacher", "requests") as progress:
         made = run(
             task,
             name=name,
@@ -93,105 +82,31 @@ def distill(
             project=project,
             settings=set_,
             threads=threads,
-            say=say,
+            report=report,
+            say=say_once(),
             progress=progress,
         )
     card = made.student.card
     for metric, value in card.metrics.items():
         say(f"{metric} on valid: {_number(value)}")
     if card.latency:
-        say(f"{card.latency['us_per_candidate']} us a candidate, {made.student.size:,} bytes")
-    say(f"-> {made.student.folder}")
-
-
-@app.command()
-def ls(project: options.ProjectFolder = None) -> None:
-    """List the students of the project."""
-    from promptrank.api.students import list_students
-
-    cards = [found.card for found in list_students(project)]
-    rows = [
-        (c.name, c.kind, c.task, c.loss, str((c.teacher or {}).get("name", "-"))) for c in cards
-    ]
-    widths = [max((len(row[i]) for row in rows), default=0) for i in range(5)]
-    for row in rows:
-        line = "  ".join(f"{text:<{width}}" for text, width in zip(row, widths, strict=True))
-        sys.stdout.write(f"{line.rstrip()}\n")
-
-
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(help="A student's name or folder.")],
-    project: options.ProjectFolder = None,
-) -> None:
-    """Show a student's card: teacher, task, data, metrics, latency."""
-    from dataclasses import asdict
-
-    from promptrank.api.students import show_student
-
-    found = show_student(name, project=project)
-    card = {k: v for k, v in asdict(found.card).items() if v}
-    about = {"folder": str(found.folder), "digest": found.digest, "bytes": found.size, **card}
-    sys.stdout.write(json.dumps(about, indent=1, ensure_ascii=False) + "\n")
-
-
-@app.command()
-def verdict(
-    task: options.TaskName,
-    students: Annotated[list[str], typer.Argument(help="Names in students/.")],
-    teacher: Annotated[str, typer.Option("--teacher", help="base, adapter:NAME or scores:FILE.")],
-    requests: options.RequestFile = None,
-    limit: options.Limit = None,
-    engine: options.EngineName = "packed",
-    model: options.ModelName = None,
-    project: options.ProjectFolder = None,
-    set_: options.Settings = None,
-    draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
-) -> None:
-    """Compare teacher, students and baselines: quality, lift kept, time and size, in one table.
-
-    A student that had a teacher is paired with one of its kind that learned from the same labels
-    alone.
-    """
-    from promptrank.api.verdict import verdict as run
-
-    with progress_bar("ranking", "requests") as progress:
-        found = run(
-            task,
-            teacher=teacher,
-            students=students,
-            requests=requests,
-            limit=limit,
-            engine=engine,
-            model=model,
-            project=project,
-            settings=set_,
-            draws=draws,
-            say=say,
-            progress=progress,
+        say(
+            f"{card.latency['us_per_candidate']} microseconds a candidate on one core, "
+            f"{made.student.size:,} bytes"
         )
-    show_verdict(found)
-
-
-def show_verdict(found: "Verdict") -> None:
-    """Print a verdict's table to stdout."""
-    from rich.console import Console
-
-    from promptrank.students.comparison_text import verdict_table
-
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 140).print(verdict_table(found))
+    say(f"-> {made.student.folder}")
 
 
 def _options(given: Any) -> dict[str, Any]:
     import yaml
 
-    found = {}
+    typed = {}
     for text in given:
         name, sign, value = text.partition("=")
         if not sign:
             raise InputError(f"--option {text}: write NAME=VALUE, such as rounds=300")
-        found[name] = yaml.safe_load(value)
-    return found
+        typed[name] = yaml.safe_load(value)
+    return typed
 
 
 def _number(value: Any) -> str:

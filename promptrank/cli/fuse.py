@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import progress_bar, say
+from promptrank.cli.terminal import progress_bar, say, say_once
 
 
 def fuse(
@@ -26,6 +26,7 @@ def fuse(
     set_: options.Settings = None,
     threads: options.Threads = None,
     allow_changed: options.AllowChanged = False,
+    report: options.SideReport = None,
 ) -> None:
     """Fit the layer of `score: fused` on the validation part: decoder and declared numbers.
 
@@ -34,7 +35,7 @@ def fuse(
     from promptrank.api.fuse import fuse as run
 
     with progress_bar("ranking", "requests") as progress:
-        found = run(
+        fused = run(
             task,
             requests=requests,
             limit=limit,
@@ -44,15 +45,16 @@ def fuse(
             project=project,
             settings=set_,
             threads=threads,
+            report=report,
             out=out,
             allow_changed=allow_changed,
-            say=say,
+            say=say_once(),
             progress=progress,
         )
-    rows = found.fusion.fitted_on
+    rows = fused.fusion.fitted_on
     say(
         f"fitted on {rows.candidates:,} candidates ({rows.relevant:,} relevant) of "
-        f"{rows.requests:,} validation requests -> {found.path}"
+        f"{rows.requests:,} validation requests -> {fused.path}"
     )
-    for weight in found.fusion.fused.weights:
+    for weight in fused.fusion.fused.weights:
         say(f"  {weight.name}: {weight.slope:+.3f} per standard deviation")

@@ -12,15 +12,18 @@ import typer
 
 from promptrank.cli import (
     adapters,
+    build,
     demo,
     distill,
+    evaluate,
     fuse,
     parity,
+    rank,
     simulate,
     start,
+    students,
     tasks,
     train,
-    work,
 )
 from promptrank.errors import InputError
 from promptrank.training import processes
@@ -39,17 +42,17 @@ app.command()(tasks.ls)
 app.command()(tasks.pull)
 app.command()(tasks.validate)
 app.command()(tasks.render)
-app.command()(work.build)
-app.command()(work.rank)
+app.command()(build.build)
+app.command()(rank.rank)
 app.command()(fuse.fuse)
-app.command(name="eval")(work.eval_)
+app.command(name="eval")(evaluate.eval_)
 app.command()(parity.parity)
 app.command()(train.train)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
 app.command()(distill.distill)
-app.add_typer(distill.app)
+app.add_typer(students.app)
 
 
 def main() -> None:

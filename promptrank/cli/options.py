@@ -36,7 +36,7 @@ AllowChanged = Annotated[
 ]
 RequestFile = Annotated[
     Path | None,
-    typer.Option("--requests", help="Request file (docs/requests.md). Default: from the tables."),
+    typer.Option("--requests", help="Request file (docs/reference/requests.md). Else the tables."),
 ]
 Splits = Annotated[
     list[str] | None,
@@ -47,3 +47,9 @@ Limit = Annotated[
     typer.Option("--limit", min=1, help="At most this many requests, sampled."),
 ]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+ReportFile = Annotated[
+    Path | None, typer.Option("--out", "-o", help="Also write the report as JSON here.")
+]
+SideReport = Annotated[
+    Path | None, typer.Option("--report", help="Write how it does on validation as JSON here.")
+]

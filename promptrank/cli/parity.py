@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import progress_bar, say
+from promptrank.cli.terminal import print_table, progress_bar, say_once
 
 if TYPE_CHECKING:
-    from promptrank.api.parity import Parity, ParityRow
+    from rich.table import Table
+
+    from promptrank.evaluation.report import Report
 
 
 def parity(
@@ -41,7 +43,7 @@ def parity(
     from promptrank.api.parity import parity as run
 
     with progress_bar("scoring", "requests") as progress:
-        found = run(
+        report = run(
             task,
             adapter=adapter,
             engines=engines,
@@ -53,35 +55,49 @@ def parity(
             settings=set_,
             threads=threads,
             out=out,
-            say=say,
+            say=say_once(),
             progress=progress,
         )
-    _show(found)
-    if not found.passed:
+    conclude(report)
+
+
+def conclude(report: "Report") -> None:
+    """Print the table and what a reader must know of it; exit code 2 where an engine fails."""
+    from promptrank.api.parity import passed
+
+    about, counts = report.provenance, report.counts
+    sys.stdout.write(
+        f"{about['task']}, adapter {about['adapter'] or 'none'}: {counts.requests} requests, "
+        f"{counts.candidates} candidates, against one prompt at a time\n"
+    )
+    print_table(_table(report))
+    notes = [f"{name}: left out, {reason}" for name, reason in report.absent.items()]
+    sys.stdout.write("".join(f"{note}\n" for note in [*notes, *report.notes]))
+    if not passed(report):
         raise typer.Exit(2)
 
 
-def _show(found: "Parity") -> None:
-    """Print the table and what a reader must know of it."""
-    candidates = max((row.agreement.candidates for row in found.rows), default=0)
-    out = [
-        f"{found.task}, adapter {found.adapter or 'none'}: {found.requests} requests, {candidates} "
-        "candidates, against one prompt at a time",
-        f"{'engine':<8} {'log-odds apart':>14} {'allowed':>8} {'rank corr.':>10} {'top-1':>6}",
-    ]
-    out += [_line(row) for row in found.rows]
-    out += [f"{name}: left out, {reason}" for name, reason in found.left_out.items()]
-    if len({row.notes for row in found.rows}) > 1:
-        out.append("the engines did not run alike; what they say of themselves:")
-    out += [f"{row.engine}: {note}" for row in found.rows for note in row.notes]
-    sys.stdout.write("\n".join(out) + "\n")
+def _table(report: "Report") -> "Table":
+    from rich.table import Table
+    from rich.text import Text
 
-
-def _line(row: "ParityRow") -> str:
-    a = row.agreement
-    correlation = "-" if a.rank_correlation is None else f"{a.rank_correlation:.4f}"
-    missing = f", {a.missing} candidates missing" if a.missing else ""
-    return (
-        f"{row.engine:<8} {a.difference:>14.1e} {a.tolerance:>8.0e} {correlation:>10} "
-        f"{a.top:>6.3f}  {'pass' if a.passed else 'FAIL'}{missing}"
-    )
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("engine")
+    for name in ("log-odds apart", "allowed", "rank corr.", "top-1"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("")
+    for row in report.rankers:
+        agreement = row.agreement
+        if agreement is None:  # the reference
+            continue
+        correlation = agreement.rank_correlation
+        missing = f", {agreement.missing} candidates missing" if agreement.missing else ""
+        table.add_row(
+            Text(row.name),
+            f"{agreement.difference:.1e}",
+            f"{agreement.tolerance:.0e}",
+            "-" if correlation is None else f"{correlation:.4f}",
+            f"{agreement.top:.3f}",
+            f"{'pass' if agreement.passed else 'FAIL'}{missing}",
+        )
+    return table

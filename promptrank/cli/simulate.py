@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from promptrank.cli.terminal import say
+from promptrank.cli.terminal import say, say_once
 from promptrank.simulation.switches import LostAt, Rule, Switches
 
 app = typer.Typer(
@@ -65,7 +65,7 @@ def jobs(
 ) -> None:
     """A jobs marketplace: members, jobs, impressions, outcomes, queries, and the truth apart.
 
-    The same seed and switches give the same tables. docs/simulation.md has the model.
+    The same seed and switches give the same tables. docs/reference/simulation.md has the model.
     """
     from promptrank.api.simulate import simulate_jobs
 
@@ -85,7 +85,7 @@ def jobs(
         flip=None if flip == "none" else flip,
         noise=noise,
     )
-    made = simulate_jobs(out, switches, say=say)
+    made = simulate_jobs(out, switches, say=say_once())
     for name, count in made.report["rows"].items():
         say(f"{name}: {count:,} rows")
     for name, best in made.report["best"].items():

@@ -30,8 +30,8 @@ def schema(
     An editor with yaml-language-server finds it by a task file's first line:
     # yaml-language-server: $schema=../../task.schema.json
     """
-    from promptrank.api.outputs import check_output
     from promptrank.api.start import schema_text
+    from promptrank.runs.outputs import check_output
 
     if out is None:
         sys.stdout.write(schema_text())

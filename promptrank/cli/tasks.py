@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import say
+from promptrank.cli.terminal import columns, print_table, say_once
 
 
 def ls(project: options.ProjectFolder = None) -> None:
@@ -14,12 +14,10 @@ def ls(project: options.ProjectFolder = None) -> None:
     from promptrank.api.tasks import ls as run
 
     rows = [
-        (t.name, t.origin + (", shadows built-in" if t.shadows else ""), str(t.path))
-        for t in run(project)
+        (task.name, task.origin + (", shadows built-in" if task.shadows else ""), str(task.path))
+        for task in run(project)
     ]
-    widths = [max((len(r[i]) for r in rows), default=0) for i in range(2)]
-    for name, origin, path in rows:
-        sys.stdout.write(f"{name:<{widths[0]}}  {origin:<{widths[1]}}  {path}\n")
+    print_table(columns(("task", "from", "file"), rows))
 
 
 def pull(
@@ -38,7 +36,7 @@ def pull(
         for known in pull_names():
             sys.stdout.write(f"{known}\n")
         return
-    sys.stdout.write(f"{run(name, offline=offline, say=say)}\n")
+    sys.stdout.write(f"{run(name, offline=offline, say=say_once())}\n")
 
 
 def validate(
@@ -57,16 +55,16 @@ def validate(
     """
     from promptrank.api.validate import validate as run
 
-    found = run(task, model=model, project=project, settings=set_, say=say)
-    for line in found.facts:
+    checked = run(task, model=model, project=project, settings=set_, say=say_once())
+    for line in checked.facts:
         sys.stdout.write(f"{line}\n")
-    for line in found.warnings:
+    for line in checked.warnings:
         sys.stdout.write(f"warning: {line}\n")
-    for line in found.problems:
+    for line in checked.problems:
         sys.stdout.write(f"problem: {line}\n")
-    if found.problems:
+    if checked.problems:
         raise typer.Exit(2)
-    sys.stdout.write(f"{found.task}: fine\n")
+    sys.stdout.write(f"{checked.task}: fine\n")
 
 
 def render(
@@ -97,6 +95,6 @@ def render(
         adapter=adapter,
         project=project,
         settings=set_,
-        say=say,
+        say=say_once(),
     )
     sys.stdout.write(shown.as_text(ids=ids, only_text=text))

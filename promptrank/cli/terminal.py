@@ -1,13 +1,23 @@
-"""What a person sees: messages and progress on stderr, reports on stdout."""
+"""What a person sees: messages and progress on stderr, tables and reports on stdout."""
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from promptrank.cli.progress import BarSteps, Clock, LogSteps, Steps
+
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
     from promptrank.evaluation.report import Report
+
+PLAIN_WIDTH = 120
+"""Characters of a line in a file or a pipe; tables of names and paths take what they need."""
+
+_WHOLE = 100_000  # wider than any path
 
 
 def say(message: str) -> None:
@@ -16,65 +26,62 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def say_once() -> Callable[[str], None]:
+    """A `say` for one command: what it has said once it does not say again."""
+    said: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in said:
+            said.add(message)
+            say(message)
+
+    return tell
+
+
 @contextmanager
-def progress_bar(what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A function of (done, total) that draws a bar with rate and time left.
+def progress_bar(what: str, unit: str, clock: Clock = time.monotonic) -> Iterator[Steps]:
+    """A function of (done, total) that shows how far ``what`` is, counted in ``unit``."""
+    steps: Steps
+    if sys.stderr.isatty():
+        from rich.console import Console
 
-    Where stderr is no terminal it writes a plain line at most every ten seconds instead.
-    """
-    if not sys.stderr.isatty():
-        yield _plain(what, unit)
-        return
+        steps = BarSteps(what, unit, say, Console(stderr=True), clock)
+    else:
+        steps = LogSteps(what, unit, say, clock)
+    try:
+        yield steps
+    except BaseException:
+        steps.end()  # what was broken off has no summary
+        raise
+    steps.close()
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> "Table":
+    """A table of names and paths: its head on a terminal only, so that every other line is data."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=sys.stdout.isatty())
+    for name in head:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def print_table(table: "RenderableType", plain_width: int = _WHOLE) -> None:
+    """Print to stdout; in a file or a pipe without colours, spaces at line ends, and cuts."""
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    started: list[tuple[float, int]] = []
-    with Progress(*columns, console=Console(stderr=True), transient=False) as bars:
-        task = bars.add_task(what, total=None, rate="")
-
-        def show(done: int, total: int | None) -> None:
-            now = time.monotonic()
-            started[:] = started or [(now, done)]
-            spent, new = now - started[0][0], done - started[0][1]
-            rate = f"{new / spent:.1f} {unit}/s" if new and spent > 0 else ""
-            bars.update(task, completed=done, total=total, rate=rate)
-
-        yield show
-
-
-def _plain(what: str, unit: str) -> Callable[[int, int | None], None]:
-    start: list[tuple[float, int]] = []
-    last = [0.0]
-
-    def show(done: int, total: int | None) -> None:
-        now = time.monotonic()
-        start[:] = start or [(now, done)]
-        if now - last[0] < 10 and done != total:
-            return
-        last[0] = now
-        spent, new = now - start[0][0], done - start[0][1]
-        rate = new / spent if new and spent > 0 else 0.0
-        left = f", about {(total - done) / rate:.0f} s left" if total and rate else ""
-        of = f" of {total:,}" if total is not None else ""
-        say(f"{what}: {done:,}{of} {unit}, {rate:.1f} {unit}/s{left}")
-
-    return show
+    if sys.stdout.isatty():
+        Console().print(table)
+        return
+    console = Console(width=plain_width, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table)
+    lines = captured.get().splitlines()
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in lines))
+    sys.stdout.flush()  # where stderr goes to the same file, both keep their order
 
 
 def show(report: "Report") -> None:
@@ -83,5 +90,5 @@ def show(report: "Report") -> None:
 
     from promptrank.evaluation.report_text import table
 
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else 120)
-    console.print(table(report, width=console.width))
+    width = Console().width if sys.stdout.isatty() else PLAIN_WIDTH
+    print_table(table(report, width=width), PLAIN_WIDTH)

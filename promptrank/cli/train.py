@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from promptrank.cli import options
-from promptrank.cli.terminal import progress_bar, say
+from promptrank.cli.terminal import progress_bar, say, say_once
 
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -75,6 +75,7 @@ def train(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    report: options.SideReport = None,
 ) -> None:
     """Train a LoRA adapter on tasks' labelled requests; it is written to adapters/NAME.
 
@@ -123,7 +124,8 @@ def train(
             resume=resume,
             overwrite=overwrite,
             threads=threads,
-            say=say,
+            report=report,
+            say=say_once(),
             progress=progress,
         )
     if not processes.is_first():
@@ -139,29 +141,29 @@ def train(
 
 def _numbers(option: str, given: list[str], absent: float | None = None) -> dict[str, float]:
     """NAME=NUMBER pairs."""
-    found = {}
+    numbers = {}
     for text in given:
         name, equals, value = text.rpartition("=") if "=" in text else (text, "", "")
         try:
-            found[name] = float(value) if equals or absent is None else absent
+            numbers[name] = float(value) if equals or absent is None else absent
         except ValueError:
             raise typer.BadParameter(f"{option} {text}: expected NAME=NUMBER") from None
-    return found
+    return numbers
 
 
 def _values(option: str, given: list[str]) -> dict[str, Any]:
     """KEY=VALUE pairs, each value read as YAML."""
     import yaml
 
-    found = {}
+    values = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise typer.BadParameter(f"{option} {text}: expected KEY=VALUE")
         try:
-            found[name] = yaml.safe_load(value)
+            values[name] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise typer.BadParameter(f"{option} {text}: no YAML value ({error})") from None
-        if isinstance(found[name], str) and _EXPONENT.fullmatch(value):
-            found[name] = float(value)  # YAML 1.1 takes 1e-2 for a text
-    return found
+        if isinstance(values[name], str) and _EXPONENT.fullmatch(value):
+            values[name] = float(value)  # YAML 1.1 takes 1e-2 for a text
+    return values

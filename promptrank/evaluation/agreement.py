@@ -1,16 +1,13 @@
-"""How far two engines agree on the same requests, by numbers that are stated as pass or fail."""
+"""How far two rankers agree on the same candidates, by numbers that are stated as pass or fail."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from promptrank.basics.arrays import Floats
-from promptrank.ranking.loop import Scored
-
-Scores = Mapping[str, Mapping[str, Scored]]
-"""Request -> candidate -> its score."""
+from promptrank.schema.task import Task
+from promptrank.scores.scores import Scores
 
 LEAST_CORRELATION = 0.99
 LEAST_TOP = 0.99
@@ -41,47 +38,45 @@ class Agreement:
     passed: bool
 
 
-def agreement(reference: Scores, other: Scores, tolerance: float) -> Agreement:
+def agreement(task: Task, reference: Scores, other: Scores, tolerance: float) -> Agreement:
     """Compare two engines' scores of the same requests."""
-    difference, candidates, missing = 0.0, 0, 0
+    shared = [key for key in reference.keys if key in other.index]
+    missing = len(reference) + len(other) - 2 * len(shared)
+    ours, theirs = reference.rows(shared), other.rows(shared)
+    difference = 0.0
+    for name in task.questions:
+        moved = reference.logprobs(task, name)[ours] - other.logprobs(task, name)[theirs]
+        if len(moved):
+            difference = max(difference, float(np.ptp(moved, axis=1).max()))
+    a, b = reference.at("score", ours), other.at("score", theirs)
     correlations, tops = [], []
-    for request in {**reference, **other}:
-        one, two = reference.get(request, {}), other.get(request, {})
-        both = [name for name in one if name in two]
-        candidates += len(both)
-        missing += len(one) + len(two) - 2 * len(both)
-        if not both:
-            continue
-        difference = max(difference, *(_apart(one[name], two[name]) for name in both))
-        a = np.array([one[name].score for name in both])
-        b = np.array([two[name].score for name in both])
-        tops.append(float(a[b.argmax()]) >= float(a.max()) - tolerance)
-        if (found := rank_correlation(a, b)) is not None:
-            correlations.append(found)
-    correlation = sum(correlations) / len(correlations) if correlations else None
+    for rows in _by_request(shared):
+        mine, yours = a[rows], b[rows]
+        tops.append(float(mine[yours.argmax()]) >= float(mine.max()) - tolerance)
+        if (correlation := rank_correlation(mine, yours)) is not None:
+            correlations.append(correlation)
+    mean = sum(correlations) / len(correlations) if correlations else None
     top = sum(tops) / len(tops) if tops else 0.0
     passed = (
-        candidates > 0
+        len(shared) > 0
         and not missing
         and difference <= tolerance
-        and (correlation is None or correlation >= LEAST_CORRELATION)
+        and (mean is None or mean >= LEAST_CORRELATION)
         and top >= LEAST_TOP
     )
-    return Agreement(candidates, missing, difference, tolerance, correlation, top, passed)
+    return Agreement(len(shared), missing, difference, tolerance, mean, top, passed)
 
 
-def rank_correlation(one: Floats, other: Floats) -> float | None:
-    """Spearman's, ties at their mean rank; None where one never changes."""
-    if np.ptp(one) == 0 or np.ptp(other) == 0:
+def rank_correlation(first: Floats, second: Floats) -> float | None:
+    """Spearman's, with ties at their mean rank; None where either side never changes."""
+    if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(first, second).statistic)
 
 
-def _apart(one: Scored, two: Scored) -> float:
-    """The largest difference of log-odds, over all pairs of answers to a question."""
-    found = 0.0
-    for name, answered in one.questions.items():
-        other = two.questions[name].logprobs
-        moved = [logprob - other[answer] for answer, logprob in answered.logprobs.items()]
-        found = max(found, max(moved) - min(moved))
-    return found
+def _by_request(keys: list[tuple[str, str]]) -> list[list[int]]:
+    """The rows of each request."""
+    rows: dict[str, list[int]] = {}
+    for row, (request, _) in enumerate(keys):
+        rows.setdefault(request, []).append(row)
+    return list(rows.values())

@@ -10,14 +10,16 @@ judged (under a split by the last requests of each subject): a stronger rival th
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptrank.evaluation.judged import Label, Ranker, Scored
-from promptrank.evaluation.logistic import fit_logistic
-from promptrank.evaluation.report import Seen
+from promptrank.evaluation.labelled import Label
+from promptrank.evaluation.logistic import LogisticFit
+from promptrank.evaluation.values import RankValues, Values
 from promptrank.records import Candidate, Request
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores, scores_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,39 +27,75 @@ class Baseline:
     """A baseline, or why there is none.
 
     Attributes:
-        ranker: None where it could not be made, and then ``reason`` says why.
+        rank: None where it could not be made, and then ``reason`` says why.
         facts: what a reader of the report should know, such as the fields it uses.
     """
 
-    ranker: Ranker | None
+    rank: RankValues | None
     reason: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class BaselineFit:
+    """Learns all baselines from the requests of split ``train``, shown one after another.
+
+    Popularity and means are as of each request where the data knows time. Where it does not
+    (judgements), they are those of the training requests: `Means`.
+    """
+
+    def __init__(self, gain_of: Label, relevant_at: float, seed: int = 0) -> None:
+        self._gain_of, self._relevant_at, self._seed = gain_of, relevant_at, seed
+        self._means = Means()
+        self._logistic = LogisticFit(gain_of)
+
+    def add(self, request: Request) -> None:
+        """Take in a request, if it is of split ``train``."""
+        if request.split == "train":
+            self._means.add(request, self._gain_of, self._relevant_at)
+            self._logistic.add(request)
+
+    def baselines(self) -> dict[str, Baseline]:
+        """All of them by name."""
+        fitted = self._logistic.fit(self._relevant_at)
+        logistic = (
+            Baseline(None, fitted)
+            if isinstance(fitted, str)
+            else Baseline(fitted.rank, facts=fitted.facts())
+        )
+        return {
+            "logged": Baseline(_each(logged_score)),
+            "popularity": Baseline(self._means.popularity),
+            "item_member_mean": Baseline(self._means.item_member_mean),
+            "logistic": logistic,
+            "random": Baseline(random_ranker(self._seed)),
+        }
 
 
 def baselines(
     train: Iterable[Request], *, gain_of: Label, relevant_at: float, seed: int = 0
 ) -> dict[str, Baseline]:
-    """All baselines by name; only requests of split ``train`` are learned from, in one pass.
+    """All baselines by name, learned from those of the requests that are of split ``train``."""
+    fit = BaselineFit(gain_of, relevant_at, seed)
+    for request in train:
+        fit.add(request)
+    return fit.baselines()
 
-    Popularity and means are as of each request where the data knows time. Where it does not
-    (judgements), they are those of the training requests: `Means`.
-    """
-    means = Means()
-    fitted = fit_logistic(
-        means.watch(train, gain_of, relevant_at), gain_of=gain_of, relevant_at=relevant_at
-    )
-    logistic = (
-        Baseline(None, fitted)
-        if isinstance(fitted, str)
-        else Baseline(fitted.rank, facts=fitted.facts())
-    )
-    return {
-        "logged": Baseline(_each(logged_score)),
-        "popularity": Baseline(means.popularity),
-        "item_member_mean": Baseline(means.item_member_mean),
-        "logistic": logistic,
-        "random": Baseline(random_ranker(seed)),
-    }
+
+def baseline_scores(
+    requests: Iterable[Request], fitted: Mapping[str, Baseline]
+) -> dict[str, Scores]:
+    """Scores of every baseline that could be made, in one pass over the requests."""
+    ranks = {name: baseline.rank for name, baseline in fitted.items() if baseline.rank is not None}
+    keys: list[tuple[str, str]] = []
+    scores: dict[str, list[float | None]] = {name: [] for name in ranks}
+    chances: dict[str, list[float | None]] = {name: [] for name in ranks}
+    for request in requests:
+        keys += [(request.request_id, candidate.candidate_id) for candidate in request.candidates]
+        for name, rank in ranks.items():
+            values = rank(request)
+            scores[name] += values.scores
+            chances[name] += values.probabilities or [None] * len(request.candidates)
+    return {name: scores_of(keys, scores[name], chances[name], Origin(name)) for name in ranks}
 
 
 class Means:
@@ -73,17 +111,12 @@ class Means:
         self._subjects: dict[str, tuple[float, int]] = {}
         self._all = (0.0, 0)
 
-    def watch(
-        self, requests: Iterable[Request], gain_of: Label, relevant_at: float
-    ) -> Iterator[Request]:
-        """The same requests, counted as they pass."""
-        for request in requests:
-            if request.split == "train":
-                for candidate in request.candidates:
-                    gain = gain_of(candidate)
-                    if gain is not None:
-                        self._add(request.subject.subject_id, candidate, gain, relevant_at)
-            yield request
+    def add(self, request: Request, gain_of: Label, relevant_at: float) -> None:
+        """Count a training request."""
+        for candidate in request.candidates:
+            gain = gain_of(candidate)
+            if gain is not None:
+                self._add(request.subject.subject_id, candidate, gain, relevant_at)
 
     def _add(self, subject: str, candidate: Candidate, gain: float, relevant_at: float) -> None:
         item = candidate.item.item_id
@@ -93,18 +126,18 @@ class Means:
             table[key] = (total + gain, count + 1)
         self._all = (self._all[0] + gain, self._all[1] + 1)
 
-    def popularity(self, request: Request) -> Scored:
+    def popularity(self, request: Request) -> Values:
         """As of the request where there is an as-of count, else from training."""
-        return Scored(
+        return Values(
             [
                 popularity(c) if c.baseline or not self._all[1] else self._relevant[c.item.item_id]
                 for c in request.candidates
             ]
         )
 
-    def item_member_mean(self, request: Request) -> Scored:
+    def item_member_mean(self, request: Request) -> Values:
         """As of the request where there is an as-of mean, else from training."""
-        return Scored([self._mean(request, candidate) for candidate in request.candidates])
+        return Values([self._mean(request, candidate) for candidate in request.candidates])
 
     def _mean(self, request: Request, candidate: Candidate) -> float | None:
         total, count = self._all
@@ -144,41 +177,21 @@ def logged_score(candidate: Candidate) -> float | None:
     return candidate.logged_score
 
 
-def random_ranker(seed: int = 0) -> Ranker:
+def random_ranker(seed: int = 0) -> RankValues:
     """Uniform scores that depend on seed, request id and candidate id only, not on the order."""
     key = seed.to_bytes(8, "little", signed=True)
 
-    def ranker(request: Request) -> Scored:
+    def ranker(request: Request) -> Values:
         start = hashlib.blake2b(repr(request.request_id).encode(), digest_size=8, key=key)
         scores = []
         for candidate in request.candidates:
-            one = start.copy()
-            one.update(repr(candidate.candidate_id).encode())
-            scores.append(int.from_bytes(one.digest(), "little") / 2**64)
-        return Scored(scores)
+            digest = start.copy()
+            digest.update(repr(candidate.candidate_id).encode())
+            scores.append(int.from_bytes(digest.digest(), "little") / 2**64)
+        return Values(scores)
 
     return ranker
 
 
-def seen_in_training(requests: Iterable[Request], *, split: str = "test") -> Seen:
-    """How many subjects and items of ``split`` also occur in requests of split ``train``.
-
-    An item occurs in training as a candidate, in a history, or as the source.
-    """
-    known_subjects, known_items = set[str](), set[str]()
-    subjects, items = set[str](), set[str]()
-    for request in requests:
-        if request.split == "train":
-            known_subjects.add(request.subject.subject_id)
-            known_items.update(one.item.item_id for one in request.candidates)
-            known_items.update(event.item.item_id for event in request.history)
-            if request.subject.source is not None:
-                known_items.add(request.subject.source.item_id)
-        elif request.split == split:
-            subjects.add(request.subject.subject_id)
-            items.update(one.item.item_id for one in request.candidates)
-    return Seen(len(subjects), len(subjects & known_subjects), len(items), len(items & known_items))
-
-
-def _each(score: Callable[[Candidate], float | None]) -> Ranker:
-    return lambda request: Scored([score(candidate) for candidate in request.candidates])
+def _each(score: Callable[[Candidate], float | None]) -> RankValues:
+    return lambda request: Values([score(candidate) for candidate in request.candidates])

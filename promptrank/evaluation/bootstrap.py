@@ -16,7 +16,7 @@ from promptrank.evaluation.measure import Estimate
 
 DRAWS = 1000
 LEVEL = 0.95
-_BLOCK = 4_000_000  # numbers in a block of multiplicities: 32 MB
+BLOCK = 4_000_000  # numbers in a block of multiplicities: 32 MB
 _DEFINED = 0.9  # least share of draws in which a metric must be defined
 
 
@@ -33,16 +33,22 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
-def subject_draws(num_subjects: int, draws: int, seed: int) -> Iterator[Floats]:
-    """Blocks of (draws, subjects): how often each subject is drawn; the seed decides all."""
+def subject_draws(
+    num_subjects: int, draws: int, seed: int, *, block: int = BLOCK
+) -> Iterator[Floats]:
+    """Blocks of (draws, subjects): how often each subject is drawn; the seed decides all.
+
+    Args:
+        block: so many numbers to a block, at most, unless one draw has more.
+    """
     generator = np.random.default_rng(seed)
-    size = max(1, _BLOCK // num_subjects)
+    size = max(1, block // num_subjects)
     for start in range(0, draws, size):
-        block = np.empty((min(size, draws - start), num_subjects))
-        for row in block:
+        times = np.empty((min(size, draws - start), num_subjects))
+        for row in times:
             drawn = generator.integers(0, num_subjects, num_subjects)
             row[:] = np.bincount(drawn, minlength=num_subjects)
-        yield block
+        yield times
 
 
 def bootstrap(estimates: Sequence[Estimate], num_subjects: int, draws: int, seed: int) -> Floats:

@@ -1,15 +1,17 @@
-"""Rankers compared on the same rows, with intervals and paired differences."""
+"""The one comparison: rankers' scores on the same candidates, with intervals and differences."""
 
-import difflib
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from promptrank.basics.arrays import Flags, Floats
+from promptrank.basics.hints import near
 from promptrank.errors import DataError
+from promptrank.evaluation.agreement import agreement
 from promptrank.evaluation.bootstrap import DRAWS, LEVEL, Interval, bootstrap, interval, value_of
-from promptrank.evaluation.judged import Judged
+from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import (
     Estimate,
     Measured,
@@ -19,9 +21,10 @@ from promptrank.evaluation.measure import (
     rank_rows,
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
-from promptrank.evaluation.report import Cell, Counts, Difference, Pair, RankerResult, Report
-
-logger = logging.getLogger(__name__)
+from promptrank.evaluation.report import Cell, Counts, Difference, Pair, RankerRow, Report
+from promptrank.records import Request
+from promptrank.schema.task import Task
+from promptrank.scores.scores import Scores
 
 FEW_SUBJECTS = 30
 MIN_SCORED = 0.5
@@ -29,8 +32,67 @@ MIN_SCORED = 0.5
 Key = tuple[str, str]  # ranker, metric
 
 
-def evaluate(
-    judged: Judged,
+def compare(
+    task: Task,
+    requests: Iterable[Request],
+    scores: Mapping[str, Scores],
+    *,
+    metrics: Sequence[str] | None = None,
+    reference: str | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+    pairs: Sequence[tuple[str, str]] = (),
+    tolerances: Mapping[str, float] | None = None,
+) -> Report:
+    """Every ranker and metric on the candidates that all rankers score, with intervals.
+
+    A ranker that scores less than half of the labelled candidates is set aside with a reason, so
+    that it does not take the rows from the others; the reference never is. ``log_loss`` and ``ece``
+    use the rows on which every ranker that offers probabilities has one.
+
+    Args:
+        requests: what is compared on; their outcomes are the labels.
+        scores: ranker -> its scores of these requests.
+        metrics: names; the task's where left out. Without any, nothing is measured against labels.
+        reference: the ranker that others are compared with; the first where left out.
+        draws: bootstrap draws of whole subjects, for 95% intervals; 0 for none.
+        pairs: of rankers; the first one's metrics minus the second's are given too.
+        tolerances: ranker -> how far the log-odds of its answers may be from the reference's.
+
+    Raises:
+        DataError: no candidate is labelled, or none is scored by all rankers.
+    """
+    first = next(iter(scores)) if reference is None else reference
+    names = list(task.metrics if metrics is None else metrics)
+    if names:
+        gain, relevant_at = gain_of(task)
+        labelled = label_rows(requests, scores, gain_of=gain, relevant_at=relevant_at)
+        report = report_of(labelled, names, reference=first, draws=draws, seed=seed, pairs=pairs)
+    else:
+        report = _unmeasured(list(requests), scores, first)
+    rows = []
+    for row in report.rankers:
+        theirs, tolerance = scores[row.name], (tolerances or {}).get(row.name)
+        agreed = None
+        if tolerance is not None:
+            agreed = agreement(task, scores[first], theirs, tolerance)
+        rows.append(replace(row, origin=theirs.origin.as_dict(), agreement=agreed))
+    return replace(report, rankers=tuple(rows))
+
+
+def _unmeasured(
+    requests: Sequence[Request], scores: Mapping[str, Scores], reference: str
+) -> Report:
+    """A report of rankers that are not measured against labels."""
+    subjects = {request.subject.subject_id for request in requests}
+    candidates = sum(len(request.candidates) for request in requests)
+    counts = Counts(len(subjects), len(requests), candidates, 0, 0, 0, 0)
+    rows = tuple(RankerRow(name, 0, {}) for name in scores)
+    return Report(reference, (), 0, 0, LEVEL, counts, rows)
+
+
+def report_of(
+    labelled: Labelled,
     metrics: Sequence[str],
     *,
     reference: str,
@@ -39,38 +101,34 @@ def evaluate(
     min_scored: float = MIN_SCORED,
     pairs: Sequence[tuple[str, str]] = (),
 ) -> Report:
-    """Every ranker and metric on the rows that all rankers score, with intervals.
+    """The report of labelled rows: the part of `compare` that needs neither task nor requests.
 
-    A ranker that scores less than ``min_scored`` of the labelled candidates is set aside with a
-    reason, so that it does not take the rows from the others; the reference never is.
-    ``log_loss`` and ``ece`` use the rows on which every ranker that offers probabilities has one.
-    Of each of ``pairs`` the first ranker's metrics minus the second's are given as well.
     What the arrays cannot know (seen, cuts, errors, provenance) is added with
     `dataclasses.replace`.
     """
     parsed = parse_metrics(metrics)
-    scored = {name: int((~np.isnan(values)).sum()) for name, values in judged.scores.items()}
-    absent = _absent(judged, scored, reference, min_scored)
-    names = [name for name in judged.scores if name not in absent]
-    keep = np.ones(len(judged), dtype=np.bool_)
+    scored = {name: int((~np.isnan(values)).sum()) for name, values in labelled.scores.items()}
+    absent = _absent(labelled, scored, reference, min_scored)
+    names = [name for name in labelled.scores if name not in absent]
+    keep = np.ones(len(labelled), dtype=np.bool_)
     for name in names:
-        keep &= ~np.isnan(judged.scores[name])
+        keep &= ~np.isnan(labelled.scores[name])
     if not keep.any():
         each = ", ".join(f"{name} {scored[name]}" for name in names)
         raise DataError(f"no candidate is scored by all rankers (scored: {each}); leave one out")
-    rows = _rows(judged, keep)
-    measured = _measure_all(judged, keep, rows, names, parsed)
+    rows = _rows(labelled, keep)
+    measured = _measure_all(labelled, keep, rows, names, parsed)
     values, drawn = _draw(measured, rows.num_subjects, draws, seed)
     results = tuple(
-        RankerResult(
+        RankerRow(
             name,
-            len(judged) - scored[name],
+            len(labelled) - scored[name],
             {m.name: _cell(m, name, measured, values, drawn) for m in parsed},
             _differences(parsed, name, reference, values, drawn) if name != reference else {},
         )
         for name in [reference, *(name for name in names if name != reference)]
     )
-    counts = _counts(judged, keep, rows)
+    counts = _counts(labelled, keep, rows)
     gaps = tuple(
         Pair(name, against, _differences(parsed, name, against, values, drawn))
         for name, against in pairs
@@ -91,44 +149,42 @@ def evaluate(
 
 
 def _absent(
-    judged: Judged, scored: Mapping[str, int], reference: str, min_scored: float
+    labelled: Labelled, scored: Mapping[str, int], reference: str, min_scored: float
 ) -> dict[str, str]:
     if reference not in scored:
-        near = difflib.get_close_matches(reference, scored, 1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(scored)}"
+        hint = near(reference, scored)
         raise DataError(f"reference '{reference}' is not among the rankers; {hint}")
     if not scored[reference]:
         raise DataError(
-            f"'{reference}' scored none of {len(judged)} labelled candidates; see the errors file"
+            f"'{reference}' scored none of {len(labelled)} labelled candidates; see the errors file"
         )
     absent = {}
     for name, count in scored.items():
-        if name != reference and (not count or count < min_scored * len(judged)):
-            share = f"{count} of {len(judged)}" if count else "none"
+        if name != reference and (not count or count < min_scored * len(labelled)):
+            share = f"{count} of {len(labelled)}" if count else "none"
             absent[name] = f"scores {share} of the labelled candidates"
-            logger.info("%s is not compared: it %s", name, absent[name])
     return absent
 
 
-def _rows(judged: Judged, keep: Flags) -> Rows:
-    requests, request = np.unique(judged.request[keep], return_inverse=True)
-    subjects, subject = np.unique(judged.subject[keep], return_inverse=True)
+def _rows(labelled: Labelled, keep: Flags) -> Rows:
+    requests, request = np.unique(labelled.request[keep], return_inverse=True)
+    subjects, subject = np.unique(labelled.subject[keep], return_inverse=True)
     return Rows(
         request,
         subject,
-        judged.gain[keep],
-        judged.relevant[keep],
-        judged.weight[keep],
+        labelled.gain[keep],
+        labelled.relevant[keep],
+        labelled.weight[keep],
         len(requests),
         len(subjects),
     )
 
 
 def _measure_all(
-    judged: Judged, keep: Flags, rows: Rows, names: Sequence[str], metrics: Sequence[Metric]
+    labelled: Labelled, keep: Flags, rows: Rows, names: Sequence[str], metrics: Sequence[Metric]
 ) -> dict[Key, Measured]:
     chances = {
-        name: judged.probabilities[name][keep] for name in names if name in judged.probabilities
+        name: labelled.probabilities[name][keep] for name in names if name in labelled.probabilities
     }
     chances = {
         name: values
@@ -141,7 +197,7 @@ def _measure_all(
     sure_rows = rows.take(sure)
     measured = {}
     for name in names:
-        score = judged.scores[name][keep]
+        score = labelled.scores[name][keep]
         ranked = rank_rows(rows.request, score)
         chance = chances[name][sure] if name in chances and sure.any() else None
         for metric in metrics:
@@ -157,10 +213,10 @@ def _draw(
     measured: Mapping[Key, Measured], num_subjects: int, draws: int, seed: int
 ) -> tuple[dict[Key, float], dict[Key, Floats]]:
     estimates: dict[Key, Estimate] = {
-        key: one.estimate for key, one in measured.items() if one.estimate is not None
+        key: metric.estimate for key, metric in measured.items() if metric.estimate is not None
     }
     values = {key: value_of(estimate, num_subjects) for key, estimate in estimates.items()}
-    estimates = {key: one for key, one in estimates.items() if not np.isnan(values[key])}
+    estimates = {key: e for key, e in estimates.items() if not np.isnan(values[key])}
     if num_subjects < 2 or not draws or not estimates:
         return values, {}
     table = bootstrap(list(estimates.values()), num_subjects, draws, seed)
@@ -175,23 +231,23 @@ def _cell(
     drawn: Mapping[Key, Floats],
 ) -> Cell:
     key = name, metric.name
-    one = measured[key]
+    reduced = measured[key]
     value = values.get(key, np.nan)
     if np.isnan(value):
-        reason = one.reason or "the rows it needs have weight 0"
-        return Cell(None, None, None, reason, one.unit, one.used, one.left_out)
-    found = _interval(metric, value, drawn.get(key))
-    if isinstance(found, str):
-        return Cell(value, None, None, found, one.unit, one.used, one.left_out)
-    low = max(0.0, found.low)
-    return Cell(value, low, found.high, None, one.unit, one.used, one.left_out)
+        reason = reduced.reason or "the rows it needs have weight 0"
+        return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
+    ends = _interval(metric, value, drawn.get(key))
+    if isinstance(ends, str):
+        return Cell(value, None, None, ends, reduced.unit, reduced.used, reduced.left_out)
+    low = max(0.0, ends.low)
+    return Cell(value, low, ends.high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
 def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
     if draws is None:
         return "no interval: one subject, or no draws"
-    found = interval(draws, mirror=value if metric.base == "ece" else None)
-    return found or "no interval: undefined in too many draws; there are too few subjects"
+    ends = interval(draws, mirror=value if metric.base == "ece" else None)
+    return ends or "no interval: undefined in too many draws; there are too few subjects"
 
 
 def _differences(
@@ -201,8 +257,8 @@ def _differences(
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
 ) -> dict[str, Difference]:
-    found = {m.name: _difference(m, name, against, values, drawn) for m in metrics}
-    return {metric: one for metric, one in found.items() if one is not None}
+    gaps = {m.name: _difference(m, name, against, values, drawn) for m in metrics}
+    return {metric: gap for metric, gap in gaps.items() if gap is not None}
 
 
 def _difference(
@@ -217,26 +273,26 @@ def _difference(
     if np.isnan(value):
         return None
     draws = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-    found = _interval(metric, value, draws)
-    if isinstance(found, str):
+    ends = _interval(metric, value, draws)
+    if isinstance(ends, str):
         return Difference(value, None, None, None)
     verdict = None
-    if found.excludes_zero:
-        verdict = "better" if (found.low > 0) != metric.lower_is_better else "worse"
-    return Difference(value, found.low, found.high, verdict)
+    if ends.excludes_zero:
+        verdict = "better" if (ends.low > 0) != metric.lower_is_better else "worse"
+    return Difference(value, ends.low, ends.high, verdict)
 
 
-def _counts(judged: Judged, keep: Flags, rows: Rows) -> Counts:
-    compared = np.zeros(len(judged.request_ids), dtype=np.bool_)
-    compared[judged.request[keep]] = True
-    lost = np.zeros(len(judged.request_ids), dtype=np.bool_)
-    lost[judged.request[~keep]] = True
+def _counts(labelled: Labelled, keep: Flags, rows: Rows) -> Counts:
+    compared = np.zeros(len(labelled.request_ids), dtype=np.bool_)
+    compared[labelled.request[keep]] = True
+    lost = np.zeros(len(labelled.request_ids), dtype=np.bool_)
+    lost[labelled.request[~keep]] = True
     return Counts(
         rows.num_subjects,
         rows.num_requests,
         len(rows.gain),
         int(rows.relevant.sum()),
-        judged.unlabelled,
+        labelled.unlabelled,
         int((~keep).sum()),
         int((compared & lost).sum()),
     )

@@ -10,18 +10,18 @@ served ranker put the item.
 from __future__ import annotations  # array[float] is a type only for the checker
 
 import math
-import numbers
 import warnings
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.judged import Label, Scored
+from promptrank.basics.numbers import finite, is_number, sigmoid
+from promptrank.evaluation.labelled import Label
+from promptrank.evaluation.values import Values
 from promptrank.records import Candidate, Request
 
 MAX_VALUES = 50
@@ -51,14 +51,16 @@ class Logistic:
     skipped: Mapping[str, str]
     notes: tuple[str, ...] = ()
 
-    def rank(self, request: Request) -> Scored:
+    def rank(self, request: Request) -> Values:
         """Log-odds as scores, and P(relevant)."""
         shared_numbers, shared_texts = subject_features(request)
         # What the subject adds is the same for every candidate.
         base = self.intercept + sum(self.missing.values())
         base += self._add(shared_numbers, shared_texts)
-        scores = [base + self._add(*candidate_features(one)) for one in request.candidates]
-        return Scored(scores, [_sigmoid(score) for score in scores])
+        scores = [
+            base + self._add(*candidate_features(candidate)) for candidate in request.candidates
+        ]
+        return Values(scores, [sigmoid(score) for score in scores])
 
     def facts(self) -> dict[str, Any]:
         """What it used, for the report."""
@@ -70,9 +72,9 @@ class Logistic:
             "notes": list(self.notes),
         }
 
-    def _add(self, found: Numbers, texts: Texts) -> float:
+    def _add(self, numbers: Numbers, texts: Texts) -> float:
         total = 0.0
-        for name, value in found.items():
+        for name, value in numbers.items():
             if name in self.numeric:
                 slope, offset = self.numeric[name]
                 total += slope * value + offset - self.missing.get(name, 0.0)
@@ -81,25 +83,45 @@ class Logistic:
         return total
 
 
+class LogisticFit:
+    """Learns from labelled candidates, weights honoured, shown one request after another.
+
+    The rows are kept as flat columns, about 8 bytes a number, never as objects.
+    """
+
+    def __init__(self, gain_of: Label) -> None:
+        self._gain_of, self._columns = gain_of, _Columns()
+
+    def add(self, request: Request) -> None:
+        """Take in a request's labelled candidates."""
+        _collect(self._columns, request, self._gain_of)
+
+    def fit(self, relevant_at: float) -> Logistic | str:
+        """The model; or the reason, as text, where nothing can be learned."""
+        columns = self._columns
+        for column in columns.numeric.values():
+            _pad(column, len(columns.gain))
+        if not len(columns.gain):
+            return "there are no labelled training requests"
+        target = np.array(columns.gain) >= relevant_at
+        weight = np.array(columns.weight)
+        if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
+            return "all training labels are of one class"
+        design = _design(columns)
+        if not design.names:
+            return "the training requests have no usable field"
+        return _fit(columns, design, target, weight)
+
+
 def fit_logistic(
     requests: Iterable[Request], *, gain_of: Label, relevant_at: float
 ) -> Logistic | str:
-    """Learn from the labelled candidates of split ``train``, weights honoured, in one pass.
-
-    Returns the reason as text where nothing can be learned. The rows are kept as flat columns,
-    about 8 bytes a number, never as objects.
-    """
-    columns = _collect(requests, gain_of)
-    if not len(columns.gain):
-        return "there are no labelled training requests"
-    target = np.array(columns.gain) >= relevant_at
-    weight = np.array(columns.weight)
-    if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
-        return "all training labels are of one class"
-    design = _design(columns)
-    if not design.names:
-        return "the training requests have no usable field"
-    return _fit(columns, design, target, weight)
+    """Learn from the requests of split ``train``; see `LogisticFit`."""
+    fit = LogisticFit(gain_of)
+    for request in requests:
+        if request.split == "train":
+            fit.add(request)
+    return fit.fit(relevant_at)
 
 
 def subject_features(request: Request) -> tuple[Numbers, Texts]:
@@ -142,45 +164,37 @@ class _Design:
 
 
 def _features(groups: Iterable[tuple[str, Mapping[str, Any] | None]]) -> tuple[Numbers, Texts]:
-    found: Numbers = {}
+    known: Numbers = {}
     texts: Texts = []
     for group, fields in groups:
         for key, value in (fields or {}).items():
             name = f"{group}.{key}"
             if isinstance(value, str):
                 texts.append((name, value))
-            elif isinstance(value, numbers.Real | Decimal | np.bool_):
-                number = float(value)
-                if math.isfinite(number):
-                    found[name] = number
+            elif is_number(value):
+                if (number := finite(value)) is not None:
+                    known[name] = number
             elif isinstance(value, list | tuple | set | frozenset | np.ndarray):
                 texts.extend((name, each) for each in set(value) if isinstance(each, str))
-    return found, texts
+    return known, texts
 
 
-def _collect(requests: Iterable[Request], gain_of: Label) -> _Columns:
-    columns = _Columns()
-    for request in requests:
-        if request.split != "train":
+def _collect(columns: _Columns, request: Request, gain_of: Label) -> None:
+    shared_numbers, shared_texts = subject_features(request)
+    for candidate in request.candidates:
+        gain = gain_of(candidate)
+        if gain is None:
             continue
-        shared_numbers, shared_texts = subject_features(request)
-        for candidate in request.candidates:
-            gain = gain_of(candidate)
-            if gain is None:
-                continue
-            row = len(columns.gain)
-            columns.gain.append(gain)
-            columns.weight.append(1.0 if candidate.weight is None else candidate.weight)
-            own_numbers, own_texts = candidate_features(candidate)
-            for name, number in (*shared_numbers.items(), *own_numbers.items()):
-                column = columns.numeric.setdefault(name, array("d"))
-                _pad(column, row)
-                column.append(number)
-            for name, text in (*shared_texts, *own_texts):
-                _add_text(columns, name, text, row)
-    for column in columns.numeric.values():
-        _pad(column, len(columns.gain))
-    return columns
+        row = len(columns.gain)
+        columns.gain.append(gain)
+        columns.weight.append(1.0 if candidate.weight is None else candidate.weight)
+        own_numbers, own_texts = candidate_features(candidate)
+        for name, number in (*shared_numbers.items(), *own_numbers.items()):
+            column = columns.numeric.setdefault(name, array("d"))
+            _pad(column, row)
+            column.append(number)
+        for name, text in (*shared_texts, *own_texts):
+            _add_text(columns, name, text, row)
 
 
 def _pad(column: array[float], rows: int) -> None:
@@ -259,13 +273,6 @@ def _fit(columns: _Columns, design: _Design, target: Any, weight: Floats) -> Log
 def _unconverged(caught: Iterable[warnings.WarningMessage]) -> Iterator[str]:
     from sklearn.exceptions import ConvergenceWarning
 
-    for one in caught:
-        if issubclass(one.category, ConvergenceWarning):
-            yield str(one.message)
-
-
-def _sigmoid(value: float) -> float:
-    if value >= 0:
-        return 1 / (1 + math.exp(-value))
-    small = math.exp(value)
-    return small / (1 + small)
+    for warning in caught:
+        if issubclass(warning.category, ConvergenceWarning):
+            yield str(warning.message)

@@ -110,9 +110,9 @@ def measure(metric: Metric, rows: Rows, score: Floats, ranked: RankedRows) -> Me
         return _ndcg(rows, ranked, metric.cutoff)
     value = _reciprocal_rank if metric.base == "mrr" else _recall
     relevant = rows.relevant[ranked.order].astype(np.float64)
-    found = _sums(ranked.request, relevant, rows.num_requests) > 0
+    has_relevant = _sums(ranked.request, relevant, rows.num_requests) > 0
     values = value(ranked, relevant, rows.num_requests, metric.cutoff)
-    return _per_request(rows, values, found, "no request has a relevant candidate")
+    return _per_request(rows, values, has_relevant, "no request has a relevant candidate")
 
 
 def measure_probability(metric: Metric, rows: Rows, probability: Floats | None) -> Measured:
@@ -186,7 +186,7 @@ def _ndcg(rows: Rows, ranked: RankedRows, cutoff: int | None) -> Measured:
     if cutoff is not None:
         discount[ranked.rank >= cutoff] = 0.0
     count = rows.num_requests
-    found = _sums(ranked.request, ranked.tie_mean(rows.gain[ranked.order]) * discount, count)
+    gained = _sums(ranked.request, ranked.tie_mean(rows.gain[ranked.order]) * discount, count)
     # Sorted by request, so that the ranks of the best order are the same array.
     best_order = np.lexsort((-rows.gain, rows.request))
     best_gain = rows.gain[best_order]
@@ -194,7 +194,7 @@ def _ndcg(rows: Rows, ranked: RankedRows, cutoff: int | None) -> Measured:
     first = np.flatnonzero(ranked.rank == 0)
     last = np.append(first[1:], len(best_gain)) - 1
     differ = best_gain[first] > best_gain[last]
-    values = np.divide(found, best, out=np.zeros(count), where=differ)
+    values = np.divide(gained, best, out=np.zeros(count), where=differ)
     return _per_request(rows, values, differ, "no request has labels of different value")
 
 
@@ -227,9 +227,9 @@ def _reciprocal_rank(
 
 def _recall(ranked: RankedRows, relevant: Floats, num_requests: int, cutoff: int | None) -> Floats:
     near = ranked.rank < (len(relevant) if cutoff is None else cutoff)
-    found = _sums(ranked.request, ranked.tie_mean(relevant) * near, num_requests)
+    hits = _sums(ranked.request, ranked.tie_mean(relevant) * near, num_requests)
     total = _sums(ranked.request, relevant, num_requests)
-    return np.divide(found, total, out=np.zeros(num_requests), where=total > 0)
+    return np.divide(hits, total, out=np.zeros(num_requests), where=total > 0)
 
 
 def _per_request(rows: Rows, values: Floats, defined: Flags, reason: str) -> Measured:

@@ -2,11 +2,16 @@
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from promptrank.basics.files import write_text
+from promptrank.evaluation.seen import Seen
+
+if TYPE_CHECKING:  # it computes with scipy, and a report is only read in many places
+    from promptrank.evaluation.agreement import Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,19 +50,41 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class RankerResult:
+class Cost:
+    """What a ranker costs to serve.
+
+    Attributes:
+        us_per_candidate: microseconds on one core.
+        size: bytes on disk.
+    """
+
+    us_per_candidate: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RankerRow:
     """One ranker's row.
 
     Attributes:
         unscored: labelled candidates it has no score for.
         cells: by metric name.
         differences: by metric name, to the reference; empty for the reference itself.
+        origin: where its scores come from.
+        agreement: with the reference's own answers, where that was asked for.
+        cost: what it costs to serve, where that was measured.
+        kept: a student's share of its teacher's lift over the best baseline, on the first metric;
+            None for others, and where the teacher does not beat the best baseline.
     """
 
     name: str
     unscored: int
     cells: Mapping[str, Cell]
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
+    agreement: "Agreement | None" = None
+    cost: Cost | None = None
+    kept: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +121,6 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """How many of the test subjects and items were there in training."""
-
-    subjects: int
-    subjects_seen: int
-    items: int
-    items_seen: int
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     """Numbers with provenance.
 
@@ -111,8 +128,9 @@ class Report:
         absent: rankers that are not compared, with the reason.
         cuts: what prompts lost, by name of the cut.
         errors: rows of the errors file, by reason.
-        provenance: task, model, versions, fingerprints, as the caller gives them.
+        provenance: the verb, the task's configuration, versions; each ranker has its origin.
         pairs: further paired differences that were asked for.
+        best_baseline: the one to beat, where students are compared.
     """
 
     reference: str
@@ -121,7 +139,7 @@ class Report:
     seed: int
     level: float
     counts: Counts
-    rankers: tuple[RankerResult, ...]
+    rankers: tuple[RankerRow, ...]
     absent: Mapping[str, str] = field(default_factory=dict)
     seen: Seen | None = None
     cuts: Mapping[str, int] = field(default_factory=dict)
@@ -129,6 +147,11 @@ class Report:
     notes: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
+    best_baseline: str | None = None
+
+    def ranker(self, name: str) -> RankerRow:
+        """The row of a ranker."""
+        return next(row for row in self.rankers if row.name == name)
 
     def to_json(self) -> str:
         """The whole report; a number that is undefined is null."""
@@ -136,8 +159,5 @@ class Report:
 
 
 def write_report(report: Report, path: Path) -> None:
-    """Write the JSON beside ``path``, then rename, so that no reader sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(report.to_json() + "\n", encoding="utf-8")
-    beside.replace(path)
+    """Write a report as JSON."""
+    write_text(path, report.to_json() + "\n")

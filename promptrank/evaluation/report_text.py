@@ -1,15 +1,16 @@
 """A report for people: rich tables for a terminal, markdown for a file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from promptrank.evaluation.report import Cell, Difference, Report
 
 _GAP = 2  # terminal cells between columns
+_WHOLE = 100_000  # wider than any row of a markdown table
 _MARK = {"better": "▲", "worse": "▼", None: " "}
 _STYLE = {"better": "green", "worse": "red", None: ""}
 
@@ -18,12 +19,12 @@ Columns = dict[str, list[Text]]
 
 def table(report: Report, width: int = 100) -> RenderableType:
     """The whole report for a terminal of ``width`` cells; metrics that do not fit go below."""
-    names = [one.name for one in report.rankers]
-    values = {m: [_value(one.cells[m]) for one in report.rankers] for m in report.metrics}
+    names = [ranker.name for ranker in report.rankers]
+    values = {m: [_value(ranker.cells[m]) for ranker in report.rankers] for m in report.metrics}
     parts = _tables("ranker", names, values, width)
     if len(names) > 1:
         others = report.rankers[1:]
-        gaps = {m: [_gap(one.differences.get(m)) for one in others] for m in report.metrics}
+        gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in report.metrics}
         parts += _tables("difference", names[1:], gaps, width)
         parts.append(
             Text(
@@ -42,23 +43,27 @@ def table(report: Report, width: int = 100) -> RenderableType:
 def markdown(report: Report) -> str:
     """The same as text that reads well raw and rendered."""
     metrics = report.metrics
-    lines = _grid(
+    lines = markdown_table(
         ["ranker", *metrics],
-        [[one.name, *(_cell_text(one.cells[m]) for m in metrics)] for one in report.rankers],
+        [
+            [ranker.name, *(cell_text(ranker.cells[m]) for m in metrics)]
+            for ranker in report.rankers
+        ],
     )
     others = report.rankers[1:]
     if others:
         lines += ["", f"Difference to {report.reference}, paired:", ""]
-        lines += _grid(
+        lines += markdown_table(
             ["ranker", *metrics],
             [
-                [one.name, *(_difference_text(one.differences, m) for m in metrics)]
-                for one in others
+                [ranker.name, *(_difference_text(ranker.differences, m) for m in metrics)]
+                for ranker in others
             ],
         )
     for pair in report.pairs:
         lines += ["", f"{pair.name} minus {pair.against}, paired:", ""]
-        lines += _grid(list(metrics), [[_difference_text(pair.differences, m) for m in metrics]])
+        row = [_difference_text(pair.differences, m) for m in metrics]
+        lines += markdown_table(metrics, [row])
     return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
 
 
@@ -73,7 +78,7 @@ def facts(report: Report) -> Iterator[str]:
     if c.unlabelled:
         yield f"{c.unlabelled:,} candidates without a label are left out"
     if c.left_out:
-        lost = {one.name: one.unscored for one in report.rankers if one.unscored}
+        lost = {ranker.name: ranker.unscored for ranker in report.rankers if ranker.unscored}
         yield (
             f"{c.left_out:,} labelled candidates are left out for all rankers, because some ranker "
             f"has no score for them ({_counted(lost)}); {c.partial_requests:,} requests are partial"
@@ -116,7 +121,7 @@ def _table(first: str, names: list[str], columns: Columns) -> Table:
     for name in columns:
         grid.add_column(name, justify="right", no_wrap=True)
     for i, name in enumerate(names):
-        grid.add_row(name, *(cells[i] for cells in columns.values()))
+        grid.add_row(Text(name), *(cells[i] for cells in columns.values()))
     grid.add_row()
     return grid
 
@@ -124,38 +129,39 @@ def _table(first: str, names: list[str], columns: Columns) -> Table:
 def _value(cell: Cell) -> Text:
     if cell.value is None:
         return Text("-", style="dim")
-    text = Text(_number(cell.value), style="bold")
+    text = Text(number(cell.value), style="bold")
     if cell.low is not None and cell.high is not None:
-        text.append(f"\n{_number(cell.low)}-{_number(cell.high)}", style="not bold dim")
+        text.append(f"\n{number(cell.low)}-{number(cell.high)}", style="not bold dim")
     return text
 
 
 def _gap(difference: Difference | None) -> Text:
     if difference is None:
         return Text("-", style="dim")
-    text = Text(f"{_number(difference.value, '+')}{_MARK[difference.verdict]}")
+    text = Text(f"{number(difference.value, '+')}{_MARK[difference.verdict]}")
     text.stylize(_STYLE[difference.verdict])
     if difference.low is not None and difference.high is not None:
-        ends = f"\n{_number(difference.low, '+')} {_number(difference.high, '+')}"
+        ends = f"\n{number(difference.low, '+')} {number(difference.high, '+')}"
         text.append(ends, style="dim")
     return text
 
 
-def _cell_text(cell: Cell) -> str:
+def cell_text(cell: Cell) -> str:
+    """``.782 (.732-.823)``; a dash where there is no value."""
     if cell.value is None:
         return "-"
     if cell.low is None or cell.high is None:
-        return _number(cell.value)
-    return f"{_number(cell.value)} ({_number(cell.low)}-{_number(cell.high)})"
+        return number(cell.value)
+    return f"{number(cell.value)} ({number(cell.low)}-{number(cell.high)})"
 
 
 def _difference_text(differences: Mapping[str, Difference], metric: str) -> str:
     difference = differences.get(metric)
     if difference is None:
         return "-"
-    text = _number(difference.value, "+")
+    text = number(difference.value, "+")
     if difference.low is not None and difference.high is not None:
-        text += f" ({_number(difference.low, '+')} to {_number(difference.high, '+')})"
+        text += f" ({number(difference.low, '+')} to {number(difference.high, '+')})"
     return f"{text} {difference.verdict}" if difference.verdict else text
 
 
@@ -164,10 +170,10 @@ def _reasons(report: Report) -> Iterator[str]:
     missing = dict[tuple[str, str], list[str]]()
     for metric in report.metrics:
         by_reason = dict[str, list[str]]()
-        for one in report.rankers:
-            reason = one.cells[metric].reason
+        for ranker in report.rankers:
+            reason = ranker.cells[metric].reason
             if reason is not None:
-                by_reason.setdefault(reason, []).append(one.name)
+                by_reason.setdefault(reason, []).append(ranker.name)
         for reason, names in by_reason.items():
             who = "" if len(names) == len(report.rankers) else f" of {', '.join(names)}"
             missing.setdefault((who, reason), []).append(metric)
@@ -182,17 +188,20 @@ def _reasons(report: Report) -> Iterator[str]:
         yield f"{', '.join(metrics)}: {what} are left out, their labels leave it undefined"
 
 
-def _grid(head: list[str], rows: list[list[str]]) -> list[str]:
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    padded = [[text.ljust(width) for text, width in zip(row, widths, strict=True)] for row in rows]
-    return [
-        "| " + " | ".join(text.ljust(w) for text, w in zip(head, widths, strict=True)) + " |",
-        "|" + "|".join("-" * (width + 2) for width in widths) + "|",
-        *("| " + " | ".join(row) + " |" for row in padded),
-    ]
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a markdown table, aligned, so that it reads well raw too."""
+    grid = Table(box=box.MARKDOWN)
+    for name in head:
+        grid.add_column(Text(name))
+    for row in rows:
+        grid.add_row(*map(Text, row))
+    console = Console(width=_WHOLE, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(grid)
+    return [line for line in captured.get().splitlines() if line.strip()]
 
 
-def _number(value: float, sign: str = "") -> str:
+def number(value: float, sign: str = "") -> str:
     """``.668``, ``1.204``, with sign ``+.089``; the leading 0 is dropped to save room."""
     text = f"{value:{sign}.3f}"
     return text.replace("0.", ".", 1) if abs(value) < 0.9995 else text

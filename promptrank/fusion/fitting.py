@@ -1,14 +1,18 @@
 """Fitting a fusion: two logistic regressions on the same rows, with and without the decoder."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from promptrank.basics.arrays import Flags, Floats
-from promptrank.errors import DataError
-from promptrank.fusion.layers import DECODER, Layer, Values, Weight
+from promptrank.errors import DataError, InputError, RowError
+from promptrank.fusion.layers import DECODER, Layer, Values, Weight, field_values
+from promptrank.fusion.scored import decoder_of
+from promptrank.records import Candidate, Request
+from promptrank.schema.task import Task
+from promptrank.scores.scores import Scores
 
 
 @dataclass(slots=True)
@@ -18,6 +22,49 @@ class FusionRows:
     values: list[Values] = field(default_factory=list)
     relevant: list[bool] = field(default_factory=list)
     weight: list[float] = field(default_factory=list)
+
+
+def rows_of(
+    task: Task,
+    requests: Iterable[Request],
+    scores: Scores,
+    fields: tuple[str, ...],
+    gain_of: Callable[[Candidate], float | None],
+    relevant_at: float,
+) -> tuple[FusionRows, int]:
+    """Labelled and scored candidates, and of how many requests they are.
+
+    Args:
+        scores: of the decoder, with its answers.
+        fields: the declared numbers.
+        gain_of: a candidate's gain, None where it is unlabelled.
+        relevant_at: the gain from which it is relevant.
+
+    Raises:
+        InputError: a field that holds no number.
+    """
+    said, rows, used = decoder_of(task, scores), FusionRows(), 0
+    for request in requests:
+        before = len(rows.values)
+        for candidate in request.candidates:
+            decoder = said(request.request_id, candidate.candidate_id)
+            gain = gain_of(candidate)
+            if decoder is None or gain is None:
+                continue
+            try:
+                numbers = field_values(request, candidate, fields)
+            except RowError as error:
+                raise InputError(f"request {request.request_id}: {error.message}") from None
+            rows.values.append({**decoder, **numbers})
+            rows.relevant.append(gain >= relevant_at)
+            rows.weight.append(1.0 if candidate.weight is None else candidate.weight)
+        used += len(rows.values) > before
+    return rows, used
+
+
+def names_of(task: Task, fields: Sequence[str]) -> list[str]:
+    """Names of a fusion's features: the decoder's log-odds per question, then the numbers."""
+    return [*(f"{DECODER}{name}" for name in task.questions), *fields]
 
 
 def fit_fusion(rows: FusionRows, names: Sequence[str]) -> tuple[Layer, Layer]:

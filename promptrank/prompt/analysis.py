@@ -40,8 +40,8 @@ def parts(node: nodes.Node) -> Iterator[nodes.Node]:
 
 def target(node: nodes.Node) -> str | None:
     """The file that an extends, import or include names; None for a computed name."""
-    found = getattr(node, "template", None)
-    return found.value if isinstance(found, nodes.Const) and isinstance(found.value, str) else None
+    name = getattr(node, "template", None)
+    return name.value if isinstance(name, nodes.Const) and isinstance(name.value, str) else None
 
 
 def references(tree: nodes.Node) -> Iterator[nodes.Node]:
@@ -52,17 +52,17 @@ def references(tree: nodes.Node) -> Iterator[nodes.Node]:
 
 def top_names(tree: nodes.Template) -> set[str]:
     """Names that a file makes outside its blocks: macros, imports, ``set``."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in tree.body:
         if isinstance(node, nodes.Macro):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, nodes.Import):
-            found.add(node.target)
+            names.add(node.target)
         elif isinstance(node, nodes.FromImport):
-            found |= {n if isinstance(n, str) else n[1] for n in node.names}
+            names |= {n if isinstance(n, str) else n[1] for n in node.names}
         elif isinstance(node, nodes.Assign | nodes.AssignBlock):
-            found |= {n.name for n in parts(node.target) if isinstance(n, nodes.Name)}
-    return found
+            names |= {n.name for n in parts(node.target) if isinstance(n, nodes.Name)}
+    return names
 
 
 def free_names(body: Sequence[nodes.Node], environment: PromptEnvironment) -> set[str]:
@@ -79,7 +79,7 @@ def use_of(chain: Sequence[nodes.Block], trees: Trees, files: Sequence[str], top
     for block, file in zip(chain, files, strict=True):
         walker = _Paths(trees, file)
         walker.bodies(block.body, {})
-        paths |= walker.found
+        paths |= walker.paths
         environment = block.environment
         assert isinstance(environment, PromptEnvironment)
         names |= free_names(block.body, environment)
@@ -108,7 +108,7 @@ class _Paths:
 
     trees: Trees
     file: str
-    found: set[str] = field(default_factory=set)
+    paths: set[str] = field(default_factory=set)
     inside: tuple[str, ...] = ()
 
     def bodies(self, body: Sequence[nodes.Node], bound: Mapping[str, str | None]) -> None:
@@ -144,10 +144,10 @@ class _Paths:
         elif isinstance(node, nodes.Include):
             file = target(node)
             if file is not None and file not in self.inside:
-                walker = _Paths(self.trees, file, self.found, (*self.inside, file))
+                walker = _Paths(self.trees, file, self.paths, (*self.inside, file))
                 walker.bodies(self.trees[file].body, bound)
         elif (path := self.path(node, bound)) is not None:
-            self.found.add(path)
+            self.paths.add(path)
         elif not isinstance(node, nodes.Name):
             for child in node.iter_child_nodes():
                 self.visit(child, bound)
@@ -185,8 +185,8 @@ class _Paths:
             if self.path(expression, bound) is None:
                 self.visit(expression, bound)
             elif expression not in given.values() or not _declared(macro, given, expression):
-                self.found.add(str(self.path(expression, bound)))
-        walker = _Paths(self.trees, file, self.found, (*self.inside, macro.name))
+                self.paths.add(str(self.path(expression, bound)))
+        walker = _Paths(self.trees, file, self.paths, (*self.inside, macro.name))
         walker.bodies(macro.body, inner)
 
     def macro(self, node: nodes.Node) -> tuple[nodes.Macro | None, str]:

@@ -14,14 +14,14 @@ from promptrank.schema.parts import Question
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class AnswerPaths:
     """The answers of one question behind one tail.
 
     Attributes:
         slot: the tail's own ids, leading tokens that all answers share, and the paths.
         turns: answer -> what follows the tail in a history turn: the chat header, the first
             wording, and what ends the turn.
-        problems: ``questions.like: what; what to do``; the slot is of no use if there are any.
+        problems: ``questions.like: what; what to do``; with any, the slot cannot be used.
     """
 
     slot: Slot
@@ -41,7 +41,7 @@ def resolve(
     tail: Fragment,
     ids_before: Ids,
     chat: Chat | None,
-) -> Answers:
+) -> AnswerPaths:
     """Finds the token path of every wording behind a rendered block ``question``.
 
     ``tail`` is its last fragment, ``ids_before`` the ids of all of it.
@@ -50,7 +50,7 @@ def resolve(
     lead = " " if chat is None else chat.answer_lead
     slot_ids = ids_before if chat is None else (*ids_before, *chat.to_assistant[1])
     problems = []
-    found: list[Ids] = []
+    answer_ids: list[Ids] = []
     for answer, say in pairs:
         ids = _behind(tokenizer, lead + say, tail, chat)
         where = f"questions.{name}.answers.{answer}"
@@ -61,14 +61,14 @@ def resolve(
             )
         elif not ids:
             problems.append(f"{where}: {say!r} makes no tokens; say something else")
-        found.append(ids or ())
+        answer_ids.append(ids or ())
     if not problems:
-        problems = _collisions(f"questions.{name}", pairs, found)
-    shared = _shared(found) if not problems else 0
+        problems = _collisions(f"questions.{name}", pairs, answer_ids)
+    shared = _shared(answer_ids) if not problems else 0
     first = {answer: place for place, (answer, _) in reversed(list(enumerate(pairs)))}
-    return Answers(
-        Slot((*slot_ids, *found[0][:shared]), tuple(ids[shared:] for ids in found)),
-        {a: _turn(tokenizer, chat, lead + pairs[p][1], found[p]) for a, p in first.items()},
+    return AnswerPaths(
+        Slot((*slot_ids, *answer_ids[0][:shared]), tuple(ids[shared:] for ids in answer_ids)),
+        {a: _turn(tokenizer, chat, lead + pairs[p][1], answer_ids[p]) for a, p in first.items()},
         tuple(problems),
     )
 
@@ -91,10 +91,10 @@ def _behind(tokenizer: TextTokenizer, text: str, tail: Fragment, chat: Chat | No
     return joint[len(before) :] if joint[: len(before)] == before else None
 
 
-def _collisions(where: str, pairs: tuple[tuple[str, str], ...], found: list[Ids]) -> list[str]:
+def _collisions(where: str, pairs: tuple[tuple[str, str], ...], answer_ids: list[Ids]) -> list[str]:
     problems = []
-    for place, ((answer, say), ids) in enumerate(zip(pairs, found, strict=True)):
-        for (other, other_say), other_ids in zip(pairs[:place], found[:place], strict=True):
+    for place, ((answer, say), ids) in enumerate(zip(pairs, answer_ids, strict=True)):
+        for (other, other_say), other_ids in zip(pairs[:place], answer_ids[:place], strict=True):
             if ids == other_ids:
                 problems.append(
                     f"{where}: {other_say!r} ({other}) and {say!r} ({answer}) have the same "

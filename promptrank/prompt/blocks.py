@@ -53,11 +53,11 @@ class Blocks:
         if item.key is None:
             return self.render(block, values, item)
         key = (block, item.key, *more)
-        found = self._by_key.get(key)
-        if found is None:
-            found = self.render(block, values, item)
-            self._by_key.put(key, found)
-        return found
+        parts = self._by_key.get(key)
+        if parts is None:
+            parts = self.render(block, values, item)
+            self._by_key.put(key, parts)
+        return parts
 
     def render(self, block: str, values: Mapping[str, Any], item: Item | None = None) -> Parts:
         """A block's fragments; none where the template lacks the block or it renders nothing.
@@ -84,7 +84,7 @@ class Blocks:
                 texts.append("")
             else:
                 texts[-1] += piece
-        found: list[Fragment] = []
+        fragments: list[Fragment] = []
         for place, text in enumerate(texts):
             first, last = place == 0, place == len(texts) - 1
             above, below = text.rstrip(" \t"), text.lstrip(" \t")
@@ -95,14 +95,14 @@ class Blocks:
                     "template", f"{self._where(block)}: self.item() must stand on its own line"
                 )
             if not first:
-                found += self.of_item("item", item, {"item": item.fields})
+                fragments += self.of_item("item", item, {"item": item.fields})
             text = text.strip()
             if not text and last and block == "question":
-                found += self._empty(block)
+                fragments += self._empty(block)
             elif text:
                 ending = "" if last and block == "question" else "\n"
-                found.append(self._fragments.of(text + ending))
-        return tuple(found)
+                fragments.append(self._fragments.of(text + ending))
+        return tuple(fragments)
 
     def _empty(self, block: str) -> Parts:
         if block != "question":

@@ -123,9 +123,9 @@ def _most(length: Callable[[int], int], parts: int, room: int) -> int:
         guess = low + int((room - low_length) / slope) if slope > 0 else low
         turn += 1
         middle = (low + high) // 2 if turn % 3 == 0 else min(max(guess, low + 1), high - 1)
-        found = length(middle)
-        if found <= room:
-            low, low_length = middle, found
+        middle_length = length(middle)
+        if middle_length <= room:
+            low, low_length = middle, middle_length
         else:
-            high, high_length = middle, found
+            high, high_length = middle, middle_length
     return low

@@ -93,8 +93,8 @@ def _render(tokenizer: Any, texts: tuple[str, ...], generate: bool) -> str:
 def _cut(text: str, marks: tuple[str, ...]) -> list[str]:
     parts = []
     for mark in marks:
-        before, found, text = text.partition(mark)
-        if not found or mark in text:
+        before, separator, text = text.partition(mark)
+        if not separator or mark in text:
             raise ModelError(
                 "the chat template does not write each message once and in order; set chat: false"
             )

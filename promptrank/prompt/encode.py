@@ -1,11 +1,10 @@
 """Requests to trees of token ids, within the budget."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 
+from promptrank.basics.digests import json_digest
 from promptrank.engine.contract import Branch, Tree
 from promptrank.errors import ErrorRow, RowError, TemplateError
 from promptrank.prompt.answers import wordings
@@ -71,7 +70,7 @@ class Encoder:
         chat = self._rendering.chat
         self.notes = chat.notes if chat is not None else ()
         self.fingerprints = self._fingerprints()
-        self.fingerprint = _digest(self.fingerprints)
+        self.fingerprint = json_digest(self.fingerprints)
 
     def encode(self, request: Request) -> Encoded:
         """One request; see `encode_many`."""
@@ -239,18 +238,13 @@ class Encoder:
         }
         return {
             "template": self.template.digest,
-            "answers": _digest(questions),
+            "answers": json_digest(questions),
             "tokenizer": self.tokenizer.fingerprint,
-            "chat": _digest([chat.head, chat.to_assistant, chat.to_user] if chat else None),
-            "settings": _digest(settings),
+            "chat": json_digest([chat.head, chat.to_assistant, chat.to_user] if chat else None),
+            "settings": json_digest(settings),
         }
 
 
 def _event_row(error: RowError, request: Request, event: Event) -> ErrorRow:
     message = f"event with item {event.item.item_id}: {error.message}"
     return ErrorRow(request.request_id, None, "prompt", f"event_{error.reason}", message)
-
-
-def _digest(value: object) -> str:
-    text = json.dumps(value, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -202,10 +202,10 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """A text filter of Jinja's behind `text_of`; keeps the mark of what it is passed first."""
     marked = hasattr(function, "jinja_pass_arg")
 
-    def checked(first: Any, *rest: Any, **options: Any) -> Any:
+    def checked(first: Any, *others: Any, **options: Any) -> Any:
         if marked:
-            return function(first, text_of(rest[0]), *rest[1:], **options)
-        return function(text_of(first), *rest, **options)
+            return function(first, text_of(others[0]), *others[1:], **options)
+        return function(text_of(first), *others, **options)
 
     if marked:
         checked.jinja_pass_arg = function.jinja_pass_arg  # type: ignore[attr-defined]
@@ -214,7 +214,7 @@ def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def all_filters() -> dict[str, Callable[..., Any]]:
     """Every filter that templates have, by name."""
-    found = {name: FILTERS[name] for name in BUILT_IN}
-    found |= {name: _checked(FILTERS[name]) for name in _TEXT}
+    filters = {name: FILTERS[name] for name in BUILT_IN}
+    filters |= {name: _checked(FILTERS[name]) for name in _TEXT}
     ours = (percentile, ago, bucket, truncate_words, join_nonempty, join, replace)
-    return found | {f.__name__: f for f in ours} | {"round": _round}
+    return filters | {f.__name__: f for f in ours} | {"round": _round}

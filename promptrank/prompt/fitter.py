@@ -80,22 +80,22 @@ class Fitter:
             return start + sum(map(_length, self._subject(request, roots)))
 
         roots = self._rendering.subject_roots(request)
-        found = shorten(self._subject_names, roots, length, self._room)
-        if found is None:
+        shortened = shorten(self._subject_names, roots, length, self._room)
+        if shortened is None:
             raise RowError(
                 "prefix_too_long",
                 f"request {request.request_id}: instruction and subject take {used} tokens, "
                 f"{self._room} of {self._limit} are free beside the reserve for a candidate; "
                 "raise budget.tokens, or name long fields such as member.X in budget.shorten",
             )
-        instruction, subject = self._subject(request, found[0])
+        instruction, subject = self._subject(request, shortened[0])
         used = start + _length(instruction) + _length(subject)
-        return FittedPrefix(instruction, subject, self._room - used, found[1])
+        return FittedPrefix(instruction, subject, self._room - used, shortened[1])
 
     def _subject(self, request: Request, roots: Mapping[str, Fields]) -> tuple[Parts, Parts]:
-        found = self._rendering.subject(request, roots)
+        parts = self._rendering.subject(request, roots)
         self._rendering.blocks.flush()
-        return found
+        return parts
 
     def events(
         self, request: Request, events: Sequence[tuple[Event, Asked]], room: int
@@ -140,15 +140,15 @@ class Fitter:
             return _length(self._rendering.turn(event, at(roots)))
 
         roots = {"item": event.item.fields, "context": event.context}
-        found = shorten(self._item_names, roots, measure, limit)
-        if found is None:
+        shortened = shorten(self._item_names, roots, measure, limit)
+        if shortened is None:
             raise RowError(
                 "too_long",
                 f"{_length(parts)} tokens, budget.event is {limit}; raise it, or name long fields "
                 "such as item.X in budget.shorten",
             )
-        short = at(found[0])
-        return self._rendering.turn(event, short), short, found[1]
+        short = at(shortened[0])
+        return self._rendering.turn(event, short), short, shortened[1]
 
     def candidate(self, request: Request, candidate: Candidate, asked: Asked) -> Fitted:
         """A candidate within its reserve, with its slots and the fields that were shortened."""
@@ -171,16 +171,16 @@ class Fitter:
             return _asked_length(again, self._rendering.slots(again))
 
         roots = {"item": candidate.item.fields, "context": candidate.context}
-        found = shorten(self._item_names, roots, measure, self._budget.candidate)
-        if found is None:
+        shortened = shorten(self._item_names, roots, measure, self._budget.candidate)
+        if shortened is None:
             raise RowError(
                 "candidate_too_long",
                 f"item {candidate.item.item_id}: {length} tokens with question and answer, "
                 f"budget.candidate is {self._budget.candidate}; raise it, or name long fields such "
                 "as item.X in budget.shorten",
             )
-        short = at(found[0])
-        fitted = (short, self._rendering.slots(short), found[1])
+        short = at(shortened[0])
+        fitted = (short, self._rendering.slots(short), shortened[1])
         if key is not None:
             self._by_item.put(key, fitted)
         return fitted

@@ -33,10 +33,10 @@ class Recent(Generic[Value]):
 
     def get(self, key: Hashable) -> Value | None:
         """What is remembered under the key, or None."""
-        found = self._young.get(key)
-        if found is None and (found := self._old.get(key)) is not None:
-            self.put(key, found)
-        return found
+        value = self._young.get(key)
+        if value is None and (value := self._old.get(key)) is not None:
+            self.put(key, value)
+        return value
 
     def put(self, key: Hashable, value: Value) -> None:
         """Remembers a value."""
@@ -61,18 +61,18 @@ class Fragments:
 
     def of(self, text: str) -> Fragment:
         """The fragment of a text."""
-        found = self._known.get(text)
-        if found is None and (found := self._pending.get(text)) is None:
-            found = self._pending[text] = Fragment(clean(text))
-        return found
+        fragment = self._known.get(text)
+        if fragment is None and (fragment := self._pending.get(text)) is None:
+            fragment = self._pending[text] = Fragment(clean(text))
+        return fragment
 
     def flush(self) -> None:
         """Tokenizes every new fragment in one batch."""
         if not self._pending:
             return
         new, self._pending = self._pending, {}
-        found: Sequence[Ids] = self._tokenizer.encode_batch([f.text for f in new.values()])
-        for (text, fragment), ids in zip(new.items(), found, strict=True):
+        encoded: Sequence[Ids] = self._tokenizer.encode_batch([f.text for f in new.values()])
+        for (text, fragment), ids in zip(new.items(), encoded, strict=True):
             fragment.ids = ids
             self._known.put(text, fragment)
         self.encoded += len(new)

@@ -60,10 +60,10 @@ def preview_of(rendering: Rendering, made: Assembled, encoded: Encoded) -> Previ
             pieces = _pieces("question", question)
             if rendering.chat is not None:
                 pieces.append(Piece("chat", *rendering.chat.to_assistant))
-            rest = slot.ids[sum(len(p.ids) for p in pieces) :]
-            if rest:
-                text = rendering.rest_text(slot.ids, len(rest))
-                pieces.append(Piece("answer", text, tuple(rest)))
+            answer_lead = slot.ids[sum(len(p.ids) for p in pieces) :]
+            if answer_lead:
+                text = rendering.last_text(slot.ids, len(answer_lead))
+                pieces.append(Piece("answer", text, tuple(answer_lead)))
             shown.append(tuple(pieces))
         candidates.append(
             CandidatePreview(candidate_id, tuple(_pieces("candidate", parts)), tuple(shown))
@@ -77,7 +77,7 @@ def _pieces(kind: str, parts: Parts) -> list[Piece]:
 
 def seams_of(preview: Preview, encode: Callable[[str], Ids]) -> list[str]:
     """See `Encoder.seams`."""
-    found: dict[str, None] = {}
+    seams: dict[str, None] = {}
     for candidate in preview.candidates:
         for question in candidate.questions:
             pieces = (*preview.prefix, *candidate.pieces, *question)
@@ -85,5 +85,5 @@ def seams_of(preview: Preview, encode: Callable[[str], Ids]) -> list[str]:
                 # The wrapper's own pieces, inside turns too, are no plain text.
                 plain = encode(left.text) == left.ids and encode(right.text) == right.ids
                 if plain and encode(left.text + right.text) != (*left.ids, *right.ids):
-                    found[f"{left.text[-12:]!r} before {right.text[:12]!r}"] = None
-    return list(found)
+                    seams[f"{left.text[-12:]!r} before {right.text[:12]!r}"] = None
+    return list(seams)

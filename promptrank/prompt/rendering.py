@@ -11,7 +11,7 @@ from typing import Any
 
 from promptrank.engine.contract import Slot
 from promptrank.errors import RowError
-from promptrank.prompt.answers import Answers, resolve, wordings
+from promptrank.prompt.answers import AnswerPaths, resolve, wordings
 from promptrank.prompt.blocks import Blocks, Parts, ids_of
 from promptrank.prompt.fragments import Fragment, Recent
 from promptrank.prompt.printable import event_values, question_values, subject_values, task_problems
@@ -68,7 +68,7 @@ class Rendering:
         self._history_question = next(iter(task.questions))
         if task.history is not None and task.history.question is not None:
             self._history_question = task.history.question
-        self._answers: Recent[Answers] = Recent(cache_tokens, lambda _: 200)
+        self._answers: Recent[AnswerPaths] = Recent(cache_tokens, lambda _: 200)
         self._memo: tuple[Request | None, dict[str, Any]] = (None, {})
         self._static: dict[str, Parts] = {}
         self._static_slots: tuple[Slot, ...] | None = None
@@ -154,10 +154,10 @@ class Rendering:
     def turn_slot(self, event: Event, asked: Asked) -> tuple[str, Slot, int]:
         """A turn's question, its slot, and which of the slot's paths stands behind it."""
         name = self._history_question
-        found = self._answered(name, asked.questions[0])
+        answers = self._answered(name, asked.questions[0])
         outcome = self.outcome(event)
         pairs = self.paths[list(self._asks).index(name)]
-        return name, found.slot, next(i for i, (a, _) in enumerate(pairs) if a == outcome)
+        return name, answers.slot, next(i for i, (a, _) in enumerate(pairs) if a == outcome)
 
     def _with_absent(self, stats: Fields) -> Fields:
         return stats if len(stats) >= len(self._absent) else {**self._absent, **stats}
@@ -202,17 +202,17 @@ class Rendering:
             self._static_slots = slots
         return slots
 
-    def _answered(self, name: str, parts: Parts) -> Answers:
+    def _answered(self, name: str, parts: Parts) -> AnswerPaths:
         key = (name, *(p.text for p in parts))
-        found = self._answers.get(key)
-        if found is None:
-            found = self._resolve(name, parts)
-            self._answers.put(key, found)
-        if found.problems:
-            raise RowError("answers", "; ".join(found.problems))
-        return found
+        answers = self._answers.get(key)
+        if answers is None:
+            answers = self._resolve(name, parts)
+            self._answers.put(key, answers)
+        if answers.problems:
+            raise RowError("answers", "; ".join(answers.problems))
+        return answers
 
-    def _resolve(self, name: str, parts: Parts) -> Answers:
+    def _resolve(self, name: str, parts: Parts) -> AnswerPaths:
         question = self._task.questions[name]
         return resolve(self._tokenizer, name, question, parts[-1], ids_of(parts), self.chat)
 
@@ -226,17 +226,17 @@ class Rendering:
                 if self._static_question:
                     parts = self._question(name, nobody, nothing, EMPTY)
                     self.blocks.flush()
-                found = self._resolve(name, parts)
-                problems += found.problems
-                length = len(found.slot.ids) + max(map(len, found.slot.paths))
+                answers = self._resolve(name, parts)
+                problems += answers.problems
+                length = len(answers.slot.ids) + max(map(len, answers.slot.paths))
                 self.slot_tokens = max(self.slot_tokens, length)
             except RowError as error:
                 problems.append(error.message)
         return problems
 
-    def rest_text(self, ids: Sequence[int], rest: int) -> str:
-        """What the last ``rest`` ids of a slot add to its text."""
-        before = self._tokenizer.decode(ids[: len(ids) - rest])
+    def last_text(self, ids: Sequence[int], count: int) -> str:
+        """What the last ``count`` ids of a slot add to its text."""
+        before = self._tokenizer.decode(ids[: len(ids) - count])
         return self._tokenizer.decode(ids)[len(before) :]
 
     def _start(self) -> Fragment:

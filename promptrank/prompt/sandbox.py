@@ -179,9 +179,9 @@ def _size(value: Any) -> int:
 @pass_environment
 def _count_steps(environment: PromptEnvironment, values: Iterable[Any]) -> list[Any]:
     """The values of a loop as a list, its rounds paid for in advance."""
-    found = list(islice(values, environment.steps + 1))
-    environment.spend(len(found) + 1)
-    return found
+    rounds = list(islice(values, environment.steps + 1))
+    environment.spend(len(rounds) + 1)
+    return rounds
 
 
 def _rewrite(tree: nodes.Template) -> None:

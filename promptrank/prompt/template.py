@@ -1,6 +1,5 @@
 """Templates: loaded with all they extend and import, checked whole, rendered block by block."""
 
-import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import jinja2
 from jinja2 import nodes
 
+from promptrank.basics.hints import near_names
 from promptrank.errors import RowError, TemplateError
 from promptrank.prompt import analysis
 from promptrank.prompt.filters import MAX_TEXT, NotPlain, NotText, TooLong, text_of
@@ -72,14 +72,14 @@ def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:
     top = set().union(*(analysis.top_names(trees[file]) for file in chain))
     uses, files = {}, {}
     for block in GIVEN:
-        found = [
+        overriding = [
             (node, file)
             for file in chain
             for node in trees[file].body
             if isinstance(node, nodes.Block) and node.name == block
         ]
-        if found:
-            nodes_of, files_of = zip(*found, strict=True)
+        if overriding:
+            nodes_of, files_of = zip(*overriding, strict=True)
             uses[block] = analysis.use_of(nodes_of, trees, files_of, top)
             files[block] = files_of[0]
     digest = hashlib.sha256()
@@ -127,11 +127,11 @@ def _read(
 def _not_found(name: str, environment: PromptEnvironment, by: str | None) -> str:
     loader = environment.loader
     assert isinstance(loader, jinja2.FileSystemLoader)
-    near = difflib.get_close_matches(name, environment.list_templates(), 3, 0.5)
+    names = near_names(name, environment.list_templates(), 3)
     message = f"template {name}: not found"
     message += f" (wanted by {by})" if by else ""
     message += f" in {', '.join(loader.searchpath) or 'no folder'}"
-    return message + (f"; did you mean {' or '.join(near)}?" if near else "")
+    return message + (f"; did you mean {' or '.join(names)}?" if names else "")
 
 
 def _chain(name: str, trees: Mapping[str, nodes.Template]) -> list[str]:
@@ -168,7 +168,7 @@ class Renderer:
                 pass
         except _FAULTS as error:
             raise TemplateError(f"template {template.name}: {error}") from None
-        blocks = {block: found[1:] for block, found in base.blocks.items()}
+        blocks = {block: functions[1:] for block, functions in base.blocks.items()}
         self._calls = {}
         for block, functions in blocks.items():
             context = compiled.new_context({SLOT: SLOT_TEXT})

@@ -1,10 +1,10 @@
 """Checks of a template that need no data: its blocks, what stands outside them, its names."""
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 
 from jinja2 import nodes
 
+from promptrank.basics.hints import near_names
 from promptrank.prompt import analysis
 from promptrank.prompt.sandbox import SLOT, PromptEnvironment
 
@@ -34,20 +34,20 @@ def check_files(
     problems += [p for file, tree in trees.items() for p in _macros(file, tree, environment)]
     for file in chain:
         problems += _outside(file, trees[file])
-    found = {
+    blocks = {
         node.name for file in chain for node in trees[file].body if isinstance(node, nodes.Block)
     }
     problems += [
         f"{chain[0]}: no block {name}; add {{% block {name} %}}...{{% endblock %}}"
         for name in ("candidate", "question")
-        if name not in found
+        if name not in blocks
     ]
     if problems:
         return problems
     top = set().union(*(analysis.top_names(trees[file]) for file in chain))
     for place, file in enumerate(chain):
         for block in trees[file].find_all(nodes.Block):
-            problems += _block(block, file, trees, top, environment, found, chain[place + 1 :])
+            problems += _block(block, file, trees, top, environment, blocks, chain[place + 1 :])
     return problems
 
 
@@ -65,8 +65,8 @@ def _everywhere(file: str, tree: nodes.Template, blocks_allowed: bool) -> Iterat
         elif isinstance(node, nodes.Block) and (not blocks_allowed or node not in tree.body):
             yield f"{at}: block {node.name} must stand at the top level, not inside something else"
         elif isinstance(node, nodes.Block) and node.name not in GIVEN:
-            near = difflib.get_close_matches(node.name, GIVEN, 1)
-            more = f"; did you mean {near[0]}?" if near else ""
+            names = near_names(node.name, GIVEN)
+            more = f"; did you mean {names[0]}?" if names else ""
             yield f"{at}: no block is called {node.name}; blocks: {', '.join(GIVEN)}{more}"
     yield from _slots(file, tree, None, False)
 
@@ -119,17 +119,17 @@ def _block(
     trees: analysis.Trees,
     top: set[str],
     environment: PromptEnvironment,
-    found: set[str],
+    blocks: set[str],
     parents: Sequence[str],
 ) -> Iterator[str]:
     use = analysis.use_of([block], trees, [file], top)
     at = f"{file}:{block.lineno}: block {block.name}"
     given = GIVEN[block.name]
     for name in sorted(use.names - given - {"vars", "super"}):
-        near = difflib.get_close_matches(name, sorted(given), 1)
-        more = f"; did you mean {near[0]}?" if near else ""
+        names = near_names(name, sorted(given))
+        more = f"; did you mean {names[0]}?" if names else ""
         yield f"{at}: no variable {name!r}; it has {', '.join(sorted(given | {'vars'}))}{more}"
-    if use.slot and "item" not in found:
+    if use.slot and "item" not in blocks:
         yield f"{at}: self.item() needs a block item"
     if "super" in use.names and any(
         isinstance(n, nodes.Name) and n.name == SLOT

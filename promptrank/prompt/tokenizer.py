@@ -66,10 +66,10 @@ class TextTokenizer:
         """
         anchor, skip = self._anchor, len(self._anchor_ids)
         given = [anchor + t for t in texts] if anchor else texts
-        found = self._data.encode_batch_fast(given, add_special_tokens=False)
+        encodings = self._data.encode_batch_fast(given, add_special_tokens=False)
         shared, control = self._shared.__getitem__, self._control
         result = []
-        for text, encoding in zip(texts, found, strict=True):
+        for text, encoding in zip(texts, encodings, strict=True):
             ids = encoding.ids
             if skip:
                 ids = ids[skip:] if ids[:skip] == self._anchor_ids else self._behind(text)
@@ -140,11 +140,11 @@ def open_tokenizer(model_path: str | Path) -> TextTokenizer:
     import transformers
 
     try:
-        found = transformers.AutoTokenizer.from_pretrained(str(model_path))
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_path))
     except (OSError, ValueError, KeyError, ImportError) as error:
         first = str(error).strip().partition("\n")[0]
         raise ModelError(f"{model_path}: no tokenizer can be loaded ({first})") from error
-    return from_transformers(found, str(model_path))
+    return from_transformers(tokenizer, str(model_path))
 
 
 def from_transformers(tokenizer: Any, name: str = "the model") -> TextTokenizer:

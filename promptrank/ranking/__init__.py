@@ -1,1 +1,1 @@
-"""From requests to rankings: encode, score, combine, order."""
+"""From requests to rankings: a method asks, an engine answers, steps change the ranking."""

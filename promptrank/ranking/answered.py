@@ -9,9 +9,10 @@ probabilities add). With p(a) the answers' probabilities renormalised to sum to 
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from promptrank.basics.numbers import logsumexp
 from promptrank.engine.contract import SlotScore
 from promptrank.schema.parts import Question
 
@@ -35,23 +36,12 @@ class Answered:
     argmax: str | None
 
 
-def logsumexp(values: Iterable[float]) -> float:
-    """log(sum(exp(v))); -inf for no values."""
-    found = list(values)
-    if len(found) == 1:  # most often, and what the rest would give
-        return found[0]
-    top = max(found, default=-math.inf)
-    if top == -math.inf:
-        return -math.inf
-    return top + math.log(sum(math.exp(v - top) for v in found))
-
-
 def answer(question: Question, names: Sequence[str], slot: SlotScore) -> Answered:
     """The question's answer from one slot; ``names[i]`` is the answer that path i words."""
     by_name: dict[str, list[float]] = {name: [] for name in question.answers}
     for name, logprob in zip(names, slot.logprobs, strict=True):
         by_name[name].append(logprob)
-    logprobs = {name: logsumexp(found) for name, found in by_name.items()}
+    logprobs = {name: logsumexp(wordings) for name, wordings in by_name.items()}
     total = logsumexp(logprobs.values())
     relevant = [n for n, a in question.answers.items() if a.value >= question.relevant_at]
     yes = logsumexp(logprobs[n] for n in relevant)

@@ -20,7 +20,7 @@ def text(value: Any, where: str) -> str | None:
         try:
             value.encode()
         except UnicodeEncodeError:
-            # No file that is written later could hold it.
+            # It has no UTF-8 form, so no score file could hold it.
             raise RowError("bad_row", f"{where}: half a character (a lone surrogate)") from None
         return value
     if value is None:
@@ -48,46 +48,46 @@ def record(value: Any, where: str) -> Mapping[str, Any]:
 
 def number(value: Any, where: str) -> float | None:
     """A number that must be finite."""
-    found = _float(value, where)
-    if found is not None and math.isinf(found):
-        raise RowError("bad_row", f"{where}: {found} is not finite")
-    return found
+    number = _float(value, where)
+    if number is not None and math.isinf(number):
+        raise RowError("bad_row", f"{where}: {number} is not finite")
+    return number
 
 
 def measure(value: Any, where: str) -> float | None:
-    """A number that somebody computed: infinite is as good as missing."""
-    found = _float(value, where)
-    return None if found is None or math.isinf(found) else found
+    """A number that was computed; NaN and infinity count as missing."""
+    measured = _float(value, where)
+    return None if measured is None or math.isinf(measured) else measured
 
 
 def weight(value: Any) -> float | None:
     """A weight: finite and at least 0."""
-    found = number(value, "weight")
-    if found is not None and found < 0:
-        raise RowError("bad_row", f"weight: {found:g} is less than 0")
-    return found
+    weighed = number(value, "weight")
+    if weighed is not None and weighed < 0:
+        raise RowError("bad_row", f"weight: {weighed:g} is less than 0")
+    return weighed
 
 
 def place(value: Any, where: str) -> int | None:
     """A whole number, also where it comes as 3.0."""
     if value is None or type(value) is int:
         return value
-    found = measure(value, where)
-    if found is None:
+    measured = measure(value, where)
+    if measured is None:
         return None
-    if found != math.floor(found):
-        raise RowError("bad_row", f"{where}: {found:g} is not a whole number")
-    return int(found)
+    if measured != math.floor(measured):
+        raise RowError("bad_row", f"{where}: {measured:g} is not a whole number")
+    return int(measured)
 
 
 def measures(value: Any, where: str) -> Mapping[str, float | None]:
     """An object of `measure` values."""
-    found = record(value, where)
+    values = record(value, where)
     # Nearly always all is well, and then nothing is copied; x - x is not 0 for infinities.
-    for one in found.values():
-        if one is not None and type(one) is not int and (type(one) is not float or one - one != 0):
-            return {name: measure(x, f"{where}.{name}") for name, x in found.items()}
-    return found
+    for x in values.values():
+        if x is not None and type(x) is not int and (type(x) is not float or x - x != 0):
+            return {name: measure(x, f"{where}.{name}") for name, x in values.items()}
+    return values
 
 
 def count(value: Any) -> int:

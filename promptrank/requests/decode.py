@@ -25,8 +25,8 @@ def decode(array: pa.Array) -> list[Any]:
         places = decode(array.indices)
         return [None if i is None else words[i] for i in places]
     if pt.is_string(kind) or pt.is_large_string(kind):
-        found: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
-        return found
+        texts: list[Any] = array.to_numpy(zero_copy_only=False).tolist()
+        return texts
     if pt.is_floating(kind):
         return [None if x != x else x for x in array.to_numpy(zero_copy_only=False).tolist()]
     if pt.is_integer(kind) and array.null_count == 0:
@@ -39,33 +39,33 @@ def decode(array: pa.Array) -> list[Any]:
 
 
 def tuples(array: pa.Array, names: Sequence[str], special: Mapping[str, Decoder]) -> list[Any]:
-    """Structs as tuples of these fields, None for fields they lack; never None themselves."""
+    """Structs as tuples of these fields; what is missing is None, and a NULL is all None."""
     here = {field.name for field in array.type} if pt.is_struct(array.type) else set()
     columns: list[list[Any]] = []
     flat = dict(zip([f.name for f in array.type], array.flatten(), strict=True)) if here else {}
     for name in names:
-        found = special.get(name, decode)(flat[name]) if name in here else [None] * len(array)
-        columns.append(found)
+        values = special.get(name, decode)(flat[name]) if name in here else [None] * len(array)
+        columns.append(values)
     return list(zip(*columns, strict=True))
 
 
 def labels(array: pa.Array) -> list[Any]:
     """Structs of text as dicts without their NULLs, {} for NULL itself.
 
-    Equal ones are one object, which nobody may change.
+    Equal structs share one dict: do not change it.
     """
     if not pt.is_struct(array.type):
         return [x and {k: v for k, v in x.items() if v is not None} for x in decode(array)]
     names = [field.name for field in array.type]
     shared: dict[tuple[Any, ...], dict[str, Any]] = {}
-    found: list[Any] = []
+    rows: list[Any] = []
     for values in zip(*[decode(column) for column in array.flatten()], strict=True):
         row = shared.get(values)
         if row is None:
             pairs = zip(names, values, strict=True)
             row = shared[values] = {n: v for n, v in pairs if v is not None}
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
 def lists_of(array: Any, values: list[Any]) -> list[Any]:
@@ -88,11 +88,11 @@ def _structs(array: pa.StructArray) -> list[Any]:
 
 def _slices(array: Any, values: list[Any], make: Any) -> list[Any]:
     offsets = array.offsets.to_numpy(zero_copy_only=False).tolist()
-    found = [make(values[a:b]) for a, b in pairwise(offsets)]
+    rows = [make(values[a:b]) for a, b in pairwise(offsets)]
     if array.null_count == 0:
-        return found
+        return rows
     valid = array.is_valid().to_numpy(zero_copy_only=False).tolist()
-    return [row if ok else None for row, ok in zip(found, valid, strict=True)]
+    return [row if ok else None for row, ok in zip(rows, valid, strict=True)]
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:

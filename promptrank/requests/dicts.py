@@ -1,10 +1,10 @@
 """Requests as plain nested dicts, for the Python API: friendly about what is left out."""
 
 from collections.abc import Mapping
-from math import isfinite
 from typing import Any
 
 from promptrank.basics.hints import near
+from promptrank.basics.numbers import finite
 from promptrank.errors import DataError
 from promptrank.records import EMPTY, Candidate, Event, Item, Request, Subject
 
@@ -54,14 +54,14 @@ def request_from_dict(data: Mapping[str, Any]) -> Request:
     listed = data.get("candidates")
     if not isinstance(listed, list | tuple) or not listed:
         raise DataError("candidates: expected a list of at least one candidate")
-    found: dict[str, Candidate] = {}
+    candidates: dict[str, Candidate] = {}
     for i, entry in enumerate(listed):
         candidate = _candidate(entry, i)
-        if candidate.candidate_id in found:
+        if candidate.candidate_id in candidates:
             raise DataError(
                 f"candidates[{i}]: {candidate.candidate_id!r} stands twice; give candidate_id"
             )
-        found[candidate.candidate_id] = candidate
+        candidates[candidate.candidate_id] = candidate
     events = data.get("history")
     events = () if events is None else events
     if not isinstance(events, list | tuple):
@@ -70,7 +70,7 @@ def request_from_dict(data: Mapping[str, Any]) -> Request:
     return Request(
         _text(data.get("request_id"), "request_id") or "request",
         _subject(data),
-        tuple(found.values()),
+        tuple(candidates.values()),
         _sorted(history),
         time,
         _text(data.get("split"), "split"),
@@ -139,8 +139,8 @@ def _event(entry: Any, i: int, time: float | None) -> Event:
 
 def _outcomes(entry: Mapping[str, Any], where: str) -> dict[str, str]:
     given = _fields(entry.get("outcomes"), f"{where}.outcomes")
-    found = {name: _text(answer, f"{where}.outcomes.{name}") for name, answer in given.items()}
-    return {name: answer for name, answer in found.items() if answer is not None}
+    outcomes = {name: _text(answer, f"{where}.outcomes.{name}") for name, answer in given.items()}
+    return {name: answer for name, answer in outcomes.items() if answer is not None}
 
 
 def _sorted(history: tuple[Event, ...]) -> tuple[Event, ...]:
@@ -213,21 +213,18 @@ def _text(value: Any, where: str) -> str | None:
 
 
 def _number(value: Any, where: str) -> float | None:
-    """A number; what is not finite is as good as missing."""
+    """A number; NaN and infinity count as missing."""
     value = _unpacked(value, where)
     if value is None:
         return None
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise DataError(f"{where}: expected a number, got {type(value).__name__}")
-    try:
-        return float(value) if isfinite(value) else None
-    except OverflowError:
-        return None
+    return finite(value)
 
 
 def _finite(value: Any, where: str) -> float | None:
     """A number where infinity would be a mistake; NaN is None."""
-    found = _number(value, where)
-    if found is None and value is not None and value == value:
+    number = _number(value, where)
+    if number is None and value is not None and value == value:
         raise DataError(f"{where}: {value} is not finite")
-    return found
+    return number

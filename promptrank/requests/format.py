@@ -73,8 +73,8 @@ def check_names(path: Path, names: list[str]) -> None:
 def parts(path: Path) -> Iterator[tuple[Rows, list[str]]]:
     """The file by some thousand rows, and what was wrong with lines that are not rows at all.
 
-    Events come as tuples of the fields in `EVENT`; where a JSON line holds something else, as it
-    stands there.
+    Events come as tuples of the fields in `EVENT`; where a JSON line holds something else, that is
+    passed on unchanged.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; promptrank build writes one")
@@ -91,8 +91,8 @@ def digest_in(path: Path) -> str | None:
     if path.suffix != ".parquet" or not path.is_file():
         return None
     with _opened(path) as file:
-        found = (file.schema_arrow.metadata or {}).get(b"promptrank.items")
-    return found.decode() if found is not None else None
+        digest = (file.schema_arrow.metadata or {}).get(b"promptrank.items")
+    return digest.decode() if digest is not None else None
 
 
 def _opened(path: Path) -> pq.ParquetFile:
@@ -197,19 +197,19 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
 
 
 def _constant(name: str) -> float | None:
-    """NaN is no value, as in tables; whoever reads an infinity decides about it."""
+    """NaN counts as missing, as in tables; an infinity is kept, for the reader to judge."""
     return None if name == "NaN" else float(name)
 
 
 def _columns(rows: list[dict[str, Any]]) -> Rows:
-    found = {name: [row.get(name) for row in rows] for name in COLUMNS}
-    found["history"] = [_plain_events(events) for events in found["history"]]
-    found["outcomes"] = [_given(outcomes) for outcomes in found["outcomes"]]
-    return found
+    columns = {name: [row.get(name) for row in rows] for name in COLUMNS}
+    columns["history"] = [_plain_events(events) for events in columns["history"]]
+    columns["outcomes"] = [_given(outcomes) for outcomes in columns["outcomes"]]
+    return columns
 
 
 def _plain_events(events: Any) -> Any:
-    """Events as tuples; what is not an event stays as it is, for the reader to complain about."""
+    """Events as tuples; what is not an event stays as it is, and the reader reports it."""
     if not isinstance(events, list):
         return events
     return [

@@ -1,25 +1,19 @@
-"""Items by row or by id, over a memory-mapped snapshot: one interface for everybody."""
+"""Items by row or by id, over a memory-mapped snapshot."""
 
-import hashlib
 from collections.abc import Callable, Hashable
 from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 
+from promptrank.basics.digests import file_digest
 from promptrank.errors import DataError
 from promptrank.records import Item
 
 ID, SINCE = "__id", "__since"
-"""A snapshot's first columns: the item's id, and the time from which the row holds."""
+"""A snapshot's first columns: the item's id, and the time from which the row is valid."""
 BATCH = 4096
 """Rows in each of a snapshot's batches but the last."""
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class ItemTable:
@@ -44,7 +38,7 @@ class ItemTable:
         if names[:2] != [ID, SINCE] or any(b.num_rows != BATCH for b in self._batches[:-1]):
             raise DataError(f"{path}: not an item snapshot; write it with promptrank build")
         self._names = tuple(names[2:])
-        self.digest = digest_of(path)
+        self.digest = file_digest(path)
         self._prefix: Hashable = self.digest[:12]
         self._size: int = sum(batch.num_rows for batch in self._batches)
         self.row = lru_cache(maxsize=cached)(self._row)
@@ -69,13 +63,13 @@ class ItemTable:
         return str(self._batches[number // BATCH].column(0)[number % BATCH].as_py())
 
     def _since(self, number: int) -> float | None:
-        found: float | None = self._batches[number // BATCH].column(1)[number % BATCH].as_py()
-        return found
+        since: float | None = self._batches[number // BATCH].column(1)[number % BATCH].as_py()
+        return since
 
     def find(self, item_id: str, time: float | None = None) -> Item | None:
-        """The item's latest row that holds from before ``time``; None where there is none.
+        """The item as it was known just before ``time``, or None if it was not known yet.
 
-        Without a time the latest row of all.
+        Without a time, its latest row.
         """
         low, high = 0, self._size
         while low < high:  # first row that lies beyond what is wanted

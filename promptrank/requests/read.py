@@ -80,7 +80,7 @@ def _candidates(
     errors: Errors,
 ) -> tuple[tuple[Candidate, ...], int]:
     """The usable candidates, and how many were lost."""
-    found: dict[str, Candidate] = {}
+    usable: dict[str, Candidate] = {}
     lost = 0
     rows, start = block.rows, block.start
     request_id = rows["request_id"][start]
@@ -92,9 +92,9 @@ def _candidates(
             if item_id is None:
                 raise RowError("null_key", f"row {i - start + 1} of the request has no item_id")
             name = name or item_id
-            if name in found:
+            if name in usable:
                 raise RowError("duplicate_candidate", f"{name} stands twice; the first is kept")
-            found[name] = Candidate(
+            usable[name] = Candidate(
                 name,
                 lookup(item_id, rows["item"][i], rows["item_row"][i], time),
                 values.record(rows["context"][i], "context"),
@@ -110,7 +110,7 @@ def _candidates(
             errors(error.row("data", request_id, name))
             if error.reason != "duplicate_candidate":
                 lost += 1
-    return tuple(found.values()), lost
+    return tuple(usable.values()), lost
 
 
 def _outcomes(
@@ -173,18 +173,18 @@ def _history(
         return (), 0
     if not isinstance(given, list):
         raise RowError("bad_row", "history: expected a list of events")
-    found: list[Event] = []
-    for i, one in enumerate(given):
+    events: list[Event] = []
+    for i, entry in enumerate(given):
         try:
-            event = _event(one, lookup)
+            event = _event(entry, lookup)
         except RowError as error:
             reason, message = f"event_{error.reason}", f"history[{i}]: {error}"
             errors(ErrorRow(request_id, None, "data", reason, message))
             continue
         if event.time is not None and time is not None and event.time >= time:
             raise RowError("future_history", f"history[{i}]: not before the request's time")
-        found.append(event)
-    return tuple(found), len(given) - len(found)
+        events.append(event)
+    return tuple(events), len(given) - len(events)
 
 
 def _event(given: Any, lookup: Lookup) -> Event:
@@ -246,9 +246,9 @@ def _lookup(path: Path, own_items: OwnItems | None, stack: ExitStack) -> Lookup:
             if own_items is None:
                 raise DataError(f"{path}: items come neither with the rows nor as {beside.name}")
             table = stack.enter_context(own_items())
-        found = table.find(item_id, time)
-        if found is None:
+        item = table.find(item_id, time)
+        if item is None:
             raise RowError("item_not_found", f"item {item_id} is not in the items table")
-        return found
+        return item
 
     return lookup

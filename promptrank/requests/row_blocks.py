@@ -31,8 +31,8 @@ def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowB
     """The requests of ``splits``, no request id twice.
 
     Rows without a request id go to ``errors``, and so do rows of a request that stood elsewhere
-    before. Where the two places are far apart the request has been handed out by then, and cannot
-    be told that it lost something.
+    before. Where the two places are far apart, the request has been handed out by then and can no
+    longer be marked as partial.
 
     Memory: a part of the file, and a hash for each request.
     """
@@ -61,7 +61,7 @@ def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowB
 
 
 def in_splits(split: Any, splits: set[str] | None) -> bool:
-    """Whether a request is wanted; one whose split cannot be read is, so that it gets told."""
+    """Whether a request is wanted. One whose split cannot be read is, so that it is reported."""
     if splits is None:
         return True
     try:
@@ -71,7 +71,7 @@ def in_splits(split: Any, splits: set[str] | None) -> bool:
 
 
 def _parts(path: Path, errors: Errors) -> Iterator[Rows]:
-    """Parts of the file that end where a request ends, without what belongs to none."""
+    """Parts of the file, each cut where a request ends; rows without a request are left out."""
     held: Rows = {name: [] for name in COLUMNS}
     for part, bad in parts(path):
         for message in bad:
@@ -83,7 +83,7 @@ def _parts(path: Path, errors: Errors) -> Iterator[Rows]:
         cut = len(names)
         while cut > 0 and names[cut - 1] == names[-1]:
             cut -= 1
-        # Rows that come again are no request that the next part could go on with.
+        # A last request that stood earlier in the part too does not go on in the next one.
         cut = len(names) if names and names[-1] in names[:cut] else cut
         held = {name: values[cut:] for name, values in rows.items()}
         if cut:

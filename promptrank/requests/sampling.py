@@ -7,9 +7,10 @@ from pathlib import Path
 
 import duckdb
 
+from promptrank.basics.digests import files_digest
 from promptrank.basics.sql import explain, literal
 from promptrank.errors import DataError
-from promptrank.requests.format import parts
+from promptrank.requests.format import items_path_of, parts
 from promptrank.requests.row_blocks import in_splits
 
 
@@ -18,11 +19,11 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
 
     That order has nothing to do with time or subject and stays as it is when requests are added,
     so its first ``limit`` are a sample that can be drawn again. Rows without a request id, and
-    lines that are no rows, count for nothing here; `read_requests` tells of them.
+    lines that are no rows, are skipped here; `read_requests` reports them.
     """
     if path.suffix != ".parquet":
-        found = _ids_in_lines(path, splits)
-        return sorted(found, key=_order) if limit is None else nsmallest(limit, found, key=_order)
+        ids = _ids_in_lines(path, splits)
+        return sorted(ids, key=_order) if limit is None else nsmallest(limit, ids, key=_order)
     where, values = "", []
     if splits is not None:
         where = f"AND split IN ({', '.join('?' * len(splits))})"
@@ -55,11 +56,6 @@ def _order(name: str) -> bytes:
     return hashlib.md5(name.encode(), usedforsecurity=False).digest()
 
 
-def file_digest(path: Path) -> str:
+def requests_digest(path: Path) -> str:
     """SHA-256 of a request file and of the item snapshot beside it."""
-    found = hashlib.sha256()
-    for part in (path, path.with_name(f"{path.stem}.items.arrow")):
-        if part.is_file():
-            with part.open("rb") as file:
-                found.update(hashlib.file_digest(file, "sha256").digest())
-    return found.hexdigest()
+    return files_digest(p for p in (path, items_path_of(path)) if p.is_file())

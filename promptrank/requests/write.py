@@ -1,8 +1,8 @@
 """Files written beside and renamed: tables as parquet or JSONL, row by row or by batches."""
 
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -10,6 +10,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptrank.basics.files import beside
 from promptrank.errors import DataError
 from promptrank.requests.decode import rows_of
 
@@ -44,18 +45,19 @@ class TableWriter:
     ) -> None:
         check_suffix(path)
         self.path, self.rows = path, 0
-        self._beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._schema = schema.with_metadata(dict(metadata or {})) if schema is not None else None
         self._parquet: pq.ParquetWriter | None = None
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix == ".parquet":
-            if self._schema is None:
-                raise ValueError("parquet needs a schema")
-            self._parquet = pq.ParquetWriter(
-                self._beside, self._schema, compression="zstd", store_schema=True
-            )
-        else:
-            self._file = self._beside.open("wb")
+        if path.suffix == ".parquet" and self._schema is None:
+            raise ValueError("parquet needs a schema")
+        with ExitStack() as stack:
+            part = stack.enter_context(beside(path))
+            if path.suffix == ".parquet":
+                writer = pq.ParquetWriter(part, self._schema, compression="zstd", store_schema=True)
+                self._parquet = stack.enter_context(writer)
+            else:
+                self._file = stack.enter_context(part.open("wb"))
+            # First the file is closed, then it is renamed.
+            self._open = stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +68,7 @@ class TableWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._parquet is not None:
-            self._parquet.close()
-        else:
-            self._file.close()
-        if kind is None:
-            self._beside.replace(self.path)
-        else:
-            self._beside.unlink(missing_ok=True)
+        self._open.__exit__(kind, error, trace)
 
     def write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append plain rows."""

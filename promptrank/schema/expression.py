@@ -55,8 +55,8 @@ def _value(node: ast.expr, values: Mapping[str, float]) -> float:
         case ast.Name(id=name):
             return values[name]
         case ast.UnaryOp(op=op, operand=inner):
-            found = _value(inner, values)
-            return -found if isinstance(op, ast.USub) else found
+            operand = _value(inner, values)
+            return -operand if isinstance(op, ast.USub) else operand
         case ast.BinOp(left=left, op=op, right=right):
             return float(_OPERATORS[type(op)](_value(left, values), _value(right, values)))
         case ast.Call(func=ast.Name(id=name), args=args):

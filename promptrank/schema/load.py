@@ -1,6 +1,5 @@
 """A YAML file into a `Task`, with every problem of the file reported at once."""
 
-import difflib
 import re
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from promptrank.basics.hints import near_names
 from promptrank.errors import TaskError
 from promptrank.schema.task import Task
 
@@ -28,16 +28,16 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|fa
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
     loader.flatten_mapping(node)
-    found: dict[str, Any] = {}
+    mapping: dict[str, Any] = {}
     for key_node, value_node in node.value:
         # Labels such as 5 are keys too; a task file knows only names, so keys are strings.
         key = str(loader.construct_object(key_node, deep=True))
-        if key in found:
+        if key in mapping:
             raise yaml.constructor.ConstructorError(
                 None, None, f"key {key!r} stands twice", key_node.start_mark
             )
-        found[key] = loader.construct_object(value_node, deep=True)
-    return found
+        mapping[key] = loader.construct_object(value_node, deep=True)
+    return mapping
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if len(raw) > _MAX_BYTES:
         raise TaskError(where, [f"{len(raw):,} bytes; a task file has at most {_MAX_BYTES:,}"])
     try:
-        found = yaml.load(raw.decode("utf-8"), _Loader)
+        content = yaml.load(raw.decode("utf-8"), _Loader)
     except UnicodeDecodeError as error:
         raise TaskError(where, [f"not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
     except yaml.MarkedYAMLError as error:
@@ -62,9 +62,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise TaskError(where, [f"{place}{error.problem or error.context}"]) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise TaskError(where, [f"not YAML: {error}"]) from None
-    if not isinstance(found, dict):
+    if not isinstance(content, dict):
         raise TaskError(where, ["expected keys and values, such as `domain: movies`"])
-    return found
+    return content
 
 
 def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
@@ -76,9 +76,9 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
             if part not in fields:
                 return None
             model = fields[str(part)].annotation
-        found = _find_model(model)
+        nested = _find_model(model)
         # Stepping through dict[str, Answer] keeps the annotation until its key has been passed.
-        model = found if found is not None else model
+        model = nested if nested is not None else model
     return model if isinstance(model, type) and issubclass(model, BaseModel) else None
 
 
@@ -86,9 +86,9 @@ def _find_model(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     for inner in getattr(annotation, "__args__", ()):
-        found = _find_model(inner)
-        if found is not None:
-            return found
+        model = _find_model(inner)
+        if model is not None:
+            return model
     return None
 
 
@@ -97,38 +97,38 @@ def _near(location: tuple[int | str, ...]) -> str:
     if model is None:
         return "remove it"
     keys = [f.alias or n for n, f in model.model_fields.items()]
-    near = difflib.get_close_matches(str(location[-1]), keys, 1)
-    return f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(keys))}"
+    names = near_names(str(location[-1]), keys)
+    return f"did you mean {names[0]!r}?" if names else f"known keys: {', '.join(sorted(keys))}"
 
 
 def _problems(error: ValidationError) -> list[str]:
     problems = []
-    for found in error.errors(include_url=False):
-        parts = [str(p) for p in found["loc"]]
+    for problem in error.errors(include_url=False):
+        parts = [str(p) for p in problem["loc"]]
         where = ".".join(p for p in parts if "[" not in p)
-        message = found["msg"].removeprefix("Value error, ")
-        if found["type"] == "extra_forbidden":
-            message = f"unknown key; {_near(found['loc'])}"
-        elif found["type"] == "missing":
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = f"unknown key; {_near(problem['loc'])}"
+        elif problem["type"] == "missing":
             message = "is missing"
-        elif found["type"] not in ("value_error", "assertion_error"):
-            given = repr(found["input"])
+        elif problem["type"] not in ("value_error", "assertion_error"):
+            given = repr(problem["input"])
             message += f", got {given if len(given) < 60 else given[:57] + '...'}"
         problems += [f"{where}: {line}" if where else line for line in message.split("\n")]
     return list(dict.fromkeys(problems))
 
 
-def parse_task(found: dict[str, Any], where: str) -> Task:
+def parse_task(values: dict[str, Any], where: str) -> Task:
     """A task from plain values; TaskError lists every problem, each as ``key.path: what; next``."""
     try:
-        return Task.model_validate(found)
+        return Task.model_validate(values)
     except ValidationError as error:
         raise TaskError(where, _problems(error)) from None
 
 
-def override(found: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     """Values with ``--set a.b=c`` applied; each c is read as YAML, so ``null`` and ``3`` work."""
-    result: dict[str, Any] = {**found}
+    result: dict[str, Any] = {**values}
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals or not path:

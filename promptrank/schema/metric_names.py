@@ -1,8 +1,9 @@
 """Names of metrics, as task files and commands write them: ``auc``, ``ndcg@10``."""
 
-import difflib
 import re
 from collections.abc import Iterable
+
+from promptrank.basics.hints import near_names
 
 METRICS = ("auc", "gauc", "ndcg", "mrr", "recall", "log_loss", "ece")
 NEEDS_K = frozenset({"ndcg", "recall"})
@@ -12,13 +13,13 @@ _FORM = re.compile(r"([a-z_]+)(?:@([1-9]\d*))?")
 
 def parse_metric(name: str) -> tuple[str, int | None]:
     """``ndcg@10`` -> (``ndcg``, 10), ``auc`` -> (``auc``, None); ValueError for no metric."""
-    found = _FORM.fullmatch(name)
-    base = found[1] if found else name.partition("@")[0]
-    if found is None or base not in METRICS:
-        near = difflib.get_close_matches(base.lower(), METRICS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(METRICS)}"
+    match = _FORM.fullmatch(name)
+    base = match[1] if match else name.partition("@")[0]
+    if match is None or base not in METRICS:
+        names = near_names(base.lower(), METRICS)
+        hint = f"did you mean {names[0]!r}?" if names else f"known: {', '.join(METRICS)}"
         raise ValueError(f"no metric {name!r}; {hint}")
-    cut = int(found[2]) if found[2] else None
+    cut = int(match[2]) if match[2] else None
     if cut is not None and base not in TAKES_K:
         raise ValueError(f"{name!r}: {base} takes no @k")
     if cut is None and base in NEEDS_K:

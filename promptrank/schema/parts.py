@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from promptrank.schema.sources import Source
+from promptrank.schema.data_tables import Source
 from promptrank.schema.strict import Duration, Ref, Sql, Strict
 
 
@@ -196,11 +196,11 @@ class Budget(Strict):
     @classmethod
     def _paths(cls, value: list[str]) -> list[str]:
         for name in value:
-            root, _, rest = name.partition(".")
+            root, _, field = name.partition(".")
             if (
                 root not in ("item", "member", "query", "source", "context")
-                or not rest
-                or "." in rest
+                or not field
+                or "." in field
             ):
                 raise ValueError(
                     f"{name!r}: write item.X, member.X, query.X, source.X or context.X"
@@ -231,8 +231,8 @@ class Fusion(Strict):
     def _paths(cls, value: list[str]) -> list[str]:
         roots = ("stats", "context", "item", "member", "query", "source")
         for name in value:
-            root, _, rest = name.partition(".")
-            if root not in roots or not rest or "." in rest:
+            root, _, field = name.partition(".")
+            if root not in roots or not field or "." in field:
                 raise ValueError(f"{name!r}: write {', '.join(f'{r}.X' for r in roots)}")
         if len(set(value)) != len(value):
             raise ValueError("the same field stands twice")

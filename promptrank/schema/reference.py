@@ -1,4 +1,4 @@
-"""The task reference in docs/tasks.md, made from the models so that it cannot go stale."""
+"""The task reference in docs/reference/tasks.md, made from the models so that it stays current."""
 
 import re
 import types
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from promptrank.basics.files import write_text
 from promptrank.schema.task import Task
 
 START, END = "<!-- reference: made by `make fix` from the models -->", "<!-- end of reference -->"
@@ -16,21 +17,21 @@ START, END = "<!-- reference: made by `make fix` from the models -->", "<!-- end
 
 def reference() -> str:
     """Markdown: one section per model, one row per key, in the order they are met."""
-    found: list[type[BaseModel]] = [Task]
-    for model in found:
+    models: list[type[BaseModel]] = [Task]
+    for model in models:
         for info in model.model_fields.values():
-            found += [m for m in _models(info.annotation) if m not in found]
-    return "\n".join(_section(model) for model in found)
+            models += [m for m in _models(info.annotation) if m not in models]
+    return "\n".join(_section(model) for model in models)
 
 
 def update(page: Path, *, write: bool) -> bool:
     """True where the page already held the current reference; writes it there if asked to."""
     text = page.read_text(encoding="utf-8")
-    head, _, rest = text.partition(START)
-    _, _, tail = rest.partition(END)
-    new = f"{head}{START}\n\n{reference()}\n{END}{tail}"
+    before, _, old = text.partition(START)
+    _, _, after = old.partition(END)
+    new = f"{before}{START}\n\n{reference()}\n{END}{after}"
     if new != text and write:
-        page.write_text(new, encoding="utf-8")
+        write_text(page, new)
     return new == text
 
 
@@ -85,4 +86,4 @@ def _default(info: FieldInfo) -> str:
 
 
 if __name__ == "__main__":
-    update(Path("docs/tasks.md"), write=True)
+    update(Path("docs/reference/tasks.md"), write=True)

@@ -19,10 +19,10 @@ class Strict(BaseModel):
 
 def _seconds(value: Any) -> Any:
     if isinstance(value, str):
-        found = _DURATION.fullmatch(value.strip())
-        if found is None:
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
             raise ValueError("expected a duration such as 30m, 12h, 7d or 2w")
-        return float(found[1]) * _UNITS[found[2]]
+        return float(match[1]) * _UNITS[match[2]]
     if isinstance(value, bool) or (isinstance(value, int | float) and value != 0):
         raise ValueError("expected a duration with a unit, such as 30m, 12h, 7d or 2w")
     return value

@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
+from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Ratings, Table
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, Fusion, History, Question, Split, Statistic
-from promptrank.schema.sources import Impressions, Judgements, Outcomes, Ratings, Table
 from promptrank.schema.strict import Ref, Sql, Strict
 
 FUSED = "fused"
@@ -70,8 +70,8 @@ class Task(Strict):
         problems = []
         given = [n for n in ("ratings", "judgements", "requests") if getattr(self, n) is not None]
         if len(given) != 1:
-            found = " and ".join(given) or "none"
-            problems.append(f"give exactly one of ratings, judgements and requests (found {found})")
+            names = " and ".join(given) or "none"
+            problems.append(f"give exactly one of ratings, judgements and requests (found {names})")
         if self.outcomes is not None and self.requests is None:
             problems.append("outcomes: goes with requests only")
         if self.requests is not None and self.outcomes is not None:
@@ -157,8 +157,8 @@ class Task(Strict):
         problems += [f"{where}: no question {n!r}" for n in unknown]
         kinds = {self.questions[n].score for n in used - set(unknown)}
         if len(kinds) > 1:
-            found = ", ".join(sorted(kinds))
-            problems.append(f"{where}: questions of different kinds do not mix ({found})")
+            names = ", ".join(sorted(kinds))
+            problems.append(f"{where}: questions of different kinds do not mix ({names})")
         return problems
 
     @property
@@ -171,9 +171,9 @@ class Task(Strict):
     @property
     def source(self) -> Ratings | Judgements | Impressions:
         """The part of the file that says what to rank."""
-        found = self.ratings or self.judgements or self.requests
-        assert found is not None, "checked on construction"
-        return found
+        source = self.ratings or self.judgements or self.requests
+        assert source is not None, "checked on construction"
+        return source
 
     @property
     def label(self) -> Sql | dict[str, Sql] | None:
@@ -204,31 +204,31 @@ class Task(Strict):
 
     def refs(self) -> dict[str, Ref]:
         """Every reference to rows, by its place in the file, tables resolved."""
-        found: dict[str, Ref | None] = {}
+        refs: dict[str, Ref | None] = {}
         if self.ratings is not None:
-            found = {
+            refs = {
                 "ratings.member": self.ratings.member,
                 "ratings.item": self.ratings.item,
             }
         elif self.judgements is not None:
             j = self.judgements
-            found = {
+            refs = {
                 "judgements.query": j.query,
                 "judgements.source": j.source,
                 "judgements.item": j.item,
             }
         elif self.requests is not None:
             s = self.requests.subject
-            found = {
+            refs = {
                 "requests.subject.member": s.member,
                 "requests.subject.query": s.query,
                 "requests.subject.source": s.source,
                 "requests.candidate.item": self.requests.candidate.item,
             }
         if self.history is not None and self.history.events is not None:
-            found["history.events.member"] = self.history.events.member
-            found["history.events.item"] = self.history.events.item
-        return {where: self._resolve(ref) for where, ref in found.items() if ref is not None}
+            refs["history.events.member"] = self.history.events.member
+            refs["history.events.item"] = self.history.events.item
+        return {where: self._resolve(ref) for where, ref in refs.items() if ref is not None}
 
     def _resolve(self, ref: Ref) -> Ref:
         if ref.table is None and ref.column in self.tables:

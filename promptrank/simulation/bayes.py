@@ -23,6 +23,7 @@ model are taken as known. ``text`` is the same without affinities, as for a rank
 does not show them; they are then noise, of earlier impressions too.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -50,6 +51,9 @@ from promptrank.simulation.utility import (
 )
 from promptrank.simulation.words import KINDS
 from promptrank.simulation.world import DAY, Jobs
+
+Look = Callable[[Switches, Codes], Floats]
+"""The probability that somebody looks at each of these places."""
 
 _CHUNK = 200_000  # impressions at a time: bounds the memory of (request, past impression) pairs
 
@@ -132,6 +136,7 @@ def _match_chance(
     lost: Floats,
     low: int,
     high: int,
+    look_at: Look = looked_at,
 ) -> Floats:
     """P(the job's kind is the member's taste | past) for the impressions [low, high)."""
     request, member = log.request[low:high], log.member[low:high]
@@ -140,7 +145,7 @@ def _match_chance(
     counts = first - begin
     ask = np.repeat(np.arange(len(first)), counts)
     past = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts) + begin[ask]
-    ratio = evidence(s, log, both, lost, past, log.time[first][ask])
+    ratio = evidence(s, log, both, lost, past, log.time[first][ask], look_at)
     score = np.zeros((len(first), len(KINDS)))
     np.add.at(score, (ask, log.pairs.kind[past]), ratio)
     weight = np.exp(score - score.max(1, keepdims=True))
@@ -155,9 +160,10 @@ def evidence(
     lost: Floats,
     past: Codes,
     now: Codes,
+    look_at: Look = looked_at,
 ) -> Floats:
     """log(q1 / q0) of what had been recorded of impression past[i] strictly before now[i]."""
-    look = looked_at(s, log.place[past])
+    look = look_at(s, log.place[past])
     age = (now - log.time[past]).astype(np.float64)
     unseen = wait(s.delay / 4, age - VIEW_AFTER)
     unsaid = wait(s.delay / 4, age - DISMISS_AFTER)

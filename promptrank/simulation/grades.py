@@ -67,10 +67,10 @@ def review(s: Switches, members: Members, jobs: Jobs) -> Reviews:
         chosen[i] = _draw(stream, market, weight, jobs.posted[market] < time[i], REVIEWED)
     member, when = np.repeat(np.arange(s.members), REVIEWED), np.repeat(time, REVIEWED)
     job = chosen.reshape(-1)
-    found = pairs(s, members, jobs, member, job, when)
+    judged = pairs(s, members, jobs, member, job, when)
     wrong = uniform(s.seed, "verdicts", len(job)) < s.noise
-    chance = np.where(found.bad, 1 - s.noise, s.noise)
-    return Reviews(member, job, when, found, found.bad ^ wrong, chance)
+    chance = np.where(judged.bad, 1 - s.noise, s.noise)
+    return Reviews(member, job, when, judged, judged.bad ^ wrong, chance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,14 +154,14 @@ def _candidates(
 ) -> Codes:
     stream = np.random.Generator(np.random.PCG64([s.seed, crc32(name.encode())]))
     markets = [np.flatnonzero(jobs.region == r) for r in range(s.regions)]
-    found = np.empty((len(target), SLATE), np.int64)
+    slates = np.empty((len(target), SLATE), np.int64)
     for i, t in enumerate(target.tolist()):
         market = markets[int(jobs.region[t])]
         field, role = _alike(jobs, market, np.full(len(market), t))
         weight = np.where(role, 12.0, np.where(field, 4.0, 1.0))
         open_ = (jobs.posted[market] < time[i]) & (keep_target | (market != t))
-        found[i] = _draw(stream, market, weight, open_, SLATE)
-    return found.reshape(-1)
+        slates[i] = _draw(stream, market, weight, open_, SLATE)
+    return slates.reshape(-1)
 
 
 def _draw(

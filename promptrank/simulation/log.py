@@ -69,10 +69,10 @@ def make_impressions(s: Switches, members: Members, jobs: Jobs) -> ShownJobs:
     # The slate is listed by place, as a log would hold it.
     order = np.lexsort((place, per))
     job, rank, place = job[order], rank[order], place[order]
-    found = pairs(s, members, jobs, who, job, when)
+    pairing = pairs(s, members, jobs, who, job, when)
     n = len(job)
     affinity = np.round(normal(s.seed, "affinity", n), 3)
-    text = found.known + _taste(members, found, who)
+    text = pairing.known + _taste(members, pairing, who)
     u = utility(s, text, affinity, normal(s.seed, "hidden", n))
     does = chances(u)
     draw = uniform(s.seed, "actions", 4, n)
@@ -97,7 +97,7 @@ def make_impressions(s: Switches, members: Members, jobs: Jobs) -> ShownJobs:
         logged=logged[order],
         propensity=propensity[order],
         affinity=affinity,
-        pairs=found,
+        pairs=pairing,
         utility=u,
         looked=looked,
         viewed=viewed,
@@ -122,8 +122,8 @@ def _whole(seconds: Floats) -> Codes:
     return np.asarray(seconds.astype(np.int64))
 
 
-def _taste(members: Members, found: Pairs, who: Codes) -> Floats:
-    return np.asarray(TASTE * (found.kind == members.taste[who]))
+def _taste(members: Members, pairing: Pairs, who: Codes) -> Floats:
+    return np.asarray(TASTE * (pairing.kind == members.taste[who]))
 
 
 def _requests(s: Switches, members: Members) -> tuple[Codes, Codes]:
@@ -147,7 +147,7 @@ def _slates(s: Switches, members: Members, jobs: Jobs, member: Codes, time: Code
     """(requests, SLATE) jobs: more of one's own field and city, none of them twice."""
     stream = np.random.Generator(np.random.PCG64([s.seed, crc32(b"slates")]))
     markets = [np.flatnonzero(jobs.region == r) for r in range(s.regions)]
-    found = np.empty((len(member), SLATE), np.int64)
+    slates = np.empty((len(member), SLATE), np.int64)
     before, weight, market = -1, np.empty(0), markets[0]
     for i, (who, when) in enumerate(zip(member.tolist(), time.tolist(), strict=True)):
         if who != before:
@@ -159,8 +159,8 @@ def _slates(s: Switches, members: Members, jobs: Jobs, member: Codes, time: Code
         clock[jobs.posted[market] >= when] = np.inf
         chosen = np.argsort(clock, kind="stable")[:SLATE]
         weight[chosen] = 0.0
-        found[i] = market[chosen]
-    return found
+        slates[i] = market[chosen]
+    return slates
 
 
 def _order(

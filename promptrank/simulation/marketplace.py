@@ -1,7 +1,6 @@
 """The whole marketplace: tables, truth and report, and the folder they are written to."""
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptrank.basics.arrays import Codes, Floats
+from promptrank.basics.files import beside, write_json
 from promptrank.errors import InputError
 from promptrank.simulation import world_tables as tables
 from promptrank.simulation.auc import expected_auc
@@ -24,7 +24,7 @@ from promptrank.simulation.words import KINDS
 from promptrank.simulation.world import DAY, NEVER, START, Members, make_jobs, make_members
 
 VERSION = 1
-"""Of the model; raised with whatever changes a table. Figures of two versions do not compare."""
+"""Version of the model, raised when a table changes; figures of two versions do not compare."""
 
 Report = dict[str, Any]
 
@@ -96,9 +96,9 @@ def make_marketplace(switches: Switches) -> Marketplace:
         "log": _log_facts(log, labelled, end),
         "best": {
             **_best_of_log(log, everything, text, labelled, slices),
-            "fit": _one(reviews.chance, None, reviews.said_bad),
-            "search": _one(queries.grades.chance, None, queries.grades.grade >= RELEVANT),
-            "similar": _one(related.chance, None, related.grade >= RELEVANT),
+            "fit": _best(reviews.chance, None, reviews.said_bad),
+            "search": _best(queries.grades.chance, None, queries.grades.grade >= RELEVANT),
+            "similar": _best(related.chance, None, related.grade >= RELEVANT),
         },
         "rows": {n: t.num_rows for n, t in readable.items()},
         "sha256": {
@@ -116,23 +116,18 @@ def write_marketplace(made: Marketplace, out: Path) -> None:
         InputError: ``out`` is there and is not a marketplace, or cannot be written.
     """
     _refuse_other(out)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.tmp")
     try:
-        shutil.rmtree(beside, ignore_errors=True)
-        (beside / "truth").mkdir(parents=True)
-        for name, table in made.readable.items():
-            pq.write_table(table, beside / f"{name}.parquet")
-        for name, table in made.truth.items():
-            pq.write_table(table, beside / "truth" / f"{name}.parquet")
-        text = json.dumps(made.report, indent=2)
-        (beside / "report.json").write_text(text + "\n", encoding="utf-8")
-        if out.exists():
-            shutil.rmtree(out)
-        beside.rename(out)
+        with beside(out) as part:
+            (part / "truth").mkdir(parents=True)
+            for name, table in made.readable.items():
+                pq.write_table(table, part / f"{name}.parquet")
+            for name, table in made.truth.items():
+                pq.write_table(table, part / "truth" / f"{name}.parquet")
+            write_json(part / "report.json", made.report)
+            if out.exists():
+                shutil.rmtree(out)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _refuse_other(out: Path) -> None:
@@ -143,8 +138,8 @@ def _refuse_other(out: Path) -> None:
     if not any(out.iterdir()):
         return
     try:
-        found = json.loads((out / "report.json").read_text(encoding="utf-8"))
-        ours = found["kind"] == "jobs" and "switches" in found
+        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+        ours = report["kind"] == "jobs" and "switches" in report
     except (OSError, ValueError, KeyError, TypeError):
         ours = False
     if not ours:
@@ -152,7 +147,7 @@ def _refuse_other(out: Path) -> None:
 
 
 def _labelled(log: ShownJobs) -> tuple[Bools, int]:
-    """Whose window has closed as the log ends, by the rule of outcomes; and that end."""
+    """Which impressions have a closed window when the log ends, and when that is."""
     actions = np.stack([log.viewed, log.seen_by(), log.dismissed, log.again])
     inside = (actions <= LOG_END) & (actions <= log.time + WINDOW)
     end = max(int(log.time.max()), int(actions[inside].max(initial=0)))
@@ -167,8 +162,8 @@ def _history(log: ShownJobs) -> Codes:
 
 def _slices(s: Switches, members: Members, log: ShownJobs) -> dict[str, Bools]:
     region, history = members.region[log.member], _history(log)
-    found = {f"region={name}": region == i for i, name in enumerate(s.region_names)}
-    found |= {
+    slices = {f"region={name}": region == i for i, name in enumerate(s.region_names)}
+    slices |= {
         "members=cold": members.cold[log.member],
         "members=warm": ~members.cold[log.member],
         "history=0": history == 0,
@@ -179,8 +174,8 @@ def _slices(s: Switches, members: Members, log: ShownJobs) -> dict[str, Bools]:
     }
     if s.drift is not None:
         after = log.time >= START + s.drift * DAY
-        found |= {"drift=before": ~after, "drift=after": after}
-    return found
+        slices |= {"drift=before": ~after, "drift=after": after}
+    return slices
 
 
 def _best_of_log(
@@ -193,31 +188,31 @@ def _best_of_log(
         "applied": log.applied < NEVER,
         "wanted": log.wanted,
     }
-    found: Report = {}
+    best: Report = {}
     for name, labels in happened.items():
-        one, other = getattr(everything, name), getattr(text, name)
+        known, from_text = getattr(everything, name), getattr(text, name)
         # What is recorded within a window has a label only where the window has closed.
         rows = labelled if name in ("apply", "view") else np.ones(len(close), np.bool_)
-        found[name] = _one(one[rows], other[rows], labels[rows])
-        found[name]["slices"] = {
-            part: _one(one[mask & rows], other[mask & rows], labels[mask & rows])
+        best[name] = _best(known[rows], from_text[rows], labels[rows])
+        best[name]["slices"] = {
+            part: _best(known[mask & rows], from_text[mask & rows], labels[mask & rows])
             for part, mask in slices.items()
         }
-    return found
+    return best
 
 
-def _one(chance: Floats, text: Floats | None, labels: Any) -> Report:
+def _best(chance: Floats, text: Floats | None, labels: Any) -> Report:
     """The best AUC of these rows, and what the same scores reach on the labels that came out."""
-    found: Report = {
+    best: Report = {
         "rows": len(chance),
         "positives": int(labels.sum()),
         "best_auc": _short(expected_auc(chance, chance)),
     }
     if text is not None:
-        # Scores of the lesser knowledge against its own chances: it knows no others.
-        found["best_auc_from_text"] = _short(expected_auc(text, text))
-    found["auc_of_best_on_labels"] = _short(expected_auc(chance, labels))
-    return found
+        # Measured against the chances that follow from the text, which are all this ranker knows.
+        best["best_auc_from_text"] = _short(expected_auc(text, text))
+    best["auc_of_best_on_labels"] = _short(expected_auc(chance, labels))
+    return best
 
 
 def _short(value: float | None) -> float | None:
@@ -254,6 +249,6 @@ def _review_truth(table: pa.Table, r: Reviews) -> pa.Table:
 
 
 def _grade_truth(table: pa.Table, key: str, g: Grades) -> pa.Table:
-    found = table.select([key, "job_id"])
-    found = found.append_column("grade", pa.array([GRADES[i] for i in g.true.tolist()]))
-    return found.append_column("p_relevant", pa.array(tables.rounded(g.chance)))
+    truth = table.select([key, "job_id"])
+    truth = truth.append_column("grade", pa.array([GRADES[i] for i in g.true.tolist()]))
+    return truth.append_column("p_relevant", pa.array(tables.rounded(g.chance)))

@@ -83,8 +83,8 @@ def pairs(
 def utility(s: Switches, text: Floats, affinity: Floats | float, hidden: Floats | float) -> Floats:
     """U from T, the logged affinity and the hidden part."""
     scale = np.sqrt(1 - s.hidden - s.affinity)
-    rest = SPREAD * (np.sqrt(s.affinity) * affinity + np.sqrt(s.hidden) * hidden)
-    return np.asarray(scale * (text - CENTRE) + rest)
+    beyond_text = SPREAD * (np.sqrt(s.affinity) * affinity + np.sqrt(s.hidden) * hidden)
+    return np.asarray(scale * (text - CENTRE) + beyond_text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +122,8 @@ def expected_chances(u: Floats, spread: float) -> Chances:
         return chances(u)
     total = [np.zeros_like(u) for _ in range(4)]
     for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        one = chances(u + spread * node)
-        for sum_, part in zip(total, (one.apply, one.view, one.dismiss, one.nothing), strict=True):
+        at = chances(u + spread * node)
+        for sum_, part in zip(total, (at.apply, at.view, at.dismiss, at.nothing), strict=True):
             sum_ += weight * part
     return Chances(*total)
 

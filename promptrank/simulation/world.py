@@ -1,4 +1,4 @@
-"""Members and jobs: what they are at first, and from when on they are something else."""
+"""Members and jobs: their first version, and for those that change the second one."""
 
 from dataclasses import dataclass
 
@@ -136,15 +136,15 @@ def _skills(seed: int, name: str, field: Codes, *, own: int, others: Codes) -> B
     """``own`` skills of the field and one of another field where ``others`` is 1."""
     n = len(field)
     u = uniform(seed, name, n, _PER_FIELD + 2)
-    found = np.zeros((n, len(words.SKILLS)), np.bool_)
+    skills = np.zeros((n, len(words.SKILLS)), np.bool_)
     rows = np.arange(n)
     order = np.argsort(u[:, :_PER_FIELD], axis=1, kind="stable")
     for i in range(own):
-        found[rows, field * _PER_FIELD + order[:, i]] = True
+        skills[rows, field * _PER_FIELD + order[:, i]] = True
     elsewhere = (field + 1 + below(u[:, _PER_FIELD], _NUM_FIELDS - 1)) % _NUM_FIELDS
     other = elsewhere * _PER_FIELD + below(u[:, _PER_FIELD + 1], _PER_FIELD)
-    found[rows[others == 1], other[others == 1]] = True
-    return found
+    skills[rows[others == 1], other[others == 1]] = True
+    return skills
 
 
 def _places(seed: int, name: str, city: Codes) -> Floats:

@@ -21,11 +21,11 @@ Columns = dict[str, Any]
 
 def digest(table: pa.Table) -> str:
     """SHA-256 of a table's content: names, types and values, not of how a file holds them."""
-    found = hashlib.sha256()
+    content = hashlib.sha256()
     for name in table.column_names:
         column = table[name]
-        found.update(orjson.dumps([name, str(column.type), column.to_pylist()]))
-    return found.hexdigest()
+        content.update(orjson.dumps([name, str(column.type), column.to_pylist()]))
+    return content.hexdigest()
 
 
 def named(prefix: str, index: Any, width: int = 6) -> list[str]:

@@ -5,15 +5,17 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.digests import json_digest
+from promptrank.basics.files import put_folder, write_text
 from promptrank.errors import InputError, ModelError
 from promptrank.schema.task import Task
 from promptrank.students.kinds import KINDS
-from promptrank.students.student import Student
 
 CARD = "card.json"
 FOLDER = "students"
@@ -31,7 +33,7 @@ class StudentCard:
         data: requests, candidates, labels and teacher's answers that it learned from, and how many
             labels of ``valid`` stopped the training.
         metrics: of the part ``valid``, against labels and against the teacher; none where the task
-            has no such part. Figures of the test part are for `evaluate` and `verdict`.
+            has no such part. Figures of the test part are for `evaluate` and `compare_students`.
         latency: of one request on one core.
         facts: what its kind has to say.
     """
@@ -73,13 +75,14 @@ def questions_digest(task: Task) -> str:
         name: [[a, answer.value] for a, answer in q.answers.items()] + [q.score, q.relevant_at]
         for name, q in task.questions.items()
     }
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return json_digest(asked)
 
 
-def check_name(name: str) -> None:
-    """InputError for a name that is no folder's name."""
+def place_of(project: Path, name: str) -> Path:
+    """Where a student of this name stands; InputError for a name that is no folder's."""
     if not _NAME.fullmatch(name):
         raise InputError(f"{name!r}: name a student with letters, digits, '.', '_' and '-'")
+    return project / FOLDER / name
 
 
 def student_names(project: Path) -> Iterator[str]:
@@ -99,14 +102,14 @@ def find_student(name: str, project: Path) -> StudentFolder:
     tried = [project / FOLDER / name, Path(name).expanduser()]
     for folder in tried:
         if (folder / CARD).is_file():
-            return _read(folder.resolve())
+            return read_student(folder.resolve())
     known = ", ".join(student_names(project)) or "none yet; `promptrank distill` makes one"
     raise ModelError(f"no student {name!r} in {project / FOLDER}; students: {known}")
 
 
-def check_task(found: StudentFolder, task: Task, name: str) -> None:
+def check_task(student: StudentFolder, task: Task, name: str) -> None:
     """InputError for a student of another task, or of other questions than the task asks today."""
-    card = found.card
+    card = student.card
     if card.task != name:
         raise InputError(
             f"student {card.name} was made for {card.task}, not for {name}; distill one for {name}"
@@ -118,44 +121,31 @@ def check_task(found: StudentFolder, task: Task, name: str) -> None:
         )
 
 
-def write_student(
-    project: Path,
-    card: StudentCard,
-    student: Student,
-    *,
-    replace: bool,
-    check: Callable[[Path], None] | None = None,
-) -> StudentFolder:
-    """Write a student's folder beside its place and rename it there.
+@contextmanager
+def new_student(place: Path, *, replace: bool) -> Iterator[Path]:
+    """An empty folder, which takes the student's place when all went well.
 
     Args:
-        check: opens the folder before it takes its place; where it raises, what stood there stays.
+        replace: put it in the place of one that stands there.
 
     Raises:
-        InputError: a student of that name is there and ``replace`` is False.
+        InputError: one stands there, and is not to be replaced.
     """
-    place = project / FOLDER / card.name
     check_free(place, replace)
-    beside = place.with_name(f".{card.name}.{os.getpid()}")
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        student.save(beside)
-        text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
-        (beside / CARD).write_text(text + "\n", encoding="utf-8")
-        if check is not None:
-            check(beside)
-    except BaseException:
+        yield beside
+        put_folder(beside, place)
+    finally:
         shutil.rmtree(beside, ignore_errors=True)
-        raise
-    if place.exists():
-        old = place.with_name(f".{card.name}.{os.getpid()}.old")
-        place.rename(old)
-        beside.rename(place)
-        shutil.rmtree(old)
-    else:
-        beside.rename(place)
-    return _read(place)
+
+
+def write_card(folder: Path, card: StudentCard) -> None:
+    """Write a student's card into its folder."""
+    text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
+    write_text(folder / CARD, text + "\n")
 
 
 def check_free(place: Path, replace: bool) -> None:
@@ -164,7 +154,12 @@ def check_free(place: Path, replace: bool) -> None:
         raise InputError(f"{place} is there already; choose another --name, or give --replace")
 
 
-def _read(folder: Path) -> StudentFolder:
+def read_student(folder: Path) -> StudentFolder:
+    """The student in a folder.
+
+    Raises:
+        ModelError: a card that cannot be read.
+    """
     try:
         card = StudentCard(**json.loads((folder / CARD).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

@@ -22,8 +22,8 @@ class ColumnPlan:
     """Which columns there are; learned from training requests, kept as JSON beside a student.
 
     Attributes:
-        numbers: ``group.name`` -> the median in training, which stands in where a field is missing
-            that never was in training; None where it was, and then missing stays missing.
+        numbers: ``group.name`` -> the median in training, which stands in for a missing value; None
+            where values were missing in training too, and then they stay missing.
         categories: ``group.name`` -> its values in training; others are taken as missing.
         texts: the item's texts.
         overlaps: (text of the subject, text of the item).
@@ -98,16 +98,16 @@ class _Seen:
     def plan(self) -> ColumnPlan:
         skipped: dict[str, str] = {}
         numbers: dict[str, float | None] = {}
-        for name, found in sorted(self.numbers.items()):
-            whole = len(found) == self._rows_of(name)
+        for name, amounts in sorted(self.numbers.items()):
+            whole = len(amounts) == self._rows_of(name)
             if name in self.texts:
                 skipped[name] = "numbers and texts mixed"
             elif name not in self.no_ids:
                 skipped[name] = "it is the id"
-            elif whole and min(found) == max(found):
+            elif whole and min(amounts) == max(amounts):
                 skipped[name] = "it never changes"
             else:
-                numbers[name] = float(np.median(found)) if whole else None
+                numbers[name] = float(np.median(amounts)) if whole else None
         skipped |= {n: "it is the id" for n in self.texts if n not in self.no_ids}
         categories = {}
         for name, counts in sorted(self.values.items()):

@@ -1,4 +1,4 @@
-"""A verdict as a table for people."""
+"""A comparison of teacher, students and baselines as a table for people."""
 
 from collections.abc import Iterator
 
@@ -6,44 +6,44 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference
-from promptrank.students.comparison import Line, Verdict
+from promptrank.evaluation.report import Cell, Difference, RankerRow, Report
 
 _SHOWN = 3  # metrics; the report has all of them
 
 
-def verdict_table(found: Verdict) -> RenderableType:
+def students_table(report: Report) -> RenderableType:
     """One row a ranker: metrics with intervals, gain by the teacher, lift kept, time, size."""
-    metrics = found.metrics[:_SHOWN]
+    metrics = report.metrics[:_SHOWN]
+    gains = {pair.name: pair.differences.get(metrics[0]) for pair in report.pairs}
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("ranker")
     for name in (*metrics, "gain", "kept", "us/cand", "size"):
         table.add_column(name, justify="right", no_wrap=True)
-    for line in found.lines:
+    for row in report.rankers:
         table.add_row(
-            line.name,
-            *(_cell(line.cells[name]) for name in metrics),
-            _gain(line, metrics[0]),
-            "" if line.kept is None else f"{line.kept:.2f}",
-            "" if line.cost.us_per_candidate is None else f"{line.cost.us_per_candidate:,.1f}",
-            _size(line.cost.size),
+            Text(row.name),
+            *(_cell(row.cells[name]) for name in metrics),
+            _gain(gains.get(row.name)),
+            "" if row.kept is None else f"{row.kept:.2f}",
+            *_cost(row),
         )
-    return Group(table, *(Text(note) for note in _notes(found)))
+    return Group(table, *(Text(note) for note in _notes(report)))
 
 
-def _notes(found: Verdict) -> Iterator[str]:
-    counts, first = found.report.counts, found.metrics[0]
+def _notes(report: Report) -> Iterator[str]:
+    counts, first, best = report.counts, report.metrics[0], report.best_baseline
     yield (
-        f"\n{found.task}: {counts.subjects:,} subjects, {counts.candidates:,} candidates; 95% "
-        f"intervals from {found.report.draws:,} draws of whole subjects. One core."
+        f"\n{report.provenance.get('task', '')}: {counts.subjects:,} subjects, "
+        f"{counts.candidates:,} candidates; 95% intervals from {report.draws:,} draws of whole "
+        "subjects. One core."
     )
     yield f"gain: {first} with the teacher minus labels only, paired (▲ ▼ interval leaves out 0)."
-    if found.best_baseline is None:
+    if best is None:
         return
-    if all(line.kept is None for line in found.lines):
-        yield f"kept: no share, for the teacher does not beat {found.best_baseline} on {first}."
+    if all(row.kept is None for row in report.rankers):
+        yield f"kept: no share, for the teacher does not beat {best} on {first}."
     else:
-        yield f"kept: share of the teacher's lift over {found.best_baseline} on {first}."
+        yield f"kept: share of the teacher's lift over {best} on {first}."
 
 
 def _cell(cell: Cell) -> str:
@@ -53,13 +53,20 @@ def _cell(cell: Cell) -> str:
     return f"{cell.value:.3f}{ends}"
 
 
-def _gain(line: Line, metric: str) -> str:
-    found: Difference | None = line.gain.get(metric)
-    if found is None:
+def _gain(gain: Difference | None) -> str:
+    if gain is None:
         return ""
-    mark = {"better": "▲", "worse": "▼", None: ""}[found.verdict]
-    ends = "" if found.low is None else f" ({found.low:+.3f} {found.high:+.3f})"
-    return f"{found.value:+.3f}{mark}{ends}"
+    mark = {"better": "▲", "worse": "▼", None: ""}[gain.verdict]
+    ends = "" if gain.low is None else f" ({gain.low:+.3f} {gain.high:+.3f})"
+    return f"{gain.value:+.3f}{mark}{ends}"
+
+
+def _cost(row: RankerRow) -> tuple[str, str]:
+    cost = row.cost
+    if cost is None:
+        return "", ""
+    time = "" if cost.us_per_candidate is None else f"{cost.us_per_candidate:,.1f}"
+    return time, _size(cost.size)
 
 
 def _size(size: int | None) -> str:

@@ -82,15 +82,15 @@ class Features:
     def names(self) -> tuple[str, ...]:
         """Names of the columns, in order."""
         plan = self.plan
-        found = [name for part in (self._subject, self._item) for _, _, name in part]
-        found += [f"{what}({name})" for name in plan.texts for what in ("words", "characters")]
-        found += [name for _, _, name in self._own]
-        found += [f"{what}({a},{b})" for a, b in plan.overlaps for what in ("share", "jaccard")]
-        found += [f"{kind}({a},{b})" for a, b, kind in plan.alike]
+        names = [name for part in (self._subject, self._item) for _, _, name in part]
+        names += [f"{what}({name})" for name in plan.texts for what in ("words", "characters")]
+        names += [name for _, _, name in self._own]
+        names += [f"{what}({a},{b})" for a, b in plan.overlaps for what in ("share", "jaccard")]
+        names += [f"{kind}({a},{b})" for a, b, kind in plan.alike]
         if plan.history:
-            found += ["events", "mean_worth", "since_last_event", "item_seen", "item_worth"]
-            found += [f"{w}({n})" for n in plan.texts for w in ("liked_words", "known_words")]
-        return tuple(found)
+            names += ["events", "mean_worth", "since_last_event", "item_seen", "item_worth"]
+            names += [f"{w}({n})" for n in plan.texts for w in ("liked_words", "known_words")]
+        return tuple(names)
 
     @cached_property
     def categorical(self) -> list[int]:
@@ -165,9 +165,9 @@ class Features:
                 lacking.append(f"{name}: a value not seen in training, taken as missing")
                 return _NAN
             return code
-        found = f.number(value)
-        if found is not None:
-            return found
+        amount = f.number(value)
+        if amount is not None:
+            return amount
         median = self.plan.numbers[name]
         if median is None:
             return _NAN
@@ -178,15 +178,15 @@ class Features:
         return self._part(item).words
 
     def _part(self, item: Item) -> _ItemPart:
-        found = self._items.get(item.key) if item.key is not None else None
-        if found is not None:
-            return found
+        part = self._items.get(item.key) if item.key is not None else None
+        if part is not None:
+            return part
         lacking: list[str] = []
         values = [self._declared(item.fields, key, name, lacking) for _, key, name in self._item]
         texts = [item.fields.get(key) for key in self._texts]
         words = tuple(f.words(value) for value in texts)
-        for value, found_words in zip(texts, words, strict=True):
-            values += [float(len(found_words)), f.length(value)]
+        for value, word_set in zip(texts, words, strict=True):
+            values += [float(len(word_set)), f.length(value)]
         part = _ItemPart(values, words, tuple(lacking))
         if item.key is not None:
             if len(self._items) >= CACHED:

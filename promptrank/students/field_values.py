@@ -26,8 +26,8 @@ def number(value: Any) -> float | None:
     if kind is int or kind is bool:
         return float(value)
     if isinstance(value, numbers.Real | Decimal):
-        found = float(value)
-        return found if math.isfinite(found) else None
+        amount = float(value)
+        return amount if math.isfinite(amount) else None
     return None
 
 
@@ -57,7 +57,7 @@ def length(value: Any) -> float:
 
 
 def subject_fields(request: Request) -> dict[str, Fields]:
-    """The subject's field mappings by name, those that it has."""
+    """The fields of member, query and source by those names, for each that the subject has."""
     subject = request.subject
     source = subject.source.fields if subject.source is not None else None
     given = (subject.member, subject.query, source)

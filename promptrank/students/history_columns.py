@@ -30,23 +30,23 @@ class HistoryColumns:
         for event, value in zip(events, worths, strict=True):
             count, total = self.items.get(event.item.item_id, (0, 0.0))
             self.items[event.item.item_id] = (count + 1, total + value)
-            for place, found in enumerate(words_of(event.item)):
+            for place, words in enumerate(words_of(event.item)):
                 if place == len(self.words):
                     self.words.append({})
                 table = self.words[place]
-                for word in found:
+                for word in words:
                     count, total = table.get(word, (0, 0.0))
                     table[word] = (count + 1, total + value - self.mean)
 
     def columns(self, item_id: str, texts: tuple[f.Words, ...]) -> list[float]:
         count, total = self.items.get(item_id, (0, 0.0))
         row = [*self.shared, float(count), total / count if count else _NAN]
-        for place, found in enumerate(texts):
-            if not found or not self.words:
+        for place, words in enumerate(texts):
+            if not words or not self.words:
                 row += (_NAN, _NAN)
                 continue
             table = self.words[place]
-            known = [table[word] for word in found if word in table]
-            row.append(sum(total / (n + 1) for n, total in known) / len(found))
-            row.append(len(known) / len(found))
+            known = [table[word] for word in words if word in table]
+            row.append(sum(total / (n + 1) for n, total in known) / len(words))
+            row.append(len(known) / len(words))
         return row

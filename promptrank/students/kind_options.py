@@ -21,34 +21,34 @@ def read_options(kind: str, given: Mapping[str, Any], known: Options) -> dict[st
     for name in given:
         if name not in known:
             raise InputError(f"{kind} has no option {name!r}; options: {', '.join(known)}")
-    found = {}
+    options = {}
     for name, (default, read) in known.items():
         value = given.get(name, default)
         try:
-            found[name] = None if value is None is default else read(value)
+            options[name] = None if value is None is default else read(value)
         except ValueError as error:
             raise InputError(f"{kind}, option {name}={value}: expected {error}") from None
-    return found
+    return options
 
 
 def whole(least: int = 1) -> Read:
-    """A whole number, at least so much."""
+    """A whole number of at least ``least``."""
 
     def read(value: Any) -> int:
-        found = _number(value)
-        if found is None or not found.is_integer() or found < least:
+        number = _number(value)
+        if number is None or not number.is_integer() or number < least:
             raise ValueError(f"a whole number of at least {least}")
-        return int(found)
+        return int(number)
 
     return read
 
 
 def positive(value: Any) -> float:
     """A number above 0."""
-    found = _number(value)
-    if found is None or found <= 0:
+    number = _number(value)
+    if number is None or number <= 0:
         raise ValueError("a number above 0")
-    return found
+    return number
 
 
 def one_of(*names: str) -> Read:
@@ -65,19 +65,22 @@ def one_of(*names: str) -> Read:
 def dropout(value: Any) -> float | list[float]:
     """A share, or [lowest layer, highest layer]."""
     given = value if isinstance(value, list | tuple) else [value]
-    found = [n for n in map(_number, given) if n is not None and 0 <= n < 1]
+    shares = [n for n in map(_number, given) if n is not None and 0 <= n < 1]
     pair = isinstance(value, list | tuple)
-    if len(found) != len(given) or (pair and len(found) != 2):
+    if len(shares) != len(given) or (pair and len(shares) != 2):
         raise ValueError("a number from 0 to below 1, or a list of two such as [0.5,0.1]")
-    return found if pair else found[0]
+    return shares if pair else shares[0]
 
 
 def _number(value: Any) -> float | None:
-    """The value as a finite float; YAML reads 5e-2 as text, and a truth value is none."""
+    """The value as a finite float; None for a boolean and for what is no number.
+
+    Texts are read too, because YAML takes 5e-2 for a text.
+    """
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        found = float(value)
+        number = float(value)
     except (ValueError, OverflowError):
         return None
-    return found if math.isfinite(found) else None
+    return number if math.isfinite(number) else None

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+from promptrank.basics.telling import Say
 from promptrank.errors import InputError
 from promptrank.schema.task import Task
 from promptrank.students.lessons import Learning, Lessons
-from promptrank.students.student import Say, Student
+from promptrank.students.student import Student
 
 KINDS = ("gbdt", "sequence", "decoder")
 

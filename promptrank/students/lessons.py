@@ -10,11 +10,9 @@ from promptrank.basics.arrays import Floats
 from promptrank.errors import DataError
 from promptrank.records import Request
 from promptrank.schema.task import Task
+from promptrank.scores.scores import Scores
 from promptrank.students.scale import worths
 from promptrank.students.targets import Known, Loss
-
-Taught = Mapping[tuple[str, str], Sequence[Floats]]
-"""(request_id, candidate_id) -> per question (answers,) probabilities, in the order of the task."""
 
 MIN_LABELS = 50
 MIN_CLASS = 5
@@ -69,14 +67,32 @@ class LessonRows:
     request: np.ndarray[Any, np.dtype[np.int64]]
 
 
+def shares_of(task: Task, scores: Scores, question: str) -> Floats:
+    """(rows, answers) probabilities among the declared answers; NaN where one has no log-prob."""
+    logs = scores.logprobs(task, question)
+    values = np.exp(logs - logs.max(1, keepdims=True))
+    shares: Floats = values / values.sum(1, keepdims=True)
+    return shares
+
+
 def make_lessons(
-    task: Task, requests: Iterable[Request], taught: Taught, *, labelled: set[str] | None = None
+    task: Task,
+    requests: Iterable[Request],
+    teacher: Scores | None,
+    *,
+    labelled: set[str] | None = None,
 ) -> Iterator[Lesson]:
     """Lessons of the requests of parts ``train`` and ``valid`` (or of no part at all).
 
     Args:
+        teacher: who answered for them; None for nobody.
         labelled: requests whose labels may be used; all where left out.
     """
+    shares: dict[str, Floats] = {}
+    index: Mapping[tuple[str, str], int] = {}
+    if teacher is not None:
+        shares = {name: shares_of(task, teacher, name) for name in task.questions}
+        index = teacher.index
     answers = {
         name: {answer: i for i, answer in enumerate(q.answers)}
         for name, q in task.questions.items()
@@ -85,21 +101,25 @@ def make_lessons(
         if request.split not in ("train", "valid", None):
             continue
         shown = labelled is None or request.request_id in labelled
-        found = [taught.get((request.request_id, c.candidate_id)) for c in request.candidates]
+        rows = [index.get((request.request_id, c.candidate_id)) for c in request.candidates]
         yield Lesson(
             request,
             {
                 name: [
-                    index.get(c.outcomes.get(name, "")) if shown else None
+                    places.get(c.outcomes.get(name, "")) if shown else None
                     for c in request.candidates
                 ]
-                for name, index in answers.items()
+                for name, places in answers.items()
             },
-            {
-                name: [one[i] if one is not None else None for one in found]
-                for i, name in enumerate(answers)
-            },
+            {name: [_taught(shares.get(name), row) for row in rows] for name in answers},
         )
+
+
+def _taught(shares: Floats | None, row: int | None) -> Floats | None:
+    if shares is None or row is None or np.isnan(shares[row]).any():
+        return None
+    answers: Floats = shares[row]
+    return answers
 
 
 def collect(task: Task, lessons: Iterable[Lesson]) -> LessonRows:

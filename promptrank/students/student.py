@@ -13,26 +13,16 @@ fall-back that ``notes`` names, never an invented field. Its files are plain: Li
 safetensors, JSON.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from promptrank.basics.arrays import Floats
 from promptrank.records import Request
 
-Say = Callable[[str], None]
 
-
-class Student(Protocol):
-    """A ranker that needs no prompt."""
-
-    def answers(self, request: Request) -> Mapping[str, Floats]:
-        """Question -> (candidates, answers) natural-log probabilities, in the order of the task."""
-        ...
-
-    def notes(self) -> tuple[str, ...]:
-        """What it fell back on since it was made, one sentence each, with counts."""
-        ...
+class Learned(Protocol):
+    """What a kind has learned, ready to be written into a folder."""
 
     def facts(self) -> Mapping[str, Any]:
         """What a reader of its card should know: rounds, columns, what was skipped."""
@@ -40,4 +30,16 @@ class Student(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write its files into an empty folder."""
+        ...
+
+
+class Student(Learned, Protocol):
+    """A ranker that reads fields in place of a prompt."""
+
+    def answers(self, request: Request) -> Mapping[str, Floats]:
+        """Question -> (candidates, answers) natural-log probabilities, in the order of the task."""
+        ...
+
+    def notes(self) -> tuple[str, ...]:
+        """What it fell back on since it was made, one sentence each, with counts."""
         ...

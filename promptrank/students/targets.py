@@ -32,7 +32,7 @@ class Target:
     """What one output learns.
 
     Attributes:
-        answers: (rows, answers), each row sums to 1; where the weight is 0 anything finite.
+        answers: (rows, answers), each row sums to 1, or is anything finite where the weight is 0.
         weight: (rows,), 0 where nothing is known of a row.
     """
 
@@ -59,14 +59,14 @@ class Known:
     @property
     def labelled(self) -> NDArray[np.bool_]:
         """Rows with a label."""
-        found: NDArray[np.bool_] = self.labels.sum(1) > 0
-        return found
+        rows: NDArray[np.bool_] = self.labels.sum(1) > 0
+        return rows
 
     @property
     def taught(self) -> NDArray[np.bool_]:
         """Rows with a teacher's answer."""
-        found: NDArray[np.bool_] = ~np.any(np.isnan(self.teacher), axis=1)
-        return found
+        rows: NDArray[np.bool_] = ~np.any(np.isnan(self.teacher), axis=1)
+        return rows
 
 
 def targets(known: Known, loss: Loss, alpha: float, own: Floats) -> tuple[Target, Target | None]:

@@ -13,19 +13,20 @@ tasks share is answered once.
 
 import hashlib
 import json
-import os
+import sys
 import time
 import uuid
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptrank.basics.files import beside, write_json
 from promptrank.engine.contract import (
     Branch,
     BranchScore,
@@ -33,9 +34,12 @@ from promptrank.engine.contract import (
     EngineInfo,
     Failure,
     SlotScore,
+    Steps,
     Tree,
     TreeScore,
+    Window,
 )
+from promptrank.engine.windows import in_order, windows
 from promptrank.errors import DataError
 
 Digest = Callable[[str | None], str | None]
@@ -75,11 +79,52 @@ class StoredEngine:
         """The engine's own."""
         return self.inner.info
 
+    @property
+    def window(self) -> Window:
+        """Trees looked up together; those not known go to the engine in windows of its own."""
+        return Window(_WINDOW, sys.maxsize, self.inner.window.step)
+
+    @property
+    def groups(self) -> int:
+        """The engine's own."""
+        return self.inner.groups
+
+    def size(self, tree: Tree) -> int:
+        """The engine's own."""
+        return self.inner.size(tree)
+
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        """The first step gives the trees that are known whole; the later ones are the engine's."""
+        known = [self._known(tree) for tree in trees]
+        whole: list[tuple[int, TreeScore]] = []
+        places = []
+        for place, scores in enumerate(known):
+            answered = tuple(score for score in scores if score is not None)
+            if answered and len(answered) == len(scores):
+                whole.append((place, answered))
+                self.found += len(answered)
+            else:
+                places.append(place)
+        if whole:
+            yield whole
+        missing = (_unknown_part(trees[n], known[n]) for n in places)
+        done = 0
+        for together in windows(missing, self.inner.window, self.inner.size):
+            with closing(self.inner.begin(together)) as steps:
+                for ready in steps:
+                    yield [
+                        (place := places[done + n], self._joined(together[n], known[place], result))
+                        for n, result in ready
+                    ]
+            done += len(together)
+
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order."""
-        source = iter(trees)
-        while window := list(islice(source, _WINDOW)):
-            yield from self._window(window)
+        return in_order(self, trees)
+
+    def load(self, adapter: str) -> None:
+        """Load an adapter folder now; see `Engine.load`."""
+        self.inner.load(adapter)
 
     def close(self) -> None:
         """Write what was answered since the last file, and close the engine."""
@@ -87,43 +132,27 @@ class StoredEngine:
             answers.flush()
         self.inner.close()
 
-    def _window(self, trees: Sequence[Tree]) -> Iterator[TreeScore]:
-        known = [self._known(tree) for tree in trees]
-        missing = [
-            replace(
-                tree,
-                branches=tuple(b for b, k in zip(tree.branches, found, strict=True) if k is None),
-            )
-            for tree, found in zip(trees, known, strict=True)
-            if None in found
-        ]
-        results = self.inner.score(missing)
-        for tree, found in zip(trees, known, strict=True):
-            asked = [b for b, k in zip(tree.branches, found, strict=True) if k is None]
-            self.found += len(found) - len(asked)
-            if not asked and found:
-                yield tuple(k for k in found if k is not None)
-                continue
-            result = next(results)
-            self.asked += len(asked)
-            if isinstance(result, Failure):
-                yield (
-                    result
-                    if len(asked) == len(found)
-                    else tuple(result if k is None else k for k in found)
-                )
-                continue
-            self._keep(tree, asked, result)
-            fresh = iter(result)
-            yield tuple(next(fresh) if k is None else k for k in found)
+    def _joined(
+        self, asked: Tree, known: Sequence[tuple[SlotScore, ...] | None], result: TreeScore
+    ) -> TreeScore:
+        """Known and fresh answers of a tree in its order; the fresh ones are kept."""
+        self.asked += len(asked.branches)
+        self.found += len(known) - len(asked.branches)
+        if isinstance(result, Failure):
+            if len(asked.branches) == len(known):
+                return result
+            return tuple(result if score is None else score for score in known)
+        self._keep(asked, result)
+        fresh = iter(result)
+        return tuple(next(fresh) if score is None else score for score in known)
 
     def _known(self, tree: Tree) -> list[tuple[SlotScore, ...] | None]:
         answers = self._of(tree.adapter)
         return [answers.get(key) for key in prompt_keys(tree, tree.branches)]
 
-    def _keep(self, tree: Tree, asked: Sequence[Branch], result: Sequence[BranchScore]) -> None:
-        answers = self._of(tree.adapter)
-        for key, score in zip(prompt_keys(tree, asked), result, strict=True):
+    def _keep(self, asked: Tree, result: Sequence[BranchScore]) -> None:
+        answers = self._of(asked.adapter)
+        for key, score in zip(prompt_keys(asked, asked.branches), result, strict=True):
             if not isinstance(score, Failure):
                 answers.add(key, score)
 
@@ -142,23 +171,29 @@ class StoredEngine:
         return self._parts[adapter]
 
 
+def _unknown_part(tree: Tree, known: Sequence[tuple[SlotScore, ...] | None]) -> Tree:
+    """The tree with those branches alone whose answers are not known."""
+    pairs = zip(tree.branches, known, strict=True)
+    return replace(tree, branches=tuple(branch for branch, score in pairs if score is None))
+
+
 def prompt_keys(tree: Tree, branches: Sequence[Branch]) -> Iterator[bytes]:
     """A 16-byte key per branch, over all token ids that its answers depend on."""
     start = _started(tree.prefix)
     for branch in branches:
-        one = start.copy()
-        one.update(_bytes(branch.ids))
+        key = start.copy()
+        key.update(_bytes(branch.ids))
         for slot in branch.slots:
-            one.update(_bytes(slot.ids))
+            key.update(_bytes(slot.ids))
             for path in slot.paths:
-                one.update(_bytes(path))
-        yield one.digest()
+                key.update(_bytes(path))
+        yield key.digest()
 
 
 def _started(ids: Sequence[int]) -> Any:
-    found = hashlib.blake2b(digest_size=16)
-    found.update(_bytes(ids))
-    return found
+    digest = hashlib.blake2b(digest_size=16)
+    digest.update(_bytes(ids))
+    return digest
 
 
 def _bytes(ids: Sequence[int]) -> bytes:
@@ -210,12 +245,12 @@ class _Answers:
             },
             schema=_SCHEMA,
         )
-        self.folder.mkdir(parents=True, exist_ok=True)
         about = self.folder / "model.json"
         if not about.is_file():
-            _rename(about, lambda beside: beside.write_text(json.dumps(self._about, indent=1)))
+            write_json(about, self._about)
         path = self.folder / f"part-{uuid.uuid4().hex[:12]}.parquet"
-        _rename(path, lambda beside: pq.write_table(table, beside, compression="zstd"))
+        with beside(path) as part:
+            pq.write_table(table, part, compression="zstd")
         self._take(table)
         self._fresh = {}
 
@@ -232,9 +267,3 @@ class _Answers:
         self._tables.append(table.combine_chunks())
         for row, key in enumerate(table.column("prompt").to_pylist()):
             self._places[key] = number, row
-
-
-def _rename(path: Path, write: Callable[[Path], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    write(beside)
-    beside.replace(path)

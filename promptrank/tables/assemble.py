@@ -112,7 +112,7 @@ def _chunk(
     every = pa.array(of)
     # What belongs to the request as a whole stands in its first row only.
     once = pa.array(of, mask=~first)
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         name: column(requests, source).take(every)
         for name, source in (("request_id", "request_id"), ("time", "t"), ("split", "split"))
     }
@@ -128,15 +128,15 @@ def _chunk(
             subjects["member"] = _as_of_first(plan, requests, tables.get("member"), chooser, shown)
     for role in ROLES:
         if plan.ref(role) is not None:
-            found[f"{role}_id"] = column(requests, f"{role}_id").take(every)
+            columns[f"{role}_id"] = column(requests, f"{role}_id").take(every)
             if (fields := subjects[role]) is not None:
-                found[role] = fields.take(once)
+                columns[role] = fields.take(once)
     if history is not None:
-        found["history"] = history.take(once)
+        columns["history"] = history.take(once)
     for name in rows.schema.names[1:]:
-        found[name] = column(rows, name)
-    found["meta"] = _meta(plan, requests).take(once)
-    return pa.table(found)
+        columns[name] = column(rows, name)
+    columns["meta"] = _meta(plan, requests).take(once)
+    return pa.table(columns)
 
 
 def _entity(plan: Plan, role: str, requests: pa.Table, table: pa.Table | None) -> pa.Array | None:

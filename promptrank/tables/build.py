@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from promptrank.basics.digests import file_digest
 from promptrank.basics.sql import Connection, run
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.format import errors_path_of, items_path_of
-from promptrank.requests.items import ItemTable, digest_of
+from promptrank.requests.items import ItemTable
 from promptrank.requests.write import TableWriter, check_suffix
 from promptrank.schema.task import Task
 from promptrank.tables import group
@@ -102,7 +103,7 @@ def build_requests(
             notes.append(f"{gone:,} requests fall into gaps between the parts and are left out")
         _narrow(con, limit, splits)
         group.make_candidates(con, plan)
-        say("statistics as of each moment")
+        say("computing statistics as of each moment")
         make_sums(con, plan)
         if task.history is not None and plan.timed:
             make_events(con, plan)
@@ -125,7 +126,7 @@ def build_requests(
         notes.append(
             "times lie beyond the year 5000: they look like milliseconds; divide under columns:"
         )
-    fingerprint = f"{digest_of(out)[:16]}-{meta['promptrank.items'][:16]}"
+    fingerprint = f"{file_digest(out)[:16]}-{meta['promptrank.items'][:16]}"
     return Built(
         out,
         items_path_of(out),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from promptrank.basics.hints import near
 from promptrank.errors import DataError
-from promptrank.schema.sources import Impressions, Judgements, Ratings
+from promptrank.schema.data_tables import Impressions, Judgements, Ratings
 from promptrank.tables.labels import priorities
 from promptrank.tables.plan import Plan
 
@@ -17,28 +17,28 @@ def check_columns(plan: Plan) -> None:
 
 
 def column_problems(plan: Plan) -> list[str]:
-    """One line for each column that is not there, and for times that nothing could be before."""
-    found = [
+    """One line for each column that is not there, and for what needs a time where there is none."""
+    problems = [
         f"{where}: no column {column!r} in {source}; {near(column, plan.kinds[source])}"
         for where, source, column in _named(plan)
         if column not in plan.kinds[source]
     ]
     if not plan.timed:
-        found += [
+        problems += [
             f"tables.{name}.valid_from: needs a time in {plan.task.form}"
             for name, table in plan.task.tables.items()
             if table.valid_from is not None
         ]
         if plan.task.history is not None:
-            found.append(f"history: needs a time in {plan.task.form}")
-    found += _unknown_labels(plan)
+            problems.append(f"history: needs a time in {plan.task.form}")
+    problems += _unknown_labels(plan)
     split = plan.task.split
     if split is not None and split.by == "file" and split.column not in plan.rows:
-        found.append(
+        problems.append(
             f"split.column: no column {split.column!r} in {plan.task.form}; "
             f"{near(split.column or '', plan.rows)}"
         )
-    return found
+    return problems
 
 
 def _unknown_labels(plan: Plan) -> list[str]:
@@ -82,18 +82,18 @@ def _named(plan: Plan) -> Iterator[tuple[str, str, str]]:
 
 
 def _of_rows(source: Ratings | Judgements | Impressions) -> Iterator[tuple[str, str]]:
-    found: list[tuple[str, str | None]] = [("time", source.time)]
+    named: list[tuple[str, str | None]] = [("time", source.time)]
     if isinstance(source, Ratings):
-        found.append(("order", source.order))
+        named.append(("order", source.order))
     if isinstance(source, Impressions):
         candidate = source.candidate
-        found.append(("id", source.id))
+        named.append(("id", source.id))
         names = ("id", "position", "propensity", "weight", "logged_score")
-        found += [(f"candidate.{n}", getattr(candidate, n)) for n in names]
-        found += [("candidate.context", c) for c in candidate.context]
+        named += [(f"candidate.{n}", getattr(candidate, n)) for n in names]
+        named += [("candidate.context", c) for c in candidate.context]
     else:
-        found.append(("weight", source.weight))
-        found += [("context", c) for c in source.context]
-    for where, column in found:
+        named.append(("weight", source.weight))
+        named += [("context", c) for c in source.context]
+    for where, column in named:
         if column is not None:
             yield where, column

@@ -1,7 +1,7 @@
-"""Entity tables (items, members, queries): snapshots on disk, and which version holds when.
+"""Entity tables (items, members, queries): snapshots on disk, and which version is valid when.
 
 A snapshot is an Arrow IPC file sorted by id and time. Its first two columns are the id as text
-and the time from which the row holds (NULL: always); then come the table's own columns.
+and the time from which the row is valid (NULL: always); then come the table's own columns.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from promptrank.basics.sql import (
 )
 from promptrank.errors import DataError
 from promptrank.requests.items import BATCH, ID, SINCE
-from promptrank.schema.sources import Table
+from promptrank.schema.data_tables import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Entity:
     Attributes:
         name: the table's name in the task.
         path: the snapshot.
-        timed: whether rows hold from a time on.
+        timed: whether rows are valid from a time on.
         rows: number of rows in the snapshot.
     """
 
@@ -42,7 +42,7 @@ class Entity:
 
     @property
     def versions(self) -> str:
-        """The relation (id, since, row) that tells which row of the snapshot holds."""
+        """The relation (id, since, row) that tells which row of the snapshot is valid."""
         return f"pr.{ident('versions_' + self.name)}"
 
     def join(self, left: str, key: str, time: str, alias: str) -> str:
@@ -55,12 +55,11 @@ class Entity:
 def snapshot(con: Connection, name: str, table: Table, path: Path) -> Entity:
     """Write the snapshot of a table and create its relation of versions.
 
-    Rows without an id (or, where rows hold from a time on, without that time) become error rows.
+    Rows without an id become error rows, and so do rows without a time in a table that has times.
 
     Raises:
-        DataError: two rows have one id (and time). Nobody could say which of them a request
-            means, and every prompt with that item would be a guess: so the table is refused,
-            where a single row would be set aside.
+        DataError: two rows have the same id (and time). Which of them a request means would be a
+            guess in every prompt with that item, so the whole table is refused.
     """
     where, source = f"tables.{name}", ident(name)
     kinds = columns(con, source, where)
@@ -113,8 +112,8 @@ def _write(con: Connection, query: str, where: str, path: Path) -> int:
             while held >= BATCH:
                 table = pa.Table.from_batches(waiting).combine_chunks()
                 writer.write_table(_fresh(table.slice(0, BATCH)), max_chunksize=BATCH)
-                rest = table.slice(BATCH)
-                waiting, held, rows = rest.to_batches(), rest.num_rows, rows + BATCH
+                left_over = table.slice(BATCH)
+                waiting, held, rows = left_over.to_batches(), left_over.num_rows, rows + BATCH
         if held:
             table = pa.Table.from_batches(waiting).combine_chunks()
             writer.write_table(_fresh(table), max_chunksize=BATCH)

@@ -1,7 +1,7 @@
 """Rows become requests: ``pr.requests`` and ``pr.candidates``."""
 
 from promptrank.basics.sql import Connection, ident, literal, run, text_of
-from promptrank.schema.sources import Judgements, Ratings
+from promptrank.schema.data_tables import Judgements, Ratings
 from promptrank.tables.plan import Plan
 
 _TIME = text_of("t", "DOUBLE")
@@ -139,7 +139,7 @@ def make_candidates(con: Connection, plan: Plan) -> None:
     """Create ``pr.candidates``: what stands in each request, without doubles and unknown items.
 
     Raises nothing for a bad row: a double keeps its earliest row, a missing item makes its
-    request partial, a request without candidates is dropped; each is told in the errors.
+    request partial, a request without candidates is dropped; each makes an error row.
     """
     form = plan.task.form
     run(

@@ -15,14 +15,14 @@ _WHOLE = re.compile(r"(-?\d+)\.0+")
 
 def places(question: Question) -> dict[str, int]:
     """Label -> place of its answer; ``4.0`` also answers to ``4``, as ids do."""
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
     for place, (name, answer) in enumerate(question.answers.items()):
         for label in answer.labels or [name]:
-            found.setdefault(label, place)
+            places.setdefault(label, place)
             whole = _WHOLE.fullmatch(label)
             if whole is not None:
-                found.setdefault(whole[1], place)
-    return found
+                places.setdefault(whole[1], place)
+    return places
 
 
 def place_of(label: str, question: Question) -> str:
@@ -54,11 +54,11 @@ def place_column(question: str) -> str:
 
 def priorities(questions: Mapping[str, Question]) -> dict[str, int]:
     """Every label any question knows -> its priority, 0 first: by question, answer, wording."""
-    found: dict[str, int] = {}
+    priorities: dict[str, int] = {}
     for question in questions.values():
         for label, _ in sorted(places(question).items(), key=lambda pair: pair[1]):
-            found.setdefault(label, len(found))
-    return found
+            priorities.setdefault(label, len(priorities))
+    return priorities
 
 
 def priority_of(label: str, questions: Mapping[str, Question]) -> str:

@@ -15,7 +15,7 @@ import duckdb
 from promptrank.basics.hints import near
 from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
 from promptrank.errors import DataError
-from promptrank.schema.sources import Source
+from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
 
 _KINDS = {
@@ -63,15 +63,15 @@ def database(
 
 def sources(task: Task) -> dict[str, tuple[str, Source]]:
     """Place in the task file -> (relation name, source) of everything that is read."""
-    found: dict[str, tuple[str, Source]] = {
+    sources: dict[str, tuple[str, Source]] = {
         f"tables.{name}": (ident(name), table) for name, table in task.tables.items()
     }
-    found[task.form] = ("src.rows", task.source)
+    sources[task.form] = ("src.rows", task.source)
     if task.outcomes is not None:
-        found["outcomes"] = ("src.outcomes", task.outcomes)
+        sources["outcomes"] = ("src.outcomes", task.outcomes)
     if task.history is not None and task.history.events is not None:
-        found["history.events"] = ("src.events", task.history.events)
-    return found
+        sources["history.events"] = ("src.events", task.history.events)
+    return sources
 
 
 def load(
@@ -87,17 +87,17 @@ def load(
     """
     texts = _id_columns(task)
     waiting = {k: v for k, v in sources(task).items() if only is None or k in only}
-    found: dict[str, dict[str, str]] = {}
+    loaded: dict[str, dict[str, str]] = {}
     while True:
         # A query may use a table that stands below it: go round while that gets us further.
         failed: dict[str, str] = {}
         for where, (relation, source) in waiting.items():
             try:
-                found[where] = _create(con, where, relation, source, root, texts.get(where, set()))
+                loaded[where] = _create(con, where, relation, source, root, texts.get(where, set()))
             except DataError as error:
                 failed[where] = str(error)
         if not failed:
-            return found
+            return loaded
         if len(failed) == len(waiting):
             raise DataError("\n".join(failed.values()))
         waiting = {where: waiting[where] for where in failed}
@@ -122,11 +122,11 @@ def _create(
     # Parquet is cheap to read again; text files and queries are read once.
     what = "VIEW" if kind == "parquet" else "TABLE"
     run(con, f"CREATE {what} {relation} AS SELECT * FROM {rows}", place)
-    found = columns(con, relation, place)
+    kinds = columns(con, relation, place)
     if run(con, f"SELECT 1 FROM {relation} LIMIT 1", place).fetchone() is None:
         run(con, f"DROP {what} {relation}", place)
         raise DataError(f"{place}: the table is empty ({source.path or 'query'})")
-    return found
+    return kinds
 
 
 def _scan(
@@ -183,7 +183,7 @@ def _local(where: str, path: str, root: Path) -> list[str]:
         return [str(full)]
     if any(sign in path for sign in "*?["):
         anchor = Path(full.anchor)
-        files = sorted(str(found) for found in anchor.glob(str(full.relative_to(anchor))))
+        files = sorted(str(match) for match in anchor.glob(str(full.relative_to(anchor))))
         if files:
             return files
     folder = full.parent
@@ -213,14 +213,14 @@ def _remote(con: Connection, where: str, path: str) -> list[str]:
 
 def _id_columns(task: Task) -> dict[str, set[str]]:
     """Columns that hold ids, by place of their source: read from text files as text."""
-    found: dict[str, set[str]] = {f"tables.{n}": {t.key} for n, t in task.tables.items()}
+    ids: dict[str, set[str]] = {f"tables.{n}": {t.key} for n, t in task.tables.items()}
     for where, ref in task.refs().items():
         source = "history.events" if where.startswith("history") else task.form
         if ref.column is not None:
-            found.setdefault(source, set()).add(ref.column)
+            ids.setdefault(source, set()).add(ref.column)
     if task.requests is not None:
-        ids = [task.requests.id, task.requests.candidate.id]
-        found[task.form] |= {name for name in ids if name is not None}
+        named = [task.requests.id, task.requests.candidate.id]
+        ids[task.form] |= {name for name in named if name is not None}
     if task.outcomes is not None:
-        found["outcomes"] = {*task.outcomes.key, task.outcomes.label}
-    return found
+        ids["outcomes"] = {*task.outcomes.key, task.outcomes.label}
+    return ids

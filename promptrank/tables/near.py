@@ -36,10 +36,10 @@ def nearness_to(text: str, texts: Sequence[str], vectors: Any) -> list[float]:
     rows = rows.multiply(weight).tocsr()
     lengths = np.sqrt(rows.multiply(rows).sum(axis=1)).A1 * np.sqrt(subject.multiply(subject).sum())
     products = np.asarray((rows @ subject.tocsr().T).todense()).ravel()
-    found: list[float] = (
+    cosines: list[float] = (
         np.divide(products, lengths, out=np.zeros(len(texts)), where=lengths > 0).round(12).tolist()
     )
-    return found
+    return cosines
 
 
 def nearness_of(

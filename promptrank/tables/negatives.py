@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from promptrank.basics.sql import Connection, run, stream
-from promptrank.schema.sources import Negatives
+from promptrank.schema.data_tables import Negatives
 from promptrank.tables.plan import Plan
 
 _BATCH = 20_000
@@ -74,7 +74,7 @@ def _draw_all(
     known = _column(con, "SELECT since FROM pr.pool ORDER BY n", "since")
     if negatives.sampler == "popular":
         # A row of an item that is not known (yet) keeps its place: whether the item is known
-        # later must not move the other rows. Drawn, it is passed over.
+        # later must not move the other rows. If it is drawn, it is passed over.
         sql = (
             "SELECT r.t, coalesce(p.n, -1) AS n FROM pr.rows r LEFT JOIN pr.pool p USING (item_id) "
             "WHERE r.fault IS NULL ORDER BY r.t NULLS FIRST, r.item_id"
@@ -100,17 +100,17 @@ def _draw_all(
         for number, name, member, moment, own in rows:
             size = len(times) if moment is None else int(np.searchsorted(times, moment, "left"))
             met, barred = touched.before(member, moment), set(own)
-            found = []
+            drawn = []
             for place in draw(size, negatives.seed, name, limit=_TRIES * negatives.count):
                 item = int(draws[place]) if draws is not None else place
                 late = item < 0 or (moment is not None and not known[item] < moment)
                 if late or item in barred or item in met:
                     continue
                 barred.add(item)
-                found.append(item)
-                if len(found) == negatives.count:
+                drawn.append(item)
+                if len(drawn) == negatives.count:
                     break
-            batch.append((number, found))
+            batch.append((number, drawn))
         yield batch
 
 

@@ -12,7 +12,7 @@
 
 from promptrank.basics.sql import Connection, ident, literal, run, seconds_of, text_of
 from promptrank.errors import DataError
-from promptrank.schema.sources import Outcomes
+from promptrank.schema.data_tables import Outcomes
 from promptrank.tables.labels import label_of, place_column, place_of, priority_of
 from promptrank.tables.plan import Plan
 
@@ -87,7 +87,7 @@ def _unknown(con: Connection, plan: Plan) -> None:
 
 
 def _none(plan: Plan, outcomes: Outcomes) -> tuple[dict[str, str], str]:
-    """By question the place of the label of nothing; and that label's priority."""
+    """For each question the answer's place where nothing happened, and that label's priority."""
     if outcomes.none is None:
         return {n: "NULL" for n in plan.questions}, "NULL"
     label = literal(outcomes.none)
@@ -102,7 +102,7 @@ def _final(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
     # `greatest` passes over NULL: without any action the last impression is the end.
     end = "(SELECT greatest(max(__t), (SELECT max(happened) FROM pr.actions)) FROM pr.shown)"
     closed = "true" if outcomes.within is None else f"(s.__t + {outcomes.within!r} <= {end})"
-    # Something happened that no answer knows: neither that nor nothing can be said.
+    # Something happened that no answer covers: to say that nothing did would be wrong.
     blank = "(coalesce(b.strange, false) AND b.priority IS NULL)"
     known = "s.__t" if outcomes.time is None else "CAST(NULL AS DOUBLE)"
     if outcomes.within is not None:

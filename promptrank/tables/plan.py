@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from promptrank.basics.sql import ident, seconds_of, text_of
+from promptrank.schema.data_tables import Judgements, Negatives, Ratings
 from promptrank.schema.parts import Question, Statistic
-from promptrank.schema.sources import Judgements, Negatives, Ratings
 from promptrank.schema.strict import Ref
 from promptrank.schema.task import Task
 from promptrank.tables.entities import Entity
@@ -89,9 +89,9 @@ class Plan:
         return source.candidate.weight if source is not None else self._plain().weight
 
     def _plain(self) -> Ratings | Judgements:
-        found = self.task.ratings or self.task.judgements
-        assert found is not None, "the third form is asked for first"
-        return found
+        source = self.task.ratings or self.task.judgements
+        assert source is not None, "the third form is asked for first"
+        return source
 
     @property
     def negatives(self) -> Negatives | None:

@@ -17,7 +17,7 @@ from promptrank.basics.sql import (
     type_of,
 )
 from promptrank.errors import DataError
-from promptrank.schema.sources import Judgements
+from promptrank.schema.data_tables import Judgements
 from promptrank.tables import outcomes
 from promptrank.tables.labels import place_column, place_of, priorities, value_of
 from promptrank.tables.plan import Plan
@@ -79,17 +79,17 @@ def _labels(con: Connection, plan: Plan, source: str) -> dict[str, str]:
         places = {place_column(n): "CAST(NULL AS TINYINT)" for n in plan.questions}
         return {"label": "CAST(NULL AS VARCHAR)", **places, "strange": "CAST(NULL AS VARCHAR)"}
     where = f"{plan.task.form}.{'candidate.' if plan.task.requests else ''}label"
-    one = {n: label for n in plan.questions} if isinstance(label, str) else label
+    labels = {n: label for n in plan.questions} if isinstance(label, str) else label
     texts = {}
-    for name, expression in one.items():
+    for name, expression in labels.items():
         place = where if isinstance(label, str) else f"{where}.{name}"
         kind = type_of(con, expression, source, place)
         texts[name] = text_of(f"({expression})", kind)
-    found = {
+    places = {
         place_column(n): place_of(texts[n], q) if n in texts else "CAST(NULL AS TINYINT)"
         for n, q in plan.questions.items()
     }
-    known = {n: f"({found[place_column(n)]}) IS NOT NULL" for n in texts}
+    known = {n: f"({places[place_column(n)]}) IS NOT NULL" for n in texts}
     if isinstance(label, str):
         text = next(iter(texts.values()))
         strange = f"CASE WHEN NOT ({' OR '.join(known.values())}) THEN {text} END"
@@ -97,12 +97,12 @@ def _labels(con: Connection, plan: Plan, source: str) -> dict[str, str]:
         text = f"coalesce({', '.join(texts[n] for n in plan.questions if n in texts)})"
         odd = [f"CASE WHEN NOT ({known[n]}) THEN {t} END" for n, t in texts.items()]
         strange = f"coalesce({', '.join(odd)})"
-    return {"label": text, **found, "strange": strange}
+    return {"label": text, **places, "strange": strange}
 
 
 def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
     """SQL of each statistic's number in a row: the value of a mean, or 1 where a row counts."""
-    found = {}
+    numbers = {}
     for name, stat in plan.task.statistics.items():
         where = f"statistics.{name}"
         if stat.mean is not None:
@@ -112,13 +112,13 @@ def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
             if kind == "VARCHAR":
                 raise DataError(f"{where}.mean: {stat.mean} is text, not a number")
             value = f"CAST({value} AS INTEGER)" if kind == "BOOLEAN" else value
-            found[f"x_{name}"] = f"TRY_CAST({number_of(value)} AS {EXACT})"
+            numbers[f"x_{name}"] = f"TRY_CAST({number_of(value)} AS {EXACT})"
         elif stat.count is True:
-            found[f"x_{name}"] = f"CAST(1 AS {EXACT})"
+            numbers[f"x_{name}"] = f"CAST(1 AS {EXACT})"
         else:
             type_of(con, str(stat.count), source, f"{where}.count")
-            found[f"x_{name}"] = f"CAST(CASE WHEN ({stat.count}) THEN 1 END AS {EXACT})"
-    return found
+            numbers[f"x_{name}"] = f"CAST(CASE WHEN ({stat.count}) THEN 1 END AS {EXACT})"
+    return numbers
 
 
 def _request_key(plan: Plan) -> str:
@@ -148,12 +148,12 @@ def _numbers(plan: Plan) -> dict[str, str]:
         "weight": plan.weight,
         "logged_score": candidate.logged_score if candidate else None,
     }
-    found = {
+    numbers = {
         name: f"TRY_CAST({number_of(ident(c))} AS DOUBLE)" if c else "CAST(NULL AS DOUBLE)"
         for name, c in names.items()
     }
-    found["position"] = f"TRY_CAST({found['position']} AS BIGINT)"
-    return found
+    numbers["position"] = f"TRY_CAST({numbers['position']} AS BIGINT)"
+    return numbers
 
 
 def _context(plan: Plan) -> str:

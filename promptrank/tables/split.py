@@ -10,7 +10,7 @@ SUBJECT = "coalesce(member_id, query_id, source_id)"
 def make_split(con: Connection, plan: Plan) -> int:
     """Fill ``split`` in ``pr.requests``; returns how many requests fell into gaps.
 
-    Those, and by file those without a part, are left out of what is written.
+    These are not written, and in a split by file neither are requests without a part.
     """
     split = plan.task.split
     if split is None:
@@ -76,8 +76,8 @@ def seen_in_training(con: Connection) -> dict[str, float | None]:
      GROUP BY {by})
     """
     items = "(pr.requests JOIN pr.candidates USING (request_no))"
-    found = {}
+    shares = {}
     for name, rows, by in (("subjects", "pr.requests", SUBJECT), ("items", items, "item_id")):
         row = run(con, sql.format(rows=rows, by=by), "split").fetchone()
-        found[name] = float(row[0]) if row is not None and row[0] is not None else None
-    return found
+        shares[name] = float(row[0]) if row is not None and row[0] is not None else None
+    return shares

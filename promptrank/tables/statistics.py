@@ -44,13 +44,13 @@ def make_sums(con: Connection, plan: Plan) -> None:
 
 def _kinds(plan: Plan) -> dict[str, dict[str, str]]:
     """Kind of entity -> name of a sum -> the column of ``pr.rows`` that is summed."""
-    found = {"item": {BASE: "v"}, "all": {BASE: "v"}}
+    kinds = {"item": {BASE: "v"}, "all": {BASE: "v"}}
     if plan.ref("member") is not None:
-        found["member"] = {BASE: "v"}
+        kinds["member"] = {BASE: "v"}
     for name, stat in plan.task.statistics.items():
         for kind in (stat.of, "all"):
-            found[kind][name] = ident(f"x_{name}")
-    return found
+            kinds[kind][name] = ident(f"x_{name}")
+    return kinds
 
 
 def join(plan: Plan, points: str, wanted: dict[str, Statistic], base: bool) -> str:

@@ -65,7 +65,7 @@ def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 def column(table: pa.Table, name: str) -> pa.Array:
     """A column of a table as one array."""
-    found = table.column(name)
-    if found.num_chunks == 1:
-        return found.chunk(0)
-    return pa.concat_arrays(found.chunks or [pa.array([], found.type)])
+    chunked = table.column(name)
+    if chunked.num_chunks == 1:
+        return chunked.chunk(0)
+    return pa.concat_arrays(chunked.chunks or [pa.array([], chunked.type)])

@@ -105,25 +105,25 @@ def _config(settings: Settings) -> LoraConfig:
 
 
 def _config_of(folder: Path) -> LoraConfig:
-    found = adapter_config(folder)
+    options = adapter_config(folder)
     return LoraConfig(
-        bias="none", task_type="CAUSAL_LM", **{n: found[n] for n in _KEPT if found.get(n)}
+        bias="none", task_type="CAUSAL_LM", **{n: options[n] for n in _KEPT if options.get(n)}
     )
 
 
 def _load(model: PeftModel, folder: Path) -> None:
     weights = load_file(folder / WEIGHTS)
-    found = {
+    renamed = {
         key.replace("lora_A.", f"lora_A.{_NAME}.").replace("lora_B.", f"lora_B.{_NAME}."): value
         for key, value in weights.items()
     }
     own = dict(model.named_parameters())
-    missing = [n for n in own if "lora_" in n and n not in found]
-    if missing or any(n not in own for n in found):
-        odd = missing or [n for n in found if n not in own]
+    missing = [n for n in own if "lora_" in n and n not in renamed]
+    if missing or any(n not in own for n in renamed):
+        odd = missing or [n for n in renamed if n not in own]
         raise ModelError(f"{folder}: does not have the layers of its own config, such as {odd[0]}")
     with torch.no_grad():
-        for key, value in found.items():
+        for key, value in renamed.items():
             own[key].copy_(value)
 
 

@@ -52,10 +52,10 @@ def answer_logprobs(
     paths = int(step_paths.max()) + 1
     sums = tokens.new_zeros(paths).index_add(0, step_paths, tokens)
     absent = slot_paths < 0
-    found = sums[slot_paths.clamp(min=0)].masked_fill(absent, float("-inf"))
+    by_wording = sums[slot_paths.clamp(min=0)].masked_fill(absent, float("-inf"))
     none = absent.all(-1)
     # An answer without any path: the gradient of logsumexp over nothing would not be a number.
-    safe = found.masked_fill(none[..., None], 0.0)
+    safe = by_wording.masked_fill(none[..., None], 0.0)
     return torch.logsumexp(safe, -1).masked_fill(none, float("-inf"))
 
 

@@ -4,7 +4,6 @@ A run that is killed while it writes leaves a folder without a mark; a disk that
 files that are too short. Neither is ever resumed from.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.digests import file_digest
+from promptrank.basics.files import beside
 from promptrank.errors import InputError
 
 MARK = "whole.json"
@@ -20,13 +21,11 @@ _PREFIX = "checkpoint-"
 
 def mark(folder: Path) -> None:
     """Declare the checkpoint whole, with the digest of each of its files."""
-    found = {str(p.relative_to(folder)): _digest(p) for p in _files(folder)}
-    beside = folder / f".{MARK}.tmp"
-    with beside.open("w", encoding="utf-8") as file:
-        json.dump(found, file, indent=1, sort_keys=True)
+    digests = {str(p.relative_to(folder)): file_digest(p) for p in _files(folder)}
+    with beside(folder / MARK) as part, part.open("w", encoding="utf-8") as file:
+        json.dump(digests, file, indent=1, sort_keys=True)
         file.flush()
         os.fsync(file.fileno())
-    beside.replace(folder / MARK)
 
 
 def damage(folder: Path) -> str | None:
@@ -39,21 +38,21 @@ def damage(folder: Path) -> str | None:
         path = folder / name
         if not path.is_file():
             return f"{name} is missing"
-        if _digest(path) != digest:
+        if file_digest(path) != digest:
             return f"{name} is not what was written"
     return None
 
 
 def newest(run: Path, say: Callable[[str], None]) -> Path | None:
-    """The newest whole checkpoint; those that are not whole are told of and removed."""
-    found = None
+    """The newest whole checkpoint; those that are not whole are reported and removed."""
+    latest = None
     for folder in sorted(run.glob(f"{_PREFIX}*"), key=step_of):
         if problem := damage(folder):
             say(f"{folder.name} is not used: {problem}")
             shutil.rmtree(folder)
         else:
-            found = folder
-    return found
+            latest = folder
+    return latest
 
 
 def step_of(folder: Path) -> int:
@@ -89,15 +88,10 @@ def is_last(folder: Path) -> bool:
 
 
 def _state(folder: Path) -> dict[str, Any]:
-    """transformers' own notes; what is not theirs is no checkpoint."""
-    found: dict[str, Any] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    return found
+    """The state of training that transformers saved with a checkpoint."""
+    state: dict[str, Any] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+    return state
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,8 +6,8 @@ from typing import Any, Self
 
 import torch
 
+from promptrank.engine.cutting import Part, flatten, tries
 from promptrank.engine.layout import Forward, lay_out
-from promptrank.engine.parts import Part, flatten, tries
 from promptrank.training.examples import Example, PathTarget, TurnTarget
 
 Tensor = torch.Tensor

@@ -1,4 +1,4 @@
-"""What no training can make good, found before it starts."""
+"""Faults in the data that no training can make good, reported before it starts."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def check_answers(tasks: Mapping[str, Task]) -> None:
 
 
 def check_examples(
-    name: str, task: Task, found: Sequence[Example], requests: int, lost: Sequence[ErrorRow]
+    name: str, task: Task, examples: Sequence[Example], requests: int, lost: Sequence[ErrorRow]
 ) -> None:
     """Refuse what teaches nothing.
 
@@ -45,7 +45,7 @@ def check_examples(
     """
     if not requests:
         raise DataError(f"{name}: no request in the part train; see split and the tables")
-    if not found:
+    if not examples:
         whole = [row for row in lost if not row.reason.startswith("event_")]
         if whole:
             reason, count = Counter(row.reason for row in whole).most_common(1)[0]
@@ -56,7 +56,7 @@ def check_examples(
         raise DataError(
             f"{name}: none of {requests:,} training requests has a label; see label and answers"
         )
-    turns = Counter((t.question, t.answer) for example in found for t in example.turns)
+    turns = Counter((t.question, t.answer) for example in examples for t in example.turns)
     if len(turns) == 1:
         (question, answer), count = next(iter(turns.items()))
         raise DataError(
@@ -66,7 +66,7 @@ def check_examples(
     for place, question in enumerate(task.questions):
         kinds = {
             target.shares
-            for example in found
+            for example in examples
             for _, targets in example.branches
             if (target := targets[place]) is not None
         }

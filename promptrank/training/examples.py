@@ -146,14 +146,14 @@ def examples(
         dropped(encoded.cuts.events_dropped)
         share = shares[encoded.request.request_id]
         wanted = (soft or {}).get(encoded.request.request_id, {})
-        found = tuple(_branches(encoded, share, makers, wanted))
+        branches = tuple(_branches(encoded, share, makers, wanted))
         learned: tuple[TurnTarget, ...] = ()
         if turns:
             own = (t for t in encoded.turns if _key(t) not in share.turns)
             learned = tuple(by_name[t.question].turn(t) for t in own)
-        if found or learned:
+        if branches or learned:
             tree = encoded.tree
-            yield Example(tree.tree_id, number, tuple(tree.prefix), found, learned)
+            yield Example(tree.tree_id, number, tuple(tree.prefix), branches, learned)
 
 
 def _key(turn: Turn) -> tuple[str, float | None]:

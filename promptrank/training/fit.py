@@ -13,7 +13,10 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArgumen
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
+from promptrank.basics.files import write_json
 from promptrank.errors import InputError
+from promptrank.evaluation.bootstrap import DRAWS
+from promptrank.evaluation.report import Report
 from promptrank.training import adapter_model as lora
 from promptrank.training import checkpoints, processes
 from promptrank.training.collate import Collator
@@ -36,6 +39,7 @@ class Fitted:
             empty without validation.
         steps: optimizer steps; ``best`` the one whose weights are saved.
         loss: mean training loss over the run's last logged stretch; None where none was logged.
+        reports: per task, of what is saved, with intervals; empty unless asked for.
     """
 
     before: Metrics
@@ -43,6 +47,7 @@ class Fitted:
     steps: int
     best: int
     loss: float | None
+    reports: Mapping[str, Report]
 
 
 def set_up(
@@ -101,12 +106,20 @@ def set_up(
 
 
 def fit(
-    trainer: AdapterTrainer, settings: Settings, *, run: Path, out: Path, resume: bool, say: Say
+    trainer: AdapterTrainer,
+    settings: Settings,
+    *,
+    run: Path,
+    out: Path,
+    resume: bool,
+    report: bool = False,
+    say: Say,
 ) -> Fitted:
     """Train the adapter and write it to ``out``.
 
     Args:
         resume: go on from the newest whole checkpoint in ``run``.
+        report: measure what is saved once more, with intervals.
 
     Raises:
         InputError: a full disk.
@@ -129,14 +142,16 @@ def fit(
             lora.round_weights(wrapped)
         best = (trainer.state.best_global_step if validate else None) or trainer.state.global_step
         after: Metrics = {} if settings.half else trainer.measured.get(best, {})
-        if validate and not after:
-            after = trainer.measure()
+        if validate and (report or not after):
+            after = trainer.measure(DRAWS if report else 0)
         state = trainer.whole_state()
         with processes.together(), writing(out):
             if processes.is_first():
                 lora.save(wrapped, out, settings.half, state)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    return Fitted(before, after, trainer.state.global_step, best, losses[-1] if losses else None)
+    loss = losses[-1] if losses else None
+    reports = trainer.reports if report else {}
+    return Fitted(before, after, trainer.state.global_step, best, loss, reports)
 
 
 def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
@@ -149,12 +164,10 @@ def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
     if path.is_file():
         known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
         return known
-    found = trainer.measure()
+    measured = trainer.measure()
     if trainer.is_world_process_zero():
-        beside = path.with_suffix(".tmp")
-        beside.write_text(json.dumps(found), encoding="utf-8")
-        beside.replace(path)
-    return found
+        write_json(path, measured)
+    return measured
 
 
 def _log_into(trainer: AdapterTrainer, logs: Path) -> None:

@@ -19,7 +19,7 @@ Label = tuple[str | None, str, float | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Choosable:
     """What selection needs to know of a request.
 
     Attributes:
@@ -74,13 +74,13 @@ class HeldOut:
         return since is not None and (event.time is None or event.time >= since)
 
 
-def entry_of(request: Request, task: Task, turns: bool) -> Entry:
+def entry_of(request: Request, task: Task, turns: bool) -> Choosable:
     """The entry of a request; ``turns``: whether its events train too."""
     history = task.history
     asked = next(iter(task.questions)) if history is None else history.question
     asked = asked or next(iter(task.questions))
     events = [e for e in request.history if asked in e.outcomes] if turns else []
-    return Entry(
+    return Choosable(
         request.request_id,
         request.subject.subject_id,
         request.time,
@@ -94,7 +94,7 @@ def labelled(candidate: Candidate) -> bool:
     return bool(candidate.outcomes) and candidate.weight != 0
 
 
-def select(entries: Iterable[Entry], limit: int | None, seed: int = 0) -> dict[str, Share]:
+def select(entries: Iterable[Choosable], limit: int | None, seed: int = 0) -> dict[str, Share]:
     """The requests that train, and what of each does.
 
     Args:
@@ -105,24 +105,24 @@ def select(entries: Iterable[Entry], limit: int | None, seed: int = 0) -> dict[s
     Returns:
         Request id -> its share, in the order of the sample.
     """
-    by_subject: dict[str, list[Entry]] = {}
+    by_subject: dict[str, list[Choosable]] = {}
     for entry in entries:
         by_subject.setdefault(entry.subject_id, []).append(entry)
-    found: dict[str, Share] = {}
+    shares: dict[str, Share] = {}
     for mine in by_subject.values():
-        found.update(_tile(mine))
-    order = sorted(found, key=lambda name: hashlib.md5(f"{seed}:{name}".encode()).digest())
+        shares.update(_tile(mine))
+    order = sorted(shares, key=lambda name: hashlib.md5(f"{seed}:{name}".encode()).digest())
     chosen: dict[str, Share] = {}
     labels = 0
     for name in order:
         if limit is not None and labels >= limit:
             break
-        chosen[name] = found[name]
-        labels += found[name].labels
+        chosen[name] = shares[name]
+        labels += shares[name].labels
     return chosen
 
 
-def _tile(entries: list[Entry]) -> Iterator[tuple[str, Share]]:
+def _tile(entries: list[Choosable]) -> Iterator[tuple[str, Share]]:
     """One subject's requests, the last one first, each label once."""
     ordered = sorted(entries, key=lambda e: (e.time is not None, e.time or 0.0), reverse=True)
     starts = sorted((e.time, e.request_id) for e in entries if e.time is not None)

@@ -67,20 +67,20 @@ def answer_logprobs(model: Any, batch: Batch) -> Tensor:
 
 @contextmanager
 def last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
-    """A list that takes what leaves the layers, (rows, width), in each forward inside; if wanted.
+    """A list of what leaves the layers, (rows, width), in each forward inside; empty unless wanted.
 
     Args:
         base: the model of transformers, however it is wrapped where it is called.
     """
-    found: list[Tensor] = []
+    taken: list[Tensor] = []
     if not wanted:
-        yield found
+        yield taken
         return
     hook = base.get_decoder().register_forward_hook(
-        lambda module, inputs, output: found.append(output.last_hidden_state[0])
+        lambda module, inputs, output: taken.append(output.last_hidden_state[0])
     )
     try:
-        yield found
+        yield taken
     finally:
         hook.remove()
 
@@ -89,7 +89,7 @@ def last_hidden(base: Any, wanted: bool) -> Iterator[list[Tensor]]:
 def prompt_loss(
     base: Any, batch: Batch, counts: LossCounts, wanted: bool
 ) -> Iterator[list[Tensor]]:
-    """A list that takes `prompt_total` of each forward inside; if wanted.
+    """A list of `prompt_total` of each forward inside; empty unless wanted.
 
     It is computed within the forward: where the output layer is sharded over processes (FSDP), its
     weights are whole for that long only.
@@ -97,20 +97,20 @@ def prompt_loss(
     Args:
         base: as in `last_hidden`.
     """
-    found: list[Tensor] = []
+    taken: list[Tensor] = []
     if not wanted:
-        yield found
+        yield taken
         return
     with last_hidden(base, wanted) as hidden:
         # `forward`, since calling the layer would call this hook again; and before FSDP's own hook.
         hook = base.get_output_embeddings().register_forward_hook(
-            lambda head, inputs, output: found.append(
+            lambda head, inputs, output: taken.append(
                 prompt_total(head.forward, hidden[-1], batch, counts)
             ),
             prepend=True,
         )
         try:
-            yield found
+            yield taken
         finally:
             hook.remove()
 
@@ -121,13 +121,13 @@ def answers_total(
     """The weighted losses on answers, each over its count in the whole step."""
     total = logprobs.new_zeros(())
     if weight := weights.get("answers"):
-        found = losses.answers_loss(logprobs, batch.shares, batch.weights)
-        total = total + weight * found.total / max(counts.answers, 1e-9)
+        answers = losses.answers_loss(logprobs, batch.shares, batch.weights)
+        total = total + weight * answers.total / max(counts.answers, 1e-9)
     if (weights.get("listwise") or weights.get("ranknet")) and batch.lists:
         inside = torch.cat(batch.lists)
         odds = logprobs.new_zeros(len(logprobs))
-        found_odds = losses.log_odds(logprobs[inside], batch.relevant[inside])
-        odds = odds.index_put((inside,), found_odds)
+        list_odds = losses.log_odds(logprobs[inside], batch.relevant[inside])
+        odds = odds.index_put((inside,), list_odds)
         if weight := weights.get("listwise"):
             lists = losses.listwise_loss(odds, batch.values, batch.weights, batch.lists)
             total = total + weight * lists.total / max(counts.listwise, 1e-9)

@@ -30,7 +30,7 @@ def is_first() -> bool:
 
 
 def join(timeout: float | None = None) -> None:
-    """Meet the others; a single process has nobody to meet.
+    """Wait until all processes are here; a single process goes on at once.
 
     Args:
         timeout: seconds that one waits for another; a day where left out, since the first builds
@@ -116,9 +116,9 @@ def _everyones(value: Any) -> list[Any]:
     """The values of all processes, in their order."""
     import torch
 
-    found: list[Any] = [None] * count()
-    torch.distributed.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * count()
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def _number(name: str, absent: int) -> int:

@@ -1,11 +1,11 @@
-"""What a training run is told; refused here, before anything is loaded, is what cannot work."""
+"""Settings of a training run; what cannot work is refused before anything is loaded."""
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
 from promptrank.adapters.lora_options import check_options
+from promptrank.basics.hints import near_names
 from promptrank.errors import InputError
 from promptrank.schema.metric_names import parse_metric
 
@@ -130,7 +130,7 @@ class Settings:
         if self.trainer:
             from transformers import TrainingArguments
 
-            known = tuple(one.name for one in fields(TrainingArguments))
+            known = tuple(field.name for field in fields(TrainingArguments))
             for name in self.trainer:
                 _one_of("trainer", name, known)
         wanted = self.trainer.get("report_to") or "none"
@@ -180,9 +180,9 @@ def _metric(name: str) -> None:
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:
     if name not in known:
-        near = difflib.get_close_matches(name, known, 1)
+        names = near_names(name, known)
         listed = ", ".join(known) if len(known) < 20 else "see transformers' documentation"
-        hint = f"did you mean {near[0]}?" if near else f"known: {listed}"
+        hint = f"did you mean {names[0]}?" if names else f"known: {listed}"
         raise InputError(f"{what}: no {name!r}; {hint}")
 
 

@@ -15,6 +15,7 @@ from torch.distributed.tensor import DTensor
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from promptrank.errors import InputError, ModelError
+from promptrank.evaluation.report import Report
 from promptrank.training import checkpoints, objective, processes
 from promptrank.training.collate import Batch
 from promptrank.training.sampler import Draws
@@ -37,6 +38,7 @@ class AdapterTrainer(Trainer):
         self.loss_is_scaled_for_ga = True
         self._settings, self._sizes, self._slices = settings, sizes, slices
         self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, since the start
+        self.reports: dict[str, Report] = {}  # by task, of the latest measurement
         self._taken_up = False  # trained before: the model was never handed to FSDP
         self._unsaved: Exception | None = None  # what kept the weights from being written
         super().__init__(**kwargs)
@@ -52,16 +54,16 @@ class AdapterTrainer(Trainer):
         self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
     ) -> tuple[list[Any], Any]:
         """The step's forwards, and what its losses are divided by, over all processes."""
-        found: list[Any] = []
+        forwards: list[Any] = []
         for _ in range(num_batches):
             try:
-                found.append(next(epoch_iterator))
+                forwards.append(next(epoch_iterator))
             except StopIteration:
                 break
-        sums = sum((objective.counts_of(f["batch"]).as_tensor() for f in found), torch.zeros(4))
+        sums = sum((objective.counts_of(f["batch"]).as_tensor() for f in forwards), torch.zeros(4))
         if self.args.world_size > 1:
             sums = self.accelerator.gather(sums[None].to(device)).sum(0)
-        return found, sums
+        return forwards, sums
 
     # -- loss --------------------------------------------------------------------------------
 
@@ -113,17 +115,21 @@ class AdapterTrainer(Trainer):
         metric_key_prefix: str = _PREFIX,
     ) -> dict[str, float]:
         """Metrics of every slice, as rankings; the mean over tasks decides what is best."""
-        found = self.measured[self.state.global_step] = self.measure()
-        metrics = {f"{metric_key_prefix}_{k}": v for k, v in together(found).items()}
+        measured = self.measured[self.state.global_step] = self.measure()
+        metrics = {f"{metric_key_prefix}_{k}": v for k, v in together(measured).items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(
             self.args, self.state, self.control, metrics
         )
         return metrics
 
-    def measure(self) -> dict[str, dict[str, float]]:
-        """Metrics by task, of the model as it is; all processes go by what the first one finds."""
-        found: dict[str, dict[str, float]] = {}
+    def measure(self, draws: int = 0) -> dict[str, dict[str, float]]:
+        """Metrics by task, of the model as it is; all processes go by what the first one finds.
+
+        Args:
+            draws: bootstrap draws, for the intervals of the reports that are kept.
+        """
+        metrics: dict[str, dict[str, float]] = {}
         with processes.together(), _gathered(self.model):
             # Where weights are sharded over processes, no forward is one process's own.
             if processes.is_first() or self.is_fsdp_enabled:
@@ -131,13 +137,17 @@ class AdapterTrainer(Trainer):
                 base.eval()
                 longest = max(part.encoder.limit for part in self._slices)
                 engine = engine_over(base, longest)
-                found = {part.name: measure(engine, part) for part in self._slices}
-        return processes.from_first(found)
+                for part in self._slices:
+                    metrics[part.name], self.reports[part.name] = measure(engine, part, draws)
+        return processes.from_first(metrics)
 
     # -- checkpoints -------------------------------------------------------------------------
 
     def whole_state(self) -> dict[str, Tensor] | None:
-        """The weights, where they are sharded over processes; all of these must ask."""
+        """The weights where they are sharded over processes; else None.
+
+        All processes must call it.
+        """
         if not self.is_fsdp_enabled or self._taken_up:
             return None
         model: Any = self.model
@@ -145,12 +155,12 @@ class AdapterTrainer(Trainer):
         if not second:  # the first version of FSDP, whose weights are pieces of one flat tensor
             older: dict[str, Tensor] = self.accelerator.get_state_dict(self.model)
             return older
-        found: dict[str, Tensor] = {}
+        weights: dict[str, Tensor] = {}
         for name, weight in model.named_parameters():
             if "lora_" in name:
                 own = weight.detach()
-                found[name] = (own.full_tensor() if isinstance(own, DTensor) else own).cpu()
-        return found
+                weights[name] = (own.full_tensor() if isinstance(own, DTensor) else own).cpu()
+        return weights
 
     def take_up(self, folder: Path) -> None:
         """State and weights of a run whose training had ended at this checkpoint."""

@@ -1,22 +1,30 @@
 """A model in training, measured as `evaluate` does: same prompts, engine, scores and metrics."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from promptrank.engine.contract import EngineInfo
+from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import packed_window, vocab_size
 from promptrank.engine.packed_engine import PackedEngine
-from promptrank.engine.parts import ForwardBudget
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import DataError
-from promptrank.evaluation.compare import evaluate
-from promptrank.evaluation.judged import judge, lookup
+from promptrank.evaluation.compare import compare
+from promptrank.evaluation.report import Report
 from promptrank.prompt import Encoder
-from promptrank.ranking.loop import rank_requests
-from promptrank.records import Candidate, Request
+from promptrank.ranking.methods.pointwise import Pointwise
+from promptrank.ranking.posing import Prompts
+from promptrank.ranking.ranker import Ranker
+from promptrank.records import Request
+from promptrank.runs.scoring import score
+from promptrank.runtime.opened import Opened
 from promptrank.schema.task import Task
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores
 
 LOSS = "loss"
 _NAME = "decoder"
@@ -29,8 +37,6 @@ class Slice:
     """The requests of one task that a training run is validated on.
 
     Attributes:
-        gain: a candidate's gain from its outcomes, None where unlabelled.
-        relevant_at: the gain from which it is relevant.
         metrics: names; LOSS, the mean -log P of the outcomes, comes with them.
     """
 
@@ -38,8 +44,6 @@ class Slice:
     task: Task
     encoder: Encoder
     requests: Sequence[Request]
-    gain: Callable[[Candidate], float | None]
-    relevant_at: float
     metrics: tuple[str, ...]
 
 
@@ -56,52 +60,57 @@ def engine_over(model: Any, max_tokens: int) -> PackedEngine:
     return PackedEngine(Adapters(model), info, limits, budget, packed_window(model.config))
 
 
-def measure(engine: PackedEngine, part: Slice) -> dict[str, float]:
-    """The slice's metrics.
+def measure(engine: PackedEngine, part: Slice, draws: int = 0) -> tuple[dict[str, float], Report]:
+    """The slice's metrics, and the report that they are taken from.
+
+    Args:
+        draws: bootstrap draws, for the report's intervals.
 
     Raises:
         DataError: nothing could be scored, or a metric is undefined on this slice.
     """
     engine.forget()
-    scores: dict[tuple[str, str], float | None] = {}
-    chances: dict[tuple[str, str], float | None] = {}
-    single = next(iter(part.task.questions)) if len(part.task.questions) == 1 else None
-    lost, weights = 0.0, 0.0
-    for ranking in rank_requests(part.task, part.encoder, engine, part.requests):
-        assert ranking.request is not None
-        candidates = {c.candidate_id: c for c in ranking.request.candidates}
-        for scored in ranking.scored:
-            key = ranking.request_id, scored.candidate_id
-            scores[key] = scored.score
-            if single is not None:
-                chances[key] = scored.questions[single].probability
-            for name, outcome in candidates[scored.candidate_id].outcomes.items():
-                lost -= scored.questions[name].logprobs[outcome]
-                weights += 1
-    judged = judge(
-        part.requests,
-        {_NAME: lookup(scores, chances if single is not None else None)},
-        gain_of=part.gain,
-        relevant_at=part.relevant_at,
-    )
-    report = evaluate(judged, part.metrics, reference=_NAME, draws=0)
-    found: dict[str, float] = {LOSS: lost / max(weights, 1)}
+    method = Pointwise(part.task, Prompts(part.encoder))
+    origin = Origin(_NAME, task=part.name, method=method.name, prompt=method.fingerprint)
+    scores = score(Ranker(part.task, method, Opened(engine), origin), part.requests)
+    report = compare(part.task, part.requests, {_NAME: scores}, metrics=part.metrics, draws=draws)
+    metrics: dict[str, float] = {LOSS: _loss(part, scores)}
     for name, cell in report.rankers[0].cells.items():
         if cell.value is not None:
-            found[name] = cell.value
+            metrics[name] = cell.value
         elif name == part.metrics[0]:
             raise DataError(
                 f"{part.name}: {name} is undefined on the {len(part.requests)} validation "
                 f"requests ({cell.reason}); validate on more, or by another metric"
             )
-    return found
+    return metrics, report
 
 
-def together(found: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+def _loss(part: Slice, scores: Scores) -> float:
+    """Mean -log P of what came true, over scored candidates and their answered questions."""
+    total, count = 0.0, 0
+    for name, question in part.task.questions.items():
+        places = {answer: place for place, answer in enumerate(question.answers)}
+        known = [
+            (row, places[candidate.outcomes[name]])
+            for request in part.requests
+            for candidate in request.candidates
+            if name in candidate.outcomes
+            and (row := scores.index.get((request.request_id, candidate.candidate_id))) is not None
+        ]
+        if known:
+            rows, answers = np.array(known).T
+            total -= float(scores.logprobs(part.task, name)[rows, answers].sum())
+            count += len(known)
+    return total / max(count, 1)
+
+
+def together(measured: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Means over tasks, and each task's own metrics under ``<task>_<metric>`` if several."""
-    names = set.intersection(*(set(one) for one in found.values()))
-    means = {name: sum(one[name] for one in found.values()) / len(found) for name in sorted(names)}
-    if len(found) == 1:
+    names = set.intersection(*(set(metrics) for metrics in measured.values()))
+    count = len(measured)
+    means = {name: sum(m[name] for m in measured.values()) / count for name in sorted(names)}
+    if len(measured) == 1:
         return means
-    own = {f"{task}_{name}": v for task, one in found.items() for name, v in one.items()}
+    own = {f"{task}_{name}": v for task, m in measured.items() for name, v in m.items()}
     return means | own

@@ -21,17 +21,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from promptrank.basics.arrays import Floats
-from promptrank.engine.contract import Failure
-from promptrank.engine.packed import open_packed
+from promptrank.basics.quiet import no_library_bars
+from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError
 from promptrank.prompt import Encoder
-from promptrank.ranking.answered import answer, logsumexp
 from promptrank.records import Request
 from promptrank.schema.task import Task
 from promptrank.students.kind_options import Options, positive, read_options, whole
 from promptrank.students.lessons import Learning, Lesson, Lessons, check, collect
-from promptrank.students.student import Say
 from promptrank.students.targets import targets
 from promptrank.training import answer_losses as answer_losses
 from promptrank.training.adapter_model import base_model
@@ -49,50 +46,18 @@ OPTIONS: Options = {
 _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "generation_config.json")
 
 
-class DecoderStudent:
-    """A pruned decoder in a folder, opened as an engine."""
+class Pruned:
+    """A decoder with fewer layers, in a folder of its own until it is saved."""
 
-    def __init__(self, task: Task, encoder: Encoder, folder: TemporaryDirectory[str]) -> None:
-        self.task, self.encoder, self._folder = task, encoder, folder
-        self._engine = open_packed(Path(folder.name), name="student", adapters=[])
-        self._facts: dict[str, Any] = {}
-
-    def answers(self, request: Request) -> Mapping[str, Floats]:
-        """Question -> (candidates, answers) log-probabilities among the answers.
-
-        NaN for a candidate that cannot be rendered or scored.
-        """
-        found = {
-            name: np.full((len(request.candidates), len(question.answers)), np.nan)
-            for name, question in self.task.questions.items()
-        }
-        encoded = self.encoder.encode(request)
-        if encoded.tree is None:
-            return found
-        result = next(self._engine.score([encoded.tree]))
-        if isinstance(result, Failure):
-            return found
-        rows = {c.candidate_id: row for row, c in enumerate(request.candidates)}
-        for candidate, branch in zip(encoded.candidate_ids, result, strict=True):
-            if isinstance(branch, Failure):
-                continue
-            for name, paths, slot in zip(encoded.questions, encoded.paths, branch, strict=True):
-                said = answer(self.task.questions[name], [p[0] for p in paths], slot)
-                logs = list(said.logprobs.values())
-                found[name][rows[candidate]] = np.array(logs) - logsumexp(logs)
-        return found
-
-    def notes(self) -> tuple[str, ...]:
-        """A decoder has nothing to fall back on."""
-        return ()
+    def __init__(self, folder: TemporaryDirectory[str], facts: Mapping[str, Any]) -> None:
+        self._folder, self._facts = folder, facts
 
     def facts(self) -> Mapping[str, Any]:
         """Layers kept, steps, loss."""
         return self._facts
 
     def save(self, folder: Path) -> None:
-        """``model/``: safetensors, config and tokenizer; it answers no more afterwards."""
-        self._engine.close()
+        """``model/``: safetensors, config and tokenizer."""
         shutil.copytree(self._folder.name, folder / "model")
         self._folder.cleanup()
 
@@ -113,7 +78,7 @@ def check_options(settings: Learning) -> dict[str, Any]:
 
 def fit(
     task: Task, encoder: Encoder, model: Path, lessons: Lessons, settings: Learning, say: Say
-) -> DecoderStudent:
+) -> Pruned:
     """Drop layers of ``model`` and teach what is left.
 
     Raises:
@@ -129,17 +94,16 @@ def fit(
     network.requires_grad_(True)
     # The table of words is shared with the output and knows more than these prompts do.
     network.get_input_embeddings().requires_grad_(False)
-    found = list(_examples(task, encoder, lessons(), settings))
-    loss = _learn(network, found, options, settings.seed, say)
+    learned = list(_examples(task, encoder, lessons(), settings))
+    loss = _learn(network, learned, options, settings.seed, say)
     folder: TemporaryDirectory[str] = TemporaryDirectory(prefix="promptrank-")
-    network.eval().save_pretrained(folder.name)
+    with no_library_bars():
+        network.eval().save_pretrained(folder.name)
     for pattern in _TOKENIZER:
         for path in model.glob(pattern):
             shutil.copy(path, folder.name)
-    student = DecoderStudent(task, encoder, folder)
-    student._facts = {"layers": kept, "loss": loss, "options": options}
-    student._facts |= {"prompt": encoder.fingerprint}
-    return student
+    facts = {"layers": kept, "loss": loss, "options": options, "prompt": encoder.fingerprint}
+    return Pruned(folder, facts)
 
 
 def check_layers(model: Path, wanted: int | None) -> None:
@@ -176,9 +140,9 @@ def _examples(
     bare, soft = [], {}
     for lesson in lessons:
         if lesson.request.split != "valid":
-            request, found = _bare(task, lesson, settings)
+            request, targets_of = _bare(task, lesson, settings)
             bare.append(request)
-            soft[request.request_id] = found
+            soft[request.request_id] = targets_of
     shares = {request.request_id: Share(len(request.candidates)) for request in bare}
     return examples(task, encoder, bare, shares, soft=soft)
 
@@ -200,7 +164,7 @@ def _bare(task: Task, lesson: Lesson, settings: Learning) -> tuple[Request, Soft
                 given = dict(zip(answers, main.answers[i].tolist(), strict=True))
                 soft.setdefault(candidate.candidate_id, {})[name] = given
                 weights.setdefault(candidate.candidate_id, []).append(float(main.weight[i]))
-    means = {name: sum(found) / len(found) for name, found in weights.items()}
+    means = {name: sum(each) / len(each) for name, each in weights.items()}
     candidates = tuple(
         replace(c, outcomes={}, weight=means.get(c.candidate_id, 0.0))
         for c in lesson.request.candidates
@@ -209,10 +173,10 @@ def _bare(task: Task, lesson: Lesson, settings: Learning) -> tuple[Request, Soft
 
 
 def _learn(
-    network: Any, found: list[Example], options: Mapping[str, Any], seed: int, say: Say
+    network: Any, learned: list[Example], options: Mapping[str, Any], seed: int, say: Say
 ) -> list[float]:
     """Mean loss of each epoch."""
-    if not found:
+    if not learned:
         raise DataError("no training request can be rendered; see promptrank validate")
     weights = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, options["learning_rate"], weight_decay=0.0)
@@ -221,7 +185,7 @@ def _learn(
     means = []
     for epoch in range(1, options["epochs"] + 1):
         total = weight = 0.0
-        mixed = [found[i] for i in order.permutation(len(found))]
+        mixed = [learned[i] for i in order.permutation(len(learned))]
         for start in range(0, len(mixed), size):
             batch = collator.batch(mixed[start : start + size])
             logs = answer_logprobs(network, batch)

@@ -100,10 +100,10 @@ class Boosting:
         return _cut(booster, best_rounds), self.scale
 
     def _judge(self) -> Target | None:
-        """What early stopping looks at; None where ``valid`` has nothing of it."""
+        """What early stopping looks at; None where nothing of ``valid`` counts for it."""
         known, loss = self.valid_known, judged_by(self.known, self.valid_known)
-        found, _ = targets(known, loss, self.settings.alpha, known.labels)
-        return found if found.weight.sum() > 0 else None
+        target, _ = targets(known, loss, self.settings.alpha, known.labels)
+        return target if target.weight.sum() > 0 else None
 
     def _loss(self, judge: Target | None, output: Floats) -> float:
         if judge is None:
@@ -117,11 +117,12 @@ class Boosting:
         settings = self.settings
         own = np.exp(self.scale.log_probabilities(output))
         main, aux = targets(self.known, settings.loss, settings.alpha, own)
-        found = self.scale.gradients(main, output)
+        gradients = self.scale.gradients(main, output)
         if aux is None or self.aux_scale is None:
-            return found, None, found
-        other = self.aux_scale.gradients(aux, aux_output)
-        return found, other, (found[0] + other[0], found[1] + other[1])
+            return gradients, None, gradients
+        aux_gradients = self.aux_scale.gradients(aux, aux_output)
+        sums = gradients[0] + aux_gradients[0], gradients[1] + aux_gradients[1]
+        return gradients, aux_gradients, sums
 
     def _leaf_values(self, leaf: Any, gradients: tuple[Floats, Floats]) -> Floats:
         size = int(leaf.max()) + 1
@@ -163,10 +164,10 @@ def _grow(booster: lgb.Booster, gradients: tuple[Floats, Floats]) -> bool:
 
 
 def _leaves(booster: lgb.Booster, table: Floats, tree: int) -> Any:
-    found = booster.predict(table, pred_leaf=True, start_iteration=tree, num_iteration=1)
-    return np.asarray(found, dtype=np.int64).reshape(len(table))
+    leaves = booster.predict(table, pred_leaf=True, start_iteration=tree, num_iteration=1)
+    return np.asarray(leaves, dtype=np.int64).reshape(len(table))
 
 
 def _cut(booster: lgb.Booster, rounds: int) -> lgb.Booster:
-    """The first rounds, at least one, as they are read back from a file."""
+    """The trees of the first rounds, one at least, as they would be read back from a file."""
     return lgb.Booster(model_str=booster.model_to_string(num_iteration=max(1, rounds)))

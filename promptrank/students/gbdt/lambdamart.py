@@ -79,5 +79,7 @@ def calibrate(output: Floats, target: Target, worth: Floats) -> Scale:
         scale = Scale(given[1:], worth * np.exp(given[0]))
         return cross_entropy(target, np.exp(scale.log_probabilities(output)))
 
-    found = minimize(loss, np.array([0.0, *start]), method="Nelder-Mead", options={"maxiter": 4000})
-    return Scale(np.array(found.x[1:]), worth * float(np.exp(found.x[0])))
+    minimum = minimize(
+        loss, np.array([0.0, *start]), method="Nelder-Mead", options={"maxiter": 4000}
+    )
+    return Scale(np.array(minimum.x[1:]), worth * float(np.exp(minimum.x[0])))

@@ -16,6 +16,7 @@ import lightgbm as lgb
 import numpy as np
 
 from promptrank.basics.arrays import Floats
+from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.records import Request
 from promptrank.schema.task import Task
@@ -25,7 +26,6 @@ from promptrank.students.gbdt.boosting import Boosting
 from promptrank.students.kind_options import Options, one_of, positive, read_options, whole
 from promptrank.students.lessons import Learning, Lessons, check, collect
 from promptrank.students.scale import Scale
-from promptrank.students.student import Say
 
 OPTIONS: Options = {
     "objective": ("pointwise", one_of("pointwise", "lambdamart")),
@@ -62,10 +62,10 @@ class Gbdt:
     def _output(self, booster: lgb.Booster, rows: Floats) -> Floats:
         if not booster.num_trees():
             return np.zeros(len(rows))
-        found: Floats = np.asarray(
+        output: Floats = np.asarray(
             booster.predict(rows, raw_score=True, num_threads=self._threads), dtype=np.float64
         )
-        return found
+        return output
 
     def notes(self) -> tuple[str, ...]:
         """Fall-backs, with how many values."""
@@ -77,7 +77,7 @@ class Gbdt:
         return self._facts
 
     def save(self, folder: Path) -> None:
-        """``features.json`` and one ``<question>.lgb.txt`` each."""
+        """``features.json``, and ``<question>.lgb.txt`` for each question."""
         scales = {
             name: {"base": scale.base.tolist(), "worth": scale.worth.tolist()}
             for name, scale in self.scales.items()
@@ -164,10 +164,10 @@ def check_options(settings: Learning) -> dict[str, Any]:
 
 
 def _constant(table: Floats, names: tuple[str, ...]) -> list[str]:
-    found = []
+    constant = []
     for i, name in enumerate(names):
         column = table[:, i]
         gone = np.isnan(column)
         if gone.all() or (not gone.any() and column.min() == column.max()):
-            found.append(name)
-    return found
+            constant.append(name)
+    return constant

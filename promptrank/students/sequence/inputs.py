@@ -86,15 +86,15 @@ class Inputs:
     def batch(self, requests: Sequence[Request]) -> SequenceBatch:
         """Requests side by side."""
         past = [r.history[-self.last :] if self.last else () for r in requests]
-        events = [[self._cached(e.item) for e in one] for one in past]
+        events = [[self._cached(e.item) for e in history] for history in past]
         length = max(map(len, events), default=0)
-        width = max((len(w) for one in events for w, _ in one), default=0) or 1
+        width = max((len(w) for history in events for w, _ in history), default=0) or 1
         words = np.zeros((len(requests), length, width), dtype=np.int64)
         ids = np.zeros((len(requests), length), dtype=np.int64)
         worth = np.zeros((len(requests), length), dtype=np.float32)
-        for i, one in enumerate(events):
-            for j, (found, row) in enumerate(one):
-                words[i, j, : len(found)], ids[i, j] = found, row
+        for i, history in enumerate(events):
+            for j, (buckets, row) in enumerate(history):
+                words[i, j, : len(buckets)], ids[i, j] = buckets, row
                 worth[i, j] = self.features.worth_of(past[i][j])
         rows = [self._cached(c.item) for r in requests for c in r.candidates]
         return SequenceBatch(
@@ -102,7 +102,7 @@ class Inputs:
             words,
             ids,
             worth,
-            np.array([len(one) for one in events]),
+            np.array([len(history) for history in events]),
             _padded([w for w, _ in rows]),
             np.array([row for _, row in rows]),
             np.concatenate([self.dense(r) for r in requests]),
@@ -125,7 +125,7 @@ class Inputs:
         return _buckets(tokens, words), self.ids.get(item.item_id, 0)
 
     def _cached(self, item: Item) -> tuple[list[int], int]:
-        """The same; every epoch asks for it again."""
+        """What `item` gives, kept because every epoch asks for it again."""
         if item.key is None:
             return self.item(item)
         if item.key not in self._items:

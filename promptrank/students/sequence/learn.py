@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from promptrank.basics.arrays import Singles
+from promptrank.basics.telling import Say
 from promptrank.records import Request
 from promptrank.students.lessons import Learning, LessonRows
 from promptrank.students.scale import Scale, fit_scale
 from promptrank.students.sequence.inputs import SequenceBatch, Shape
 from promptrank.students.sequence.network import Network, layer_dropout
-from promptrank.students.student import Say
 from promptrank.students.targets import Known, Loss, Target, judged_by, targets
 
 _SGD_RATE = 5.0  # times Adam's
@@ -93,10 +93,10 @@ class _Fit:
             rows = weighs[self._at(chosen)]
             owners = np.isin(np.arange(len(chosen)), batch.request[rows])
             shared = batch.subject_words[owners], batch.event_words[owners]
-            for found in (*shared, batch.words[rows]):
-                seen[words][found.ravel()] = True
-            for found in (batch.event_ids[owners], batch.ids[rows]):
-                seen[ids][found.ravel()] = True
+            for buckets in (*shared, batch.words[rows]):
+                seen[words][buckets.ravel()] = True
+            for item_ids in (batch.event_ids[owners], batch.ids[rows]):
+                seen[ids][item_ids.ravel()] = True
             longest = max(longest, int(batch.events[owners].max(initial=0)))
         with torch.no_grad():
             for table, flags in seen.items():
@@ -115,12 +115,12 @@ class _Fit:
                 optimizer.zero_grad()
                 (loss / weight).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-            found = self._validate()
-            if found is None or self.best is None or found < self.best:
-                self.best, self.weights, since = found, _copy(self.network), 0
+            valid_loss = self._validate()
+            if valid_loss is None or self.best is None or valid_loss < self.best:
+                self.best, self.weights, since = valid_loss, _copy(self.network), 0
             else:
                 since += 1
-            shown = "" if found is None else f", loss on valid {found:.4f}"
+            shown = "" if valid_loss is None else f", loss on valid {valid_loss:.4f}"
             say(f"{name}, epoch {done}{shown}")
             if since >= self.options["patience"]:
                 break
@@ -156,14 +156,14 @@ class _Fit:
         return total, weight
 
     def _validate(self) -> float | None:
-        """Mean cross-entropy by `judged_by`; None where ``valid`` has nothing of that."""
+        """Mean cross-entropy by `judged_by`; None where nothing of ``valid`` counts."""
         self.network.eval()
         total = weight = 0.0
         with torch.inference_mode():
             for chosen in self._batches(self.valid):
-                loss, found = self._loss(chosen, judge=True)
+                loss, batch_weight = self._loss(chosen, judge=True)
                 total += float(loss)
-                weight += found
+                weight += batch_weight
         return total / weight if weight else None
 
 

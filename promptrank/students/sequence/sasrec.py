@@ -30,6 +30,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from promptrank.basics.arrays import Floats, Singles
+from promptrank.basics.telling import Say
 from promptrank.errors import InputError, ModelError
 from promptrank.records import Item, Request
 from promptrank.schema.task import Task
@@ -47,7 +48,6 @@ from promptrank.students.lessons import Learning, Lessons, check, collect
 from promptrank.students.scale import Scale
 from promptrank.students.sequence.inputs import BUCKETS, Inputs, Shape
 from promptrank.students.sequence.served import ServedNetwork
-from promptrank.students.student import Say
 
 OPTIONS: Options = {
     "dim": (32, whole()),
@@ -82,15 +82,15 @@ class SequenceStudent:
     def answers(self, request: Request) -> Mapping[str, Floats]:
         """Question -> (candidates, answers) log-probabilities."""
         inputs, network = self.inputs, self.network
-        found = [self._item(c.item) for c in request.candidates]
-        self._unseen += sum(not seen for _, seen in found)
+        candidates = [self._item(c.item) for c in request.candidates]
+        self._unseen += sum(not seen for _, seen in candidates)
         past = request.history[-inputs.last :] if inputs.last else ()
         user = network.user(
             inputs.subject(request),
             [self._item(e.item)[0] for e in past],
             [inputs.features.worth_of(e) for e in past],
         )
-        items = np.array([vector for vector, _ in found]).reshape(len(found), -1)
+        items = np.array([vector for vector, _ in candidates]).reshape(len(candidates), -1)
         outputs = network.head(user, items, inputs.dense(request)).astype(np.float64)
         return {
             name: scale.log_probabilities(outputs[:, i])
@@ -99,15 +99,15 @@ class SequenceStudent:
 
     def _item(self, item: Item) -> tuple[Singles, bool]:
         """The item's vector, and whether training saw its id twice."""
-        found = self._items.get(item.key) if item.key is not None else None
-        if found is None:
+        entry = self._items.get(item.key) if item.key is not None else None
+        if entry is None:
             words, row = self.inputs.item(item)
-            found = self.network.item(words, row), row > 0
+            entry = self.network.item(words, row), row > 0
             if item.key is not None:
                 if len(self._items) >= CACHED:
                     self._items.clear()
-                self._items[item.key] = found
-        return found
+                self._items[item.key] = entry
+        return entry
 
     def notes(self) -> tuple[str, ...]:
         """Fall-backs, with how many values."""

@@ -66,7 +66,7 @@ class ServedNetwork:
         return self._norm("norm", self._past(items, worth) + self._bag(words))
 
     def head(self, user: Singles, items: Singles, dense: Singles) -> Singles:
-        """(rows, outputs) of (rows, dim) candidates with (rows, numbers)."""
+        """(rows, outputs) of candidates: (rows, dim) vectors beside (rows, numbers) columns."""
         same = np.broadcast_to(user, items.shape)
         hidden = np.concatenate([same, items, user * items, dense], axis=1)
         for name in ("hidden", "mix"):
@@ -103,11 +103,11 @@ class ServedNetwork:
         return mean
 
     def _linear(self, name: str, x: Singles) -> Singles:
-        found: Singles = x @ self.weights[name + ".weight"].T + self.weights[name + ".bias"]
-        return found
+        output: Singles = x @ self.weights[name + ".weight"].T + self.weights[name + ".bias"]
+        return output
 
     def _norm(self, name: str, x: Singles) -> Singles:
         centred = x - x.mean(-1, keepdims=True)
         scaled = centred / np.sqrt((centred**2).mean(-1, keepdims=True) + np.float32(_EPS))
-        found: Singles = scaled * self.weights[name + ".weight"] + self.weights[name + ".bias"]
-        return found
+        output: Singles = scaled * self.weights[name + ".weight"] + self.weights[name + ".bias"]
+        return output

@@ -1,0 +1,174 @@
+"""Labelled candidates beside every ranker's scores, as flat arrays."""
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from promptrank.basics.arrays import Codes, Flags, Floats
+from promptrank.basics.hints import near_names
+from promptrank.errors import DataError
+from promptrank.records import Candidate, Request
+from promptrank.scores.scores import Scores
+
+Label = Callable[[Candidate], float | None]
+"""A candidate -> its label's value, or None where it is unlabelled."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row per labelled candidate; all arrays are aligned.
+
+    Attributes:
+        request: code of the row's request, an index into ``request_ids``.
+        subject: code of the row's subject, an index into ``subject_ids``; a request has one.
+        gain: the label's value.
+        relevant: whether that value counts as relevant.
+        weight: at least 0.
+        scores: per ranker; NaN where the ranker has no score, which is never read as a number.
+        probabilities: P(relevant) per ranker that offers it; NaN where it has none.
+        unlabelled: candidates that were left out because nothing is known of them.
+    """
+
+    request: Codes
+    subject: Codes
+    request_ids: Sequence[str]
+    subject_ids: Sequence[str]
+    gain: Floats
+    relevant: Flags
+    weight: Floats
+    scores: Mapping[str, Floats]
+    probabilities: Mapping[str, Floats] = field(default_factory=dict)
+    unlabelled: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [*_shape_problems(self), *_name_problems(self)]
+        problems = problems or _value_problems(self)
+        if problems:
+            raise DataError("\n".join(problems))
+
+    def __len__(self) -> int:
+        return len(self.gain)
+
+
+def label_rows(
+    requests: Iterable[Request],
+    scores: Mapping[str, Scores],
+    *,
+    gain_of: Label,
+    relevant_at: float,
+) -> Labelled:
+    """Every labelled candidate of ``requests`` beside each ranker's scores, in one pass.
+
+    A candidate is relevant where its value is ``relevant_at`` or more. A request without any
+    subject is a subject of its own, so that the bootstrap still draws something independent.
+    Memory is about 40 bytes a candidate and 16 more per ranker, besides the ids.
+    """
+    request_codes, subject_codes = dict[str, int](), dict[str, int]()
+    request, subject = array("q"), array("q")
+    gain, weight = array("d"), array("d")
+    keys: list[tuple[str, str]] = []
+    unlabelled = 0
+    for each in requests:
+        if each.request_id in request_codes:
+            raise DataError(
+                f"request '{each.request_id}' comes twice; give each request an id of its own"
+            )
+        for candidate in each.candidates:
+            value = gain_of(candidate)
+            if value is None:
+                unlabelled += 1
+                continue
+            name = each.subject.subject_id or f"request {each.request_id}"
+            request.append(request_codes.setdefault(each.request_id, len(request_codes)))
+            subject.append(subject_codes.setdefault(name, len(subject_codes)))
+            gain.append(float(value))
+            weight.append(1.0 if candidate.weight is None else candidate.weight)
+            keys.append((each.request_id, candidate.candidate_id))
+    gains = np.array(gain, dtype=np.float64)
+    rows = {name: given.rows(keys) for name, given in scores.items()}
+    chances = {name: scores[name].at("probability", at) for name, at in rows.items()}
+    return Labelled(
+        request=np.array(request, dtype=np.int64),
+        subject=np.array(subject, dtype=np.int64),
+        request_ids=tuple(request_codes),
+        subject_ids=tuple(subject_codes),
+        gain=gains,
+        relevant=gains >= relevant_at,
+        weight=np.array(weight, dtype=np.float64),
+        scores={name: scores[name].at("score", at) for name, at in rows.items()},
+        probabilities={name: v for name, v in chances.items() if not np.isnan(v).all()},
+        unlabelled=unlabelled,
+    )
+
+
+def _shape_problems(labelled: Labelled) -> list[str]:
+    rows = len(labelled.gain)
+    arrays: dict[str, NDArray[np.generic]] = {
+        "request": labelled.request,
+        "subject": labelled.subject,
+        "gain": labelled.gain,
+        "relevant": labelled.relevant,
+        "weight": labelled.weight,
+    }
+    arrays |= {f"scores['{name}']": values for name, values in labelled.scores.items()}
+    arrays |= {f"probabilities['{name}']": v for name, v in labelled.probabilities.items()}
+    problems = [
+        f"labelled.{name}: shape {values.shape}, expected ({rows},), one number per row"
+        for name, values in arrays.items()
+        if values.shape != (rows,)
+    ]
+    if not rows:
+        problems.append(
+            "nothing to evaluate: no candidate has a label; check the outcomes, their window and "
+            "the split"
+        )
+    if labelled.relevant.dtype != np.bool_:
+        problems.append(f"labelled.relevant: expected booleans, got {labelled.relevant.dtype}")
+    return problems
+
+
+def _name_problems(labelled: Labelled) -> list[str]:
+    problems = [] if labelled.scores else ["labelled.scores: no ranker; give the scores of one"]
+    for name in labelled.probabilities:
+        if name not in labelled.scores:
+            near = near_names(name, labelled.scores, cutoff=0.6)
+            hint = f"; did you mean '{near[0]}'?" if near else "; give its scores too"
+            problems.append(f"labelled.probabilities['{name}']: no ranker of that name{hint}")
+    return problems
+
+
+def _value_problems(labelled: Labelled) -> list[str]:
+    problems = []
+    for name, codes, ids in (
+        ("request", labelled.request, labelled.request_ids),
+        ("subject", labelled.subject, labelled.subject_ids),
+    ):
+        if codes.min() < 0 or codes.max() >= len(ids):
+            problems.append(f"labelled.{name}: codes must lie in 0..{len(ids) - 1}")
+    if not np.isfinite(labelled.gain).all():
+        problems.append("labelled.gain: every row needs a finite value; leave unlabelled rows out")
+    if not np.isfinite(labelled.weight).all() or labelled.weight.min() < 0:
+        problems.append("labelled.weight: weights must be finite and at least 0")
+    elif labelled.weight.sum() <= 0:
+        problems.append("labelled.weight: all weights are 0, so nothing counts; leave them out")
+    for name, values in labelled.probabilities.items():
+        wrong = int(((values < 0) | (values > 1)).sum())
+        if wrong:
+            problems.append(
+                f"labelled.probabilities['{name}']: {wrong} outside [0, 1]; give P(relevant), not "
+                "a score"
+            )
+    return problems or _owner_problems(labelled)
+
+
+def _owner_problems(labelled: Labelled) -> list[str]:
+    owner = np.full(len(labelled.request_ids), -1, dtype=np.int64)
+    owner[labelled.request] = labelled.subject
+    wrong = np.flatnonzero(owner[labelled.request] != labelled.subject)
+    if not len(wrong):
+        return []
+    name = labelled.request_ids[labelled.request[wrong[0]]]
+    return [f"request '{name}' has several subjects; a request is one subject at one moment"]

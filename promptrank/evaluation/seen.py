@@ -1,0 +1,43 @@
+"""How many of the subjects and items that are judged were there in training."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from promptrank.records import Request
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How many of the test subjects and items were there in training."""
+
+    subjects: int
+    subjects_seen: int
+    items: int
+    items_seen: int
+
+
+class SeenInTraining:
+    """Subjects and items of training requests: candidates, events of histories, sources."""
+
+    def __init__(self) -> None:
+        self._subjects, self._items = set[str](), set[str]()
+
+    def add(self, request: Request) -> None:
+        """Take in a request, if it is of split ``train``."""
+        if request.split != "train":
+            return
+        self._subjects.add(request.subject.subject_id)
+        self._items.update(candidate.item.item_id for candidate in request.candidates)
+        self._items.update(event.item.item_id for event in request.history)
+        if request.subject.source is not None:
+            self._items.add(request.subject.source.item_id)
+
+    def among(self, requests: Iterable[Request]) -> Seen:
+        """How many of these requests' subjects and candidates' items training knew."""
+        subjects, items = set[str](), set[str]()
+        for request in requests:
+            subjects.add(request.subject.subject_id)
+            items.update(candidate.item.item_id for candidate in request.candidates)
+        return Seen(
+            len(subjects), len(subjects & self._subjects), len(items), len(items & self._items)
+        )

@@ -1,0 +1,109 @@
+"""Requests as work for an engine: as trees of token ids, or as they are."""
+
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from promptrank.errors import ErrorRow, InputError
+from promptrank.prompt.budget import Cuts
+from promptrank.prompt.encode import Encoder
+from promptrank.ranking.method import AdapterOf, Work
+from promptrank.records import Request
+from promptrank.schema.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Posed:
+    """One request, ready to be scored.
+
+    Attributes:
+        work: what the engine is given; None where nothing of the request can be asked about.
+        candidate_ids: the candidates that the engine scores, in the order of its results.
+        answers: question -> for each path of its slot, the answer that the path words.
+    """
+
+    request: Request
+    work: Work | None
+    candidate_ids: Sequence[str]
+    answers: dict[str, Sequence[str]]
+    errors: tuple[ErrorRow, ...]
+    cuts: Cuts
+
+
+class Posing(Protocol):
+    """Makes requests into work."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over all that turns a request into what is scored."""
+        ...
+
+    def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
+        """Requests in their order, lazily."""
+        ...
+
+
+class Prompts:
+    """Requests as prompts, by a task's template and a model's tokenizer.
+
+    Several threads may use it at once.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self.encoder = encoder
+        self._lock = threading.Lock()  # an encoder is for one thread at a time
+
+    @property
+    def fingerprint(self) -> str:
+        """The encoder's."""
+        return self.encoder.fingerprint
+
+    def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
+        """Requests as trees; those of several adapters may follow each other."""
+        encoded = self.encoder.encode_many(requests)
+        while True:
+            with self._lock:
+                prompt = next(encoded, None)
+            if prompt is None:
+                return
+            tree = prompt.tree
+            if tree is not None and adapter_of is not None:
+                tree = replace(tree, adapter=adapter_of(prompt.request))
+            answers: dict[str, Sequence[str]] = {
+                name: [answer for answer, _ in paths]
+                for name, paths in zip(prompt.questions, prompt.paths, strict=True)
+            }
+            yield Posed(
+                prompt.request, tree, prompt.candidate_ids, answers, prompt.errors, prompt.cuts
+            )
+
+
+class Fields:
+    """Requests as they are, for students that read fields in place of a prompt."""
+
+    def __init__(self, task: Task, name: str, fingerprint: str) -> None:
+        """Take a student's name and digest: no template words what it reads."""
+        self._name, self._fingerprint = name, fingerprint
+        self._answers: dict[str, Sequence[str]] = {
+            question: list(about.answers) for question, about in task.questions.items()
+        }
+
+    @property
+    def fingerprint(self) -> str:
+        """The student's digest."""
+        return self._fingerprint
+
+    def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
+        """Requests themselves; nothing is cut.
+
+        Raises:
+            InputError: adapters were asked for.
+        """
+        if adapter_of is not None:
+            raise InputError(f"{self._name}: a student has no adapters")
+        for request in requests:
+            names = [candidate.candidate_id for candidate in request.candidates]
+            events = len(request.history)
+            cuts = Cuts(events_given=events, events_kept=events)
+            yield Posed(request, request, names, self._answers, (), cuts)

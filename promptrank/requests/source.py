@@ -1,0 +1,120 @@
+"""A request file as verbs work on it: opened once, its chosen requests decoded once."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from promptrank.errors import ErrorRow
+from promptrank.records import Request
+from promptrank.requests.read import OwnItems, read_requests
+from promptrank.requests.sampling import request_ids
+from promptrank.schema.task import Task
+
+HELD = 20_000
+"""So many requests stay in memory; more are decoded again each time they are wanted."""
+
+
+@dataclass(slots=True)
+class RequestFile:
+    """A request file of a task.
+
+    Attributes:
+        task: gives the answers that outcomes may name.
+        own_items: opens the task's item table, for files without items of their own.
+        set_aside: rows that building it set aside; of a given file, `build` has told them.
+        decoded: requests decoded from it so far.
+    """
+
+    path: Path
+    task: Task
+    own_items: OwnItems | None = None
+    set_aside: tuple[ErrorRow, ...] = ()
+    decoded: int = 0
+
+    def read(
+        self,
+        splits: set[str] | None = None,
+        only: set[str] | None = None,
+        errors: Callable[[ErrorRow], None] | None = None,
+    ) -> Iterator[Request]:
+        """The requests of these parts (None: all), in the order of the file, lazily.
+
+        Args:
+            only: leave out requests of other ids.
+            errors: is given each row that cannot be read.
+        """
+        for request in read_requests(
+            self.path,
+            task=self.task,
+            own_items=self.own_items,
+            splits=splits,
+            errors=errors or _ignore,
+        ):
+            self.decoded += 1
+            if only is None or request.request_id in only:
+                yield request
+
+    def ids(self, splits: set[str] | None = None, limit: int | None = None) -> list[str]:
+        """Ids of the requests of these parts; at most ``limit``, sampled by a hash of the ids."""
+        return request_ids(self.path, splits, limit)
+
+
+class Sample:
+    """The chosen requests of a file, as often as they are wanted.
+
+    Attributes:
+        ids: which they are.
+        lost: rows that could not be read, by request (under an empty id where they name none);
+            complete once all requests have been read.
+    """
+
+    def __init__(
+        self,
+        file: RequestFile,
+        splits: set[str] | None = None,
+        limit: int | None = None,
+        *,
+        ids: set[str] | None = None,
+    ) -> None:
+        """Choose requests of these parts.
+
+        Args:
+            limit: at most this many, sampled by a hash of their ids.
+            ids: the choice itself, where it is made already.
+        """
+        self.file, self.splits = file, splits
+        self.ids = set(file.ids(splits, limit)) if ids is None else ids
+        self.lost: dict[str, list[ErrorRow]] = {}
+        self._held: list[Request] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __iter__(self) -> Iterator[Request]:
+        if self._held is not None:
+            return iter(self._held)
+        self.lost.clear()
+        return self.file.read(self.splits, self.ids, self._lose)
+
+    def hold(self, watch: Callable[[Request], None] | None = None) -> None:
+        """Decode them now, and keep them in memory where they are not more than `HELD`.
+
+        Args:
+            watch: is shown every request of the file on the way, whatever its part.
+        """
+        self.lost.clear()
+        chosen = []
+        for request in self.file.read(None if watch else self.splits, None, self._lose):
+            if watch is not None:
+                watch(request)
+            if request.request_id in self.ids and len(self.ids) <= HELD:
+                chosen.append(request)
+        if len(self.ids) <= HELD:
+            self._held = chosen
+
+    def _lose(self, row: ErrorRow) -> None:
+        self.lost.setdefault(row.request_id or "", []).append(row)
+
+
+def _ignore(row: ErrorRow) -> None:
+    """For those who do not ask which rows could not be read."""

@@ -1,0 +1,208 @@
+"""Scoring a sample of requests with a ranker: into memory, or resumable into a file."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from promptrank.basics.digests import json_digest
+from promptrank.basics.files import write_json
+from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.errors import DataError, ErrorRow
+from promptrank.ranking.columns import columns_of
+from promptrank.ranking.ranker import Ranker
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
+from promptrank.requests.sampling import requests_digest
+from promptrank.requests.source import Sample
+from promptrank.requests.write import TableWriter
+from promptrank.runs.journal import Entry, Journal
+from promptrank.runs.manifest import manifest
+from promptrank.schema.task import Task
+from promptrank.scores.columns import schema_of
+from promptrank.scores.origin import METADATA
+from promptrank.scores.read import config_of
+from promptrank.scores.scores import Scores
+
+_BATCH = 500  # requests that are turned into columns together
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What `rank` wrote.
+
+    Attributes:
+        candidates: scored candidates, one row each in ``path``.
+        partial: rankings that lost a candidate.
+        cut_events: history events that did not fit their prompts.
+        label_mass: mean probability that the declared answers hold together, per question.
+        resumed: requests taken over from an earlier run that was stopped.
+        notes: what a student fell back on.
+    """
+
+    path: Path
+    errors_path: Path
+    requests: int
+    candidates: int
+    errors: int
+    partial: int
+    cut_events: int
+    label_mass: dict[str, float]
+    resumed: int
+    notes: tuple[str, ...] = ()
+
+
+def errors_of(path: Path) -> Path:
+    """The file beside a scores file with the rows that were set aside."""
+    return path.with_name(f"{path.stem}.errors.jsonl")
+
+
+def reasons_beside(path: Path) -> dict[str, int]:
+    """Rows set aside on the way to a scores file, by reason; empty where nothing tells."""
+    beside = errors_of(path)
+    if not beside.is_file():
+        return {}
+    with beside.open(encoding="utf-8") as lines:
+        reasons = Counter(json.loads(line)["reason"] for line in lines)
+    return dict(sorted(reasons.items()))
+
+
+def score(
+    ranker: Ranker,
+    requests: Iterable[Request],
+    progress: Progress = no_progress,
+    *,
+    total: int | None = None,
+    watch: Callable[[Ranking], None] | None = None,
+) -> Scores:
+    """Scores of requests, in memory.
+
+    Args:
+        progress: is told of requests.
+        total: how many there are.
+        watch: is shown every ranking.
+    """
+    schema = schema_of(ranker.task)
+    batches: list[pa.RecordBatch] = []
+    waiting: list[Ranking] = []
+    for done, ranking in enumerate(ranker.rank_many(requests), 1):
+        if watch is not None:
+            watch(ranking)
+        waiting.append(ranking)
+        progress(done, total)
+        if len(waiting) == _BATCH:
+            batches.append(columns_of(waiting, schema))
+            waiting = []
+    batches.append(columns_of(waiting, schema))
+    return Scores(pa.Table.from_batches(batches, schema), ranker.origin)
+
+
+def score_into(
+    path: Path,
+    ranker: Ranker,
+    sample: Sample,
+    facts: Mapping[str, Any],
+    say: Say = silent,
+    progress: Progress = no_progress,
+) -> Ranked:
+    """Scores of a sample into ``path``, with its errors file and its config beside it.
+
+    A run that was stopped goes on where it was, if everything that can change a score is the same.
+
+    Args:
+        facts: of the run, for its identity and the config: which requests, from where.
+
+    Raises:
+        DataError: a sample without requests.
+    """
+    task, digest = ranker.task, requests_digest(sample.file.path)
+    if not sample.ids:
+        raise DataError(f"no request to rank in {sample.file.path.name}")
+    origin = replace(ranker.origin, requests=digest)
+    about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
+    identity = json_digest({k: v for k, v in about.items() if k != "argv"})
+    with Journal(path, identity, schema_of(task)) as journal:
+        resumed = len(journal.done)
+        if resumed:
+            say(f"resuming: {resumed:,} requests were already ranked")
+        elif journal.replaced:
+            say(f"{journal.path.name} is of another task, model or requests: starting over")
+        progress(resumed, len(sample))
+        _rank_into(journal, ranker, sample, progress)
+        metadata = {METADATA: origin.to_json()}
+        ranked = _write(journal, path, task, metadata, resumed)
+        ranked = replace(ranked, notes=ranker.notes())
+        write_json(config_of(path), {**about, "result": asdict(ranked)})
+        journal.finish()
+    return ranked
+
+
+def _rank_into(journal: Journal, ranker: Ranker, sample: Sample, progress: Progress) -> None:
+    """Rank what the journal lacks; rows that could not be used go to their request.
+
+    Rows of no request at all come last, under an empty id, unless the journal has them already.
+    """
+    schema = schema_of(ranker.task)
+    todo = sample.ids - journal.done
+    set_aside: dict[str, list[ErrorRow]] = {}
+    for row in sample.file.set_aside:
+        set_aside.setdefault(row.request_id or "", []).append(row)
+    told: dict[str, int] = {}  # request -> how many of the rows that it lost are in the journal
+    for ranking in ranker.rank_many(r for r in sample if r.request_id in todo):
+        name = ranking.request_id
+        lost = [*set_aside.get(name, ()), *sample.lost.get(name, ())]
+        told[name] = len(lost)
+        journal.add(name, columns_of([ranking], schema), [*lost, *ranking.errors])
+        progress(len(journal.done), len(sample))
+    nothing, late = columns_of([], schema), list[ErrorRow]()
+    for name in dict.fromkeys([*set_aside, *sample.lost]):
+        rows = [*set_aside.get(name, ()), *sample.lost.get(name, ())]
+        if not name or name in told:
+            late += rows[told.get(name, 0) :]  # of no request, or far from the others in the file
+        elif name in todo:
+            journal.add(name, nothing, rows)
+            progress(len(journal.done), len(sample))
+    if late and not journal.others:
+        journal.add("", nothing, late)
+
+
+def _write(
+    journal: Journal, path: Path, task: Task, metadata: Mapping[str, str], resumed: int
+) -> Ranked:
+    """Turn a complete journal into the scores file and the errors file, and sum them up."""
+    schema = schema_of(task)
+    mass = dict.fromkeys(task.questions, 0.0)
+    requests = candidates = errors = partial = cut_events = 0
+    with (
+        TableWriter(path, schema, metadata=metadata) as scores,
+        TableWriter(errors_of(path)) as set_aside,
+    ):
+        for entries in _batches(journal.entries()):
+            table = pa.Table.from_batches([entry.rows for entry in entries])
+            scores.write_table(table)
+            set_aside.write_rows([row for entry in entries for row in entry.errors])
+            candidates += len(table)
+            for name in mass:
+                mass[name] += sum(table.column(f"{name}_label_mass").to_pylist())
+            for entry in entries:
+                named = bool(entry.request_id)  # what has no request id is no ranking
+                requests += named
+                errors += len(entry.errors)
+                # A request that lost every candidate has no row to carry the flag.
+                rows = entry.rows
+                partial += rows.column("partial")[0].as_py() if len(rows) else named
+                cut_events += rows.column("events_dropped")[0].as_py() if len(rows) else 0
+    mean = {name: total / candidates for name, total in mass.items()} if candidates else {}
+    return Ranked(
+        path, errors_of(path), requests, candidates, errors, partial, cut_events, mean, resumed
+    )
+
+
+def _batches(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    while batch := list(islice(entries, _BATCH)):
+        yield batch

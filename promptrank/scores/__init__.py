@@ -1,0 +1,1 @@
+"""Scores: rankings in columns, with where they come from."""

@@ -1,0 +1,63 @@
+"""Where scores come from: everything that can change one."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from promptrank.errors import DataError
+
+METADATA = "promptrank.origin"
+"""Key of the origin in the metadata of a parquet file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who made scores, and from what; what is not known is None.
+
+    Attributes:
+        ranker: what readers call it: ``decoder``, ``student:NAME``, a baseline's name.
+        task, task_digest: the task's name, and a digest of its whole configuration.
+        method: how a request is asked about, such as ``pointwise``.
+        prompt: fingerprint of all that turns a request into what is scored.
+        engine: ``name``, ``model``, ``digest`` of its weights, ``dtype``, ``max_tokens``,
+            ``notes``.
+        adapter, adapter_digest: folder of the adapter, and a digest of its files.
+        fusion, fusion_digest: the fusion file, and its digest.
+        requests: digest of the request file.
+        versions: of the libraries that can change a score.
+    """
+
+    ranker: str
+    task: str | None = None
+    task_digest: str | None = None
+    method: str | None = None
+    prompt: str | None = None
+    engine: Mapping[str, Any] | None = None
+    adapter: str | None = None
+    adapter_digest: str | None = None
+    fusion: str | None = None
+    fusion_digest: str | None = None
+    requests: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, without what is not known."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    def to_json(self) -> str:
+        """For a file's metadata."""
+        return json.dumps(self.as_dict(), default=str)
+
+
+def origin_of(given: Mapping[str, Any], where: str) -> Origin:
+    """The origin among facts that were read from a file; other facts do not count.
+
+    Raises:
+        DataError: no origin of this promptrank.
+    """
+    known = {f.name for f in fields(Origin)}
+    try:
+        return Origin(**{name: value for name, value in given.items() if name in known})
+    except (TypeError, AttributeError) as error:
+        raise DataError(f"{where}: does not say who made these scores ({error})") from None

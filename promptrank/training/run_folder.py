@@ -1,0 +1,157 @@
+"""An unfinished training run's folder: what it is, whether to go on with it, and its end."""
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from promptrank.adapters.shelf import adapter_digest
+from promptrank.basics.digests import json_digest
+from promptrank.basics.files import put_folder, write_json
+from promptrank.errors import InputError
+from promptrank.runs.manifest import task_config, versions
+from promptrank.training import processes
+from promptrank.training.settings import Settings
+
+if TYPE_CHECKING:
+    from promptrank.adapters.card import TaskCard
+    from promptrank.training.fit import Fitted
+    from promptrank.training.prepared import Prepared
+
+_RUN = "run.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A training run, ready to train.
+
+    Attributes:
+        target: where the adapter will stand.
+        folder: where it is made: requests, checkpoints, and `made`, the adapter itself.
+        name: of the base, as users give it; ``model`` is its folder.
+        start: folder of the adapter to start from.
+    """
+
+    target: Path
+    folder: Path
+    name: str
+    model: Path
+    start: Path | None
+    tasks: "tuple[Prepared, ...]"
+
+    @property
+    def made(self) -> Path:
+        """The folder that becomes the adapter."""
+        return self.folder / "adapter"
+
+    @property
+    def began(self) -> str:
+        """When it did, the same after every resumption; fit for a file's name."""
+        moment = datetime.fromtimestamp((self.folder / _RUN).stat().st_mtime, UTC)
+        return moment.strftime("%Y-%m-%dT%H-%M-%S")
+
+
+def check_places(target: Path, resume: bool, overwrite: bool) -> Path:
+    """The folder of the run that makes ``target``; what lies there may be lost unless resumed.
+
+    Raises:
+        InputError: an adapter or an unfinished run of this name, or none to resume.
+    """
+    folder = target.with_name(f".{target.name}.run")
+    if target.exists() and not overwrite:
+        raise InputError(
+            f"{target}: there is an adapter of this name; choose another, or say --overwrite"
+        )
+    if resume:
+        if not (folder / _RUN).is_file():
+            raise InputError(f"{folder}: no unfinished run of this name; leave --resume out")
+    elif (folder / _RUN).is_file() and processes.is_first() and not overwrite:
+        raise InputError(
+            f"{folder}: an unfinished run of this name; --resume goes on with it, --overwrite "
+            "starts over"
+        )
+    return folder
+
+
+def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
+    """Write down what makes this run what it is; a resumed run must be the same one.
+
+    Raises:
+        InputError: it is another one.
+    """
+    from promptrank.adapters.weights import weights_digest
+
+    tasks = {
+        part.name: {
+            "task": task_config(part.task),
+            "prompt": part.encoder.fingerprint,
+            "data": part.data,
+        }
+        for part in run.tasks
+    }
+    facts = {
+        "settings": asdict(chosen),
+        "tasks": tasks,
+        "base": weights_digest(run.model),
+        "init": adapter_digest(run.start),
+    }
+    path = run.folder / _RUN
+    if not path.is_file():
+        write_json(path, {name: json_digest(value) for name, value in facts.items()})
+        return run
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise InputError(f"{path}: is damaged; start over with --overwrite") from None
+    other = [name for name, value in facts.items() if known.get(name) != json_digest(value)]
+    if other and resume:
+        raise InputError(
+            f"{run.folder}: the run to resume had other {' and '.join(other)}; repeat its command, "
+            "or start over with --overwrite"
+        )
+    return run
+
+
+def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
+    """Put the card beside the weights and the folder in its place; the run is done."""
+    from promptrank.adapters.card import AdapterCard, Base, write_card
+    from promptrank.adapters.weights import weights_digest
+
+    start = run.start
+    facts: dict[str, Any] = {**asdict(chosen), "steps": fitted.steps, "best": fitted.best}
+    card = AdapterCard(
+        Base(run.name, weights_digest(run.model)),
+        {part.name: _task_card(part, fitted) for part in run.tasks},
+        versions(),
+        command(sys.argv),
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        facts,
+        Base(start.name, adapter_digest(start) or "") if start is not None else None,
+    )
+    write_card(run.made, card)
+    put_folder(run.made, run.target)
+    shutil.rmtree(run.folder)
+
+
+def command(words: list[str]) -> tuple[str, ...]:
+    """The command that makes the adapter again: a resumed run is the whole one."""
+    program = Path(words[0])
+    ours = program.stem == "promptrank" or program.parts[-2:] == ("promptrank", "__main__.py")
+    whole = [word for word in words[1:] if word != "--resume"]
+    return ("promptrank", *whole) if ours else ("python", words[0], *whole)
+
+
+def _task_card(part: "Prepared", fitted: "Fitted") -> "TaskCard":
+    from promptrank.adapters.card import task_card
+
+    return task_card(
+        part.task,
+        part.encoder.template.sources,
+        data=part.data,
+        requests={**part.requests, "labels": part.labels},
+        before=fitted.before.get(part.name, {}),
+        after=fitted.after.get(part.name, {}),
+    )

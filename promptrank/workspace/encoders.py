@@ -1,0 +1,38 @@
+"""The encoder of a task: its template and a model's tokenizer."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from promptrank.errors import TaskError
+from promptrank.workspace.tasks import OpenTask
+
+if TYPE_CHECKING:
+    from promptrank.prompt.encode import Encoder
+    from promptrank.prompt.tokenizer import TextTokenizer
+
+
+def open_encoder(
+    opened: OpenTask,
+    model_folder: Path,
+    max_tokens: int,
+    tokenizer: "TextTokenizer | None" = None,
+) -> "Encoder":
+    """The encoder of a task for one model's tokenizer.
+
+    Args:
+        tokenizer: the model's, where it is open already.
+
+    Raises:
+        TemplateError: the template is missing or cannot work.
+        TaskError: answers that collide, merge with the prompt's tail, or vanish.
+    """
+    from promptrank.prompt.encode import Encoder
+    from promptrank.prompt.template import load_template
+    from promptrank.prompt.tokenizer import open_tokenizer
+
+    template = load_template(opened.task.template, opened.place.template_folders)
+    words = tokenizer if tokenizer is not None else open_tokenizer(model_folder)
+    encoder = Encoder(opened.task, template, words, max_tokens=max_tokens)
+    if encoder.problems:
+        raise TaskError(str(opened.place.path), encoder.problems)
+    return encoder

@@ -1,0 +1,142 @@
+"""What rankers are measured on: one part of a request file, and baselines of its ``train``."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from promptrank.basics.digests import json_digest
+from promptrank.basics.telling import Progress, Say
+from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scores
+from promptrank.evaluation.compare import compare
+from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.report import Report
+from promptrank.evaluation.seen import SeenInTraining
+from promptrank.ranking.ranker import Ranker
+from promptrank.records import Request
+from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs.manifest import manifest
+from promptrank.runs.scoring import reasons_beside, score, score_into
+from promptrank.scores.read import read_scores
+from promptrank.scores.scores import Scores
+from promptrank.workspace.request_files import items_stamp, request_file
+from promptrank.workspace.tasks import OpenTask, part_of
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredOn:
+    """Requests to measure rankers on; the file was decoded once.
+
+    Attributes:
+        sample: the requests of the part.
+        baselines: fitted on ``train``.
+        seen: subjects and items of ``train``.
+    """
+
+    opened: OpenTask
+    file: RequestFile
+    sample: Sample
+    baselines: Mapping[str, Baseline]
+    seen: SeenInTraining
+
+    def scores(
+        self, ranker: Ranker, path: Path | None, say: Say, progress: Progress
+    ) -> tuple[Scores, dict[str, int]]:
+        """A ranker's scores of the part, and rows that were set aside on the way, by reason.
+
+        Args:
+            path: where they are written, resumable; they stay in memory where there is none.
+        """
+        if path is None:
+            reasons: Counter[str] = Counter()
+            scores = score(
+                ranker,
+                self.sample,
+                progress,
+                total=len(self.sample),
+                watch=lambda ranking: reasons.update(row.reason for row in ranking.errors),
+            )
+            return scores, dict(sorted((reasons + Counter(self.set_aside())).items()))
+        facts = {
+            "items": items_stamp(self.opened, self.file.path),
+            "sample": json_digest(sorted(self.sample.ids)),
+        }
+        score_into(path, ranker, self.sample, facts, say, progress)
+        return read_scores(path, ranker.task, self.opened.name), reasons_beside(path)
+
+    def set_aside(self) -> dict[str, int]:
+        """Rows of the part that could not be read, by reason."""
+        rows = [row for rows in self.sample.lost.values() for row in rows]
+        rows += self.file.set_aside
+        mine = (r for r in rows if r.request_id is None or r.request_id in self.sample.ids)
+        return dict(sorted(Counter(row.reason for row in mine).items()))
+
+    def report(
+        self,
+        verb: str,
+        scores: Mapping[str, Scores],
+        *,
+        reference: str,
+        metrics: Sequence[str] | None = None,
+        draws: int,
+        pairs: Sequence[tuple[str, str]] = (),
+        say: Say,
+    ) -> Report:
+        """Scores beside the baselines, with what training had seen and where it all comes from."""
+        cheap = baseline_scores(self.sample, self.baselines)
+        logged = cheap.get("logged")
+        if logged is not None and np.isnan(logged.numbers("score")).all():
+            # Most logs hold no scores; only a log that holds some is worth a word.
+            del cheap["logged"]
+        say(f"bootstrapping {draws:,} draws of whole subjects")
+        report = compare(
+            self.opened.task,
+            self.sample,
+            {**scores, **cheap},
+            metrics=metrics,
+            reference=reference,
+            draws=draws,
+            pairs=pairs,
+        )
+        reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
+        parts = {request.split for request in self.sample}
+        seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
+        return replace(
+            report,
+            absent={**report.absent, **reasons},
+            seen=seen,
+            provenance=manifest(verb, self.opened.task, self.opened.name),
+        )
+
+
+@contextmanager
+def measured_on(
+    opened: OpenTask,
+    requests: str | Path | None,
+    split: str | None,
+    limit: int | None,
+    say: Say,
+) -> Iterator[MeasuredOn]:
+    """Decode a request file once: fit baselines on ``train``, and hold the part to measure on.
+
+    Args:
+        requests: a request file with all parts; the task's own tables where left out.
+        split: ``test`` where the task declares a split and this is left out.
+        limit: at most this many requests of the part, sampled by a hash of their ids.
+    """
+    part = part_of(opened.task, split)
+    with request_file(opened, requests, splits=None, say=say) as file:
+        gain, relevant_at = gain_of(opened.task)
+        fit, seen = BaselineFit(gain, relevant_at), SeenInTraining()
+
+        def watch(request: Request) -> None:
+            fit.add(request)
+            seen.add(request)
+
+        sample = Sample(file, part, limit)
+        say("fitting baselines")
+        sample.hold(watch)
+        yield MeasuredOn(opened, file, sample, fit.baselines(), seen)

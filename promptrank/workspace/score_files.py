@@ -1,0 +1,55 @@
+"""Scores files for a task: read, and held against the prompts that the task words today."""
+
+from pathlib import Path
+
+from promptrank.basics.telling import Say
+from promptrank.errors import DataError, ModelError
+from promptrank.scores.read import read_scores
+from promptrank.scores.scores import Scores
+from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.tasks import OpenTask
+
+
+def open_scores(
+    opened: OpenTask, path: str | Path, say: Say, *, allow_changed: bool = False
+) -> Scores:
+    """A scores file of a task, with prompts that are today's.
+
+    Args:
+        allow_changed: only say so where they are not.
+
+    Raises:
+        DataError: no scores file, scores of another task, or scores of other prompts.
+    """
+    scores = read_scores(Path(path), opened.task, opened.name)
+    name = Path(path).name
+    if scores.origin.prompt is None:
+        say(f"{name} does not say how it was made: whether its prompts are today's is not known")
+        return scores
+    now = _prompts_now(opened, scores, say)
+    if now is not None and now != scores.origin.prompt:
+        text = (
+            f"{path}: these scores were made with other prompts than {opened.name} words today "
+            "(template, answers, budget or tokenizer changed)"
+        )
+        if not allow_changed:
+            raise DataError(f"{text}; rank again, or undo the change")
+        say(f"warning: {text}")
+    return scores
+
+
+def _prompts_now(opened: OpenTask, scores: Scores, say: Say) -> str | None:
+    """The fingerprint of the same model's prompts today; None where it cannot be known."""
+    from promptrank.assets import resolve_model
+
+    engine = scores.origin.engine or {}
+    if scores.origin.ranker.startswith("student:") and engine.get("dtype") == "float64":
+        return scores.origin.prompt  # it reads fields, and no template words them
+    # The fake engine has no model: its prompts are made with the task's tokenizer.
+    name = opened.task.model if engine.get("name") == "fake" else str(engine.get("model"))
+    try:
+        folder = resolve_model(name, offline=True)
+    except ModelError:
+        say(f"{name} is not here: whether the scores' prompts are today's is not known")
+        return None
+    return open_encoder(opened, folder, int(engine.get("max_tokens") or 0)).fingerprint
