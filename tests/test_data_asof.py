@@ -38,8 +38,8 @@ SEEDS = st.integers(0, 10**6)
 
 
 def _versions(rng: random.Random, key: str, names: str, low: int, count: int) -> list[Row]:
-    found = {(rng.choice(names), rng.randrange(low, END)) for _ in range(count)}
-    return [{key: n, "since": t, "text": f"{n} {rng.random():.3f}"} for n, t in sorted(found)]
+    versions = {(rng.choice(names), rng.randrange(low, END)) for _ in range(count)}
+    return [{key: n, "since": t, "text": f"{n} {rng.random():.3f}"} for n, t in sorted(versions)]
 
 
 def _change(
@@ -71,11 +71,11 @@ def _event(event: Any) -> Any:
     )
 
 
-def _same(one: dict[str, Request], two: dict[str, Request], moment: int) -> int:
+def _same(before: dict[str, Request], after: dict[str, Request], moment: int) -> int:
     """Compare what both hold up to ``moment``; returns how many candidates were compared."""
     compared = 0
-    for name, request in one.items():
-        other = two.get(name)
+    for name, request in before.items():
+        other = after.get(name)
         # A request whose own first row went, at the very moment, is another request now.
         if other is None or request.time is None or request.time != other.time:
             continue
@@ -161,12 +161,12 @@ def _impressions_with_outcomes(seed: int) -> None:
     ]
 
     def actions(rows: list[Row], low: int) -> list[Row]:
-        found = []
+        made = []
         for row in rows:
             for label in ("view", "apply"):
                 if rng.random() < 0.7:
                     time = max(low, row["time"]) + rng.randrange(0, 7)
-                    found.append(
+                    made.append(
                         {
                             "request": row["request"],
                             "item_id": row["item_id"],
@@ -174,7 +174,7 @@ def _impressions_with_outcomes(seed: int) -> None:
                             "time": time,
                         }
                     )
-        return found
+        return made
 
     task = _jobs(
         history={"last": 4, "as": rng.choice(["list", "turns"])},
@@ -274,14 +274,14 @@ def _twice(
         schemas = {t: pa.Table.from_pylist(rows).schema for t, (_, rows, _) in tables.items()}
         for table, (_, rows, _) in tables.items():
             write_rows(root / f"{table}.parquet", rows, schemas[table])
-        one = _build(task, root)
+        before = _build(task, root)
         for table, (time, rows, fresh) in tables.items():
             changed = _change(rng, rows, moment, fresh, time)
             if time == "since":
                 key = next(iter(rows[0]))
                 changed = list({(r[key], r["since"]): r for r in changed}.values())
             write_rows(root / f"{table}.parquet", changed, schemas[table])
-        return _same(one, _build(task, root), moment)
+        return _same(before, _build(task, root), moment)
 
 
 def _build(task: Task, root: Path) -> dict[str, Request]:

@@ -22,10 +22,10 @@ def test_blocks_are_counted_back_from_the_last_row(tmp_path: Path) -> None:
         ("m", "e", 50, 5),
     )
     write_rows(tmp_path / "ratings.parquet", rows)
-    found = built(make_task(), tmp_path)
-    assert list(found) == ["m@10", "m@20", "m@40"]
-    assert [c.item.item_id for c in found["m@20"].candidates] == ["b", "c"]
-    last = found["m@40"]
+    requests = built(make_task(), tmp_path)
+    assert list(requests) == ["m@10", "m@20", "m@40"]
+    assert [c.item.item_id for c in requests["m@20"].candidates] == ["b", "c"]
+    last = requests["m@40"]
     assert last.time == 40.0
     assert [(e.item.item_id, e.action, e.time) for e in last.history] == [
         ("a", "like", 10.0),

@@ -32,15 +32,15 @@ def _task(subject: dict[str, Any], **more: Any) -> Any:
 
 def test_a_query_column_is_its_own_text(tmp_path: Path) -> None:
     _graded(tmp_path, "q", [("lamp", "b", 2.0), ("lamp", "a", 0.0), ("red", "a", 1.0)])
-    found = built(_task({"query": "q"}), tmp_path)
-    assert list(found) == ["lamp", "red"]
-    assert found["lamp"].subject.query == {"text": "lamp"}
-    assert {c.item.item_id: dict(c.outcomes) for c in found["lamp"].candidates} == {
+    requests = built(_task({"query": "q"}), tmp_path)
+    assert list(requests) == ["lamp", "red"]
+    assert requests["lamp"].subject.query == {"text": "lamp"}
+    assert {c.item.item_id: dict(c.outcomes) for c in requests["lamp"].candidates} == {
         "a": {"grade": "bad"},
         "b": {"grade": "good"},
     }
     # Nothing keeps a label out of its own mean where there is no time.
-    assert (found["red"].time, found["red"].candidates[0].baseline) == (None, {})
+    assert (requests["red"].time, requests["red"].candidates[0].baseline) == (None, {})
 
 
 def test_a_source_item_is_no_candidate_beside_itself(tmp_path: Path) -> None:
@@ -48,12 +48,12 @@ def test_a_source_item_is_no_candidate_beside_itself(tmp_path: Path) -> None:
     task = _task(
         {"source": {"table": "items", "column": "source"}}, negatives={"count": 9, "label": "0"}
     )
-    found = built(task, tmp_path)
-    source = found["a"].subject.source
+    requests = built(task, tmp_path)
+    source = requests["a"].subject.source
     assert source is not None
     assert (source.item_id, source.fields["title"]) == ("a", "red shoes")
-    assert [c.item.item_id for c in found["a"].candidates] == ["b", "c", "d"]
-    assert [c.outcomes["grade"] for c in found["a"].candidates] == ["bad", "good", "bad"]
+    assert [c.item.item_id for c in requests["a"].candidates] == ["b", "c", "d"]
+    assert [c.outcomes["grade"] for c in requests["a"].candidates] == ["bad", "good", "bad"]
 
 
 def test_histories_like_the_query(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_each_question_takes_its_own_label(tmp_path: Path) -> None:
         questions={"liked": {"answers": answers}, **GRADES},
         score="liked + grade",
     )
-    found = built(task, tmp_path)
-    assert found["m@1"].candidates[0].outcomes == {"liked": "yes", "grade": "good"}
-    assert found["m@2"].candidates[0].outcomes == {"grade": "bad"}
-    assert found["m@2"].history[0].outcomes == {"liked": "yes", "grade": "good"}
+    requests = built(task, tmp_path)
+    assert requests["m@1"].candidates[0].outcomes == {"liked": "yes", "grade": "good"}
+    assert requests["m@2"].candidates[0].outcomes == {"grade": "bad"}
+    assert requests["m@2"].history[0].outcomes == {"liked": "yes", "grade": "good"}

@@ -35,9 +35,9 @@ def test_agrees_with_a_plain_computation(tmp_path: Path, seed: int) -> None:
     }
     lag = 2 if seed == 2 else 0
     task = make_task(history={"last": 5, "lag": f"{lag}s"}, statistics=statistics)
-    found = built(task, tmp_path)
-    assert len(found) > 20
-    for request in found.values():
+    requests = built(task, tmp_path)
+    assert len(requests) > 20
+    for request in requests.values():
         assert request.time is not None
         before = request.time - lag
         mine = sorted(

@@ -85,14 +85,14 @@ def test_labels_by_question_window_and_priority(tmp_path: Path) -> None:
             ("r9", "i9", "apply", 21.0),  # younger than the window
         ],
     )
-    found = built(_task(), tmp_path)
-    assert _outcomes(found["r1"]) == {
+    requests = built(_task(), tmp_path)
+    assert _outcomes(requests["r1"]) == {
         "i1": {"apply": "apply", "view": "view"},
         "i2": {"apply": "skip", "view": "view"},
         "i3": {"apply": "skip", "view": "skip"},
     }
-    assert _outcomes(found["r9"]) == {"i9": {}}
-    first = found["r1"].candidates[0]
+    assert _outcomes(requests["r9"]) == {"i9": {}}
+    first = requests["r1"].candidates[0]
     assert (first.position, first.context, first.item.item_id) == (1, {"km": 0.0}, "a")
 
 
@@ -109,10 +109,10 @@ def test_history_shows_what_was_known_by_then(tmp_path: Path) -> None:
         shown,
         [("r1", "i1", "view", 2.0), ("r1", "i1", "apply", 6.0), ("r9", "l", "apply", 30.0)],
     )
-    found = built(_task(), tmp_path)
+    requests = built(_task(), tmp_path)
 
     def seen(name: str) -> list[tuple[str, str | None, dict[str, str]]]:
-        return [(e.item.item_id, e.action, dict(e.outcomes)) for e in found[name].history]
+        return [(e.item.item_id, e.action, dict(e.outcomes)) for e in requests[name].history]
 
     # Day 3: the view is known. Nothing is known of i2, whose window is open until day 8.
     assert seen("r3") == [("a", "view", {"view": "view"})]
@@ -124,8 +124,8 @@ def test_history_shows_what_was_known_by_then(tmp_path: Path) -> None:
         ("b", "skip", {"apply": "skip", "view": "skip"}),
     ]
     # Statistics count an impression when its window has closed: two by day 9, one applied.
-    assert found["r7"].candidates[0].baseline["mean"] is None
-    assert found["r9"].candidates[0].baseline["mean"] == 0.5
+    assert requests["r7"].candidates[0].baseline["mean"] is None
+    assert requests["r9"].candidates[0].baseline["mean"] == 0.5
 
 
 def test_lag_moves_what_is_known(tmp_path: Path) -> None:
@@ -182,5 +182,5 @@ def test_keys(tmp_path: Path, key: list[str]) -> None:
     task = _task()
     assert task.outcomes is not None
     outcomes = task.outcomes.model_copy(update={"key": key, "within": None, "none": None})
-    found = built(task.model_copy(update={"outcomes": outcomes}), tmp_path)
-    assert _outcomes(found["r1"]) == {"i1": {"apply": "apply", "view": "view"}}
+    requests = built(task.model_copy(update={"outcomes": outcomes}), tmp_path)
+    assert _outcomes(requests["r1"]) == {"i1": {"apply": "apply", "view": "view"}}

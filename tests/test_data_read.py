@@ -38,14 +38,16 @@ def test_a_hand_written_file(tmp_path: Path) -> None:
             _row("q2", "a", member_id="m", split="test"),
         ],
     )
-    (one, two), errors = read(path)
+    (first, second), errors = read(path)
     assert not errors
-    assert (one.subject.query, one.subject.subject_id) == ({"text": "red shoes"}, "red shoes")
-    assert [(e.item.fields["title"], e.action, e.time) for e in one.history] == [("Z", "like", 4.0)]
-    assert [c.candidate_id for c in one.candidates] == ["a", "b2"]
-    assert one.candidates[1].context == {"km": 3}
-    assert [dict(c.outcomes) for c in one.candidates] == [{"like": "like"}, {}]
-    assert (two.subject.member_id, two.subject.member, two.split) == ("m", {}, "test")
+    assert (first.subject.query, first.subject.subject_id) == ({"text": "red shoes"}, "red shoes")
+    assert [(e.item.fields["title"], e.action, e.time) for e in first.history] == [
+        ("Z", "like", 4.0)
+    ]
+    assert [c.candidate_id for c in first.candidates] == ["a", "b2"]
+    assert first.candidates[1].context == {"km": 3}
+    assert [dict(c.outcomes) for c in first.candidates] == [{"like": "like"}, {}]
+    assert (second.subject.member_id, second.subject.member, second.split) == ("m", {}, "test")
     assert [r.request_id for r in read(path, splits={"test"})[0]] == ["q2"]
 
 
@@ -129,8 +131,8 @@ def test_lost_candidates_make_a_request_partial(tmp_path: Path) -> None:
     assert [c.candidate_id for c in requests[0].candidates] == ["a"]
     assert requests[0].meta == {"partial": True, "lost": 2}
     assert requests[1].meta == {}
-    found = [(e.reason, e.request_id, e.candidate_id) for e in errors]
-    assert found == [
+    reasons = [(e.reason, e.request_id, e.candidate_id) for e in errors]
+    assert reasons == [
         ("scattered", "r", "c"),
         ("bad_row", "r", "b"),
         ("duplicate_candidate", "r", "a"),
@@ -147,8 +149,8 @@ def test_rows_that_come_again_far_away_are_error_rows(tmp_path: Path) -> None:
     names = [r.request_id for r in requests]
     assert (len(names), len(set(names)), names[0], names[-1]) == (5002, 5002, "r", "z")
     assert requests[0].meta == {}
-    found = [(e.reason, e.request_id, e.candidate_id) for e in errors]
-    assert found == [("scattered", "r", c) for c in ("b0", "b1", "c")]
+    reasons = [(e.reason, e.request_id, e.candidate_id) for e in errors]
+    assert reasons == [("scattered", "r", c) for c in ("b0", "b1", "c")]
     # Later rows may leave the split out, and are told all the same.
     requests, errors = read(path, splits={"test"})
     assert ([r.request_id for r in requests], len(errors)) == (["r"], 3)
@@ -172,12 +174,15 @@ def test_whole_numbers_are_ids(tmp_path: Path) -> None:
         _row("7", "", item_id=5, member_id=8, source_id=4, source={"x": 1}, split=3),
         _row("", "6", request_id=7, candidate_id=9),
     ]
-    (one,), errors = read(_jsonl(tmp_path / "r.jsonl", rows), splits={"3"})
+    (request,), errors = read(_jsonl(tmp_path / "r.jsonl", rows), splits={"3"})
     assert not errors
-    assert (one.request_id, one.subject.member_id, one.split) == ("7", "8", "3")
-    assert one.subject.source is not None
-    assert one.subject.source.item_id == "4"
-    assert [(c.candidate_id, c.item.item_id) for c in one.candidates] == [("5", "5"), ("9", "6")]
+    assert (request.request_id, request.subject.member_id, request.split) == ("7", "8", "3")
+    assert request.subject.source is not None
+    assert request.subject.source.item_id == "4"
+    assert [(c.candidate_id, c.item.item_id) for c in request.candidates] == [
+        ("5", "5"),
+        ("9", "6"),
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
@@ -193,17 +198,17 @@ def test_numbers_that_are_not_finite(tmp_path: Path, suffix: str) -> None:
     rows = [_row("r", f"i{k}", baseline=baseline, **row) for k, row in enumerate(given)]
     path = tmp_path / f"r.{suffix}"
     write_rows(path, rows) if suffix == "parquet" else _jsonl(path, rows)
-    (one,), errors = read(path)
-    found = [(c.propensity, c.logged_score, c.weight, c.position) for c in one.candidates]
-    assert found == [(None, None, None, 2), (None, None, 2.0, None)]
-    assert one.candidates[0].baseline == {
+    (request,), errors = read(path)
+    numbers = [(c.propensity, c.logged_score, c.weight, c.position) for c in request.candidates]
+    assert numbers == [(None, None, None, 2), (None, None, 2.0, None)]
+    assert request.candidates[0].baseline == {
         "item_count": 3,
         "item_mean": None,
         "member_mean": None,
         "mean": 0.5,
     }
     assert [(e.candidate_id, e.message) for e in errors] == [("i2", "weight: inf is not finite")]
-    assert one.meta == {"partial": True, "lost": 1}
+    assert request.meta == {"partial": True, "lost": 1}
 
 
 def test_an_event_that_cannot_be_used_costs_only_the_event(tmp_path: Path) -> None:
@@ -220,9 +225,9 @@ def test_an_event_that_cannot_be_used_costs_only_the_event(tmp_path: Path) -> No
         {"item_id": "a", "time": 3},
     ]
     row = {"request_id": "r", "item_id": "a", "time": 9, "history": events, "meta": {"seed": 1}}
-    (one,), errors = read(_jsonl(tmp_path / "r.jsonl", [row]), task=make_task(), root=tmp_path)
-    assert [(e.item.item_id, e.time) for e in one.history] == [("a", 1.0), ("a", 3.0)]
-    assert one.meta == {"seed": 1, "events_lost": 7}
+    (request,), errors = read(_jsonl(tmp_path / "r.jsonl", [row]), task=make_task(), root=tmp_path)
+    assert [(e.item.item_id, e.time) for e in request.history] == [("a", 1.0), ("a", 3.0)]
+    assert request.meta == {"seed": 1, "events_lost": 7}
     assert {(e.request_id, e.candidate_id) for e in errors} == {("r", None)}
     assert [e.reason for e in errors] == ["event_item_not_found"] + ["event_bad_row"] * 6
     assert errors[0].message == "history[1]: item gone is not in the items table"
@@ -383,11 +388,11 @@ class _Odd:
 
 
 def test_a_request_for_nobody() -> None:
-    one = request_from_dict(
+    request = request_from_dict(
         {"candidates": [{"item": {"title": "A"}}], "history": [{"item": {"title": "B"}}]}
     )
-    assert one.subject == Subject()
-    assert [e.item.fields["title"] for e in one.history] == ["B"]
+    assert request.subject == Subject()
+    assert [e.item.fields["title"] for e in request.history] == ["B"]
 
 
 def test_numpy_values_become_plain() -> None:
@@ -398,7 +403,7 @@ def test_numpy_values_become_plain() -> None:
         "logged_score": np.float64("inf"),
         "baseline": {"mean": np.float32(0.25)},
     }
-    one = request_from_dict(
+    request = request_from_dict(
         {
             "request_id": np.int64(7),
             "time": np.float32(1.5),
@@ -407,10 +412,16 @@ def test_numpy_values_become_plain() -> None:
             "candidates": [candidate],
         }
     )
-    first = one.candidates[0]
-    found = [one.request_id, one.time, one.subject.member_id, one.subject.member, first.item.fields]
+    first = request.candidates[0]
+    plain = [
+        request.request_id,
+        request.time,
+        request.subject.member_id,
+        request.subject.member,
+        first.item.fields,
+    ]
     # As JSON, where numpy's own types cannot pass for plain ones.
-    assert json.loads(json.dumps(found)) == [
+    assert json.loads(json.dumps(plain)) == [
         "7",
         1.5,
         "m",
@@ -451,6 +462,6 @@ def test_a_dict_that_is_no_request(change: Row, message: str) -> None:
 
 
 def test_the_documentation_names_every_column() -> None:
-    page = Path(__file__).parent.parent / "docs" / "requests.md"
+    page = Path(__file__).parent.parent / "docs" / "reference" / "requests.md"
     text = page.read_text(encoding="utf-8")
     assert [name for name in COLUMNS if f"`{name}`" not in text] == []

@@ -44,9 +44,9 @@ def _splits(task: Task, root: Path) -> dict[str, str | None]:
 def test_by_time_with_gaps(tmp_path: Path) -> None:
     _tables(tmp_path)
     split = {"by": "time", "test": "2s", "valid": "2s", "gap": "1s"}
-    found = _splits(_task(split=split), tmp_path)
+    parts = _splits(_task(split=split), tmp_path)
     # The last request is at 9: test after 7, a gap at 7, valid at 5 and 6, a gap at 4.
-    mine = {int(n.partition("@")[2]): s for n, s in found.items() if n.startswith("m")}
+    mine = {int(n.partition("@")[2]): s for n, s in parts.items() if n.startswith("m")}
     assert mine == {
         **dict.fromkeys(range(4), "train"),
         **dict.fromkeys((5, 6), "valid"),
@@ -56,9 +56,9 @@ def test_by_time_with_gaps(tmp_path: Path) -> None:
 
 def test_by_last(tmp_path: Path) -> None:
     _tables(tmp_path)
-    found = _splits(_task(split={"by": "last", "test": 1, "valid": 2}), tmp_path)
-    assert {n for n, s in found.items() if s == "test"} == {"m@9", "n@9"}
-    assert {n for n, s in found.items() if s == "valid"} == {"m@7", "m@8", "n@7", "n@8"}
+    parts = _splits(_task(split={"by": "last", "test": 1, "valid": 2}), tmp_path)
+    assert {n for n, s in parts.items() if s == "test"} == {"m@9", "n@9"}
+    assert {n for n, s in parts.items() if s == "valid"} == {"m@7", "m@8", "n@7", "n@8"}
 
 
 def test_by_file_keeps_a_request_in_one_part(tmp_path: Path) -> None:
@@ -78,9 +78,9 @@ def test_by_subject_is_a_share_of_subjects(tmp_path: Path) -> None:
         for t in range(2)
     ]
     write_rows(tmp_path / "ratings.parquet", rows)
-    found = _splits(_task(split={"by": "subject", "test": 0.25}), tmp_path)
+    part_of = _splits(_task(split={"by": "subject", "test": 0.25}), tmp_path)
     parts: dict[str, set[str | None]] = {}
-    for name, part in found.items():
+    for name, part in part_of.items():
         parts.setdefault(name.partition("@")[0], set()).add(part)
     assert all(len(p) == 1 for p in parts.values())
     assert 30 < sum(p == {"test"} for p in parts.values()) < 70
@@ -101,8 +101,8 @@ def test_negatives_are_recorded_and_never_known_items(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
     negatives = {"count": 4, "label": "dislike", "seed": 3}
-    found = built(_task(ratings={**given, "negatives": negatives}), tmp_path)
-    for name, request in found.items():
+    requests = built(_task(ratings={**given, "negatives": negatives}), tmp_path)
+    for name, request in requests.items():
         time = int(name.partition("@")[2])
         ids = [c.item.item_id for c in request.candidates]
         own = "abcdefghij"[time]
@@ -129,13 +129,13 @@ def test_popular_draws_from_past_events_only(tmp_path: Path) -> None:
     write_rows(tmp_path / "ratings.parquet", rows)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
     negatives = {"count": 1, "label": "dislike", "sampler": "popular"}
-    found = built(_task(ratings={**given, "negatives": negatives}), tmp_path)
+    requests = built(_task(ratings={**given, "negatives": negatives}), tmp_path)
 
     def drawn(letter: str) -> list[str]:
-        of = [r for n, r in found.items() if n.startswith(letter)]
+        of = [r for n, r in requests.items() if n.startswith(letter)]
         return [c.item.item_id for r in of for c in r.candidates if c.item.item_id not in "d"]
 
-    assert all(r.meta["negatives"]["got"] == 0 for n, r in found.items() if n.startswith("x"))
+    assert all(r.meta["negatives"]["got"] == 0 for n, r in requests.items() if n.startswith("x"))
     at_one = [i for i in drawn("y") if i != "c"]
     # At 1 there were 40 events of a and 10 of b.
     assert 0.7 < at_one.count("a") / len(at_one) < 0.9

@@ -62,13 +62,13 @@ def test_csv_jsonl_globs_queries_and_computed_columns(tmp_path: Path) -> None:
             "group": {"last": 1},
         },
     )
-    found = built(task, tmp_path)
-    assert list(found) == ["m@1577923200", "m@1578009600"]
-    candidate = found["m@1577923200"].candidates[0]
+    requests = built(task, tmp_path)
+    assert list(requests) == ["m@1577923200", "m@1578009600"]
+    candidate = requests["m@1577923200"].candidates[0]
     # Leading zeros are part of an id; a replaced column holds the new value.
     assert candidate.item.fields == {"item_id": "007", "title": "Bond", "length": 4, "loud": "BOND"}
     assert candidate.context == {"stars": 4}
-    assert found["m@1578009600"].candidates[0].item.fields["loud"] == "ÜBUNG 日本"
+    assert requests["m@1578009600"].candidates[0].item.fields["loud"] == "ÜBUNG 日本"
 
 
 def test_whole_floats_are_the_ids_they_look_like(tmp_path: Path) -> None:
@@ -223,16 +223,16 @@ def test_columns_of_says_what_templates_may_show(tmp_path: Path) -> None:
         ratings=RATINGS | {"context": ["rating", "hour"]},
         statistics={"mean": {"mean": "rating"}, "of": {"of": "member", "count": True}},
     )
-    found = columns_of(task, tmp_path)
-    assert {k: list(v) for k, v in found.fields.items()} == {
+    supplied = columns_of(task, tmp_path)
+    assert {k: list(v) for k, v in supplied.fields.items()} == {
         "item": ["item_id", "title"],
         "member": ["of"],
         "context": ["rating"],
         "event_context": ["rating"],
         "stats": ["mean"],
     }
-    title = found.fields["item"]["title"]
+    title = supplied.fields["item"]["title"]
     assert (title.type, title.nulls, title.rows) == ("VARCHAR", 1, 2)
-    assert found.problems == (
+    assert supplied.problems == (
         "ratings.context: no column 'hour' in ratings; there are: member_id, item_id, time, rating",
     )

@@ -8,9 +8,9 @@ import torch
 from promptrank.engine import attention
 from promptrank.engine.backward import attend
 from promptrank.engine.contract import Branch, Slot
+from promptrank.engine.cutting import KeptKeys, Part, flatten, tries
 from promptrank.engine.forward import run
 from promptrank.engine.layout import Forward, lay_out
-from promptrank.engine.parts import KeptKeys, Part, flatten, tries
 from support.engines import MODELS
 
 SLOTS = (Slot((7,), ((5,), (6, 8), (6, 9))), Slot((3, 4), ((1,), (2,))))

@@ -1,4 +1,4 @@
-"""The contract of ``engine.base``, run on every engine.
+"""The contract of ``engine.contract``, run on every engine.
 
 An engine joins by a name in `ENGINES` and a branch in `Kit.open`.
 """
@@ -6,7 +6,7 @@ An engine joins by a name in `ENGINES` and a branch in `Kit.open`.
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from itertools import islice, pairwise
+from itertools import count, islice, pairwise
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,13 @@ from promptrank.engine.contract import (
     Failure,
     Slot,
     SlotScore,
+    Steps,
     Tree,
     TreeScore,
 )
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.packed import open_packed
+from promptrank.engine.windows import windows
 from support.engines import MODELS, VOCAB, adapter, saved
 from support.vllm import open_small, skip_without_vllm
 
@@ -189,6 +191,72 @@ def test_results_come_before_the_input_ends(engine: Engine) -> None:
     scores = list(islice(engine.score(endless()), 3))
     assert len(scores) == 3
     assert taken < 1000
+
+
+def answered_at_once(groups: list[Steps]) -> list[dict[int, TreeScore]]:
+    """The answers of groups under way at once, which take steps in turn."""
+    answers: list[dict[int, TreeScore]] = [{} for _ in groups]
+    going = list(range(len(groups)))
+    while going:
+        for number in list(going):
+            ready = next(groups[number], None)
+            if ready is None:
+                going.remove(number)
+                continue
+            assert not answers[number].keys() & dict(ready).keys()
+            answers[number].update(ready)
+    return answers
+
+
+def test_a_lone_request_is_answered_without_waiting_for_others(engine: Engine) -> None:
+    lone = request(3)
+    alone = list(engine.begin([lone]))
+    assert [place for ready in alone for place, _ in ready] == [0]
+    endless = (request(n, branches=1 + n % 6) for n in count())
+    window = next(windows(endless, engine.window, engine.size))
+    long_run = engine.begin(window)
+    answered = len(next(long_run))
+    steps, taken = engine.begin([lone]), 0
+    ready: list[tuple[int, TreeScore]] = []
+    while not ready:
+        answered += len(next(long_run, []))
+        ready = next(steps)
+        taken += 1
+    # vLLM first ends what it has in hand.
+    assert taken <= 2 * len(alone) + 8
+    assert answered < len(window) or len(window) == 1
+    assert_close(ready[0][1], alone[-1][0][1])
+    long_run.close()
+
+
+def test_groups_begun_at_once_give_the_same_scores_as_alone(engine: Engine, kit: Kit) -> None:
+    groups = [
+        [request(n, branches=1 + n % 4) for n in range(5)],
+        [replace(request(n), adapter=kit.adapters[n % 2]) for n in range(3)],
+        [request(1)],
+        [Tree("t", ids(5), ()), Tree("t", (1, 10**6), request(0).branches)],
+    ]
+    answers = answered_at_once([engine.begin(group) for group in groups])
+    for group, scores in zip(groups[:3], answers, strict=False):
+        assert sorted(scores) == list(range(len(group)))
+        for place, tree in enumerate(group):
+            assert_close(scores[place], score_one(engine, tree))
+    assert answers[3][0] == ()
+    assert isinstance(answers[3][1], Failure)
+
+
+def test_closing_gives_up_a_group_and_no_other(engine: Engine) -> None:
+    trees = [request(n) for n in range(4)]
+    given_up, goes_on, never = (engine.begin(trees) for _ in range(3))
+    next(given_up)
+    next(goes_on)
+    given_up.close()
+    never.close()
+    assert list(given_up) == []
+    answers = dict(place for ready in goes_on for place in ready)
+    for place, score in answers.items():
+        assert_close(score, score_one(engine, trees[place]))
+    assert len(trees) - 1 in answers
 
 
 def test_neighbours_their_number_and_order_change_nothing(engine: Engine) -> None:

@@ -225,6 +225,12 @@ def test_folders_that_are_no_model(
         open_packed(path)
 
 
+def test_one_prompt_at_a_time_is_an_engine_of_its_own(llama_path: Path) -> None:
+    assert open_packed(llama_path).info.name == "packed"
+    info = open_packed(llama_path, plain=True).info
+    assert (info.name, info.notes) == ("plain", ())
+
+
 def test_no_folder_and_a_closed_engine(llama_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such model folder"):
         open_packed(tmp_path / "nothing")

@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 
 from promptrank.evaluation.baselines import (
+    baseline_scores,
     baselines,
     item_member_mean,
     popularity,
     random_ranker,
-    seen_in_training,
 )
-from promptrank.evaluation.compare import evaluate
-from promptrank.evaluation.judged import judge
+from promptrank.evaluation.compare import report_of
+from promptrank.evaluation.labelled import label_rows
 from promptrank.evaluation.logistic import MAX_VALUES, Logistic, fit_logistic
+from promptrank.evaluation.seen import Seen, SeenInTraining
 from promptrank.records import Candidate, Event, Item, Request, Subject
+from support.measured import scores_by
 
 
 def candidate(name: str = "c", label: int | None = None, **more: Any) -> Candidate:
@@ -27,8 +29,8 @@ def candidate(name: str = "c", label: int | None = None, **more: Any) -> Candida
     return Candidate(name, Item(more.pop("item", name), fields), outcomes=outcomes, **more)
 
 
-def gain_of(one: Candidate) -> float | None:
-    return float(one.outcomes["q"]) if "q" in one.outcomes else None
+def gain_of(candidate: Candidate) -> float | None:
+    return float(candidate.outcomes["q"]) if "q" in candidate.outcomes else None
 
 
 def planted(split: str, seed: int, sign: int = 1, num: int = 80) -> Iterator[Request]:
@@ -55,9 +57,9 @@ def planted(split: str, seed: int, sign: int = 1, num: int = 80) -> Iterator[Req
 
 
 def fit(requests: list[Request]) -> Logistic:
-    found = fit_logistic(iter(requests), gain_of=gain_of, relevant_at=1)
-    assert isinstance(found, Logistic), found
-    return found
+    fitted = fit_logistic(iter(requests), gain_of=gain_of, relevant_at=1)
+    assert isinstance(fitted, Logistic), fitted
+    return fitted
 
 
 def test_popularity_is_the_count_and_a_new_item_has_none() -> None:
@@ -97,15 +99,11 @@ def test_random_depends_on_ids_and_seed_only() -> None:
 def test_logistic_finds_what_was_planted() -> None:
     model = fit(list(planted("train", 0)))
     test = list(planted("test", 1))
-    judged = judge(
-        test,
-        {"logistic": model.rank, "random": random_ranker()},
-        gain_of=gain_of,
-        relevant_at=1,
-    )
-    report = evaluate(judged, ["auc", "ece"], reference="random", draws=50)
-    auc = report.rankers[1].cells["auc"].value
-    ece = report.rankers[1].cells["ece"].value
+    scores = scores_by(test, {"logistic": model.rank, "random": random_ranker()})
+    labelled = label_rows(test, scores, gain_of=gain_of, relevant_at=1)
+    report = report_of(labelled, ["auc", "ece"], reference="random", draws=50)
+    auc = report.ranker("logistic").cells["auc"].value
+    ece = report.ranker("logistic").cells["ece"].value
     assert auc is not None and auc > 0.85
     assert ece is not None and ece < 0.1
     assert model.numeric["context.signal"][0] * 50 > 5 * abs(model.numeric["item.noise"][0])
@@ -162,9 +160,9 @@ def test_logistic_equals_sklearn_on_the_same_columns() -> None:
     request = Request("r", Subject("m"), tuple(rows), split="train")
     scaled = ((x - x.mean()) / x.std())[:, None]
     expected = LogisticRegression(max_iter=1000).fit(scaled, y, sample_weight=weight)
-    found = fit([request]).rank(request).probabilities
-    assert found is not None
-    assert list(found) == pytest.approx(expected.predict_proba(scaled)[:, 1], abs=1e-6)
+    chances = fit([request]).rank(request).probabilities
+    assert chances is not None
+    assert list(chances) == pytest.approx(expected.predict_proba(scaled)[:, 1], abs=1e-6)
     assert fit([request]) != fit(
         [dataclasses.replace(request, candidates=tuple(with_weight(one) for one in rows))]
     )
@@ -212,30 +210,31 @@ def test_values_of_every_kind_are_taken_or_left() -> None:
 def test_without_training_data_logistic_is_absent_with_a_reason(
     requests: list[Request], reason: str
 ) -> None:
-    found = baselines(requests, gain_of=gain_of, relevant_at=1)
-    assert found["logistic"].ranker is None
-    assert found["logistic"].reason == reason
-    assert all(one.ranker is not None for name, one in found.items() if name != "logistic")
+    fitted = baselines(requests, gain_of=gain_of, relevant_at=1)
+    assert fitted["logistic"].rank is None
+    assert fitted["logistic"].reason == reason
+    assert [name for name, baseline in fitted.items() if baseline.rank is None] == ["logistic"]
 
 
 def test_all_baselines_in_one_report() -> None:
     requests = [*planted("train", 0), *planted("test", 1)]
-    made = baselines(requests, gain_of=gain_of, relevant_at=1)
-    rankers = {name: one.ranker for name, one in made.items() if one.ranker is not None}
-    test = [one for one in requests if one.split == "test"]
-    judged = judge(test, rankers, gain_of=gain_of, relevant_at=1)
-    report = evaluate(judged, ["auc", "log_loss"], reference="logistic", draws=20)
+    fitted = baselines(requests, gain_of=gain_of, relevant_at=1)
+    test = [request for request in requests if request.split == "test"]
+    scores = baseline_scores(test, fitted)
+    assert {name: given.origin.ranker for name, given in scores.items()} == {n: n for n in fitted}
+    labelled = label_rows(test, scores, gain_of=gain_of, relevant_at=1)
+    report = report_of(labelled, ["auc", "log_loss"], reference="logistic", draws=20)
     assert set(report.absent) == {"logged", "item_member_mean"}
-    names = [one.name for one in report.rankers]
+    names = [row.name for row in report.rankers]
     assert names == ["logistic", "popularity", "random"]
     assert report.rankers[1].cells["auc"].value == 0.5
 
 
 def test_a_logged_score_is_a_ranker() -> None:
     rows = (candidate("a", 1, logged_score=2.0), candidate("b", 0, logged_score=1.0))
-    ranker = baselines([], gain_of=gain_of, relevant_at=1)["logged"].ranker
-    assert ranker is not None
-    assert list(ranker(Request("r", Subject("m"), rows)).scores) == [2.0, 1.0]
+    rank = baselines([], gain_of=gain_of, relevant_at=1)["logged"].rank
+    assert rank is not None
+    assert list(rank(Request("r", Subject("m"), rows)).scores) == [2.0, 1.0]
 
 
 def test_seen_in_training_counts_ids() -> None:
@@ -246,9 +245,16 @@ def test_seen_in_training_counts_ids() -> None:
         Request("c", Subject("m2"), (candidate("z", item="old"),), split="test"),
         Request("d", Subject("m3"), (candidate("w"),), split="valid"),
     ]
-    found = seen_in_training([*tests, train])
-    assert (found.subjects, found.subjects_seen) == (2, 1)
-    assert (found.items, found.items_seen) == (3, 2)
+    source = Request(
+        "e", Subject("m4", source=Item("w", {})), (candidate("x"),), time=1.0, split="train"
+    )
+    training = SeenInTraining()
+    for request in [*tests, train]:
+        training.add(request)
+    assert training.among(tests[:2]) == Seen(2, 1, 3, 2)
+    assert training.among(tests) == Seen(3, 1, 4, 2)
+    training.add(source)
+    assert training.among(tests[2:]) == Seen(1, 0, 1, 1)
 
 
 def test_without_a_clock_popularity_and_means_come_from_training() -> None:
@@ -266,11 +272,11 @@ def test_without_a_clock_popularity_and_means_come_from_training() -> None:
         request("b", "train", {"x": "yes", "y": "yes"}),
         request("c", "test", {"y": "yes"}),
     ]
-    found = baselines(train, gain_of=gain, relevant_at=1.0)
-    judged = request("d", "test", {"x": "no", "y": "no", "new": "no"})
-    popular, means = found["popularity"].ranker, found["item_member_mean"].ranker
+    fitted = baselines(train, gain_of=gain, relevant_at=1.0)
+    later = request("d", "test", {"x": "no", "y": "no", "new": "no"})
+    popular, means = fitted["popularity"].rank, fitted["item_member_mean"].rank
     assert popular is not None
     assert means is not None
-    assert list(popular(judged).scores) == [2, 1, 0]
+    assert list(popular(later).scores) == [2, 1, 0]
     # Overall mean 3/4; the subject is new; x has mean 1, y 1/2.
-    assert list(means(judged).scores) == [1.0, 0.5, 0.75]
+    assert list(means(later).scores) == [1.0, 0.5, 0.75]

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation import bootstrap as module
 from promptrank.evaluation.bootstrap import bootstrap, interval, subject_draws
 from promptrank.evaluation.measure import Estimate, Rows
 from support.measured import measured, rows_of, simulated, value
@@ -14,9 +13,9 @@ NAMES = ["auc", "gauc", "ndcg@5", "mrr", "recall@2", "log_loss"]
 
 
 def estimate_of(name: str, rows: Rows, score: Floats) -> Estimate:
-    found = measured(name, rows, score).estimate
-    assert found is not None
-    return found
+    estimate = measured(name, rows, score).estimate
+    assert estimate is not None
+    return estimate
 
 
 def test_a_draw_takes_as_many_subjects_as_there_are() -> None:
@@ -26,10 +25,9 @@ def test_a_draw_takes_as_many_subjects_as_there_are() -> None:
     assert block.std() > 0
 
 
-def test_draws_depend_on_the_seed_and_not_on_the_block(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_draws_depend_on_the_seed_and_not_on_the_block() -> None:
     (whole,) = subject_draws(7, 50, seed=1)
-    monkeypatch.setattr(module, "_BLOCK", 7 * 13)
-    blocks = list(subject_draws(7, 50, seed=1))
+    blocks = list(subject_draws(7, 50, seed=1, block=7 * 13))
     assert len(blocks) == 4
     assert np.array_equal(np.concatenate(blocks), whole)
     assert not np.array_equal(np.concatenate(list(subject_draws(7, 50, seed=2))), whole)

@@ -11,12 +11,17 @@ import pytest
 from rich.console import Console
 
 from promptrank.errors import DataError, InputError
-from promptrank.evaluation.compare import evaluate
-from promptrank.evaluation.judged import Judged, Scored, judge, lookup
-from promptrank.evaluation.report import Report, Seen, write_report
+from promptrank.evaluation.compare import compare, report_of
+from promptrank.evaluation.labelled import Labelled, label_rows
+from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_text import markdown, table
+from promptrank.evaluation.seen import Seen
+from promptrank.evaluation.values import Values
 from promptrank.records import Candidate, Item, Request, Subject
-from support.measured import judged_of, rows_of, simulated
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores, scores_of
+from support.data import make_task
+from support.measured import labelled_of, rows_of, scores_by, simulated
 
 ALL = ["auc", "gauc", "ndcg@5", "mrr", "recall@2", "log_loss", "ece"]
 
@@ -26,8 +31,8 @@ def candidate(name: str, label: str | None = None, **more: Any) -> Candidate:
     return Candidate(name, Item(f"item-{name}", {}), outcomes=outcomes, **more)
 
 
-def gain_of(one: Candidate) -> float | None:
-    return float(one.outcomes["q"]) if "q" in one.outcomes else None
+def gain_of(candidate: Candidate) -> float | None:
+    return float(candidate.outcomes["q"]) if "q" in candidate.outcomes else None
 
 
 def requests() -> list[Request]:
@@ -39,67 +44,132 @@ def requests() -> list[Request]:
     ]
 
 
-def both(size: int = 60, seed: int = 0) -> Judged:
+def both(size: int = 60, seed: int = 0) -> Labelled:
     generator = np.random.default_rng(seed)
     rows, score = simulated(size, 8, generator)
     worse = score + 2 * generator.normal(size=len(score))
     chance = 1 / (1 + np.exp(-score))
-    return judged_of(
+    return labelled_of(
         rows,
         {"decoder": score, "twin": score, "worse": worse},
         {"decoder": chance, "twin": chance},
     )
 
 
-def test_judge_makes_one_row_per_labelled_candidate() -> None:
+def table_of(
+    scores: dict[tuple[str, str], float], chances: dict[tuple[str, str], float] | None = None
+) -> Scores:
+    given = [chances.get(key) for key in scores] if chances else None
+    return scores_of(list(scores), list(scores.values()), given, Origin("table"))
+
+
+def test_labelling_makes_one_row_per_labelled_candidate() -> None:
     scores = {(r, c): i + 1.0 for i, (r, c) in enumerate([("a", "x"), ("a", "y"), ("b", "x")])}
-    judged = judge(
+    flat = scores_by(requests(), {"flat": lambda request: Values([0] * len(request.candidates))})
+    labelled = label_rows(
         iter(requests()),
-        {"table": lookup(scores, {("a", "x"): 0.5}), "flat": lambda r: Scored([0] * count(r))},
+        {"table": table_of(scores, {("a", "x"): 0.5}), **flat},
         gain_of=gain_of,
         relevant_at=1,
     )
-    assert judged.request_ids == ("a", "b", "d")
-    assert judged.subject_ids == ("m1", "m2", "request d")
-    assert judged.request.tolist() == [0, 0, 1, 1, 2, 2]
-    assert judged.subject.tolist() == [0, 0, 1, 1, 2, 2]
-    assert judged.gain.tolist() == [1, 0, 0, 2, 1, 0]
-    assert judged.relevant.tolist() == [True, False, False, True, True, False]
-    assert judged.weight.tolist() == [1, 1, 3, 1, 1, 1]
-    assert judged.scores["table"].tolist()[:3] == [1, 2, 3]
-    assert np.isnan(judged.scores["table"][3:]).all()
-    assert judged.scores["flat"].tolist() == [0] * 6
-    assert judged.probabilities["table"][0] == 0.5
-    assert np.isnan(judged.probabilities["table"][1:]).all()
-    assert "flat" not in judged.probabilities
-    assert judged.unlabelled == 2
+    assert labelled.request_ids == ("a", "b", "d")
+    assert labelled.subject_ids == ("m1", "m2", "request d")
+    assert labelled.request.tolist() == [0, 0, 1, 1, 2, 2]
+    assert labelled.subject.tolist() == [0, 0, 1, 1, 2, 2]
+    assert labelled.gain.tolist() == [1, 0, 0, 2, 1, 0]
+    assert labelled.relevant.tolist() == [True, False, False, True, True, False]
+    assert labelled.weight.tolist() == [1, 1, 3, 1, 1, 1]
+    assert labelled.scores["table"].tolist()[:3] == [1, 2, 3]
+    assert np.isnan(labelled.scores["table"][3:]).all()
+    assert labelled.scores["flat"].tolist() == [0] * 6
+    assert labelled.probabilities["table"][0] == 0.5
+    assert np.isnan(labelled.probabilities["table"][1:]).all()
+    assert "flat" not in labelled.probabilities
+    assert labelled.unlabelled == 2
 
 
-def count(request: Request) -> int:
-    return len(request.candidates)
+def test_the_order_of_scores_and_scores_of_others_change_nothing() -> None:
+    scores = {("a", "y"): 1.0, ("b", "x"): 2.0, ("elsewhere", "x"): 3.0, ("a", "x"): 4.0}
+    backwards = dict(reversed(scores.items()))
+    for given in (scores, backwards):
+        labelled = label_rows(
+            requests()[:2], {"table": table_of(given)}, gain_of=gain_of, relevant_at=1
+        )
+        assert labelled.scores["table"].tolist()[:3] == [4, 1, 2]
+        assert np.isnan(labelled.scores["table"][3])
 
 
-def test_judge_refuses_a_request_that_comes_twice() -> None:
+def test_labelling_refuses_a_request_that_comes_twice() -> None:
+    twice = [*requests(), requests()[0]]
     with pytest.raises(DataError, match="'a' comes twice"):
-        judge([*requests(), requests()[0]], {"t": lookup({})}, gain_of=gain_of, relevant_at=1)
+        label_rows(twice, {"t": table_of({})}, gain_of=gain_of, relevant_at=1)
 
 
-def test_judge_refuses_a_ranker_that_loses_candidates() -> None:
-    with pytest.raises(DataError, match="1 values for 3 candidates"):
-        judge(requests(), {"t": lambda _: Scored([1.0])}, gain_of=gain_of, relevant_at=1)
-
-
-def test_judge_without_any_label_says_so() -> None:
+def test_labelling_without_any_label_says_so() -> None:
     with pytest.raises(DataError, match="no candidate has a label"):
-        judge(requests()[2:3], {"t": lookup({})}, gain_of=gain_of, relevant_at=1)
+        label_rows(requests()[2:3], {"t": table_of({})}, gain_of=gain_of, relevant_at=1)
+
+
+def liked(name: str, split: str = "test") -> Request:
+    outcomes = {"a": "like", "b": "dislike", "c": None}
+    candidates = tuple(
+        Candidate(each, Item(each, {}), outcomes={"like": answer} if answer is not None else {})
+        for each, answer in outcomes.items()
+    )
+    return Request(name, Subject(f"m{name}"), candidates, split=split)
+
+
+def test_the_one_comparison_takes_scores_and_says_where_they_come_from() -> None:
+    task = make_task()
+    keys = [(name, candidate) for name in "xy" for candidate in "abc"]
+    good = scores_of(keys, [3, 2, 1] * 2, [0.9, 0.2, 0.5] * 2, Origin("decoder", prompt="p"))
+    bad = scores_of(keys, [1, 2, 3] * 2, None, Origin("student:s"))
+    asked = [liked("x"), liked("y")]
+    report = compare(
+        task, asked, {"mine": good, "theirs": bad}, metrics=["auc", "log_loss"], draws=20
+    )
+    assert report.reference == "mine"
+    assert report.metrics == ("auc", "log_loss")
+    assert (report.counts.candidates, report.counts.unlabelled) == (4, 2)
+    assert report.ranker("mine").origin == {"ranker": "decoder", "prompt": "p", "versions": {}}
+    assert report.ranker("theirs").origin["ranker"] == "student:s"
+    assert report.ranker("mine").cells["auc"].value == 1.0
+    assert report.ranker("theirs").cells["auc"].value == 0.0
+    loss = report.ranker("mine").cells["log_loss"].value
+    assert loss == pytest.approx(-(np.log(0.9) + np.log(0.8)) / 2)
+    assert report.ranker("theirs").cells["log_loss"].reason == "offers no probabilities"
+    assert report.ranker("mine").agreement is None
+    pairs = compare(task, asked, {"a": good, "b": good, "c": bad}, draws=0, pairs=[("b", "c")])
+    assert pairs.metrics == tuple(task.metrics)
+    assert pairs.pairs[0].differences["auc"].value == 1.0
+
+
+def test_without_metrics_nothing_is_measured_and_labels_are_not_needed() -> None:
+    task = make_task()
+    bare = Request("x", Subject("m"), (candidate("a"), candidate("b")))
+    keys = [("x", "a"), ("x", "b")]
+    answered = Scores(
+        scores_of(keys, [1.0, 0.0], None, Origin("plain"))
+        .table.append_column("like_logprob_like", [[-1.0, -2.0]])
+        .append_column("like_logprob_dislike", [[-2.0, -1.0]]),
+        Origin("plain"),
+    )
+    report = compare(
+        task, [bare], {"plain": answered, "same": answered}, metrics=[], tolerances={"same": 0.0}
+    )
+    assert (report.metrics, report.draws, report.counts.candidates) == ((), 0, 2)
+    agreed = report.ranker("same").agreement
+    assert agreed is not None
+    assert agreed.passed
+    assert report.ranker("plain").agreement is None
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gain": np.array([1.0, np.nan])}, "judged.gain"),
+        ({"gain": np.array([1.0, np.nan])}, "labelled.gain"),
         ({"gain": np.array([1.0])}, "shape"),
-        ({"weight": np.array([1.0, -1.0])}, "judged.weight"),
+        ({"weight": np.array([1.0, -1.0])}, "labelled.weight"),
         ({"weight": np.array([0.0, 0.0])}, "all weights are 0"),
         ({"request": np.array([0, 5])}, "codes must lie in"),
         ({"subject": np.array([0, 1]), "subject_ids": ["s", "t"]}, "several subjects"),
@@ -109,19 +179,19 @@ def test_judge_without_any_label_says_so() -> None:
         ({"probabilities": {"one": np.array([0.5, 1.5])}}, "outside \\[0, 1\\]"),
     ],
 )
-def test_what_is_wrong_with_judged_is_said(change: dict[str, Any], message: str) -> None:
-    good = judged_of(rows_of([1, 0]), {"one": [1, 2]})
+def test_what_is_wrong_with_labelled_rows_is_said(change: dict[str, Any], message: str) -> None:
+    good = labelled_of(rows_of([1, 0]), {"one": [1, 2]})
     with pytest.raises(DataError, match=message):
         dataclasses.replace(good, **change)
 
 
 def test_a_row_that_one_ranker_lost_counts_for_none() -> None:
     rows = rows_of([1, 0, 0, 1, 0, 0], request=[0, 0, 0, 1, 1, 1])
-    judged = judged_of(
+    labelled = labelled_of(
         rows,
         {"decoder": [3, 1, 2, np.nan, 2, 1], "other": [1, 2, 3, 1, 2, 3]},
     )
-    report = evaluate(judged, ["auc", "ndcg@5"], reference="decoder", draws=10)
+    report = report_of(labelled, ["auc", "ndcg@5"], reference="decoder", draws=10)
     assert report.counts.candidates == 5
     assert (report.counts.left_out, report.counts.partial_requests) == (1, 1)
     first = report.rankers[0]
@@ -137,41 +207,41 @@ def test_a_row_that_one_ranker_lost_counts_for_none() -> None:
 def test_a_ranker_that_scores_little_is_set_aside() -> None:
     rows = rows_of([1, 0, 0, 1])
     nothing = [np.nan] * 4
-    judged = judged_of(
+    labelled = labelled_of(
         rows, {"decoder": [4, 3, 2, 1], "logged": nothing, "some": [1, np.nan, np.nan, np.nan]}
     )
-    report = evaluate(judged, ["auc"], reference="decoder", draws=10)
+    report = report_of(labelled, ["auc"], reference="decoder", draws=10)
     assert report.absent == {
         "logged": "scores none of the labelled candidates",
         "some": "scores 1 of 4 of the labelled candidates",
     }
     assert report.counts.candidates == 4
     with pytest.raises(DataError, match="'logged' scored none of 4"):
-        evaluate(judged, ["auc"], reference="logged")
+        report_of(labelled, ["auc"], reference="logged")
     with pytest.raises(DataError, match="did you mean 'decoder'"):
-        evaluate(judged, ["auc"], reference="decode")
+        report_of(labelled, ["auc"], reference="decode")
     with pytest.raises(InputError, match="rocauc"):
-        evaluate(judged, ["rocauc"], reference="decoder")
+        report_of(labelled, ["rocauc"], reference="decoder")
 
 
 def test_no_common_row_is_an_error_with_counts() -> None:
     nan = np.nan
-    judged = judged_of(rows_of([1, 0]), {"a": [1, nan], "b": [nan, 1]})
+    labelled = labelled_of(rows_of([1, 0]), {"a": [1, nan], "b": [nan, 1]})
     with pytest.raises(DataError, match="a 1, b 1"):
-        evaluate(judged, ["auc"], reference="a")
+        report_of(labelled, ["auc"], reference="a")
 
 
 def test_the_same_ranker_twice_differs_by_exactly_nothing() -> None:
-    report = evaluate(both(), ALL, reference="decoder", draws=200)
-    twin = next(one for one in report.rankers if one.name == "twin")
+    report = report_of(both(), ALL, reference="decoder", draws=200)
+    twin = report.ranker("twin")
     assert set(twin.differences) == set(ALL)
     for name, one in twin.differences.items():
         assert (one.value, one.low, one.high, one.verdict) == (0.0, 0.0, 0.0, None), name
 
 
 def test_a_worse_ranker_is_flagged_and_paired_intervals_are_narrow() -> None:
-    judged = both()
-    report = evaluate(judged, ALL, reference="decoder", draws=300)
+    labelled = both()
+    report = report_of(labelled, ALL, reference="decoder", draws=300)
     decoder, worse = report.rankers[0], report.rankers[2]
     for name in ("auc", "gauc", "ndcg@5"):
         difference = worse.differences[name]
@@ -179,8 +249,8 @@ def test_a_worse_ranker_is_flagged_and_paired_intervals_are_narrow() -> None:
         assert difference.high is not None and difference.high < 0
     assert "log_loss" not in worse.differences  # it offers no probabilities
     assert worse.cells["log_loss"].reason == "offers no probabilities"
-    mirrored = evaluate(judged, ALL, reference="worse", draws=300)
-    back = next(one for one in mirrored.rankers if one.name == "decoder").differences["auc"]
+    mirrored = report_of(labelled, ALL, reference="worse", draws=300)
+    back = mirrored.ranker("decoder").differences["auc"]
     assert back.verdict == "better"
     assert back.value == -worse.differences["auc"].value
     cell = decoder.cells["auc"]
@@ -195,8 +265,8 @@ def test_less_loss_is_better() -> None:
     rows = rows_of(list(gain), list(np.repeat(np.arange(100), 8)))
     over = np.clip(chance + 0.1, 0, 1)
     both_ways = {"decoder": over, "fit": chance}
-    report = evaluate(
-        judged_of(rows, both_ways, both_ways), ["log_loss", "ece"], reference="decoder", draws=200
+    report = report_of(
+        labelled_of(rows, both_ways, both_ways), ["log_loss", "ece"], reference="decoder", draws=200
     )
     verdicts = {name: one.verdict for name, one in report.rankers[1].differences.items()}
     assert verdicts == {"log_loss": "better", "ece": "better"}
@@ -205,20 +275,20 @@ def test_less_loss_is_better() -> None:
 def test_probabilities_are_compared_on_rows_where_all_have_one() -> None:
     rows = rows_of([1, 0, 1, 0], request=[0, 0, 1, 1])
     score = [4, 3, 2, 1]
-    judged = judged_of(
+    labelled = labelled_of(
         rows,
         {"decoder": score, "b": score},
         {"decoder": [0.5, 0.5, 0.5, 0.5], "b": [np.nan, 0.5, 0.5, 0.5]},
     )
-    report = evaluate(judged, ["log_loss", "auc"], reference="decoder", draws=10)
+    report = report_of(labelled, ["log_loss", "auc"], reference="decoder", draws=10)
     assert [one.cells["log_loss"].used for one in report.rankers] == [3, 3]
     assert report.rankers[0].cells["log_loss"].value == pytest.approx(np.log(2))
     assert report.rankers[0].cells["auc"].used == 4
 
 
 def test_all_labels_alike_is_a_reason_and_not_a_crash() -> None:
-    judged = judged_of(rows_of([1] * 6, [0, 0, 1, 1, 2, 2]), {"decoder": [6, 5, 4, 3, 2, 1]})
-    report = evaluate(judged, ["auc", "gauc", "ndcg@5", "mrr"], reference="decoder", draws=20)
+    labelled = labelled_of(rows_of([1] * 6, [0, 0, 1, 1, 2, 2]), {"decoder": [6, 5, 4, 3, 2, 1]})
+    report = report_of(labelled, ["auc", "gauc", "ndcg@5", "mrr"], reference="decoder", draws=20)
     cells = report.rankers[0].cells
     assert [cells[name].value for name in ("auc", "gauc", "ndcg@5")] == [None, None, None]
     assert cells["auc"].reason == "all candidates are relevant"
@@ -227,8 +297,8 @@ def test_all_labels_alike_is_a_reason_and_not_a_crash() -> None:
 
 
 def test_one_subject_has_values_and_no_interval() -> None:
-    judged = judged_of(rows_of([1, 0, 1]), {"decoder": [3, 2, 1]})
-    report = evaluate(judged, ["auc"], reference="decoder")
+    labelled = labelled_of(rows_of([1, 0, 1]), {"decoder": [3, 2, 1]})
+    report = report_of(labelled, ["auc"], reference="decoder")
     cell = report.rankers[0].cells["auc"]
     assert (cell.value, cell.low, cell.high) == (0.5, None, None)
     assert cell.reason is not None and cell.reason.startswith("no interval")
@@ -236,20 +306,22 @@ def test_one_subject_has_values_and_no_interval() -> None:
 
 
 def test_row_order_and_unused_ids_change_nothing() -> None:
-    judged = both(40)
-    order = np.random.default_rng(2).permutation(len(judged))
-    shuffled = Judged(
-        judged.request[order],
-        judged.subject[order],
-        [*judged.request_ids, "unused"],
-        [*judged.subject_ids, "unused"],
-        judged.gain[order],
-        judged.relevant[order],
-        judged.weight[order],
-        {name: values[order] for name, values in judged.scores.items()},
-        {name: values[order] for name, values in judged.probabilities.items()},
+    labelled = both(40)
+    order = np.random.default_rng(2).permutation(len(labelled))
+    shuffled = Labelled(
+        labelled.request[order],
+        labelled.subject[order],
+        [*labelled.request_ids, "unused"],
+        [*labelled.subject_ids, "unused"],
+        labelled.gain[order],
+        labelled.relevant[order],
+        labelled.weight[order],
+        {name: values[order] for name, values in labelled.scores.items()},
+        {name: values[order] for name, values in labelled.probabilities.items()},
     )
-    one, two = (evaluate(j, ALL, reference="decoder", draws=50) for j in (judged, shuffled))
+    one, two = (
+        report_of(given, ALL, reference="decoder", draws=50) for given in (labelled, shuffled)
+    )
     assert one.counts == two.counts
     for a, b in zip(one.rankers, two.rankers, strict=True):
         for name, cell in a.cells.items():
@@ -259,15 +331,15 @@ def test_row_order_and_unused_ids_change_nothing() -> None:
 
 
 def test_seed_decides_the_intervals() -> None:
-    judged = both(40)
-    one = evaluate(judged, ["auc"], reference="decoder", draws=50)
-    assert evaluate(judged, ["auc"], reference="decoder", draws=50) == one
-    assert evaluate(judged, ["auc"], reference="decoder", draws=50, seed=1) != one
+    labelled = both(40)
+    one = report_of(labelled, ["auc"], reference="decoder", draws=50)
+    assert report_of(labelled, ["auc"], reference="decoder", draws=50) == one
+    assert report_of(labelled, ["auc"], reference="decoder", draws=50, seed=1) != one
 
 
 def full_report() -> Report:
     return dataclasses.replace(
-        evaluate(both(), ALL, reference="decoder", draws=50),
+        report_of(both(), ALL, reference="decoder", draws=50),
         absent={"logged": "scores none of the labelled candidates"},
         seen=Seen(60, 54, 200, 150),
         cuts={"events": 12},

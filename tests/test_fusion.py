@@ -4,21 +4,23 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from promptrank.basics.numbers import sigmoid
 from promptrank.errors import DataError, ModelError, RowError
-from promptrank.evaluation.compare import evaluate
-from promptrank.evaluation.judged import Scored, judge
+from promptrank.evaluation.compare import compare
+from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_text import markdown
-from promptrank.fusion.fitting import FusionRows, fit_fusion
+from promptrank.fusion.fitting import FusionRows, fit_fusion, names_of, rows_of
+from promptrank.fusion.fusion_files import read_fusion, write_fusion
 from promptrank.fusion.layers import (
     FittedFusion,
     FittedOn,
@@ -26,12 +28,17 @@ from promptrank.fusion.layers import (
     Weight,
     field_values,
     log_odds,
-    read_fusion,
-    sigmoid,
-    write_fusion,
 )
+from promptrank.fusion.scored import fused_scores, without_decoder
+from promptrank.fusion.step import FusionStep
+from promptrank.prompt.budget import Cuts
+from promptrank.ranking.answered import Answered
+from promptrank.ranking.ranking import Change, Ranking, Scored
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.schema.parts import Question
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores, scores_of
+from support.data import make_task
 
 LAYER = Layer(0.5, (Weight("decoder.like", 1.0, 2.0, 3.0), Weight("stats.n", 10.0, 4.0, -1.0, 0.2)))
 
@@ -98,9 +105,9 @@ def test_weights_count_as_repeated_rows() -> None:
     values: list[dict[str, float | None]] = [{"a": 0.0}, {"a": 1.0}, {"a": 1.0}, {"a": 0.0}]
     relevant = [False, True, False, True]
     doubled, _ = fit_fusion(rows([*values, values[1]], [*relevant, True]), ["a"])
-    found = rows(values, relevant)
-    found.weight[1] = 2.0
-    weighed, _ = fit_fusion(found, ["a"])
+    heavier = rows(values, relevant)
+    heavier.weight[1] = 2.0
+    weighed, _ = fit_fusion(heavier, ["a"])
 
     def odds(layer: Layer) -> float:
         return layer.log_odds({"a": 1.0})
@@ -125,8 +132,8 @@ def test_a_missing_number_is_the_mean_and_what_its_absence_says() -> None:
 
 
 def test_a_number_that_is_always_missing_says_nothing() -> None:
-    found, _ = fit_fusion(rows([{"a": 1.0}, {"a": 2.0}] * 5, [True, False] * 5), ["a", "b"])
-    always = found.weights[1]
+    layer, _ = fit_fusion(rows([{"a": 1.0}, {"a": 2.0}] * 5, [True, False] * 5), ["a", "b"])
+    always = layer.weights[1]
     assert (always.name, always.mean, always.scale, always.slope) == ("b", 0.0, 1.0, 0.0)
     assert always.missing == pytest.approx(0, abs=1e-3)
 
@@ -167,9 +174,9 @@ def test_a_file_comes_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_file_fitted_on_another_part_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "f.json"
     write_fusion(path, FUSION)
-    found = json.loads(path.read_text())
-    found["fitted_on"]["part"] = "test"
-    path.write_text(json.dumps(found))
+    facts = json.loads(path.read_text())
+    facts["fitted_on"]["part"] = "test"
+    path.write_text(json.dumps(facts))
     with pytest.raises(ModelError, match=r"fitted_on\.part: "):
         read_fusion(path)
 
@@ -177,7 +184,7 @@ def test_a_file_fitted_on_another_part_is_refused(tmp_path: Path) -> None:
 def test_a_file_is_used_without_sklearn(tmp_path: Path) -> None:
     write_fusion(tmp_path / "f.json", FUSION)
     code = (
-        "import sys, pathlib; from promptrank.fusion.layers import read_fusion;"
+        "import sys, pathlib; from promptrank.fusion.fusion_files import read_fusion;"
         f"f = read_fusion(pathlib.Path({str(tmp_path / 'f.json')!r}));"
         "print(f.fused.log_odds({'decoder.like': 2.0, 'stats.n': 18.0}));"
         "assert not {'sklearn', 'numpy', 'torch'} & set(sys.modules)"
@@ -187,16 +194,30 @@ def test_a_file_is_used_without_sklearn(tmp_path: Path) -> None:
     assert float(done.stdout) == 0.0
 
 
+QUESTION = {"answers": {"yes": {"say": "Yes", "value": 1}, "no": {"say": "No", "value": 0}}}
+TASK = make_task(questions={"q": QUESTION}, metrics=["auc", "log_loss"])
+
+
+def decoder_scores(odds: dict[tuple[str, str], float]) -> Scores:
+    """A decoder's scores with these log-odds of yes."""
+    chances = [sigmoid(value) for value in odds.values()]
+    scores = scores_of(list(odds), chances, chances, Origin("decoder"))
+    columns = {name: scores.table.column(name) for name in scores.table.column_names}
+    columns["q_logprob_yes"] = pa.array([math.log(chance) for chance in chances])
+    columns["q_logprob_no"] = pa.array([math.log(sigmoid(-value)) for value in odds.values()])
+    return Scores(pa.table(columns), scores.origin)
+
+
 def planted(signal: float, seed: int) -> Report:
     """A world in which relevance follows a known number, and the decoder's part of the truth.
 
     log-odds of relevance = 1.0 * field + 1.5 * hidden; the decoder reports hidden * signal + noise.
     """
     generator = np.random.default_rng(seed)
-    answers: dict[tuple[str, str], float] = {}
+    odds: dict[tuple[str, str], float] = {}
 
     def part(subjects: int) -> list[Request]:
-        found = []
+        requests = []
         for subject in range(subjects):
             name = f"{subjects}-{subject}"
             field, hidden, noise = generator.normal(size=(3, 12))
@@ -204,51 +225,34 @@ def planted(signal: float, seed: int) -> Report:
             relevant = generator.random(12) < chance
             candidates = []
             for i in range(12):
-                answers[name, f"c{i}"] = signal * hidden[i] + noise[i]
+                odds[name, f"c{i}"] = signal * hidden[i] + noise[i]
                 outcome = {"q": "yes" if relevant[i] else "no"}
                 item = Item(f"i{i}", {"x": field[i]})
                 candidates.append(Candidate(f"c{i}", item, outcomes=outcome))
-            found.append(Request(name, Subject(member_id=name), tuple(candidates)))
-        return found
-
-    def gain(one: Candidate) -> float:
-        return float(one.outcomes["q"] == "yes")
-
-    def values(request: Request, one: Candidate) -> dict[str, float | None]:
-        said = answers[request.request_id, one.candidate_id]
-        return {**field_values(request, one, ("item.x",)), "decoder.q": said}
+            requests.append(Request(name, Subject(member_id=name), tuple(candidates)))
+        return requests
 
     valid, test = part(150), part(120)
-    fitted = FusionRows()
-    for request in valid:
-        for one in request.candidates:
-            fitted.values.append(values(request, one))
-            fitted.relevant.append(gain(one) == 1)
-            fitted.weight.append(1.0)
-    fused, without = fit_fusion(fitted, ["decoder.q", "item.x"])
-
-    def ranker(layer: Layer) -> Callable[[Request], Scored]:
-        def ranks(request: Request) -> Scored:
-            scores = [layer.log_odds(values(request, one)) for one in request.candidates]
-            return Scored(scores, [sigmoid(score) for score in scores])
-
-        return ranks
-
-    rankers = {"fused": ranker(fused), "fields": ranker(without)}
-    judged = judge(test, rankers, gain_of=gain, relevant_at=1.0)
-    return evaluate(
-        judged, ["auc", "log_loss"], reference="fused", draws=300, pairs=[("fused", "fields")]
-    )
+    scores = decoder_scores(odds)
+    fitted, used = rows_of(TASK, valid, scores, ("item.x",), *gain_of(TASK))
+    assert (used, len(fitted.values)) == (150, 150 * 12)
+    fused, without = fit_fusion(fitted, names_of(TASK, ["item.x"]))
+    fusion = replace(FUSION, fields=("item.x",), fused=fused, without=without)
+    rankers = {
+        "fused": fused_scores(fusion, TASK, test, scores, "fused"),
+        "fields": without_decoder(fusion, test, "fields"),
+    }
+    return compare(TASK, test, rankers, draws=300, pairs=[("fused", "fields")])
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_decoder_that_is_noise_adds_nothing(seed: int) -> None:
     (pair,) = planted(0.0, seed).pairs
-    found = pair.differences["auc"]
-    assert found.low is not None
-    assert found.high is not None
-    assert found.low <= 0 <= found.high
-    assert found.verdict is None
+    gap = pair.differences["auc"]
+    assert gap.low is not None
+    assert gap.high is not None
+    assert gap.low <= 0 <= gap.high
+    assert gap.verdict is None
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -256,12 +260,12 @@ def test_a_decoder_that_knows_something_adds_that(seed: int) -> None:
     report = planted(1.0, seed)
     (pair,) = report.pairs
     for metric, sign in (("auc", 1), ("log_loss", -1)):
-        found = pair.differences[metric]
-        assert found.low is not None
-        assert found.high is not None
-        assert sign * found.value > 0
-        assert found.low > 0 or found.high < 0
-        assert found.verdict == "better"
+        gap = pair.differences[metric]
+        assert gap.low is not None
+        assert gap.high is not None
+        assert sign * gap.value > 0
+        assert gap.low > 0 or gap.high < 0
+        assert gap.verdict == "better"
     assert pair.differences["auc"].value > 0.05
     assert "fused minus fields, paired:" in markdown(report)
 
@@ -270,20 +274,76 @@ def test_a_pair_is_the_difference_to_the_reference_turned_round() -> None:
     report = planted(1.0, 0)
     (pair,) = report.pairs
     other = report.rankers[1].differences["auc"]
-    found = pair.differences["auc"]
-    assert found.value == pytest.approx(-other.value)
+    gap = pair.differences["auc"]
+    assert gap.value == pytest.approx(-other.value)
     assert other.low is not None
-    assert found.high == pytest.approx(-other.low)
+    assert gap.high == pytest.approx(-other.low)
 
 
 def test_a_pair_of_rankers_that_are_absent_is_left_out() -> None:
     report = planted(1.0, 0)
     assert replace(report, pairs=()).to_json() != report.to_json()
-    request = Request("r", Subject(member_id="m"), (candidate(),))
-    judged = judge(
-        [request],
-        {"a": lambda one: Scored([1.0])},
-        gain_of=lambda one: 1.0,
-        relevant_at=1.0,
-    )
-    assert evaluate(judged, ["auc"], reference="a", draws=0, pairs=[("a", "b")]).pairs == ()
+    labelled = replace(candidate(), outcomes={"q": "yes"})
+    request = Request("r", Subject(member_id="m"), (labelled,))
+    scores = scores_of([("r", "c")], [1.0], None, Origin("a"))
+    assert compare(TASK, [request], {"a": scores}, draws=0, pairs=[("a", "b")]).pairs == ()
+
+
+STEP_FUSION = replace(
+    FUSION,
+    fields=("item.x",),
+    fused=Layer(0.5, (Weight("decoder.q", 0.0, 1.0, 1.0), Weight("item.x", 0.0, 1.0, 2.0))),
+)
+
+
+def ranked(odds: dict[str, float], fields: dict[str, Any]) -> Ranking:
+    """A ranking by the decoder's log-odds, best first."""
+    candidates = tuple(Candidate(name, Item(name, {"x": fields[name]})) for name in fields)
+    request = Request("r", Subject(member_id="m"), candidates)
+    scored = []
+    for rank, (name, value) in enumerate(sorted(odds.items(), key=lambda pair: -pair[1]), 1):
+        chance = sigmoid(value)
+        said = {"yes": math.log(chance), "no": math.log(sigmoid(-value))}
+        answered = Answered(chance, chance, said, 1.0, None)
+        scored.append(Scored(name, name, chance, rank, chance, chance, {"q": answered}))
+    return Ranking("r", "m", tuple(scored), False, (), Cuts(), request)
+
+
+def test_the_step_keeps_the_decoders_score_and_says_what_it_changed() -> None:
+    before = ranked({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": 0.0, "b": 0.5, "c": 2})
+    after = FusionStep(STEP_FUSION, TASK)(before)
+    # 0.5 + log-odds + 2 * x
+    assert [(s.candidate_id, s.rank) for s in after.scored] == [("c", 1), ("a", 2), ("b", 3)]
+    assert [s.score for s in after.scored] == pytest.approx([3.5, 1.5, 1.5])
+    first = after.scored[0]
+    assert first.probability == pytest.approx(sigmoid(3.5))
+    assert first.method_score == before.scored[2].score
+    assert first.questions == before.scored[2].questions
+    why = "log-odds of the decoder and 1 number, fused"
+    assert first.changes == (Change("fusion", first.method_score, 3, why),)
+    assert not after.partial
+
+
+def test_what_the_step_cannot_use_is_an_error_and_the_ranking_is_partial() -> None:
+    before = ranked({"a": 1.0, "b": 0.0, "c": -1.0}, {"a": "big", "b": None, "c": 0})
+    after = FusionStep(STEP_FUSION, TASK)(before)
+    assert [(s.candidate_id, s.rank) for s in after.scored] == [("b", 1), ("c", 2)]
+    assert after.partial
+    (error,) = after.errors
+    assert (error.request_id, error.candidate_id) == ("r", "a")
+    assert (error.stage, error.reason) == ("fusion", "fusion_not_a_number")
+
+
+def test_fused_scores_of_a_file_are_those_of_the_step() -> None:
+    odds, fields = {"a": 1.0, "b": 0.25, "c": -1.0}, {"a": 0.5, "b": "big", "c": None, "d": 1.0}
+    after = FusionStep(STEP_FUSION, TASK)(ranked(odds, fields))
+    request = after.request
+    given = decoder_scores({("r", name): value for name, value in odds.items()})
+    scores = fused_scores(STEP_FUSION, TASK, [request], given, "fused")
+    by_key = dict(zip(scores.keys, scores.numbers("score"), strict=True))
+    for scored in after.scored:
+        assert by_key["r", scored.candidate_id] == pytest.approx(scored.score, abs=1e-12)
+    # A number that is none, and a candidate that the decoder has not scored.
+    assert np.isnan([by_key["r", "b"], by_key["r", "d"]]).all()
+    alone = without_decoder(STEP_FUSION, [request], "alone")
+    assert np.isnan(alone.numbers("score")).tolist() == [False, True, False, False]

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import promptrank
 from promptrank.cli.main import app
-from promptrank.errors import InputError, ModelError, TaskError
-from promptrank.fusion.layers import read_fusion
+from promptrank.errors import DataError, InputError, ModelError, TaskError
+from promptrank.fusion.fusion_files import read_fusion
 from promptrank.schema.load import parse_task
 from support.adapters import a_folder
 from support.toys import TASK, make_project
@@ -97,6 +97,35 @@ def test_the_decoders_own_row_is_that_of_the_task_unfused(
     assert decoder["fused"]["cells"] == decoder["alone"]["cells"]
     assert [p["name"] for p in reports["fused"]["pairs"]] == ["fused"]
     assert reports["alone"]["pairs"] == []
+
+
+def test_fuse_reports_on_the_rows_of_its_fit(run: Run, tmp_path: Path) -> None:
+    run("fuse", "toys/like", *FAKE, "--report", tmp_path / "report.json")
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert [row["name"] for row in report["rankers"]] == ["decoder", "fused", "fused, no decoder"]
+    assert report["counts"]["candidates"] == 60
+    (pair,) = report["pairs"]
+    assert (pair["name"], pair["against"]) == ("fused", "fused, no decoder")
+    assert any("rows that the fusion was fitted on" in note for note in report["notes"])
+    assert report["provenance"]["command"] == "fuse"
+    assert report["rankers"][0]["origin"]["engine"]["name"] == "fake"
+
+
+def test_scores_of_no_fusion_or_of_one_that_has_changed_are_not_taken_apart(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "s.parquet"
+    words = ("eval", "toys/like", "--scores", out, "--draws", "100")
+    run("rank", "toys/like", "-o", out, *FAKE, "--set", "score=null")
+    with pytest.raises(DataError, match="no fusion made them"):
+        run(*words)
+    run("fuse", "toys/like", *FAKE)
+    run("rank", "toys/like", "-o", out, *FAKE)
+    run(*words)
+    path = project / "fusions" / "base" / "toys" / "like.json"
+    path.write_text(path.read_text().replace('"created": "2', '"created": "3'))
+    with pytest.raises(DataError, match="which has changed since"):
+        run(*words)
 
 
 def test_nothing_of_the_test_part_is_fitted_on(run: Run, project: Path, tmp_path: Path) -> None:

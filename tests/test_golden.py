@@ -76,7 +76,8 @@ def _report(report: Any) -> dict[str, Any]:
         "seen",
     )
     kept += ("cuts", "errors")
-    rankers = {r["name"]: {k: v for k, v in r.items() if k != "name"} for r in given["rankers"]}
+    parts = ("unscored", "cells", "differences")
+    rankers = {r["name"]: {part: r[part] for part in parts} for r in given["rankers"]}
     pairs = {f"{p['name']} - {p['against']}": p["differences"] for p in given["pairs"]}
     found = {**{name: given[name] for name in kept}, "rankers": rankers, "pairs": pairs}
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
@@ -149,10 +150,11 @@ def outputs(folder: Path) -> dict[str, Any]:
     promptrank.rank("toys/like", path, requests=requests, adapter="mine", project=root, limit=6)
     made["rank_packed"] = _rows(path)
     made["parity"] = [
-        (row.engine, row.agreement.candidates, row.agreement.missing, row.agreement.passed)
+        (row.name, row.agreement.candidates, row.agreement.missing, row.agreement.passed)
         for row in promptrank.parity(
             "toys/like", engines=["packed", "merged"], adapter="mine", project=root
-        ).rows
+        ).rankers
+        if row.agreement is not None
     ]
     made["validate"] = promptrank.validate("toys/like", project=root).facts
     made["render"] = render("toys/like", project=root).as_text(ids=True)
@@ -160,7 +162,7 @@ def outputs(folder: Path) -> dict[str, Any]:
 
 
 def _compared(root: Path, requests: Path, scores: Path) -> dict[str, tuple[Any, Any, Any]]:
-    table = promptrank.verdict(
+    report = promptrank.compare_students(
         "toys/like",
         teacher=f"scores:{scores}",
         students=["taught", "plain"],
@@ -168,13 +170,14 @@ def _compared(root: Path, requests: Path, scores: Path) -> dict[str, tuple[Any, 
         draws=200,
         project=root,
     )
+    gains = {pair.name: pair.differences for pair in report.pairs}
     return {
-        line.name: (
-            {name: asdict(cell) for name, cell in line.cells.items()},
-            {name: asdict(gap) for name, gap in line.gain.items()},
-            line.kept,
+        row.name: (
+            {name: asdict(cell) for name, cell in row.cells.items()},
+            {name: asdict(gap) for name, gap in gains.get(row.name, {}).items()},
+            row.kept,
         )
-        for line in table.lines
+        for row in report.rankers
     }
 
 

@@ -121,6 +121,17 @@ def test_no_cycles() -> None:
     list(graphlib.TopologicalSorter(inner).static_order())
 
 
+def test_the_simulator_is_a_leaf() -> None:
+    """Only its own verb knows it, so that it can grow or go without anybody else's noticing."""
+    importers = {
+        module
+        for module in INSIDE
+        if _layer(module) != "simulation"
+        and any(f"{target}.".startswith("promptrank.simulation.") for target in GRAPH[module])
+    }
+    assert importers == {"promptrank.api.simulate", "promptrank.cli.simulate"}
+
+
 def test_the_graph_is_read_from_the_code() -> None:
     assert "promptrank.errors" in GRAPH["promptrank.assets.resolve"]
     assert "promptrank.assets.smollm2" in GRAPH["promptrank.assets.sources"]  # inside a function
@@ -157,3 +168,32 @@ def test_no_public_name_is_also_a_module() -> None:
 def test_every_public_name_is_there(name: str) -> None:
     value = getattr(promptrank, name)
     assert value.__doc__, f"promptrank.{name} has no docstring"
+
+
+VERBS = [m for m in INSIDE if m.startswith("promptrank.api.")]
+
+
+@pytest.mark.parametrize("module", VERBS)
+def test_verbs_import_no_verb(module: str) -> None:
+    assert not [target for target in GRAPH[module] if target.startswith("promptrank.api.")]
+
+
+# The same idea in two rooms: a verb and its command, a reader of two kinds of files, and the like.
+TWICE = {"adapters", "build", "card", "columns", "read", "step", "students", "tasks"}
+
+
+def test_files_have_names_of_their_own() -> None:
+    rooms: dict[str, set[str]] = {}
+    for module in INSIDE:
+        if MODULES[module].name != "__init__.py" and _layer(module) != "cli":
+            rooms.setdefault(MODULES[module].stem, set()).add(module)
+    assert {name for name, modules in rooms.items() if len(modules) > 1} <= TWICE
+
+
+def test_classes_have_names_of_their_own() -> None:
+    classes: dict[str, list[str]] = {}
+    for module in INSIDE:
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(module)
+    assert {name: where for name, where in classes.items() if len(where) > 1} == {}

@@ -9,12 +9,12 @@ import pytest
 
 import promptrank
 from promptrank.api.render import render
-from promptrank.api.tasks import data_folder, open_task
 from promptrank.errors import DataError
 from promptrank.project import builtin_root
 from promptrank.records import Request
 from promptrank.simulation.switches import Switches
 from promptrank.tables.loading import sources
+from promptrank.workspace.tasks import data_folder, open_task
 from support.data import read
 
 TASKS = sorted(f"jobs/{p.stem}" for p in (builtin_root() / "tasks" / "jobs").glob("*.yaml"))

@@ -62,8 +62,8 @@ def measure(root: Path, region: str, adapter: str, rival: str) -> Measured:
     report = promptrank.evaluate(
         f"jobs/{region}", project=root, adapter=adapter, vs=[rival], draws=100, out=out
     )
-    found = {ranker.name: ranker.cells["auc"].value for ranker in report.rankers}
-    auc, other = found["decoder"], found[rival]
+    aucs = {ranker.name: ranker.cells["auc"].value for ranker in report.rankers}
+    auc, other = aucs["decoder"], aucs[rival]
     assert auc is not None and other is not None and not report.errors
     return Measured(auc, other, best_auc(root, out.with_suffix(".scores.parquet")))
 

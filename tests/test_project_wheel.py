@@ -123,3 +123,13 @@ def test_the_command_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     entry = next(f for f in files_of(wheel) if f.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:
         assert "promptrank = promptrank.cli.main:main" in archive.read(entry).decode()
+
+
+@pytest.mark.slow
+def test_the_readmes_python_runs_from_a_wheel(
+    wheel: Path, tmp_path: Path, smollm2_path: Path
+) -> None:
+    from support.pages import README, blocks
+
+    printed = run_installed(wheel, tmp_path, ["-c", blocks(README, "python")[0]])
+    assert printed.splitlines() == blocks(README, "text")[0].splitlines()

@@ -188,17 +188,17 @@ def test_parts_of_fields() -> None:
 def test_as_little_as_possible_is_cut(words: list[int], room: int, fixed: int) -> None:
     """Against trying every count: the longest beginning that fits is found."""
     text = " ".join("w" * n for n in words)
-    found = shorten(
+    shortened = shorten(
         ["item.text"], {"item": {"text": text}}, lambda r: fixed + len(r["item"]["text"]), room
     )
     beginnings = [" ".join("w" * n for n in words[:count]) for count in range(len(words))]
     fitting = [b for b in beginnings if fixed + len(b) <= room]
     if not fitting:
-        assert found is None
+        assert shortened is None
     else:
-        assert found is not None
-        assert found[0]["item"]["text"] == fitting[-1]
-        assert found[1] == ("item.text",)
+        assert shortened is not None
+        assert shortened[0]["item"]["text"] == fitting[-1]
+        assert shortened[1] == ("item.text",)
 
 
 def test_later_fields_only_when_earlier_ones_are_empty() -> None:
@@ -214,6 +214,6 @@ def test_later_fields_only_when_earlier_ones_are_empty() -> None:
         (2, "", "y", ("item.a", "item.b")),
         (0, "", "", ("item.a", "item.b")),
     ):
-        found = shorten(names, roots, length, room)
-        assert found is not None
-        assert (found[0]["item"]["a"], found[0]["item"]["b"], found[1]) == (a, b, cut)
+        shortened = shorten(names, roots, length, room)
+        assert shortened is not None
+        assert (shortened[0]["item"]["a"], shortened[0]["item"]["b"], shortened[1]) == (a, b, cut)

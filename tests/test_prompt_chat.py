@@ -24,10 +24,10 @@ def joint(tokenizer: Any, *texts: str, **options: Any) -> list[int]:
     messages = [
         {"role": ("user", "assistant")[n % 2], "content": text} for n, text in enumerate(texts)
     ]
-    found = tokenizer.apply_chat_template(
+    encoding = tokenizer.apply_chat_template(
         messages, add_generation_prompt=True, return_dict=True, **options
     )
-    return list(found["input_ids"])
+    return list(encoding["input_ids"])
 
 
 def test_list_equals_the_joint_encoding(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Whole prompts: golden texts, turns, frames around items, and independence of candidates."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -256,10 +258,20 @@ def test_encode_many_is_lazy_and_keeps_order(tmp_path: Path) -> None:
             seen.append(number)
             yield request_of({f"c{number}": item_of(f"Movie {number}")})
 
-    found = encoder.encode_many(requests())
-    assert next(found).candidate_ids == ("c0",)
+    encoded = encoder.encode_many(requests())
+    assert next(encoded).candidate_ids == ("c0",)
     assert len(seen) < 100
-    assert [e.candidate_ids[0] for e in found] == [f"c{n}" for n in range(1, 200)]
+    assert [e.candidate_ids[0] for e in encoded] == [f"c{n}" for n in range(1, 200)]
+
+
+def test_the_fingerprint_of_equal_prompts_is_the_same_in_every_release(tmp_path: Path) -> None:
+    """Manifests and fusions keep it: another digest of the same prompt would refuse them."""
+    encoder = encoder_of(tmp_path, questions={"like": binary("Já", "No")})
+    answers = '{"like": ["", [["like", ["J\\u00e1"]], ["dislike", ["No"]]]]}'
+    assert encoder.fingerprints["answers"] == hashlib.sha256(answers.encode()).hexdigest()
+    assert encoder.fingerprints["chat"] == hashlib.sha256(b"null").hexdigest()
+    parts = json.dumps(encoder.fingerprints, sort_keys=True)
+    assert encoder.fingerprint == hashlib.sha256(parts.encode()).hexdigest()
 
 
 def test_fingerprint_follows_what_makes_ids(tmp_path: Path) -> None:

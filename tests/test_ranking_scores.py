@@ -1,17 +1,15 @@
-"""Scores from log-probs, by hand; expressions; journals."""
+"""Scores from log-probs, by hand; expressions."""
 
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from promptrank.api.journal import Journal
+from promptrank.basics.numbers import logsumexp
 from promptrank.engine.contract import SlotScore
-from promptrank.ranking.answered import answer, logsumexp
+from promptrank.ranking.answered import answer
 from promptrank.schema.expression import compile_expression, names_in
 from promptrank.schema.parts import Question
 
@@ -39,24 +37,24 @@ NAMES = ("yes", "yes", "maybe", "no")
     ],
 )
 def test_each_kind_of_score_by_hand(kind: str, score: float) -> None:
-    found = answer(question(score=kind), NAMES, SLOT)
-    assert found.score == pytest.approx(score)
-    assert found.probability == pytest.approx(0.3 / 0.8)
-    assert found.logprobs["yes"] == pytest.approx(math.log(0.3))
-    assert (found.label_mass, found.argmax) == (0.8, "no")
+    answered = answer(question(score=kind), NAMES, SLOT)
+    assert answered.score == pytest.approx(score)
+    assert answered.probability == pytest.approx(0.3 / 0.8)
+    assert answered.logprobs["yes"] == pytest.approx(math.log(0.3))
+    assert (answered.label_mass, answered.argmax) == (0.8, "no")
 
 
 def test_relevance_moves_the_line_between_the_groups() -> None:
-    found = answer(question(score="log_odds", relevant=0.5), NAMES, SLOT)
-    assert found.score == pytest.approx(math.log(0.4 / 0.4))
+    answered = answer(question(score="log_odds", relevant=0.5), NAMES, SLOT)
+    assert answered.score == pytest.approx(math.log(0.4 / 0.4))
 
 
 def test_tiny_probabilities_do_not_underflow() -> None:
     slot = SlotScore((-900.0, -950.0, -901.0, -899.0), 0.0, None)
-    found = answer(question(), NAMES, slot)
+    answered = answer(question(), NAMES, slot)
     odds = math.exp(-1), math.exp(-2), 1.0
-    assert found.score == pytest.approx((odds[0] + 0.5 * odds[1]) / sum(odds), rel=1e-6)
-    assert found.argmax is None
+    assert answered.score == pytest.approx((odds[0] + 0.5 * odds[1]) / sum(odds), rel=1e-6)
+    assert answered.argmax is None
 
 
 @given(st.lists(st.floats(-50, 0), min_size=1, max_size=6))
@@ -70,8 +68,8 @@ def test_logsumexp_of_nothing_and_of_impossible_is_minus_infinity() -> None:
 
 @given(st.floats(-10, 10), st.floats(-10, 10))
 def test_expressions_mean_what_python_means(a: float, b: float) -> None:
-    found = compile_expression("0.8*a - (b + 2)/4 + max(a, -b, 1)")
-    assert found({"a": a, "b": b}) == pytest.approx(0.8 * a - (b + 2) / 4 + max(a, -b, 1))
+    combine = compile_expression("0.8*a - (b + 2)/4 + max(a, -b, 1)")
+    assert combine({"a": a, "b": b}) == pytest.approx(0.8 * a - (b + 2) / 4 + max(a, -b, 1))
 
 
 @pytest.mark.parametrize(
@@ -80,28 +78,3 @@ def test_expressions_mean_what_python_means(a: float, b: float) -> None:
 def test_an_expression_cannot_say_anything_else(text: str) -> None:
     with pytest.raises(ValueError, match="allowed"):
         names_in(text)
-
-
-def test_a_journal_resumes_and_drops_a_torn_line(tmp_path: Path) -> None:
-    out = tmp_path / "scores.parquet"
-    with Journal(out, "d1") as journal:
-        journal.add("r1", [{"score": 1.0}], [])
-        journal.add("r2", [], [{"reason": "x"}])
-    with journal.path.open("ab") as file:
-        file.write(b'{"request_id": "r3", "rows": [{"sc')
-    with Journal(out, "d1") as journal:
-        assert journal.done == {"r1", "r2"}
-        journal.add("r4", [{"score": 2.0}], [])
-        assert [e["request_id"] for e in journal.entries()] == ["r1", "r2", "r4"]
-    lines = journal.path.read_bytes().splitlines()
-    assert [json.loads(line).get("request_id") for line in lines] == [None, "r1", "r2", "r4"]
-
-
-def test_a_journal_of_another_run_starts_over_and_a_finished_one_is_gone(tmp_path: Path) -> None:
-    out = tmp_path / "scores.jsonl"
-    with Journal(out, "d1") as journal:
-        journal.add("r1", [], [])
-    with Journal(out, "d2") as journal:
-        assert journal.done == set()
-        journal.finish()
-    assert not journal.path.exists()

@@ -1,14 +1,17 @@
 """The shipped tasks with the real model and the real data, as the README runs them."""
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import promptrank
+from promptrank.basics.telling import silent
 from promptrank.cli.main import app
-from promptrank.engine.packed import open_packed
+from promptrank.workspace.request_files import request_file
+from promptrank.workspace.tasks import open_task
 
 pytestmark = pytest.mark.slow
 
@@ -32,23 +35,20 @@ def test_a_shipped_task_is_valid_and_ranks(task: str, tmp_path: Path) -> None:
     assert all(mass > 0.1 for mass in facts["provenance"]["label_mass"].values())
 
 
-def test_packed_ranks_as_one_prompt_at_a_time(tmp_path: Path, smollm2_path: Path) -> None:
-    from promptrank.api.requests import read, request_file
-    from promptrank.api.tasks import open_task, silent
-
+def test_packed_ranks_as_one_prompt_at_a_time() -> None:
     opened = open_task("movies/like")
     with (
         request_file(opened, None, splits={"test"}, say=silent) as file,
         promptrank.open_ranker(opened) as packed,
+        promptrank.open_ranker(opened, engine="plain") as plain,
     ):
-        assert packed.engine.info.notes == ()
-        requests = [r for r, _ in zip(read(opened, file.path, None, {}), range(2), strict=False)]
-        plain = promptrank.Ranker(
-            opened, packed.encoder, open_packed(smollm2_path, plain=True, max_tokens=1024)
-        )
-        for one, other in zip(packed.rank_many(requests), plain.rank_many(requests), strict=True):
-            logprobs = {s.candidate_id: s.questions["like"].logprobs for s in one.scored}
-            for scored in other.scored:
+        assert packed.info.notes == ()
+        assert (packed.info.name, plain.info.name) == ("packed", "plain")
+        requests = list(islice(file.read(), 2))
+        both = zip(packed.rank_many(requests), plain.rank_many(requests), strict=True)
+        for ranking, reference in both:
+            logprobs = {s.candidate_id: s.questions["like"].logprobs for s in ranking.scored}
+            for scored in reference.scored:
                 expected = scored.questions["like"].logprobs
                 assert logprobs[scored.candidate_id] == pytest.approx(expected, abs=1e-4)
 

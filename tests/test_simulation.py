@@ -88,7 +88,7 @@ def columns(table: Any) -> dict[str, Any]:
 def test_the_frozen_marketplace_is_what_it_was() -> None:
     made = make_marketplace(Switches(members=60, seed=1))
     assert made.report["version"] == 1
-    assert {name: found[:16] for name, found in made.report["sha256"].items()} == FROZEN
+    assert {name: digest[:16] for name, digest in made.report["sha256"].items()} == FROZEN
 
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_tables(
@@ -135,39 +135,39 @@ def test_a_switch_leaves_people_jobs_and_slates_alone() -> None:
 def test_propensities_are_what_places_follow() -> None:
     s = Switches(members=1500)
     members, jobs = world.make_members(s), world.make_jobs(s)
-    found = log.make_impressions(s, members, jobs)
+    shown = log.make_impressions(s, members, jobs)
     # With 8 places and 3 of 10 slates in random order: 0.3 / 8, and 0.7 more in one's own place.
-    own = found.place == found.rank
-    assert set(np.round(found.propensity[own], 6)) == {0.7375}
-    assert set(np.round(found.propensity[~own], 6)) == {0.0375}
+    own = shown.place == shown.rank
+    assert set(np.round(shown.propensity[own], 6)) == {0.7375}
+    assert set(np.round(shown.propensity[~own], 6)) == {0.0375}
     for place in (1, 4, 8):
         for rank in (1, 4, 8):
-            among = found.rank == rank
-            share = (found.place[among] == place).mean()
+            among = shown.rank == rank
+            share = (shown.place[among] == place).mean()
             expected = 0.7375 if place == rank else 0.0375
             assert share == pytest.approx(expected, abs=4 * np.sqrt(0.25 / among.sum()))
     # Every request shows each place once, sorted by the served score where not shuffled.
-    places = found.place.reshape(-1, log.SLATE)
+    places = shown.place.reshape(-1, log.SLATE)
     assert (places == np.arange(1, 9)).all()
-    served = found.logged.reshape(-1, log.SLATE)[own.reshape(-1, log.SLATE).all(1)]
+    served = shown.logged.reshape(-1, log.SLATE)[own.reshape(-1, log.SLATE).all(1)]
     assert len(served) > 1000 and (np.diff(served, axis=1) <= 0).all()
 
 
 def test_position_bias_is_how_often_a_place_is_looked_at() -> None:
-    found = arrays(replace(PLAIN, position_bias=1.0)).log
+    shown = arrays(replace(PLAIN, position_bias=1.0)).log
     for place in (1, 2, 8):
-        looked = found.looked[found.place == place].mean()
+        looked = shown.looked[shown.place == place].mean()
         assert looked == pytest.approx(1 / place, abs=0.04)
     assert arrays(replace(PLAIN, members=50)).log.looked.all()
 
 
 def test_nobody_is_shown_a_job_twice_or_before_it_was_posted(default: Arrays) -> None:
-    found = default.log
-    pairs = np.stack([found.member, found.job])
+    shown = default.log
+    pairs = np.stack([shown.member, shown.job])
     assert np.unique(pairs, axis=1).shape == pairs.shape
-    assert (default.jobs.posted[found.job] < found.time).all()
-    assert (default.members.signed_up[found.member] < found.time).all()
-    assert (default.members.region[found.member] == default.jobs.region[found.job]).all()
+    assert (default.jobs.posted[shown.job] < shown.time).all()
+    assert (default.members.signed_up[shown.member] < shown.time).all()
+    assert (default.members.region[shown.member] == default.jobs.region[shown.job]).all()
 
 
 @pytest.mark.parametrize("lost_at", ["all", "company_site"])
@@ -217,18 +217,18 @@ def test_delays_have_the_declared_mean_and_cross_windows() -> None:
 
 
 def test_the_flipped_region_turns_one_preference_around(default: Arrays) -> None:
-    found, s = default.log, default.s
+    shown, s = default.log, default.s
     plain = utility.pairs(
-        replace(s, flip=None), default.members, default.jobs, found.member, found.job, found.time
+        replace(s, flip=None), default.members, default.jobs, shown.member, shown.job, shown.time
     )
-    change = found.pairs.known - plain.known
-    west = default.members.region[found.member] == s.region_names.index("west")
+    change = shown.pairs.known - plain.known
+    west = default.members.region[shown.member] == s.region_names.index("west")
     assert not change[~west].any()
-    mode = default.jobs.mode[found.job, world.version(default.jobs.changed, found.job, found.time)]
+    mode = default.jobs.mode[shown.job, world.version(default.jobs.changed, shown.job, shown.time)]
     # 0.9 turned around: on site gains 1.8, remote loses 1.8.
     assert np.allclose(change[west], np.array([1.8, 0.0, -1.8])[mode[west]])
     rate = {
-        (r, m): found.wanted[(west == r) & (mode == m)].mean()
+        (r, m): shown.wanted[(west == r) & (mode == m)].mean()
         for r in (False, True)
         for m in (0, 2)
     }
@@ -249,10 +249,10 @@ def test_the_drift_changes_the_level_that_is_looked_for_from_its_day_on() -> Non
 
 
 def _gap(made: Arrays) -> Any:
-    found = made.log
-    level = made.jobs.level[found.job, world.version(made.jobs.changed, found.job, found.time)]
+    shown = made.log
+    level = made.jobs.level[shown.job, world.version(made.jobs.changed, shown.job, shown.time)]
     own = made.members.level[
-        found.member, world.version(made.members.changed, found.member, found.time)
+        shown.member, world.version(made.members.changed, shown.member, shown.time)
     ]
     return level - own
 
@@ -378,7 +378,7 @@ def test_the_best_chances_are_frequencies_among_those_with_the_same_past() -> No
     # The first: viewed after a day, and then either applied for, or nothing more so far.
     for then, at in ((applied[:, 0] < age[0], shown[0] + DAY + 3600), (None, world.NEVER)):
         kept = silent & about_a_day & (then if then is not None else applied[:, 0] >= age[0])
-        found = replace(
+        three = replace(
             empty,
             request=np.array([0, 1, 2]),
             member=np.zeros(3, np.int64),
@@ -389,10 +389,16 @@ def test_the_best_chances_are_frequencies_among_those_with_the_same_past() -> No
             lost=np.zeros(3, np.bool_),
             pairs=utility.Pairs(base, kinds, *[np.zeros(3, np.bool_)] * 3),
         )
-        # Places whose chance of a look is as above: set here, since the log knows places only.
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bayes, "looked_at", lambda s, place: look[: len(place)])
-            match = bayes._match_chance(s, found, (both[0], both[1]), np.full(3, lost), 0, 3)
+        # The chance of a look is given by impression here, as above, and not by place.
+        match = bayes._match_chance(
+            s,
+            three,
+            (both[0], both[1]),
+            np.full(3, lost),
+            0,
+            3,
+            look_at=lambda s, place: look[: len(place)],
+        )
         assert match[0] == pytest.approx(0.2)
         assert kept.sum() > 1800
         share = (taste[kept] == 2).mean()
@@ -459,11 +465,11 @@ def logistic_way(made: Arrays) -> float:
     """How far from 0.5 to the best a logistic regression on every declared field gets."""
     from sklearn.linear_model import LogisticRegression
 
-    found, members, jobs = made.log, made.members, made.jobs
-    m, j = found.member, found.job
+    shown, members, jobs = made.log, made.members, made.jobs
+    m, j = shown.member, shown.job
     mv, jv = (
-        world.version(members.changed, m, found.time),
-        world.version(jobs.changed, j, found.time),
+        world.version(members.changed, m, shown.time),
+        world.version(jobs.changed, j, shown.time),
     )
     distance = np.sqrt(((members.place[m] - jobs.place[j]) ** 2).sum(1))
     one_hot = [
@@ -478,14 +484,14 @@ def logistic_way(made: Arrays) -> float:
         (members.region[m] * 3 + members.city[m], 18),
         (jobs.region[j] * 3 + jobs.city[j], 18),
     ]
-    numbers = [jobs.licence[j], members.licensed[m], distance / 50, found.affinity]
+    numbers = [jobs.licence[j], members.licensed[m], distance / 50, shown.affinity]
     design = np.hstack(
         [jobs.skills[j, jv], members.skills[m, mv]]
         + [np.eye(size)[index] for index, size in one_hot]
         + [np.asarray(n, float)[:, None] for n in numbers]
     )
-    train = found.time < world.START + 42 * DAY
-    test = found.time >= world.START + 49 * DAY
+    train = shown.time < world.START + 42 * DAY
+    test = shown.time >= world.START + 49 * DAY
     fitted = LogisticRegression(max_iter=300).fit(design[train], made.recorded[train])
     got = expected_auc(fitted.decision_function(design[test]), made.recorded[test])
     best = expected_auc(made.known.apply[test], made.known.apply[test])

@@ -59,8 +59,8 @@ def test_a_newcomers_first_five_commands(
 
 
 def test_the_starter_is_a_whole_project() -> None:
-    found = {path.relative_to(STARTER).as_posix() for path in STARTER.rglob("*") if path.is_file()}
-    assert {"tasks/books/like.yaml", "templates/books/like.j2", "data/ratings.csv"} <= found
+    files = {path.relative_to(STARTER).as_posix() for path in STARTER.rglob("*") if path.is_file()}
+    assert {"tasks/books/like.yaml", "templates/books/like.j2", "data/ratings.csv"} <= files
     task = (STARTER / "tasks/books/like.yaml").read_text()
     where = re.match(r"# yaml-language-server: \$schema=(\S+)\n", task)
     assert where is not None
@@ -94,9 +94,9 @@ def test_schema_on_stdout_and_in_a_file(run: Run, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
 
 
-def check(found: Any) -> list[str]:
+def check(values: Any) -> list[str]:
     validator = jsonschema.Draft202012Validator(promptrank.task_schema())
-    return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(found)]
+    return [".".join(map(str, error.absolute_path)) for error in validator.iter_errors(values)]
 
 
 def shipped() -> list[Path]:
@@ -116,14 +116,14 @@ def test_the_schema_is_a_schema() -> None:
 def test_short_forms_are_in_the_schema() -> None:
     """A task that promptrank reads must not be underlined in an editor."""
     answers = {"like": {"say": 1, "value": 1}, "dislike": {"say": ["No", 0], "value": 0}}
-    found = {**GOOD, "questions": {"like": {"answers": answers}}}
-    assert check(found) == []
-    assert check({**found, "history": {"last": 3, "lag": "1h"}}) == []
-    assert check({**found, "split": {"by": "time", "test": "7d", "gap": "1d"}}) == []
+    values = {**GOOD, "questions": {"like": {"answers": answers}}}
+    assert check(values) == []
+    assert check({**values, "history": {"last": 3, "lag": "1h"}}) == []
+    assert check({**values, "split": {"by": "time", "test": "7d", "gap": "1d"}}) == []
 
 
 @pytest.mark.parametrize(
-    ("found", "place"),
+    ("values", "place"),
     [
         (changed(modle="x"), ""),
         (changed(ratings__group__lst=3), "ratings"),
@@ -132,7 +132,7 @@ def test_short_forms_are_in_the_schema() -> None:
         ({"domain": "toys"}, ""),
     ],
 )
-def test_mistakes_are_found_by_the_schema_too(found: dict[str, Any], place: str) -> None:
-    places = check(found)
+def test_mistakes_are_found_by_the_schema_too(values: dict[str, Any], place: str) -> None:
+    places = check(values)
     assert places
     assert all(where.startswith(place) for where in places)

@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,36 +12,25 @@ import pytest
 from typer.testing import CliRunner
 
 import promptrank
+from promptrank.api.compare_students import compare_students
 from promptrank.api.distill import Distilled, distill
-from promptrank.api.latency import latency_of
-from promptrank.api.requests import read, request_file
 from promptrank.api.students import list_students, show_student
-from promptrank.api.tasks import open_task
-from promptrank.api.verdict import verdict
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.records import Item
-from support import toys as toy_project
+from promptrank.workspace.request_files import request_file
+from promptrank.workspace.tasks import open_task
 from support.models import make_model
+from support.toys import make_project
 
 FEW = {"rounds": 10, "leaves": 4}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def hardly_timed() -> Iterator[None]:
-    """Nobody reads how fast these students are."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("promptrank.api.distill.latency_of", lambda run, r, _: latency_of(run, r, 2))
-        yield
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The toys, with scores of all parts by a fake decoder."""
     root = tmp_path_factory.mktemp("toys")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toy_project, "ROUNDS", 25)
-        toy_project.make_project(root, make_model(root / "model"))
+    make_project(root, make_model(root / "model"), rounds=25)
     promptrank.build("toys/like", root / "requests.parquet", project=root)
     promptrank.rank(
         "toys/like",
@@ -56,8 +44,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def make(project: Path, name: str, **given: Any) -> Distilled:
     requests = project / "requests.parquet"
-    options = {"options": FEW, "project": project, "requests": requests, "replace_": True, **given}
-    return distill("toys/like", name=name, **options)
+    options = {"options": FEW, "project": project, "requests": requests, "replace_": True}
+    # Nobody reads how fast these students are.
+    return distill("toys/like", name=name, **{**options, "timed": 2, **given})
 
 
 @pytest.fixture(scope="module")
@@ -68,13 +57,13 @@ def students(project: Path) -> Path:
 
 
 def test_a_student_of_a_scores_file(students: Path) -> None:
-    found = show_student("taught", project=students)
-    assert found.card.data["labels"] == found.card.data["taught"] == {"like": 180}
-    assert found.card.teacher is not None
-    assert found.card.teacher["engine"]["name"] == "fake"
-    assert found.card.metrics["like.teacher_candidates"] == 60
-    assert found.card.latency["candidates"] == 100
-    names = sorted(p.name for p in found.folder.iterdir())
+    student = show_student("taught", project=students)
+    assert student.card.data["labels"] == student.card.data["taught"] == {"like": 180}
+    assert student.card.teacher is not None
+    assert student.card.teacher["engine"]["name"] == "fake"
+    assert student.card.metrics["like.teacher_candidates"] == 60
+    assert student.card.latency["candidates"] == 100
+    names = sorted(p.name for p in student.folder.iterdir())
     assert names == ["card.json", "features.json", "like.lgb.txt"]
     assert [s.card.name for s in list_students(students)] == ["plain", "taught"]
 
@@ -105,6 +94,7 @@ def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> Non
         draws=100,
     )
     assert [r.name for r in report.rankers][:2] == ["student:taught", "student:plain"]
+    assert report.provenance["label_mass"] == {"like": 1.0}
     assert "auc" in report.rankers[1].differences
     with pytest.raises(InputError, match="write student:NAME, adapter:NAME, base or scores:FILE"):
         promptrank.evaluate("toys/like", vs=["pupil:x"], project=students)
@@ -116,7 +106,7 @@ def test_scores_of_a_candidate_are_its_own(students: Path) -> None:
         request_file(opened, None, splits={"test"}, say=lambda _: None) as file,
         promptrank.open_ranker(opened, engine="student:taught") as ranker,
     ):
-        for request in list(read(opened, file.path, {"test"}, {}))[:3]:
+        for request in list(file.read({"test"}))[:3]:
             whole = {s.candidate_id: s.score for s in ranker.rank(request).scored}
             for candidate in request.candidates:
                 (alone,) = ranker.rank(replace(request, candidates=(candidate,))).scored
@@ -136,12 +126,12 @@ def test_a_second_student_makes_no_teacher_call(project: Path) -> None:
 def test_few_labels_of_each_part_and_many_answers(project: Path) -> None:
     teacher = f"scores:{project}/scores.parquet"
     # Requests of five: 11 of 36 are labelled in train, and 11 of 12 in valid.
-    found = make(project, "few", teacher=teacher, labels=11).student.card
-    assert found.data["labels"] == found.data["valid_labels"] == {"like": 55}
-    assert found.data["taught"] == {"like": 180}
+    card = make(project, "few", teacher=teacher, labels=11).student.card
+    assert card.data["labels"] == card.data["valid_labels"] == {"like": 55}
+    assert card.data["taught"] == {"like": 180}
     # It is measured on all labels of valid, and by all of the teacher's answers there.
-    assert found.metrics["like.teacher_candidates"] == 60
-    assert found.metrics["auc"]["value"] is not None
+    assert card.metrics["like.teacher_candidates"] == 60
+    assert card.metrics["auc"]["value"] is not None
 
 
 def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
@@ -168,35 +158,58 @@ def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
         store=True,
     )
     make(project, "known", teacher="base", engine="fake")
-    found = make(project, "more", teacher="base", engine="fake", unlabelled=more)
-    assert found.asked == 0
-    assert found.student.card.data["taught"]["like"] == 210
-    assert found.student.card.data["labels"]["like"] == 180
+    made = make(project, "more", teacher="base", engine="fake", unlabelled=more)
+    assert made.asked == 0
+    assert made.student.card.data["taught"]["like"] == 210
+    assert made.student.card.data["labels"]["like"] == 180
 
 
-def test_verdict_in_one_call(students: Path) -> None:
-    found = verdict(
+def test_teacher_students_and_baselines_in_one_report(students: Path) -> None:
+    report = compare_students(
         "toys/like",
         teacher="base",
         engine="fake",
         students=["taught", "plain"],
         project=students,
         draws=100,
+        out=students / "students.json",
     )
-    assert [line.name for line in found.lines][:3] == ["teacher", "taught", "plain"]
-    assert found.metrics[0] == "ndcg@10"
-    taught, plain = found.line("taught"), found.line("plain")
-    cells = [line.cells["ndcg@10"].value or 0 for line in (taught, plain)]
-    assert taught.gain["ndcg@10"].value == pytest.approx(cells[0] - cells[1])
-    assert not plain.gain
-    best = found.line(found.best_baseline or "").cells["ndcg@10"].value or 0
-    teacher = found.line("teacher").cells["ndcg@10"].value or 0
+    assert [row.name for row in report.rankers][:3] == ["teacher", "taught", "plain"]
+    assert report.metrics[0] == "ndcg@10"
+    taught, plain = report.ranker("taught"), report.ranker("plain")
+    cells = [row.cells["ndcg@10"].value or 0 for row in (taught, plain)]
+    (gain,) = report.pairs
+    assert (gain.name, gain.against) == ("taught", "plain")
+    assert gain.differences["ndcg@10"].value == pytest.approx(cells[0] - cells[1])
+    best = report.ranker(report.best_baseline or "").cells["ndcg@10"].value or 0
+    teacher = report.ranker("teacher").cells["ndcg@10"].value or 0
     if teacher > best:
         assert taught.kept == pytest.approx((cells[0] - best) / (teacher - best))
     else:
         assert taught.kept is None
+    assert taught.cost is not None
     assert taught.cost.size == show_student("taught", project=students).size
     assert (taught.cost.us_per_candidate or 0) > 0
+    assert taught.origin["ranker"] == "student:taught"
+    written = json.loads((students / "students.json").read_text())
+    assert written == json.loads(report.to_json())
+    assert written["provenance"]["command"] == "students compare"
+
+
+def test_distill_writes_how_the_student_does_on_valid(project: Path, tmp_path: Path) -> None:
+    made = make(project, "told", loss="labels", report=tmp_path / "report.json")
+    assert made.report is not None
+    written = json.loads((tmp_path / "report.json").read_text())
+    assert written == json.loads(made.report.to_json())
+    (row,) = written["rankers"]
+    assert (row["name"], row["origin"]["ranker"]) == ("student:told", "student:told")
+    assert row["cells"]["auc"]["value"] == made.student.card.metrics["auc"]["value"]
+    assert written["counts"]["requests"] == 12
+    about = written["provenance"]
+    assert (about["command"], about["task"], about["student"]) == ("distill", "toys/like", "told")
+    with pytest.raises(InputError, match=r"write to a file that ends in \.json"):
+        make(project, "untold", loss="labels", report=tmp_path / "report.txt")
+    assert not (project / "students/untold").exists()
 
 
 def test_fallbacks_are_counted_and_named(students: Path, tmp_path: Path) -> None:
@@ -205,7 +218,7 @@ def test_fallbacks_are_counted_and_named(students: Path, tmp_path: Path) -> None
         request_file(opened, None, splits={"test"}, say=lambda _: None) as file,
         promptrank.open_ranker(opened, engine="student:taught") as ranker,
     ):
-        request = next(read(opened, file.path, {"test"}, {}))
+        request = next(file.read({"test"}))
         known, *_ = request.candidates
         odd = replace(known, item=Item("new", {"title": "Toy", "color": "mauve"}), baseline={})
         ranking = ranker.rank(replace(request, candidates=(odd,)))
@@ -296,7 +309,7 @@ def test_the_command_line(students: Path) -> None:
     teacher = ["--teacher", f"scores:{students}/scores.parquet"]
     table = runner.invoke(
         app,
-        ["students", "verdict", "toys/like", "taught", "plain", *teacher, "--draws", "100", *where],
+        ["students", "compare", "toys/like", "taught", "plain", *teacher, "--draws", "100", *where],
     )
     assert table.exit_code == 0, table.output
     assert "us/cand" in table.stdout
@@ -305,7 +318,7 @@ def test_the_command_line(students: Path) -> None:
 def test_a_pruned_decoder_learns_the_answers_and_ranks(project: Path, tmp_path: Path) -> None:
     scores = f"scores:{project}/scores.parquet"
     options = {"layers": 1, "epochs": 2, "learning_rate": 0.003}
-    found = make(
+    made = make(
         project,
         "small",
         student="decoder",
@@ -315,7 +328,7 @@ def test_a_pruned_decoder_learns_the_answers_and_ranks(project: Path, tmp_path: 
         options=options,
         limit=12,
     )
-    facts = found.student.card.facts
+    facts = made.student.card.facts
     assert facts["layers"] == [0]
     assert facts["loss"][1] < facts["loss"][0]
     ranked = promptrank.rank(

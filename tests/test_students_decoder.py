@@ -11,21 +11,32 @@ import pytest
 
 import promptrank
 from promptrank.api.distill import distill
-from promptrank.api.latency import latency_of
-from promptrank.api.ranker import open_encoder
-from promptrank.api.requests import read
-from promptrank.api.tasks import OpenTask, open_task
 from promptrank.engine.limits import model_limits
 from promptrank.errors import InputError
 from promptrank.prompt import Encoder
-from promptrank.ranking.loop import rank_answers
+from promptrank.ranking.ranker import Ranker
 from promptrank.records import Item, Request
+from promptrank.runs.scoring import score
+from promptrank.runtime.runtime import Runtime
+from promptrank.students.card import (
+    StudentCard,
+    new_student,
+    place_of,
+    questions_digest,
+    read_student,
+    write_card,
+)
 from promptrank.students.decoder import pruned as decoder
+from promptrank.students.latency import latency_of
 from promptrank.students.lessons import Learning, make_lessons
-from promptrank.students.serve import slot_scores
-from promptrank.students.teacher_agreement import agreement
-from support import toys as toy_project
+from promptrank.students.teacher_agreement import teacher_agreement
+from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.rankers import student_ranker
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import OpenTask, open_task
 from support.models import make_model
+from support.students import teacher_scores
+from support.toys import make_project
 
 SHARES = np.array([0.25, 0.75])
 
@@ -33,7 +44,7 @@ SHARES = np.array([0.25, 0.75])
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenTask:
     root = tmp_path_factory.mktemp("toys")
-    toy_project.make_project(root, make_model(root / "model"))
+    make_project(root, make_model(root / "model"))
     promptrank.build("toys/like", root / "requests.parquet", project=root)
     return open_task("toys/like", project=root)
 
@@ -46,40 +57,48 @@ def encoder(opened: OpenTask) -> Encoder:
 
 @pytest.fixture(scope="module")
 def requests(opened: OpenTask) -> list[Request]:
-    return list(read(opened, opened.project / "requests.parquet", {"train"}, {}))
+    return list(given_file(opened, opened.project / "requests.parquet").read({"train"}))
 
 
 @pytest.fixture(scope="module")
-def student(
-    opened: OpenTask, encoder: Encoder, requests: list[Request]
-) -> Iterator[decoder.DecoderStudent]:
-    taught = {(r.request_id, c.candidate_id): [SHARES] for r in requests for c in r.candidates}
-    found = decoder.fit(
+def ranker(opened: OpenTask, encoder: Encoder, requests: list[Request]) -> Iterator[Ranker]:
+    """A decoder student that learned from a teacher's answers alone, as it is served."""
+    shares = {(r.request_id, c.candidate_id): [SHARES] for r in requests for c in r.candidates}
+    teacher = teacher_scores(opened.task, shares)
+    pruned = decoder.fit(
         opened.task,
         encoder,
         opened.project / "model",
-        lambda: make_lessons(opened.task, requests, taught, labelled=set()),
+        lambda: make_lessons(opened.task, requests, teacher, labelled=set()),
         Learning("direct", options={"layers": 1}),
         lambda _: None,
     )
-    yield found
-    found._engine.close()
-    found._folder.cleanup()
+    place = place_of(opened.project, "taught")
+    digest = questions_digest(opened.task)
+    with new_student(place, replace=False) as folder:
+        pruned.save(folder)
+        facts = pruned.facts()
+        write_card(
+            folder, StudentCard("taught", "decoder", opened.name, digest, "direct", facts=facts)
+        )
+    with Runtime() as runtime:
+        yield student_ranker(opened, read_student(place), runtime)
 
 
 def test_hidden_labels_do_not_reach_the_examples(
     opened: OpenTask, encoder: Encoder, requests: list[Request]
 ) -> None:
     shown, hidden = requests[:2]
-    taught = {(hidden.request_id, hidden.candidates[0].candidate_id): [SHARES]}
-    given = make_lessons(opened.task, [shown, hidden], taught, labelled={shown.request_id})
-    found = {
+    key = hidden.request_id, hidden.candidates[0].candidate_id
+    teacher = teacher_scores(opened.task, {key: [SHARES]})
+    given = make_lessons(opened.task, [shown, hidden], teacher, labelled={shown.request_id})
+    examples = {
         e.request_id: e
         for e in decoder._examples(opened.task, encoder, given, Learning("direct", alpha=0.5))
     }
-    assert found[shown.request_id].labels == len(shown.candidates)
-    assert found[hidden.request_id].labels == 1
-    ((_, (target,)),) = found[hidden.request_id].branches
+    assert examples[shown.request_id].labels == len(shown.candidates)
+    assert examples[hidden.request_id].labels == 1
+    ((_, (target,)),) = examples[hidden.request_id].branches
     assert target is not None
     assert target.shares == pytest.approx(SHARES)
 
@@ -89,8 +108,8 @@ def test_an_example_weighs_what_label_and_teacher_weigh(
 ) -> None:
     request = requests[0]
     pair = tuple(replace(c, weight=2.0) for c in request.candidates[:2])
-    taught = {(request.request_id, pair[0].candidate_id): [SHARES]}
-    given = make_lessons(opened.task, [replace(request, candidates=pair)], taught)
+    teacher = teacher_scores(opened.task, {(request.request_id, pair[0].candidate_id): [SHARES]})
+    given = make_lessons(opened.task, [replace(request, candidates=pair)], teacher)
     settings = Learning("direct", alpha=0.5)
     (example,) = decoder._examples(opened.task, encoder, given, settings)
     weights = [target.weight for _, targets in example.branches for target in targets if target]
@@ -98,29 +117,27 @@ def test_an_example_weighs_what_label_and_teacher_weigh(
 
 
 def test_what_cannot_be_asked_is_no_answer_and_ends_nothing(
-    opened: OpenTask, requests: list[Request], student: decoder.DecoderStudent
+    opened: OpenTask, requests: list[Request], ranker: Ranker
 ) -> None:
     first, second, *_ = requests[0].candidates
     nameless = replace(second, candidate_id="x", item=Item("odd", {}))
     request = replace(requests[0], candidates=(nameless, first))
-    answers = slot_scores(opened.task, student)
-    logs = student.answers(request)["like"]
-    assert np.isnan(logs[0]).all()
-    assert logs[1] == pytest.approx(
-        student.answers(replace(request, candidates=(first,)))["like"][0]
-    )
-    (ranking,) = rank_answers(opened.task, answers, [request])
+    ranking = ranker.rank(request)
     assert [s.candidate_id for s in ranking.scored] == [first.candidate_id]
     assert [e.candidate_id for e in ranking.errors] == ["x"]
     assert ranking.partial
-    taught = {(request.request_id, name): [SHARES] for name in ("x", first.candidate_id)}
-    found = agreement(opened.task, answers, [request], taught)
-    assert found["like.teacher_candidates"] == 1
-    assert math.isfinite(found["like.teacher_kl"])
-    assert latency_of(student.answers, [request], 1)["candidates"] == 100
-    alone = replace(request, candidates=(nameless,))
-    assert np.isnan(student.answers(alone)["like"]).all()
-    assert agreement(opened.task, answers, [alone], taught) == {}
+    (alone,) = ranker.rank(replace(request, candidates=(first,))).scored
+    logs = ranking.scored[0].questions["like"].logprobs
+    assert logs == pytest.approx(alone.questions["like"].logprobs)
+    keys = [(request.request_id, name) for name in ("x", first.candidate_id)]
+    teacher = teacher_scores(opened.task, {key: [SHARES] for key in keys})
+    agreed = teacher_agreement(opened.task, score(ranker, [request]), teacher)
+    assert agreed["like.teacher_candidates"] == 1
+    assert math.isfinite(agreed["like.teacher_kl"])
+    assert latency_of(ranker.rank, [request], 1)["candidates"] == 100
+    nobody = score(ranker, [replace(request, candidates=(nameless,))])
+    assert len(nobody) == 0
+    assert teacher_agreement(opened.task, nobody, teacher) == {}
 
 
 def test_a_student_of_other_prompts_is_refused(opened: OpenTask) -> None:
@@ -133,6 +150,7 @@ def test_a_student_of_other_prompts_is_refused(opened: OpenTask) -> None:
         options={"layers": 1},
         requests=root / "requests.parquet",
         limit=20,
+        timed=1,
     )
     given: dict[str, Any] = {"engine": "student:small", "project": root}
     with promptrank.open_ranker("toys/like", **given) as ranker:

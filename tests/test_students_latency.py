@@ -3,8 +3,8 @@
 import torch
 from threadpoolctl import threadpool_info
 
-from promptrank.api.latency import times_of, wide_requests
 from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.students.latency import times_of, wide_requests
 
 
 def threads() -> tuple[int, list[int]]:

@@ -1,8 +1,7 @@
-"""What a run of `distill` or `verdict` refuses, says and keeps, on the toys."""
+"""What a run of `distill` or `compare_students` refuses, says and keeps, on the toys."""
 
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,38 +10,33 @@ import pytest
 
 import promptrank
 from promptrank.adapters.shelf import adapter_digest
+from promptrank.api.compare_students import compare_students
 from promptrank.api.distill import Distilled, distill
-from promptrank.api.tasks import open_task
-from promptrank.api.verdict import _pairs, verdict
 from promptrank.errors import DataError, InputError, ModelError
-from promptrank.students.card import StudentCard, StudentFolder, write_student
+from promptrank.students.card import StudentCard, StudentFolder, new_student
+from promptrank.students.comparison import pairs_of
+from promptrank.students.gbdt import trees as gbdt
 from promptrank.students.sequence import sasrec as sequence
-from support import toys as toy_project
+from promptrank.workspace.tasks import open_task
 from support.adapters import a_folder
 from support.models import make_model
+from support.toys import make_project
 
 FEW = {"rounds": 3, "leaves": 4}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def not_timed() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("promptrank.api.distill.latency_of", lambda *_: {})
-        yield
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("toys")
-    toy_project.make_project(root, make_model(root / "model"))
+    make_project(root, make_model(root / "model"))
     promptrank.build("toys/like", root / "requests.parquet", project=root)
     return root
 
 
 def make(project: Path, name: str, **given: Any) -> Distilled:
     requests = project / "requests.parquet"
-    options = {"options": FEW, "project": project, "requests": requests, "replace_": True, **given}
-    return distill("toys/like", name=name, **options)
+    options = {"options": FEW, "project": project, "requests": requests, "replace_": True}
+    return distill("toys/like", name=name, **{**options, "timed": 1, **given})
 
 
 @pytest.mark.parametrize(
@@ -55,14 +49,13 @@ def make(project: Path, name: str, **given: Any) -> Distilled:
     ],
 )
 def test_options_are_checked_before_the_teacher_is_asked(
-    project: Path, monkeypatch: pytest.MonkeyPatch, student: str, given: dict[str, Any]
+    project: Path, student: str, given: dict[str, Any]
 ) -> None:
-    def asked(*_: Any) -> None:
-        raise AssertionError("the teacher was asked")
-
-    monkeypatch.setattr("promptrank.api.distill.teach", asked)
+    asked: dict[str, Any] = {"teacher": "adapter:nobody", "loss": "direct"}
     with pytest.raises(InputError, match=f"option {next(iter(given))}"):
-        make(project, "x", student=student, teacher="base", loss="direct", options=given)
+        make(project, "x", student=student, options=given, **asked)
+    with pytest.raises(ModelError, match="no adapter nobody"):
+        make(project, "x", **asked)
 
 
 @pytest.mark.parametrize("loss", ["direct", "self-auxiliary"])
@@ -106,7 +99,7 @@ def test_the_old_student_stays_where_the_new_one_cannot_be_opened(
     def broken(*_: Any) -> None:
         raise ModelError("not a whole student")
 
-    monkeypatch.setattr("promptrank.students.gbdt.trees.load", broken)
+    monkeypatch.setattr(gbdt, "load", broken)
     with pytest.raises(ModelError, match="not a whole student"):
         make(project, "kept", loss="labels", seed=1)
     monkeypatch.undo()
@@ -115,14 +108,11 @@ def test_the_old_student_stays_where_the_new_one_cannot_be_opened(
 
 
 def test_a_folder_that_could_not_be_written_leaves_nothing(tmp_path: Path) -> None:
-    class Full:
-        def save(self, folder: Path) -> None:
-            raise OSError("no space left on device")
-
-    card = StudentCard("s", "gbdt", "t", "q", "labels")
-    with pytest.raises(OSError, match="no space"):
-        write_student(tmp_path, card, Full(), replace=False)  # type: ignore[arg-type]
-    assert list((tmp_path / "students").iterdir()) == []
+    place = tmp_path / "students/s"
+    with pytest.raises(OSError, match="no space"), new_student(place, replace=False) as folder:
+        (folder / "half").write_text("half")
+        raise OSError("no space left on device")
+    assert list(place.parent.iterdir()) == []
 
 
 def test_inputs_of_a_sequence_student_are_plain_json(project: Path) -> None:
@@ -156,14 +146,14 @@ def test_a_student_is_paired_with_its_like_on_the_same_labels() -> None:
         "more": folder("gbdt", "labels", 400, seed=3),
         "network": folder("sequence", "direct", 40, taught=True),
     }
-    assert _pairs(folders, said.append) == {"taught": "like"}
+    assert pairs_of(folders, said.append) == {"taught": "like"}
     assert not said
     other = {name: folders[name] for name in ("taught", "own", "more")}
-    assert _pairs(other, said.append) == {}
+    assert pairs_of(other, said.append) == {}
     assert said == ["taught: no gain, for more learned from other labels; distill one like it"]
 
 
-def test_a_verdict_takes_students_by_path_and_refuses_names_of_other_lines(
+def test_a_comparison_takes_students_by_path_and_refuses_names_of_other_lines(
     project: Path, tmp_path: Path
 ) -> None:
     made = make(project, "plain", loss="labels").student
@@ -171,11 +161,11 @@ def test_a_verdict_takes_students_by_path_and_refuses_names_of_other_lines(
     for name in ("teacher", "logistic", "popularity"):
         shutil.copytree(made.folder, made.folder.with_name(name))
         with pytest.raises(InputError, match=f"student {name}: that is another line of the table"):
-            verdict("toys/like", students=[name], **given)
+            compare_students("toys/like", students=[name], **given)
         shutil.rmtree(made.folder.with_name(name))
     before = sorted(p.name for p in made.folder.parent.iterdir())
     path = str(made.folder)
-    found = verdict("toys/like", students=[path, "plain"], **given)
-    cells = [found.line(name).cells["ndcg@10"].value for name in (path, "plain")]
+    report = compare_students("toys/like", students=[path, "plain"], **given)
+    cells = [report.ranker(name).cells["ndcg@10"].value for name in (path, "plain")]
     assert cells[0] == cells[1]
     assert sorted(p.name for p in made.folder.parent.iterdir()) == before

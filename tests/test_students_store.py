@@ -1,12 +1,12 @@
 """The teacher store: nothing is asked twice, and nothing else is answered from it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from promptrank.engine.contract import Branch, Failure, Slot, Tree, TreeScore
+from promptrank.engine.contract import Branch, Failure, Slot, Steps, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError
 from promptrank.students.teacher_store import StoredEngine, prompt_keys
@@ -21,10 +21,9 @@ def tree(name: str, prefix: tuple[int, ...], *branches: int, adapter: str | None
 class Counting(FakeEngine):
     asked = 0
 
-    def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
-        for one in trees:
-            self.asked += len(one.branches)
-            yield from super().score([one])
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        self.asked += sum(len(tree.branches) for tree in trees)
+        yield from super().begin(trees)
 
 
 def stored(folder: Path, inner: Counting, digest: str = "a") -> StoredEngine:
@@ -50,6 +49,17 @@ def test_what_is_missing_is_asked_in_its_place(tmp_path: Path) -> None:
         FakeEngine().score([tree("a", (1, 2), 3, 4, 5)])
     )
     assert inner.asked == 3
+
+
+def test_what_is_known_does_not_wait_for_what_is_asked(tmp_path: Path) -> None:
+    engine = stored(tmp_path, Counting())
+    known, fresh = tree("a", (1, 2), 4), tree("b", (1,), 5)
+    empty = Tree("c", (1,), ())
+    list(engine.score([known]))
+    steps = list(engine.begin([fresh, known, empty]))
+    direct = list(FakeEngine().score([fresh, known, empty]))
+    assert steps == [[(1, direct[1])], [(0, direct[0])], [(2, ())]]
+    assert engine.inner.asked == 2  # type: ignore[attr-defined]
 
 
 def test_keys_tell_every_token_apart() -> None:

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from promptrank.errors import TaskError
 from promptrank.project import builtin_root, open_project
+from promptrank.schema.data_tables import Judgements, Ratings, Source, Table
 from promptrank.schema.load import load_task, override, parse_task, read_yaml
 from promptrank.schema.task import Task
 
@@ -37,9 +39,9 @@ def changed(**changes: Any) -> dict[str, Any]:
     return override(GOOD, [f"{k.replace('__', '.')}={v}" for k, v in changes.items()])
 
 
-def problems(found: dict[str, Any]) -> list[str]:
+def problems(values: dict[str, Any]) -> list[str]:
     with pytest.raises(TaskError) as error:
-        parse_task(found, "tasks/toys/like.yaml")
+        parse_task(values, "tasks/toys/like.yaml")
     return list(error.value.problems)
 
 
@@ -87,8 +89,8 @@ def test_a_file_that_is_not_utf8_says_where(tmp_path: Path) -> None:
 
 
 def test_every_problem_of_a_file_is_reported_at_once_with_its_key() -> None:
-    found = changed(ratings__group__lst=3, budget__tokens="many", metrics="[acu, ndcg]", modle="x")
-    lines = problems(found)
+    values = changed(ratings__group__lst=3, budget__tokens="many", metrics="[acu, ndcg]", modle="x")
+    lines = problems(values)
     assert "ratings.group.lst: unknown key; did you mean 'last'?" in lines
     assert "modle: unknown key; did you mean 'model'?" in lines
     assert any(p.startswith("budget.tokens: ") and "got 'many'" in p for p in lines)
@@ -133,14 +135,14 @@ def test_a_contradiction_is_named(changes: dict[str, Any], message: str) -> None
 
 
 def test_data_with_an_order_and_no_clock_refuses_what_needs_one() -> None:
-    found = changed(
+    values = changed(
         ratings__time="null",
         ratings__order="seq",
         split="{by: time, test: 7d}",
         history="{lag: 1h}",
         statistics__pop="{count: true, within: 7d}",
     )
-    assert sum("an order and no clock" in p for p in problems(found)) == 3
+    assert sum("an order and no clock" in p for p in problems(values)) == 3
 
 
 def test_two_questions_need_a_score_and_kinds_do_not_mix() -> None:
@@ -166,10 +168,10 @@ def test_labels_of_the_data_map_to_answers() -> None:
 
 
 def test_overrides_are_yaml_and_reach_new_keys() -> None:
-    found = override(GOOD, ["budget.tokens=512", "score=null", 'description=""'])
-    assert found["budget"] == {"tokens": 512}
-    assert found["score"] is None
-    assert found["description"] == ""
+    values = override(GOOD, ["budget.tokens=512", "score=null", 'description=""'])
+    assert values["budget"] == {"tokens": 512}
+    assert values["score"] is None
+    assert values["description"] == ""
     assert "budget" not in GOOD
     with pytest.raises(TaskError, match="expected KEY=VALUE"):
         override(GOOD, ["budget.tokens"])
@@ -191,12 +193,12 @@ def test_names_are_found_in_the_project_before_built_in(tmp_path: Path) -> None:
     (own / "like.yaml").write_text("broken: [")
     (tmp_path / "tasks" / "mine.yaml").write_text("")
     project = open_project(tmp_path)
-    found = {t.name: t for t in project.tasks()}
-    assert found["movies/like"].origin == "project"
-    assert found["movies/like"].shadows
-    assert found["mine"].origin == "project"
-    assert not found["mine"].shadows
-    assert found["movies/rating"].origin == "built-in"
+    tasks = {t.name: t for t in project.tasks()}
+    assert tasks["movies/like"].origin == "project"
+    assert tasks["movies/like"].shadows
+    assert tasks["mine"].origin == "project"
+    assert not tasks["mine"].shadows
+    assert tasks["movies/rating"].origin == "built-in"
 
 
 def test_an_unknown_task_lists_near_names_and_folders(tmp_path: Path) -> None:
@@ -205,3 +207,18 @@ def test_an_unknown_task_lists_near_names_and_folders(tmp_path: Path) -> None:
     assert str(tmp_path / "tasks") in str(error.value)
     with pytest.raises(TaskError, match="no such file"):
         open_project(tmp_path).find("nothing.yaml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        (Table, {"key": "id"}),
+        (Ratings, {"member": "m", "item": "i", "time": "t", "label": "x"}),
+        (Judgements, {"query": "q", "item": "i", "label": "x"}),
+    ],
+)
+def test_rows_come_from_exactly_one_place(kind: type[Source], fields: dict[str, str]) -> None:
+    kind.model_validate({**fields, "path": "a.csv"})
+    for given in ({}, {"path": "a.csv", "sql": "SELECT 1"}):
+        with pytest.raises(ValidationError, match="give exactly one of path and sql"):
+            kind.model_validate({**fields, **given})

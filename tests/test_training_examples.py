@@ -3,6 +3,7 @@
 import csv
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,16 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from promptrank.api.build import build
-from promptrank.api.prepare import prepare
-from promptrank.api.ranker import open_encoder
-from promptrank.api.requests import read
-from promptrank.api.tasks import OpenTask, open_task
 from promptrank.errors import InputError
+from promptrank.prompt import Encoder
 from promptrank.records import Candidate, Event, Item, Request, Subject
+from promptrank.schema.task import Task
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example
-from promptrank.training.label_shares import Entry, HeldOut, select
+from promptrank.training.label_shares import Choosable, HeldOut, select
+from promptrank.training.prepared import Prepared, prepare
 from promptrank.training.settings import Settings
+from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import OpenTask, open_task
 from support.toys import make_project
 
 TURNS = ["history.as=turns", "ratings.group.last=3", "statistics={seen: {count: true}}"]
@@ -38,10 +41,15 @@ def examples_of(root: Path, file: Path, model: Path, settings: list[str]) -> lis
     task = opened(root, settings)
     if not file.is_file():
         build(task, file)
-    found = prepare(
-        task, file, Settings(valid=0), number=0, model=model, max_tokens=2048, say=lambda _: None
-    )
-    return list(found.examples)
+    return list(prepared(task, file, model, Settings(valid=0)).examples)
+
+
+def prepared(task: OpenTask, file: Path, model: Path, settings: Settings) -> Prepared:
+    def encoder_of(words: Task) -> Encoder:
+        return open_encoder(replace(task, task=words), model, 2048)
+
+    source = given_file(task, file)
+    return prepare(task.name, task.task, source, settings, encoder_of, number=0, say=lambda _: None)
 
 
 @pytest.mark.parametrize("settings", [[], TURNS])
@@ -49,12 +57,13 @@ def test_ids_trained_on_are_ids_ranked_on(
     toys: Path, tmp_path: Path, tiny_llama_path: Path, settings: list[str]
 ) -> None:
     file = tmp_path / "r.parquet"
-    found = examples_of(toys, file, tiny_llama_path, settings)
+    examples = examples_of(toys, file, tiny_llama_path, settings)
     task = opened(toys, settings)
     encoder = open_encoder(task, tiny_llama_path, 2048)
-    ranked = {e.request.request_id: e for e in encoder.encode_many(read(task, file, {"train"}, {}))}
-    assert found
-    for example in found:
+    requests = given_file(task, file).read({"train"})
+    ranked = {e.request.request_id: e for e in encoder.encode_many(requests)}
+    assert examples
+    for example in examples:
         encoded = ranked[example.request_id]
         assert encoded.tree is not None
         assert example.prefix == encoded.tree.prefix
@@ -72,7 +81,7 @@ def test_ids_trained_on_are_ids_ranked_on(
             ids += [*branch.ids, *branch.slots[0].ids]
         assert batch.forward.ids.tolist() == [ids]
         assert batch.tokens == example.tokens
-    assert any(example.turns for example in found) == bool(settings)
+    assert any(example.turns for example in examples) == bool(settings)
 
 
 def test_under_turns_a_turn_reads_as_its_answer(
@@ -80,10 +89,10 @@ def test_under_turns_a_turn_reads_as_its_answer(
 ) -> None:
     from promptrank.prompt import open_tokenizer
 
-    found = examples_of(toys, tmp_path / "r.parquet", tiny_llama_path, TURNS)
+    examples = examples_of(toys, tmp_path / "r.parquet", tiny_llama_path, TURNS)
     tokenizer = open_tokenizer(tiny_llama_path)
     words = Counter(
-        (turn.answer, tokenizer.decode(turn.path).strip()) for e in found for turn in e.turns
+        (turn.answer, tokenizer.decode(turn.path).strip()) for e in examples for turn in e.turns
     )
     assert set(words) == {("like", "Yes"), ("dislike", "No")}
 
@@ -113,7 +122,7 @@ def test_nothing_at_or_after_a_label_changes_what_predicts_it(
     cut = 1_000_000 + 1000 * 10 + 3  # in the middle of the third block of some, before it of others
     future(root, cut)
     after = examples_of(root, tmp_path / "b.parquet", tiny_llama_path, settings)
-    was, now = ({e.request_id: e for e in found} for found in (before, after))
+    was, now = ({e.request_id: e for e in examples} for examples in (before, after))
     time_of = {name: float(name.partition("@")[2]) for name in was}
     same = [name for name in was if time_of[name] + 4000 < cut]  # all five rows lie before
     begun = [name for name in was if time_of[name] <= cut]
@@ -125,8 +134,8 @@ def test_nothing_at_or_after_a_label_changes_what_predicts_it(
         assert was[name].prefix == now[name].prefix
 
 
-def entry(name: str, time: float, items: str, turns: dict[str, float]) -> Entry:
-    return Entry(name, "m", time, tuple(items), tuple(turns.items()))
+def entry(name: str, time: float, items: str, turns: dict[str, float]) -> Choosable:
+    return Choosable(name, "m", time, tuple(items), tuple(turns.items()))
 
 
 def test_requests_whose_labels_are_turns_already_are_left_out() -> None:
@@ -135,9 +144,9 @@ def test_requests_whose_labels_are_turns_already_are_left_out() -> None:
         entry("r2", 20, "cd", {"a": 10, "b": 11}),
         entry("r3", 30, "ef", {"c": 20, "d": 22}),
     ]
-    found = select(entries, None)
+    shares = select(entries, None)
     # r3 trains e, f and the turns c, d: r2 has nothing left, and r1 is nobody's turn.
-    assert {name: share.labels for name, share in found.items()} == {"r3": 4, "r1": 2}
+    assert {name: share.labels for name, share in shares.items()} == {"r3": 4, "r1": 2}
 
 
 def test_a_label_that_two_requests_show_is_trained_by_the_later_one() -> None:
@@ -146,17 +155,17 @@ def test_a_label_that_two_requests_show_is_trained_by_the_later_one() -> None:
         entry("r2", 20, "d", {"c": 12}),
         entry("r3", 30, "e", {"d": 20, "z": 5}),
     ]
-    found = select(entries, None)
-    assert found["r3"].labels == 3  # e, d, and z, which is no candidate of any request here
-    assert "r2" not in found
-    assert found["r1"].labels == 3
+    shares = select(entries, None)
+    assert shares["r3"].labels == 3  # e, d, and z, which is no candidate of any request here
+    assert "r2" not in shares
+    assert shares["r1"].labels == 3
     overlapping = [entry("r1", 10, "a", {}), *entries[1:], entry("r4", 40, "fgh", {"d": 20})]
-    found = select(overlapping, None)
-    assert found["r4"].labels == 4 and found["r3"].turns == {("d", 20)}
+    shares = select(overlapping, None)
+    assert shares["r4"].labels == 4 and shares["r3"].turns == {("d", 20)}
 
 
 @st.composite
-def logs(draw: st.DrawFn) -> Iterator[tuple[list[Entry], int]]:
+def logs(draw: st.DrawFn) -> Iterator[tuple[list[Choosable], int]]:
     """One member's requests in blocks, with the latest events before each as turns."""
     sizes = draw(st.lists(st.integers(1, 4), min_size=1, max_size=6))
     shown = draw(st.integers(0, 6))
@@ -165,20 +174,20 @@ def logs(draw: st.DrawFn) -> Iterator[tuple[list[Entry], int]]:
     for number, size in enumerate(sizes):
         past = tuple(rows[max(0, start - shown) : start])
         items = tuple(item for item, _ in rows[start : start + size])
-        entries.append(Entry(f"r{number}", "m", float(start), items, past))
+        entries.append(Choosable(f"r{number}", "m", float(start), items, past))
         start += size
     return entries, sum(sizes)  # type: ignore[return-value]
 
 
 @given(logs())
-def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Entry], int]) -> None:
+def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Choosable], int]) -> None:
     entries, labels = log
-    found = select(entries, None)
+    shares = select(entries, None)
     trained: Counter[str] = Counter()
-    for one in entries:
-        if (share := found.get(one.request_id)) is not None:
-            items = [i for i in one.labelled if i not in share.items]
-            items += [i for i, t in one.turns if (i, t) not in share.turns]
+    for request in entries:
+        if (share := shares.get(request.request_id)) is not None:
+            items = [i for i in request.labelled if i not in share.items]
+            items += [i for i, t in request.turns if (i, t) not in share.turns]
             assert len(items) == share.labels
             trained.update(items)
     assert max(trained.values()) == 1
@@ -186,7 +195,7 @@ def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Entry], int
 
 
 def test_a_larger_limit_adds_to_a_smaller_one() -> None:
-    entries = [Entry(f"r{n}", f"m{n}", 1.0, ("a", "b"), ()) for n in range(20)]
+    entries = [Choosable(f"r{n}", f"m{n}", 1.0, ("a", "b"), ()) for n in range(20)]
     few, many = list(select(entries, 6)), list(select(entries, 20))
     assert len(few) == 3 and many[:3] == few
     assert list(select(entries, 6, seed=1)) != few
@@ -212,31 +221,27 @@ def test_a_held_out_label_never_stands_in_a_history() -> None:
 
 
 def test_turns_need_a_history_of_turns(toys: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
+    file = tmp_path / "r.parquet"
+    task = opened(toys, [])
+    build(task, file)
     with pytest.raises(InputError, match="needs history with as: turns"):
-        prepare(
-            opened(toys, []),
-            tmp_path / "r.parquet",
-            Settings(shape="turns"),
-            number=0,
-            model=tiny_llama_path,
-            max_tokens=100,
-            say=lambda _: None,
-        )
+        prepared(task, file, tiny_llama_path, Settings(shape="turns"))
 
 
 def test_test_requests_never_train(toys: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
     file = tmp_path / "r.parquet"
-    found = examples_of(toys, file, tiny_llama_path, TURNS)
+    examples = examples_of(toys, file, tiny_llama_path, TURNS)
     task = opened(toys, TURNS)
-    held = {r.request_id for r in read(task, file, {"test", "valid"}, {})}
-    assert held and not held & {e.request_id for e in found}
+    source = given_file(task, file)
+    held = {r.request_id for r in source.read({"test", "valid"})}
+    assert held and not held & {e.request_id for e in examples}
     labels = {
         (r.subject.subject_id, c.item.item_id)
-        for r in read(task, file, {"test", "valid"}, {})
+        for r in source.read({"test", "valid"})
         for c in r.candidates
     }
-    chosen = {e.request_id for e in found}
-    for request in read(task, file, {"train"}, {}):
+    chosen = {e.request_id for e in examples}
+    for request in source.read({"train"}):
         if request.request_id in chosen:
             shown = {(request.subject.subject_id, e.item.item_id) for e in request.history}
             assert not shown & labels

@@ -22,14 +22,14 @@ def test_values_and_gradients_are_those_of_transformers() -> None:
     theirs = norm()
     ours = copy.deepcopy(theirs)
     assert lean_norms(ours) == 1 and lean_norms(ours) == 0
-    found = []
+    results = []
     for model in (theirs, ours):
         x = torch.linspace(-1, 2, 42).view(2, 3, 7).requires_grad_()
         out = model(x)
         (out * torch.arange(42).view_as(out)).sum().backward()
         assert x.grad is not None
-        found.append((out.detach(), x.grad))
-    torch.testing.assert_close(found[1], found[0])
+        results.append((out.detach(), x.grad))
+    torch.testing.assert_close(results[1], results[0])
 
 
 def test_gradient_against_differences() -> None:

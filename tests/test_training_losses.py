@@ -46,32 +46,32 @@ def plain_logprob(model: Any, ids: list[int], token: int) -> float:
 def test_an_answer_is_its_wordings_together_each_along_its_path() -> None:
     probabilities = torch.tensor([[0.5, 0.2, 0.2, 0.1], [0.1, 0.6, 0.2, 0.1]])
     # Answer 0: token 0, or token 1 and then token 2 (.2 x .2); answer 1: token 2; a third: none.
-    found = losses.answer_logprobs(
+    logprobs = losses.answer_logprobs(
         probabilities.log(),
         torch.tensor([0, 0, 1, 0]),
         torch.tensor([0, 1, 2, 2]),
         torch.tensor([0, 1, 1, 2]),
         torch.tensor([[[0, 1], [2, -1], [-1, -1]]]),
     )
-    assert found[0, 0].exp().item() == pytest.approx(0.5 + 0.2 * 0.2)
-    assert found[0, 1].exp().item() == pytest.approx(0.2)
-    assert found[0, 2].item() == float("-inf")
+    assert logprobs[0, 0].exp().item() == pytest.approx(0.5 + 0.2 * 0.2)
+    assert logprobs[0, 1].exp().item() == pytest.approx(0.2)
+    assert logprobs[0, 2].item() == float("-inf")
 
 
 def test_cross_entropy_with_soft_targets_and_weights() -> None:
     logprobs = torch.tensor([[0.5, 0.25], [0.1, 0.4]]).log()
-    found = losses.answers_loss(
+    loss = losses.answers_loss(
         logprobs, torch.tensor([[1.0, 0.0], [0.25, 0.75]]), torch.tensor([2.0, 1.0])
     )
     by_hand = 2 * -log(0.5) - 0.25 * log(0.1) - 0.75 * log(0.4)
-    assert found.total.item() == pytest.approx(by_hand)
-    assert found.count.item() == 3
+    assert loss.total.item() == pytest.approx(by_hand)
+    assert loss.count.item() == 3
 
 
 def test_an_absent_answer_has_no_say_and_no_gradient_that_is_no_number() -> None:
     logprobs = torch.tensor([[-0.5, float("-inf")]], requires_grad=True)
-    found = losses.answers_loss(logprobs, torch.tensor([[1.0, 0.0]]), torch.ones(1))
-    (grad,) = torch.autograd.grad(found.total, logprobs)
+    loss = losses.answers_loss(logprobs, torch.tensor([[1.0, 0.0]]), torch.ones(1))
+    (grad,) = torch.autograd.grad(loss.total, logprobs)
     assert grad.tolist() == [[-1.0, 0.0]]
 
 
@@ -84,22 +84,22 @@ def test_log_odds() -> None:
 def test_listwise_is_the_softmax_over_a_requests_candidates() -> None:
     odds, values = torch.tensor([1.0, 0.0, 2.0, 9.0]), torch.tensor([1.0, 0.0, 0.5, 1.0])
     lists = [torch.tensor([0, 1, 2]), torch.tensor([3])]
-    found = losses.listwise_loss(odds, values, torch.ones(len(values)), lists)
+    loss = losses.listwise_loss(odds, values, torch.ones(len(values)), lists)
     norm = log(exp(1) + exp(0) + exp(2))
-    assert found.total.item() == pytest.approx(-(1 / 1.5 * (1 - norm) + 0.5 / 1.5 * (2 - norm)))
-    assert found.count.item() == 1  # a list of one says nothing
+    assert loss.total.item() == pytest.approx(-(1 / 1.5 * (1 - norm) + 0.5 / 1.5 * (2 - norm)))
+    assert loss.count.item() == 1  # a list of one says nothing
     moved = losses.listwise_loss(odds, values - 5, torch.ones(len(values)), lists)
-    assert moved.total.item() == pytest.approx(found.total.item())
+    assert moved.total.item() == pytest.approx(loss.total.item())
 
 
 def test_ranknet_is_the_mean_over_pairs_of_different_value() -> None:
     odds, values = torch.tensor([1.0, 0.0, 2.0]), torch.tensor([1.0, 0.0, 0.0])
-    found = losses.ranknet_loss(
+    loss = losses.ranknet_loss(
         odds, values, torch.ones(3), [torch.tensor([0, 1, 2]), torch.tensor([1, 2])]
     )
     by_hand = (log(1 + exp(-1)) + log(1 + exp(1))) / 2
-    assert found.total.item() == pytest.approx(by_hand)
-    assert found.count.item() == 1
+    assert loss.total.item() == pytest.approx(by_hand)
+    assert loss.count.item() == 1
 
 
 def test_a_list_weighs_as_much_as_its_candidates() -> None:
@@ -107,23 +107,25 @@ def test_a_list_weighs_as_much_as_its_candidates() -> None:
     weights = torch.tensor([2.0, 2.0, 0.5, 0.5])
     lists = [torch.tensor([0, 1]), torch.tensor([2, 3])]
     for loss in (losses.listwise_loss, losses.ranknet_loss):
-        first, second = (loss(odds, values, torch.ones(4), [one]).total.item() for one in lists)
-        found = loss(odds, values, weights, lists)
-        assert found.total.item() == pytest.approx(2 * first + 0.5 * second)
-        assert found.count.item() == 2.5
+        first, second = (
+            loss(odds, values, torch.ones(4), [candidates]).total.item() for candidates in lists
+        )
+        both = loss(odds, values, weights, lists)
+        assert both.total.item() == pytest.approx(2 * first + 0.5 * second)
+        assert both.count.item() == 2.5
 
 
 def test_what_is_read_at_slots_is_what_a_plain_forward_says(model: Any) -> None:
     turn = TurnTarget("q", "yes", 3, (5,), (), 1.0)
     batch = Collator().batch([example(1.0, 0.0), example(0.5, turns=(turn,))])
-    found = objective.answer_logprobs(model, batch)
+    logprobs = objective.answer_logprobs(model, batch)
     prefix = [3, 4, 7, 5, 8]
     rows = [prefix[:3], *([*prefix, 10 + n, 20, 7] for n in (0, 1, 0))]
     # Slots in their order: two of the first request, then the second's turn and its candidate.
     order = [rows[1], rows[2], rows[0], rows[3]]
-    for got, ids in zip(found, order, strict=True):
-        assert got[0].item() == pytest.approx(plain_logprob(model, ids, 5), abs=1e-5)
-    assert found[1, 1].item() == pytest.approx(plain_logprob(model, order[1], 6), abs=1e-5)
+    for answers, ids in zip(logprobs, order, strict=True):
+        assert answers[0].item() == pytest.approx(plain_logprob(model, ids, 5), abs=1e-5)
+    assert logprobs[1, 1].item() == pytest.approx(plain_logprob(model, order[1], 6), abs=1e-5)
     assert batch.labels == 4 and [p.tolist() for p in batch.lists] == [[0, 1], [3]]
 
 
@@ -182,8 +184,8 @@ def test_without_prompt_weight_only_answers_get_a_gradient(model: Any) -> None:
 def test_several_questions_are_weighted(model: Any) -> None:
     slots = (SLOT, Slot((9,), (YES, NO)))
     targets = (target(1.0, 3.0), target(0.0, 1.0))
-    one = Example("r", 0, (3, 4), ((Branch((10,), slots), targets),))
-    batch = Collator().batch([one])
+    example = Example("r", 0, (3, 4), ((Branch((10,), slots), targets),))
+    batch = Collator().batch([example])
     logprobs = objective.answer_logprobs(model, batch)
     total = objective.answers_total(logprobs, batch, {"answers": 1.0}, objective.counts_of(batch))
     first = plain_logprob(model, [3, 4, 10, 7], 5)
@@ -195,15 +197,15 @@ def test_a_step_in_two_forwards_weighs_labels_as_one_forward_does(model: Any) ->
     parts = [[example(1.0, 0.0, 1.0)], [example(0.0)]]
     whole = Collator().batch([e for part in parts for e in part])
     weights = {"answers": 1.0}
-    one = objective.answers_total(
+    at_once = objective.answers_total(
         objective.answer_logprobs(model, whole), whole, weights, objective.counts_of(whole)
     )
     batches = [Collator().batch(part) for part in parts]
     counts = objective.LossCounts(
         *sum(objective.counts_of(b).as_tensor() for b in batches).tolist()  # type: ignore[union-attr]
     )
-    two = sum(
+    in_parts = sum(
         objective.answers_total(objective.answer_logprobs(model, b), b, weights, counts).item()
         for b in batches
     )
-    assert two == pytest.approx(one.item(), abs=1e-5)
+    assert in_parts == pytest.approx(at_once.item(), abs=1e-5)

@@ -12,12 +12,12 @@ from typer.testing import CliRunner
 
 from promptrank.adapters.merge import merge
 from promptrank.adapters.shelf import find_adapter
-from promptrank.api.prepare import shape_of
-from promptrank.api.tasks import open_task
 from promptrank.cli.main import app
 from promptrank.cli.train import _values
 from promptrank.errors import InputError, ModelError
+from promptrank.training.prepared import shape_of
 from promptrank.training.settings import Settings
+from promptrank.workspace.tasks import open_task
 from support.runs import QUICK, TURNS, WEIGHTS, run
 
 
@@ -34,8 +34,8 @@ def test_all_is_all_of_the_project(toys: Path) -> None:
 
 def test_a_single_step_is_a_step(toys: Path) -> None:
     done = run(toys, training=replace(QUICK, steps=1, valid=0))
-    found = load_file(done.path / WEIGHTS)
-    assert any(float(w.abs().max()) > 0 for name, w in found.items() if "lora_B" in name)
+    weights = load_file(done.path / WEIGHTS)
+    assert any(float(w.abs().max()) > 0 for name, w in weights.items() if "lora_B" in name)
 
 
 @pytest.mark.slow
@@ -67,10 +67,11 @@ def test_what_is_no_lora_is_no_start(toys: Path) -> None:
 def test_lists_alone_train_candidates(toys: Path) -> None:
     opened = open_task("toys/like", project=toys, settings=TURNS)
     alone = Settings(losses={"listwise": 1.0})
-    assert shape_of(opened, alone) == "packed"
-    assert shape_of(opened, Settings(losses={"listwise": 1.0, "answers": 0.5})) == "turns"
+    name, task = opened.name, opened.task
+    assert shape_of(name, task, alone) == "packed"
+    assert shape_of(name, task, Settings(losses={"listwise": 1.0, "answers": 0.5})) == "turns"
     with pytest.raises(InputError, match="--shape turns needs the loss answers"):
-        shape_of(opened, replace(alone, shape="turns"))
+        shape_of(name, task, replace(alone, shape="turns"))
 
 
 def test_weights_of_questions_that_nobody_asks(toys: Path) -> None:

@@ -14,7 +14,6 @@ import torch
 from safetensors.torch import load_file
 
 from promptrank.adapters.card import read_card
-from promptrank.api.run import command
 from promptrank.api.train import train
 from promptrank.engine import attention
 from promptrank.engine.contract import Branch, Slot
@@ -22,6 +21,7 @@ from promptrank.errors import InputError
 from promptrank.training import checkpoints, objective, processes
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, PathTarget, blank_of
+from promptrank.training.run_folder import command
 from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
 from support.engines import llama
@@ -79,7 +79,7 @@ def test_a_blank_example_adds_nothing() -> None:
     target = PathTarget(((0,), (1,)), (1.0, 0.0), (True, False), 1.0, 1.0)
     slot = Slot((7,), ((5,), (6,)))
     branches = tuple((Branch((10 + n, 20), (slot,)), (replace(target, value=n),)) for n in (0, 1))
-    one = Example("r", 0, (3, 4, 7, 5, 8), branches)
+    example = Example("r", 0, (3, 4, 7, 5, 8), branches)
     weights = {"answers": 1.0, "listwise": 1.0, "ranknet": 1.0}
 
     def losses(batch: Any, counts: objective.LossCounts) -> tuple[float, float]:
@@ -89,8 +89,8 @@ def test_a_blank_example_adds_nothing() -> None:
         return total.item(), prompts[0].item()
 
     collator = Collator()
-    bare, filled = collator.batch([one]), collator.batch([one, blank_of(one)])
-    blank = collator.batch([blank_of(one)])
+    bare, filled = collator.batch([example]), collator.batch([example, blank_of(example)])
+    blank = collator.batch([blank_of(example)])
     counts = objective.counts_of(bare)
     assert objective.counts_of(filled) == counts
     assert objective.counts_of(blank) == objective.LossCounts(0, 0, 0, 0)
@@ -193,9 +193,9 @@ def test_two_processes_killed_and_resumed_end_where_one_does(toys: Path) -> None
     assert [said.count(text) for text in ("choosing requests", "-> /", "resuming after")] == [1] * 3
     made = toys / "adapters" / "two"
     assert sorted(p.name for p in (toys / "adapters").iterdir()) == ["two", "whole"]
-    one, other = load_file(whole.path / WEIGHTS), load_file(made / WEIGHTS)
-    assert one.keys() == other.keys()
-    assert max(float((one[n] - other[n]).abs().max()) for n in one) <= 1e-5
+    expected, resumed = load_file(whole.path / WEIGHTS), load_file(made / WEIGHTS)
+    assert expected.keys() == resumed.keys()
+    assert max(float((expected[n] - resumed[n]).abs().max()) for n in expected) <= 1e-5
     card = read_card(made)
     assert card is not None and "--resume" not in card.command
     assert card.tasks["toys/like"].after == pytest.approx(whole.after["toys/like"], abs=1e-5)

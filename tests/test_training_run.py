@@ -51,6 +51,44 @@ def test_what_is_measured_while_training_is_what_evaluate_says(toys: Path) -> No
             assert cell.value == pytest.approx(metrics["toys/like"][name], abs=1e-4), name
 
 
+def test_the_report_says_how_the_adapter_does_on_valid(toys: Path) -> None:
+    out = toys / "report.json"
+    training = Settings(steps=2, every=2, lr=0.01, micro=2, batch=2)
+    done = run(toys, training=training, report=out)
+    report = done.reports["toys/like"]
+    written = json.loads(out.read_text())
+    assert written == json.loads(report.to_json())
+    assert (written["provenance"]["command"], written["provenance"]["task"]) == (
+        "train",
+        "toys/like",
+    )
+    assert written["counts"]["requests"] == 12
+    (row,) = report.rankers
+    assert (row.name, row.origin["task"], row.origin["method"]) == (
+        "decoder",
+        "toys/like",
+        "pointwise",
+    )
+    after = done.after["toys/like"]
+    assert {name: cell.value for name, cell in row.cells.items()} == {
+        name: value for name, value in after.items() if name != "loss"
+    }
+    assert row.cells["ndcg@10"].low is not None
+
+
+def test_a_report_is_of_one_task_and_of_what_was_validated(toys: Path) -> None:
+    out = toys / "report.json"
+    text = (toys / "tasks/toys/like.yaml").read_text()
+    (toys / "tasks/toys/want.yaml").write_text(text)
+    with pytest.raises(InputError, match="--report: is of one task"):
+        run(toys, tasks=["toys/like", "toys/want"], report=out)
+    said: list[str] = []
+    training = Settings(steps=1, valid=0, batch=2)
+    assert not run(toys, training=training, report=out, say=said.append).reports
+    assert f"{out} is not written: there was nothing to validate on" in said
+    assert not out.exists()
+
+
 def test_a_loss_that_is_no_number_ends_the_run(toys: Path) -> None:
     with pytest.raises(ModelError, match=r"step .*the loss is .*Lower --lr"):
         run(toys, training=Settings(steps=6, lr=1e30, valid=0, prompt_weight=0.0))

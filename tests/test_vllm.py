@@ -18,7 +18,7 @@ from peft import LoraConfig, get_peft_model
 from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree
 from promptrank.engine.packed import open_packed
 from promptrank.engine.vllm_engine.adapter_files import read_adapter, weight_shapes
-from promptrank.engine.vllm_engine.child import Prompts
+from promptrank.engine.vllm_engine.child import PromptQueue
 from promptrank.engine.vllm_engine.open import VllmEngine, open_vllm
 from promptrank.engine.vllm_engine.tree_prompts import Work
 from promptrank.errors import ModelError
@@ -88,11 +88,11 @@ class Stub:
 
 def batches(apart: bool, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     stub = Stub()
-    asked = Prompts(stub, apart=apart)
+    asked = PromptQueue(stub, apart=apart, most=256)
     monkeypatch.setattr(asked, "_params_of", lambda wanted: None)
     asked._adapters = {1: "one", 2: "two"}
-    asked.put([[n, [1], [2], a] for n, a in enumerate([None, None, 1, 2, 2, None])])
-    asked.put([[6, [1], [2], None]])
+    asked.put([[n, [1], [2], a] for n, a in enumerate([None, None, 1, 2, 2, None])], 1)
+    asked.put([[6, [1], [2], None]], 1)
     asked.drop([6])
     while asked.left:
         assert asked.add() == []
@@ -106,6 +106,26 @@ def batches(apart: bool, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def test_on_a_cpu_base_and_adapters_never_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     assert batches(True, monkeypatch) == [["0", "1"], ["2", "3", "4"], ["5"]]
     assert batches(False, monkeypatch) == [["0", "1", "2", "3", "4", "5"]]
+
+
+def test_a_lone_tree_goes_before_what_waits_and_vllm_is_given_no_more_than_it_can_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stub = Stub()
+    asked = PromptQueue(stub, apart=True, most=2)
+    monkeypatch.setattr(asked, "_params_of", lambda wanted: None)
+    asked._adapters = {1: "tuned"}
+    asked.put([[n, [1], [2], 1] for n in range(5)], 64)
+    asked.add()
+    asked.put([[n, [1], [2], None] for n in (5, 6)], 1)
+    batches = []
+    while asked.left:
+        asked.add()
+        batches.append(stub.now)
+        for name in stub.now:
+            del asked._wanted[name]
+        stub.now = []
+    assert batches == [["0", "1"], ["5", "6"], ["2", "3"], ["4"]]
 
 
 def test_more_answers_than_vllm_returns_are_asked_for_in_parts() -> None:
@@ -224,6 +244,21 @@ class TestWithVllm:
         run.close()  # type: ignore[attr-defined]
         assert not engine._pending
         assert len(numbers(engine, tree())) == 6
+
+    def test_longer_paths_are_taken_once_the_process_has_started_anew(self, model: Path) -> None:
+        engine = open_small(model, cache_bytes=64 << 20, max_tokens=48)
+        try:
+            (refused,) = engine.score([tree(60)])
+            assert not isinstance(refused, Failure)
+            assert all(isinstance(branch, Failure) for branch in refused)
+            under_way = engine.begin([tree(30), tree(31)])
+            next(under_way)
+            engine.lengthen(96)
+            assert engine.info.max_tokens == 96
+            assert sorted(place for ready in under_way for place, _ in ready) == [0, 1]
+            assert len(numbers(engine, tree(60))) == 6
+        finally:
+            engine.close()
 
     def test_closing_ends_the_process_and_a_killed_one_is_noticed(
         self, engine: VllmEngine, model: Path

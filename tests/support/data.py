@@ -88,7 +88,7 @@ def mean_before(facts: Sequence[tuple[float, float]], moment: float) -> float | 
 def percentile_before(
     facts: Sequence[tuple[str, float, float]], entity: str, moment: float, *, count: bool
 ) -> float | None:
-    """The percentile of docs/requests.md: facts are (entity, time, value)."""
+    """The percentile of docs/reference/requests.md: facts are (entity, time, value)."""
 
     def value(name: str, before: float) -> float | None:
         mine = [v for e, t, v in facts if e == name and t < before]

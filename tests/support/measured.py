@@ -1,14 +1,18 @@
-"""Small judged data for the tests of evaluation."""
+"""Small labelled data for the tests of evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from promptrank.basics.arrays import Floats
+from promptrank.evaluation.baselines import Baseline, baseline_scores
 from promptrank.evaluation.bootstrap import value_of
-from promptrank.evaluation.judged import Judged
+from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.measure import Measured, Rows, measure, measure_probability, rank_rows
 from promptrank.evaluation.metrics import parse_metrics
+from promptrank.evaluation.values import RankValues
+from promptrank.records import Request
+from promptrank.scores.scores import Scores
 
 
 def rows_of(
@@ -44,18 +48,18 @@ def measured(name: str, rows: Rows, score: Sequence[float] | Floats) -> Measured
 
 def value(name: str, rows: Rows, score: Sequence[float] | Floats) -> float:
     """The metric's number; an AssertionError where it is undefined."""
-    one = measured(name, rows, score)
-    assert one.estimate is not None, one.reason
-    return value_of(one.estimate, rows.num_subjects)
+    reduced = measured(name, rows, score)
+    assert reduced.estimate is not None, reduced.reason
+    return value_of(reduced.estimate, rows.num_subjects)
 
 
-def judged_of(
+def labelled_of(
     rows: Rows,
     scores: Mapping[str, Sequence[float] | Floats],
     probabilities: Mapping[str, Sequence[float] | Floats] | None = None,
-) -> Judged:
-    """The same rows as `Judged`."""
-    return Judged(
+) -> Labelled:
+    """The same rows as `Labelled`."""
+    return Labelled(
         rows.request,
         rows.subject,
         [f"r{i}" for i in range(rows.num_requests)],
@@ -63,9 +67,14 @@ def judged_of(
         rows.gain,
         rows.relevant,
         rows.weight,
-        {name: np.array(one, dtype=np.float64) for name, one in scores.items()},
-        {name: np.array(one, dtype=np.float64) for name, one in (probabilities or {}).items()},
+        {name: np.array(given, dtype=np.float64) for name, given in scores.items()},
+        {name: np.array(given, dtype=np.float64) for name, given in (probabilities or {}).items()},
     )
+
+
+def scores_by(requests: Iterable[Request], rankers: Mapping[str, RankValues]) -> dict[str, Scores]:
+    """What cheap rankers say of requests."""
+    return baseline_scores(requests, {name: Baseline(rank) for name, rank in rankers.items()})
 
 
 def simulated(

@@ -84,7 +84,7 @@ def template_of(folder: Path, text: str = PLAIN, **others: str) -> Template:
 
 def task_of(**changes: Any) -> Task:
     """A binary task on a ratings table, with changes to its file."""
-    found: dict[str, Any] = {
+    values: dict[str, Any] = {
         "domain": "test",
         "template": "t.j2",
         "tables": {"items": {"path": "i.csv", "key": "item_id"}},
@@ -98,8 +98,8 @@ def task_of(**changes: Any) -> Task:
         "history": {"last": 10},
         "questions": {"like": binary()},
     }
-    found.update(changes)
-    return Task.model_validate({k: v for k, v in found.items() if v is not None})
+    values.update(changes)
+    return Task.model_validate({k: v for k, v in values.items() if v is not None})
 
 
 def binary(yes: str = "Yes", no: str = "No") -> dict[str, Any]:
@@ -157,6 +157,6 @@ def encoder_of(
 def prompt_text(encoder: Encoder, request: Request, candidate: int = 0, question: int = 0) -> str:
     """The text that the template makes of one candidate, without BOS and shared answer tokens."""
     preview = encoder.preview(request)
-    found = preview.candidates[candidate]
-    pieces = (*preview.prefix, *found.pieces, *found.questions[question])
+    shown = preview.candidates[candidate]
+    pieces = (*preview.prefix, *shown.pieces, *shown.questions[question])
     return "".join(p.text for p in pieces if p.kind not in ("start", "answer"))

@@ -33,8 +33,8 @@ def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / WEIGHTS)
 
 
-def apart(one: Path, other: Path) -> float:
-    a, b = weights_of(one), weights_of(other)
+def apart(first: Path, second: Path) -> float:
+    a, b = weights_of(first), weights_of(second)
     assert a.keys() == b.keys()
     return max(float((a[name].float() - b[name].float()).abs().max()) for name in a)
 

@@ -1,15 +1,19 @@
 """Planted data for students: requests whose true probabilities are known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.schema.load import parse_task
 from promptrank.schema.task import Task
+from promptrank.scores.columns import logprob_column
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores
 from promptrank.students.lessons import Lesson
 
 Floats = NDArray[np.float64]
@@ -31,8 +35,8 @@ def planted_task() -> Task:
 
 
 def sigmoid(x: Floats) -> Floats:
-    found: Floats = 1 / (1 + np.exp(-x))
-    return found
+    chances: Floats = 1 / (1 + np.exp(-x))
+    return chances
 
 
 @dataclass(frozen=True)
@@ -87,10 +91,10 @@ def lessons(
     teacher: Floats | None = None,
 ) -> list[Lesson]:
     """Lessons of requests of ten; ``label`` and ``teacher`` (P(yes)) by row."""
-    found = []
+    made = []
     for number, request in enumerate(requests):
         rows = range(10 * number, 10 * number + 10)
-        found.append(
+        made.append(
             Lesson(
                 request,
                 {"good": [None if label is None else 1 - int(label[i]) for i in rows]},
@@ -102,4 +106,18 @@ def lessons(
                 },
             )
         )
-    return found
+    return made
+
+
+def teacher_scores(task: Task, shares: Mapping[tuple[str, str], Sequence[Floats]]) -> Scores:
+    """Scores of a teacher whose answers are these probabilities, by candidate and question."""
+    columns: dict[str, pa.Array] = {
+        "request_id": pa.array([request for request, _ in shares], pa.string()),
+        "candidate_id": pa.array([candidate for _, candidate in shares], pa.string()),
+        "score": pa.nulls(len(shares), pa.float64()),
+    }
+    for place, (name, question) in enumerate(task.questions.items()):
+        for number, answer in enumerate(question.answers):
+            logs = [float(np.log(given[place][number])) for given in shares.values()]
+            columns[logprob_column(name, answer)] = pa.array(logs, pa.float64())
+    return Scores(pa.table(columns), Origin("teacher"))

@@ -46,8 +46,12 @@ def write_rows(path: Path, rows: list[dict[str, object]]) -> None:
         writer.writerows(rows)
 
 
-def make_project(root: Path, model: Path) -> Path:
-    """A project with the task ``toys/like``; people with even numbers like even toys."""
+def make_project(root: Path, model: Path, rounds: int = ROUNDS) -> Path:
+    """A project with the task ``toys/like``; people with even numbers like even toys.
+
+    Args:
+        rounds: ratings of each of them.
+    """
     (root / "tasks" / "toys").mkdir(parents=True)
     (root / "templates" / "toys").mkdir(parents=True)
     (root / "tasks/toys/like.yaml").write_text(TASK.format(model=model))
@@ -70,7 +74,7 @@ def make_project(root: Path, model: Path) -> Path:
                 "stars": 5 if (p + p * 7 + r) % 2 == 0 else 2 + r % 2,
             }
             for p in range(PEOPLE)
-            for r in range(ROUNDS)
+            for r in range(rounds)
         ],
     )
     return root
