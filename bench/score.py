@@ -9,7 +9,7 @@ vLLM (where it is installed) runs in a process of its own, opened in the way tha
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -22,8 +22,9 @@ from _vllm import fastest, name_of, open_rival
 from transformers import AutoModelForCausalLM
 
 from promptrank.assets import resolve_dataset, resolve_model
-from promptrank.engine.contract import Failure, Tree
+from promptrank.engine.contract import Failure, Tree, TreeScore
 from promptrank.engine.packed import PackedEngine, open_packed
+from promptrank.runtime.opened import Opened
 
 Scores = list[float]
 Run = Callable[[Sequence[Tree]], Scores]
@@ -104,18 +105,22 @@ def transformers_run(model: Any, score: Callable[[Any, Tree], torch.Tensor]) -> 
     return run
 
 
-def packed_run(engine: PackedEngine) -> Run:
-    """Log-probs by the engine; the instruction is computed anew in every run, once."""
+def packed_run(engine: PackedEngine, score: Callable[[Sequence[Tree]], Iterator[TreeScore]]) -> Run:
+    """Log-probs by the engine; the instruction is computed anew in every run, once.
+
+    Args:
+        score: the engine's own, or that of the runtime over it.
+    """
 
     def run(trees: Sequence[Tree]) -> Scores:
         engine.forget()
-        found: Scores = []
-        for tree in engine.score(trees):
+        scores: Scores = []
+        for tree in score(trees):
             assert not isinstance(tree, Failure), tree
             for branch in tree:
                 assert not isinstance(branch, Failure), branch
-                found += branch[0].logprobs
-        return found
+                scores += branch[0].logprobs
+        return scores
 
     return run
 
@@ -181,7 +186,8 @@ def main() -> None:
             "plain, left": transformers_run(model, plain_left),
             "plain, right": transformers_run(model, plain_right),
             "reuse": transformers_run(model, reuse),
-            "packed": packed_run(engine),
+            "packed": packed_run(engine, engine.score),
+            "runtime": packed_run(engine, Opened(engine).stream),
         }
         with ExitStack() as stack:
             if candidates == 10 and args.vllm != "no" and find_spec("vllm") is not None:
@@ -193,6 +199,7 @@ def main() -> None:
         plain = min(seconds["plain, left"], seconds["plain, right"])
         peak = max(peak, matmul_peak(1.0))
         ratios[candidates] = plain / seconds["packed"]
+        print(f"  runtime/packed {seconds['packed'] / seconds['runtime']:.2f}")
         print(f"  packed/plain {ratios[candidates]:.2f} (by tokens {token_ratio(shape):.2f})")
         print(f"  packed's best round reaches {shape.flops / best / peak:.3f} of the matmul peak")
         if candidates == 10:

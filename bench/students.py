@@ -29,15 +29,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from promptrank import build, distill, evaluate, open_ranker, rank, verdict
-from promptrank.api.latency import times_of, wide_requests
-from promptrank.api.ranker import Ranker
-from promptrank.api.requests import read
-from promptrank.api.tasks import OpenTask, open_task
-from promptrank.cli.distill import show_verdict
+from promptrank import build, compare_students, distill, evaluate, open_ranker, rank
+from promptrank.cli.students import show_students
 from promptrank.cli.terminal import progress_bar
+from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.sampling import request_ids
+from promptrank.students.latency import times_of, wide_requests
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import OpenTask, open_task
 
 TASK = "movies/like"
 STUDENTS = {
@@ -65,7 +65,7 @@ def fewer_valid(requests: Path, limit: int) -> None:
 
 def learn(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[str, float]:
     """Write all students; their metric on ``valid``."""
-    found = {}
+    quality = {}
     for name, (kind, loss) in STUDENTS.items():
         start = time.perf_counter()
         with progress_bar("teacher", "requests") as progress:
@@ -83,18 +83,18 @@ def learn(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[s
                 progress=progress,
             )
         card, spent = made.student.card, time.perf_counter() - start
-        found[name] = card.metrics[METRIC]["value"] or 0.0
+        quality[name] = card.metrics[METRIC]["value"] or 0.0
         labels, taught = (sum(card.data[part].values()) for part in ("labels", "taught"))
         print(
             f"{name}: {labels:,} labels, {taught:,} answers ({made.asked:,} asked now), "
-            f"{METRIC} {found[name]:.3f} on valid, {spent:.0f} s",
+            f"{METRIC} {quality[name]:.3f} on valid, {spent:.0f} s",
             flush=True,
         )
-    return found
+    return quality
 
 
 def ask(opened: OpenTask, requests: Path, out: Path, given: argparse.Namespace) -> None:
-    """Let the teacher answer the sample of the test part; `verdict` finds it in the store."""
+    """Let the teacher answer the sample of the test part; the comparison finds it in the store."""
     with progress_bar("teacher", "requests") as progress:
         rank(
             TASK,
@@ -117,7 +117,7 @@ def adapter_of(teacher: str) -> str | None:
 
 def times(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[str, float]:
     """Print what single requests take; p99 of the students in milliseconds."""
-    wide = wide_requests(read(opened, requests, {"test"}, {}))
+    wide = wide_requests(given_file(opened, requests).read({"test"}))
     p99: dict[str, float] = {}
     print(f"\none request of {len(wide[0].candidates)} candidates, one core")
     for name in ("teacher", *STUDENTS):
@@ -132,10 +132,10 @@ def times(opened: OpenTask, requests: Path, given: argparse.Namespace) -> dict[s
 
 def quick_of(p99: dict[str, float]) -> list[str]:
     """Students with the teacher that are quick enough; all of them where none is, and says so."""
-    found = [name for name in WITHOUT if p99[name] < LIMIT_MS]
-    if not found:
+    quick = [name for name in WITHOUT if p99[name] < LIMIT_MS]
+    if not quick:
         print(f"no student with the teacher is under {LIMIT_MS:.0f} ms; the best of all is taken")
-    return found or list(WITHOUT)
+    return quick or list(WITHOUT)
 
 
 def gain_of(opened: OpenTask, requests: Path, name: str) -> str:
@@ -143,7 +143,7 @@ def gain_of(opened: OpenTask, requests: Path, name: str) -> str:
     report = evaluate(
         opened, engine=f"student:{WITHOUT[name]}", vs=[f"student:{name}"], requests=requests
     )
-    gain = next(r for r in report.rankers if r.name == f"student:{name}").differences[METRIC]
+    gain = report.ranker(f"student:{name}").differences[METRIC]
     ends = "" if gain.low is None else f", between {gain.low:+.4f} and {gain.high:+.4f}"
     print(f"{name}: {METRIC} {gain.value:+.4f} by the teacher{ends}")
     return f"{gain.value:+.4f}"
@@ -180,7 +180,7 @@ def main() -> None:
         fewer_valid(requests, given.valid)
         quality = learn(opened, requests, given)
         ask(opened, requests, Path(folder) / "sample.parquet", given)
-        found = verdict(
+        report = compare_students(
             opened,
             teacher=given.teacher,
             students=list(STUDENTS),
@@ -188,12 +188,12 @@ def main() -> None:
             requests=requests,
             limit=given.test,
         )
-        show_verdict(found)
+        show_students(report)
         p99 = times(opened, requests, given)
         quick = quick_of(p99)
         best = max(quick, key=lambda name: quality[name])
         gain = gain_of(opened, requests, best)
-        kept = found.line(best).kept
+        kept = report.ranker(best).kept
         shown = "none" if kept is None else f"{kept:.2f}"
         print(f"p99_ms={p99[best]:.2f} distill_gain={gain} lift_kept={shown}")
 

@@ -26,9 +26,6 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from promptrank.api.build import build
-from promptrank.api.ranker import open_encoder
-from promptrank.api.requests import read
-from promptrank.api.tasks import open_task
 from promptrank.assets import resolve_model
 from promptrank.records import Request
 from promptrank.training import adapter_model as lora
@@ -38,6 +35,9 @@ from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, examples
 from promptrank.training.label_shares import Share
 from promptrank.training.settings import Settings
+from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import open_task
 
 TASK = "movies/like"
 LOOPS = ("plain", "packed", "turns")
@@ -66,7 +66,7 @@ def data_of(file: Path, folder: Path, labels: int, step: int, held: int) -> Data
     encoder = open_encoder(task, folder, 8192)
     pairs: list[tuple[Request, Request]] = []
     last: dict[str, Request] = {}
-    for request in read(task, file, {"train"}, {}):
+    for request in given_file(task, file).read({"train"}):
         before = last.get(request.subject.subject_id)
         full = len(request.history) == len(request.candidates) == 10
         if before is not None and full and len(before.history) == len(before.candidates) == 10:
@@ -79,7 +79,7 @@ def data_of(file: Path, folder: Path, labels: int, step: int, held: int) -> Data
     random.Random(0).shuffle(pairs)
     each = max(1, step // 20)
     pairs = pairs[: labels // 20 // each * each]
-    valid = list(read(task, file, {"valid"}, {}))
+    valid = list(given_file(task, file).read({"valid"}))
     random.Random(0).shuffle(valid)
     everything = Share(0)
 
@@ -90,7 +90,7 @@ def data_of(file: Path, folder: Path, labels: int, step: int, held: int) -> Data
     steps = [pairs[n : n + each] for n in range(0, len(pairs), each)]
     return Data(
         [made([later for _, later in some], True) for some in steps],
-        [made([one for pair in some for one in pair], False) for some in steps],
+        [made([request for pair in some for request in pair], False) for some in steps],
         made(valid[:held], False),
     )
 
