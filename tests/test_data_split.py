@@ -1,10 +1,14 @@
 """Splits, limits, negatives and the order clock, by hand."""
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from promptrank.errors import DataError
+from promptrank.schema.parts import Split
 from promptrank.schema.task import Task
 from promptrank.tables.negatives import draw
 from support.data import build, built, make_task, read, write_rows
@@ -160,3 +164,187 @@ def test_an_order_is_a_clock_without_ages(tmp_path: Path) -> None:
     requests, _ = read(made.path)
     last = next(r for r in requests if r.request_id == "m@9")
     assert [e.time for e in last.history] == [7.0, 8.0]
+
+
+def _blocks(last: int, **split: Any) -> Task:
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    return _task(ratings={**given, "group": {"last": last}}, split={"by": "time", **split})
+
+
+def _times(task: Task, root: Path) -> dict[str, tuple[str | None, str]]:
+    """Request -> its part, and its candidates, which are called a, b, ... by their seconds."""
+    return {
+        name: (r.split, "".join(c.candidate_id for c in r.candidates))
+        for name, r in built(task, root).items()
+        if name.startswith("m")
+    }
+
+
+def test_blocks_are_cut_where_a_part_begins(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    # Seconds 0 to 9 in blocks of four, counted back from the end of each part.
+    task = _blocks(4, at=7, valid_at=5)
+    assert _times(task, tmp_path) == {
+        "m@0": ("train", "a"),
+        "m@1": ("train", "bcde"),
+        "m@5": ("valid", "fg"),
+        "m@7": ("test", "hij"),
+    }
+    made = build(task, tmp_path)
+    # The blocks at 5 and 7 are short since a boundary cut them; n has the same.
+    assert made.cut == 4
+    assert "4 requests were cut at a boundary between the parts" in made.notes
+
+
+def test_a_gap_counts_from_the_last_label(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    # Nothing of the last second before a part: 6 lies within a second of 7, 4 within one of 5.
+    assert _times(_blocks(4, at=7.5, valid_at=5, gap="1s"), tmp_path) == {
+        "m@0": ("train", "abcd"),
+        "m@5": ("valid", "fg"),
+        "m@8": ("test", "ij"),
+    }
+    lengths = _times(_blocks(4, test="2s", valid="2s", gap="1s"), tmp_path)
+    assert [r for r in lengths.values()] == [("train", "abcd"), ("valid", "fg"), ("test", "ij")]
+
+
+def test_sessions_are_cut_and_counted(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    task = _task(ratings={**given, "group": {"session": "1s"}}, split={"by": "time", "at": 6})
+    assert _times(task, tmp_path) == {"m@0": ("train", "abcdef"), "m@6": ("test", "ghij")}
+    assert build(task, tmp_path).cut == 2
+
+
+def test_a_member_is_not_in_training_for_its_later_rows(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    few = {**given, "group": {"last": 4, "at_least": 6}}
+    # Five rows by second 5 are too few to train; all ten are enough to test.
+    task = _task(ratings=few, split={"by": "time", "at": 5})
+    assert build(task, tmp_path).requests == {"test": 4}
+    assert "no request falls into train" in build(task, tmp_path).notes[-1]
+
+
+def test_a_query_on_both_sides_makes_two_requests(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    judged = {
+        "path": "ratings.parquet",
+        "query": "member_id",
+        "item": "items",
+        "time": "time",
+        "label": "CASE WHEN rating >= 4 THEN 'like' ELSE 'dislike' END",
+    }
+    task = _task(ratings=None, judgements=judged, split={"by": "time", "at": 8, "valid_at": 7})
+    assert _times(task, tmp_path) == {
+        "m": ("train", "abcdefg"),
+        "m#valid": ("valid", "h"),
+        "m#test": ("test", "ij"),
+    }
+    assert build(task, tmp_path).cut == 4
+    # Another query may not be called like what was cut off.
+    rows = [
+        {"member_id": m, "item_id": "a", "time": t, "rating": 5}
+        for m, t in (("m", 1), ("m", 9), ("m#test", 9))
+    ]
+    write_rows(tmp_path / "ratings.parquet", rows)
+    with pytest.raises(DataError, match="judgements: 'm#test' is the name of a request, and also"):
+        build(task, tmp_path)
+
+
+@pytest.mark.parametrize("window", ["3s", None])
+def test_outcomes_of_a_later_part_are_no_labels(window: str | None, tmp_path: Path) -> None:
+    write_rows(tmp_path / "items.parquet", [{"item_id": "a"}])
+    shown = [{"request": f"r{t}", "item_id": "a", "time": t, "member_id": "m"} for t in range(10)]
+    write_rows(tmp_path / "shown.parquet", shown)
+    acts = [{"request": f"r{t}", "item_id": "a", "at": t + 2, "what": "like"} for t in range(10)]
+    write_rows(tmp_path / "acts.parquet", acts)
+    outcomes = {
+        "path": "acts.parquet",
+        "key": ["request", "item_id"],
+        "label": "what",
+        "time": "at",
+        "within": window,
+        "none": "dislike",
+    }
+    requests = {
+        "path": "shown.parquet",
+        "id": "request",
+        "time": "time",
+        "subject": {"member": "member_id"},
+        "candidate": {"item": "items"},
+    }
+    task = _task(
+        ratings=None,
+        requests=requests,
+        outcomes={k: v for k, v in outcomes.items() if v is not None},
+        split={"by": "time", "at": 7},
+    )
+    made = built(task, tmp_path)
+    labels = {n: r.candidates[0].outcomes.get("like") for n, r in made.items() if r.split != "test"}
+    if window is not None:
+        # What is known before 7: the windows of what was shown before 4.
+        assert labels == {f"r{t}": "like" for t in range(4)}
+    else:
+        # Without a window all train, and what happened from 7 on has not happened for them.
+        assert labels == {f"r{t}": "like" if t < 5 else "dislike" for t in range(7)}
+
+
+def test_a_file_to_hold_out(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    rows = [{"member_id": "m", "item_id": "c", "time": t, "rating": 5} for t in (20, 1)]
+    write_rows(tmp_path / "holdout.parquet", rows)
+    both = {**given, "path": ["ratings.parquet", "holdout.parquet"]}
+    task = _task(ratings=both, history={"last": 2}, split={"by": "file", "test": "holdout.parquet"})
+    made = build(task, tmp_path)
+    assert made.requests == {"train": 20, "test": 2}
+    assert any(
+        n.startswith("1 rows that are held out lie before training rows") for n in made.notes
+    )
+    assert built(task, tmp_path)["m@20"].split == "test"
+    with pytest.raises(ValidationError, match=r"split\.test: 'hold\.parquet' is none"):
+        _task(ratings=both, split={"by": "file", "test": "hold.parquet"})
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [
+        ("2020-08-25", 1598313600.0),
+        (date(2020, 8, 25), 1598313600.0),
+        ("2020-08-25 12:00", 1598356800.0),
+        ("2020-08-25T12:00:00+02:00", 1598349600.0),
+        (datetime(2020, 8, 25, 12), 1598356800.0),
+        (1598313600, 1598313600.0),
+    ],
+)
+def test_a_moment_is_a_date_or_a_number(given: Any, seconds: float) -> None:
+    split = Split.model_validate({"by": "time", "at": given})
+    assert split.at == seconds
+    assert Split.model_validate(split.model_dump(exclude_none=True)) == split
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"at": "2020-08-32"}, "'2020-08-32' is none of them"),
+        ({"at": "soon"}, "expected a date such as 2020-08-25"),
+        ({"at": 20200825}, "write the date as 2020-08-25"),
+        ({"at": 1598313600000}, "milliseconds"),
+        ({"at": float("nan")}, "beyond"),
+        ({"at": True}, "expected a date"),
+        ({"at": 10**5000}, "beyond the year 5000"),
+        ({"at": 7, "test": "7d"}, r"not both \(found at and test\)"),
+        ({"at": 7, "valid": "7d"}, r"not both \(found at and valid\)"),
+        ({"test": "7d", "valid_at": 7}, r"not both \(found valid_at and test\)"),
+        ({"valid_at": 7}, "valid_at: needs at"),
+        ({"at": 7, "valid_at": 7}, "valid_at: must lie before at"),
+        ({"by": "last", "test": 1, "at": 7}, "at: goes with by: time"),
+        ({}, "test is missing: how much to hold out, or `at`: from when on"),
+        ({"by": "file"}, "by file needs column"),
+        ({"by": "file", "test": "a.csv", "valid": "a.csv"}, "valid: is the same file as test"),
+    ],
+)
+def test_splits_that_say_too_much_or_too_little(split: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Split.model_validate({"by": "time", **split})

@@ -101,7 +101,20 @@ class Task(Strict):
             if self.split is not None and self.split.by in ("time", "last"):
                 problems.append(f"split.by: {self.split.by} needs a time; split by subject or file")
             problems += [f"statistics.{n}: needs a time" for n in self.statistics]
-        return problems
+        return [*problems, *(self._held_out_files() if len(given) == 1 else ())]
+
+    def _held_out_files(self) -> list[str]:
+        """Files that a split names and the source does not read."""
+        split, path = self.split, self.source.path
+        if split is None or split.by != "file" or split.column:
+            return []
+        paths = [path] if isinstance(path, str) else list(path or ())
+        known = ", ".join(map(repr, paths)) or "none, it is a query; name a column"
+        return [
+            f"split.{name}: {named!r} is none of {self.form}.path: {known}"
+            for name, named in (("test", split.test), ("valid", split.valid))
+            if named is not None and named not in paths
+        ]
 
     def _references(self) -> list[str]:
         problems = []

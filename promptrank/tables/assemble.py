@@ -18,7 +18,7 @@ from promptrank.tables.labels import answers_of, place_column, place_of
 from promptrank.tables.near import nearness_of
 from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.statistics import join
-from promptrank.tables.walk import Ahead, column
+from promptrank.tables.walk import Ahead, column, one_array
 
 _CHUNK = 4096
 _NUMBERS = ("position", "propensity", "weight", "logged_score")
@@ -153,8 +153,9 @@ def _entity(plan: Plan, role: str, requests: pa.Table, table: pa.Table | None) -
 
 
 def _fields(table: pa.Table, rows: pa.Array, numbers: dict[str, pa.Array]) -> pa.Array:
-    taken = table.select(table.schema.names[2:]).take(rows)
-    fields = {name: column(taken, name) for name in taken.schema.names}
+    # By place: a table may have columns that are called like the snapshot's own two.
+    taken = table.select(list(range(2, table.num_columns))).take(rows)
+    fields = {n: one_array(c) for n, c in zip(taken.schema.names, taken.columns, strict=True)}
     return _struct({**fields, **numbers}, None)
 
 

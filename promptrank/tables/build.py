@@ -16,6 +16,7 @@ from promptrank.requests.write import TableWriter, check_suffix
 from promptrank.schema.task import Task
 from promptrank.tables import group
 from promptrank.tables.assemble import chunks
+from promptrank.tables.boundaries import boundaries
 from promptrank.tables.column_checks import check_columns
 from promptrank.tables.entities import snapshot
 from promptrank.tables.events import make_events
@@ -23,7 +24,7 @@ from promptrank.tables.loading import database, load
 from promptrank.tables.negatives import add_negatives
 from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.rows import make_rows
-from promptrank.tables.split import make_split, seen_in_training
+from promptrank.tables.split import empty_parts, make_split, seen_in_training, shown_early
 from promptrank.tables.statistics import make_sums
 
 _YEAR_5000 = 95_617_584_000.0
@@ -39,6 +40,8 @@ class Built:
         seen: share of test subjects and test items that training holds; None without a test part.
         clock: ``time``, ``order`` or None; first and last request time under ``first, last``.
         fingerprint: of the requests and the items they point to; equal data, equal fingerprint.
+        cut: how many requests a split by time has cut, since their rows lay on both sides of a
+            boundary.
     """
 
     path: Path
@@ -51,6 +54,7 @@ class Built:
     clock: dict[str, str | float | None]
     notes: tuple[str, ...]
     fingerprint: str
+    cut: int = 0
 
 
 def build_requests(
@@ -95,12 +99,15 @@ def build_requests(
             "errors",
         )
         _snapshots(con, plan, folder)
-        make_rows(con, plan)
+        make_rows(con, plan, boundaries(con, plan))
         say("grouping rows into requests")
-        group.make_requests(con, plan)
+        cut = group.make_requests(con, plan)
         notes = []
+        if cut:
+            notes.append(f"{cut:,} requests were cut at a boundary between the parts")
         if gone := make_split(con, plan):
             notes.append(f"{gone:,} requests fall into gaps between the parts and are left out")
+        notes += [*empty_parts(con, plan), *shown_early(con, plan)]
         _narrow(con, limit, splits)
         group.make_candidates(con, plan)
         say("computing statistics as of each moment")
@@ -137,6 +144,7 @@ def build_requests(
         clock,
         tuple(notes),
         fingerprint,
+        cut,
     )
 
 

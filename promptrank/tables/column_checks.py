@@ -31,12 +31,12 @@ def column_problems(plan: Plan) -> list[str]:
         ]
         if plan.task.history is not None:
             problems.append(f"history: needs a time in {plan.task.form}")
-    problems += _unknown_labels(plan)
+    problems += [*_unknown_labels(plan), *_fields_twice(plan)]
     split = plan.task.split
-    if split is not None and split.by == "file" and split.column not in plan.rows:
+    if split is not None and split.column and split.column not in plan.rows:
         problems.append(
             f"split.column: no column {split.column!r} in {plan.task.form}; "
-            f"{near(split.column or '', plan.rows)}"
+            f"{near(split.column, plan.rows)}"
         )
     return problems
 
@@ -53,6 +53,18 @@ def _unknown_labels(plan: Plan) -> list[str]:
         f"{where}: no answer has the label {label!r}; {near(label, known)}"
         for where, label in given.items()
         if label is not None and label not in known
+    ]
+
+
+def _fields_twice(plan: Plan) -> list[str]:
+    """Statistics about members that are called like a column of the members' table."""
+    table = plan.table_of("member")
+    names = {n.casefold(): n for n in plan.kinds.get(f"tables.{table}", ())}
+    return [
+        f"statistics.{name}: tables.{table} has a column {names[name]!r}, and a template sees both "
+        f"as member.{name}; rename the statistic"
+        for name in plan.statistics("member")
+        if name in names
     ]
 
 

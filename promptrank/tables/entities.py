@@ -22,6 +22,7 @@ from promptrank.basics.sql import (
 from promptrank.errors import DataError
 from promptrank.requests.items import BATCH, ID, SINCE
 from promptrank.schema.data_tables import Table
+from promptrank.tables.names import ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +85,12 @@ def snapshot(con: Connection, name: str, table: Table, path: Path) -> Entity:
         where,
     )
     run(con, "DROP TABLE pr.ids", where)
+    # Columns are told by place: a table may call its own as it likes.
     query = (
-        f"SELECT {ID}, {SINCE}, * EXCLUDE ({ID}, {SINCE}) FROM "
-        f"(SELECT {key} AS {ID}, {since} AS {SINCE}, {fields} FROM {source}) "
-        f"WHERE {_complete(ID, SINCE, timed)} ORDER BY {ID}, {SINCE}"
+        f"SELECT {key} AS {ours('id')}, {since} AS {ours('since')}, {fields} FROM {source} "
+        f"WHERE {_complete(f'({key})', f'({since})', timed)} ORDER BY 1, 2"
     )
-    rows = _write(con, query, where, path)
+    rows = _write(con, query, where, path, [ID, SINCE, *kinds])
     if not rows:
         raise DataError(f"{where}: no row has a {table.key}")
     return Entity(name, path, timed, rows)
@@ -99,15 +100,16 @@ def _complete(key: str, since: str, timed: bool) -> str:
     return f"{key} IS NOT NULL" + (f" AND {since} IS NOT NULL" if timed else "")
 
 
-def _write(con: Connection, query: str, where: str, path: Path) -> int:
+def _write(con: Connection, query: str, where: str, path: Path, names: list[str]) -> int:
     reader = stream(con, query, where, BATCH)
+    schema = pa.schema([f.with_name(n) for f, n in zip(reader.schema, names, strict=True)])
     rows = 0
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, reader.schema) as writer:
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, schema) as writer:
         # Batches of exactly one size: a row's batch is then known by division.
         waiting: list[pa.RecordBatch] = []
         held = 0
         for batch in reader:
-            waiting.append(batch)
+            waiting.append(pa.RecordBatch.from_arrays(batch.columns, schema=schema))
             held += batch.num_rows
             while held >= BATCH:
                 table = pa.Table.from_batches(waiting).combine_chunks()

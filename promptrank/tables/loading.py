@@ -17,6 +17,7 @@ from promptrank.basics.sql import Connection, columns, explain, ident, literal, 
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
+from promptrank.tables.names import FILE, refuse_ours
 
 _KINDS = {
     ".parquet": "parquet",
@@ -49,6 +50,8 @@ def database(
             "allow_community_extensions": False,
             # Without it even a sorted result comes out of order when it is read as Arrow.
             "preserve_insertion_order": True,
+            # A query that misspells a table must not find a variable of ours in its place.
+            "python_enable_replacements": False,
             "file_search_path": str(root.resolve()),
         }
         if threads is not None:
@@ -86,6 +89,7 @@ def load(
         DataError: one line for each source that cannot be read.
     """
     texts = _id_columns(task)
+    by_path = task.split is not None and task.split.by == "file" and not task.split.column
     waiting = {k: v for k, v in sources(task).items() if only is None or k in only}
     loaded: dict[str, dict[str, str]] = {}
     while True:
@@ -93,7 +97,8 @@ def load(
         failed: dict[str, str] = {}
         for where, (relation, source) in waiting.items():
             try:
-                loaded[where] = _create(con, where, relation, source, root, texts.get(where, set()))
+                create = _create_by_path if by_path and where == task.form else _create
+                loaded[where] = create(con, where, relation, source, root, texts.get(where, set()))
             except DataError as error:
                 failed[where] = str(error)
         if not failed:
@@ -104,9 +109,18 @@ def load(
 
 
 def _create(
-    con: Connection, where: str, relation: str, source: Source, root: Path, ids: set[str]
+    con: Connection,
+    where: str,
+    relation: str,
+    source: Source,
+    root: Path,
+    ids: set[str],
+    given: str | None = None,
 ) -> dict[str, str]:
-    if source.sql is not None:
+    """Create a relation from a source; ``given`` is a query to take its rows from instead."""
+    if given is not None:
+        rows, kind, place = given, "sql", f"{where}.path"
+    elif source.sql is not None:
         rows, kind, place = f"({source.sql.strip().rstrip(';')})", "sql", f"{where}.sql"
     else:
         rows, kind = _scan(con, where, source, root, ids)
@@ -121,12 +135,28 @@ def _create(
         rows = f"(SELECT {', '.join(chosen)} FROM {rows})"
     # Parquet is cheap to read again; text files and queries are read once.
     what = "VIEW" if kind == "parquet" else "TABLE"
-    run(con, f"CREATE {what} {relation} AS SELECT * FROM {rows}", place)
+    run(con, f"CREATE OR REPLACE {what} {relation} AS SELECT * FROM {rows}", place)
     kinds = columns(con, relation, place)
+    refuse_ours(set(kinds) - ({FILE} if given is not None else set()), place)
     if run(con, f"SELECT 1 FROM {relation} LIMIT 1", place).fetchone() is None:
         run(con, f"DROP {what} {relation}", place)
         raise DataError(f"{place}: the table is empty ({source.path or 'query'})")
     return kinds
+
+
+def _create_by_path(
+    con: Connection, where: str, relation: str, source: Source, root: Path, ids: set[str]
+) -> dict[str, str]:
+    """Create a relation whose rows say in `FILE` which entry of ``path`` they came from."""
+    entries = [source.path] if isinstance(source.path, str) else list(source.path or ())
+    named = []
+    for number, path in enumerate(entries):
+        one = f"src.{ident(f'rows {number}')}"
+        part = source.model_copy(update={"path": path, "columns": {}})
+        _create(con, where, one, part, root, ids)
+        named.append(f"SELECT *, {literal(path)} AS {ident(FILE)} FROM {one}")
+    union = f"({' UNION ALL BY NAME '.join(named)})"
+    return _create(con, where, relation, source, root, ids, union)
 
 
 def _scan(

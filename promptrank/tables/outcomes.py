@@ -7,18 +7,26 @@
 - ``pr.versions`` (shown, known, label, a_<question>...): what was known from ``known`` on, one
   row for each time it changed; the window's close is the last change.
 
-``shown`` is the row number of an impression in ``pr.shown``.
+``shown`` is the number of an impression in ``pr.shown`` (shown, request_id, candidate_id, t), and
+in ``pr.given``, which holds the impressions' own columns.
 """
 
 from promptrank.basics.sql import Connection, ident, literal, run, seconds_of, text_of
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Outcomes
+from promptrank.tables.boundaries import Boundaries
 from promptrank.tables.labels import label_of, place_column, place_of, priority_of
+from promptrank.tables.names import ours
 from promptrank.tables.plan import Plan
 
 
-def prepare(con: Connection, plan: Plan) -> None:
-    """Create ``pr.shown``, ``pr.actions``, ``pr.final`` and ``pr.versions``."""
+def prepare(con: Connection, plan: Plan, bounds: Boundaries | None) -> None:
+    """Create ``pr.given``, ``pr.shown``, ``pr.actions``, ``pr.final`` and ``pr.versions``.
+
+    Args:
+        bounds: of a split by time; without a window only outcomes before the end of an
+            impression's part count, so that nothing of a later part becomes a label.
+    """
     outcomes = plan.task.outcomes
     assert outcomes is not None and plan.task.requests is not None
     request, candidate = plan.task.requests, plan.task.requests.candidate
@@ -29,15 +37,26 @@ def prepare(con: Connection, plan: Plan) -> None:
     )
     run(
         con,
-        "CREATE TABLE pr.shown AS SELECT row_number() OVER () AS shown, * FROM (SELECT *, "
-        f"{plan.text(request.id)} AS __request, {plan.text(shown_id)} AS __candidate, "
-        f"{plan.time} AS __t FROM src.rows)",
+        f"CREATE TABLE pr.given AS SELECT row_number() OVER () AS {ours('shown')}, * FROM src.rows",
+        "requests",
+    )
+    run(
+        con,
+        f"CREATE VIEW pr.shown AS SELECT {ours('shown')} AS shown, {plan.text(request.id)} AS "
+        f"request_id, {plan.text(shown_id)} AS candidate_id, {plan.time} AS t FROM pr.given",
         "requests",
     )
     _actions(con, plan, outcomes)
     _unknown(con, plan)
-    _final(con, plan, outcomes)
+    _final(con, plan, outcomes, bounds)
     _versions(con, plan, outcomes)
+
+
+def beside_rows(plan: Plan) -> str:
+    """The task's own rows, each beside its final outcome, under names that no table can have."""
+    names = ["label", "known", *(place_column(n) for n in plan.questions)]
+    final = ", ".join(f"f.{ident(n)} AS {ours(n)}" for n in names)
+    return f"(SELECT g.*, {final} FROM pr.given g JOIN pr.final f ON g.{ours('shown')} = f.shown)"
 
 
 def _actions(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
@@ -55,22 +74,22 @@ def _actions(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
     if outcomes.time is not None:
         at = seconds_of(ident(outcomes.time), kinds[outcomes.time], "outcomes.time")
     label = text_of(ident(outcomes.label), kinds[outcomes.label])
-    same = "" if len(outcomes.key) == 1 else "s.__request = o.request AND "
+    same = "" if len(outcomes.key) == 1 else "s.request_id = o.request AND "
     # Before it was shown, or after the window, it is no outcome of this impression.
-    window = "" if outcomes.time is None else " AND o.happened >= s.__t"
+    window = "" if outcomes.time is None else " AND o.happened >= s.t"
     if outcomes.within is not None:
-        window += f" AND o.happened <= s.__t + {outcomes.within!r}"
+        window += f" AND o.happened <= s.t + {outcomes.within!r}"
     ranks = ", ".join(
         f"{place_of('o.label', q)} AS {ident(place_column(n))}" for n, q in plan.questions.items()
     )
     run(
         con,
-        f"CREATE TABLE pr.actions AS SELECT s.shown, s.__t AS t, o.happened, o.label, "
+        f"CREATE TABLE pr.actions AS SELECT s.shown, s.t, o.happened, o.label, "
         f"{priority_of('o.label', plan.questions)} AS priority, {ranks}, "
-        "s.__request AS request_id, s.__candidate AS candidate_id "
+        "s.request_id, s.candidate_id "
         f"FROM (SELECT {keys[0]} AS request, {keys[1]} AS candidate, {at} AS happened, "
         f"{label} AS label FROM src.outcomes) o JOIN pr.shown s "
-        f"ON {same}s.__candidate = o.candidate WHERE o.label IS NOT NULL{window}",
+        f"ON {same}s.candidate_id = o.candidate WHERE o.label IS NOT NULL{window}",
         "outcomes",
     )
 
@@ -97,16 +116,16 @@ def _none(plan: Plan, outcomes: Outcomes) -> tuple[dict[str, str], str]:
     )
 
 
-def _final(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
+def _final(con: Connection, plan: Plan, outcomes: Outcomes, bounds: Boundaries | None) -> None:
     none, none_priority = _none(plan, outcomes)
     # `greatest` passes over NULL: without any action the last impression is the end.
-    end = "(SELECT greatest(max(__t), (SELECT max(happened) FROM pr.actions)) FROM pr.shown)"
-    closed = "true" if outcomes.within is None else f"(s.__t + {outcomes.within!r} <= {end})"
+    end = "(SELECT greatest(max(t), (SELECT max(happened) FROM pr.actions)) FROM pr.shown)"
+    closed = "true" if outcomes.within is None else f"(s.t + {outcomes.within!r} <= {end})"
     # Something happened that no answer covers: to say that nothing did would be wrong.
     blank = "(coalesce(b.strange, false) AND b.priority IS NULL)"
-    known = "s.__t" if outcomes.time is None else "CAST(NULL AS DOUBLE)"
+    known = "s.t" if outcomes.time is None else "CAST(NULL AS DOUBLE)"
     if outcomes.within is not None:
-        known = f"s.__t + {outcomes.within!r}"
+        known = f"s.t + {outcomes.within!r}"
     best, chosen = [], []
     for name in plan.questions:
         column = ident(place_column(name))
@@ -115,6 +134,9 @@ def _final(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
             f"CASE WHEN {closed} THEN coalesce(b.{column}, "
             f"CASE WHEN NOT {blank} THEN {none[name]} END) END AS {column}"
         )
+    counted = "pr.actions"
+    if bounds is not None and outcomes.time is not None and outcomes.within is None:
+        counted = f"(SELECT * FROM pr.actions WHERE {bounds.in_time('t', 'happened')})"
     nothing = f"CASE WHEN NOT {blank} THEN {none_priority} END"
     priority = f"CASE WHEN {closed} THEN coalesce(b.priority, {nothing}) END"
     run(
@@ -122,7 +144,7 @@ def _final(con: Connection, plan: Plan, outcomes: Outcomes) -> None:
         f"CREATE TABLE pr.final AS SELECT s.shown, {label_of(priority, plan.questions)} AS label, "
         f"{', '.join(chosen)}, {known} AS known FROM pr.shown s LEFT JOIN (SELECT shown, "
         f"min(priority) AS priority, bool_or(priority IS NULL) AS strange, {', '.join(best)} "
-        "FROM pr.actions GROUP BY shown) b USING (shown)",
+        f"FROM {counted} GROUP BY shown) b USING (shown)",
         "outcomes",
     )
 

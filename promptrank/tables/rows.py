@@ -17,64 +17,74 @@ from promptrank.basics.sql import (
     type_of,
 )
 from promptrank.errors import DataError
-from promptrank.schema.data_tables import Judgements
 from promptrank.tables import outcomes
+from promptrank.tables.boundaries import Boundaries, row_part
 from promptrank.tables.labels import place_column, place_of, priorities, value_of
+from promptrank.tables.names import ours
 from promptrank.tables.plan import Plan
+from promptrank.tables.usable import fault, keys
 
 
-def make_rows(con: Connection, plan: Plan) -> None:
+def make_rows(con: Connection, plan: Plan, bounds: Boundaries | None = None) -> None:
     """Create ``pr.rows`` and put its faulty rows among the errors.
+
+    Args:
+        bounds: where a split by time divides; only outcomes that belong to a row's part count.
 
     Raises:
         DataError: an expression of the task does not work on its columns.
     """
-    form = plan.task.form
+    form, late = plan.task.form, plan.task.outcomes is not None
     source = "src.rows"
-    if plan.task.outcomes is not None:
-        outcomes.prepare(con, plan)
-        taken = {"label", "known", *(place_column(n) for n in plan.questions)} & set(plan.rows)
-        hidden = f" EXCLUDE ({', '.join(ident(n) for n in sorted(taken))})" if taken else ""
-        source = (
-            f"(SELECT s.*{hidden}, f.* EXCLUDE (shown) "
-            "FROM pr.shown s JOIN pr.final f USING (shown))"
-        )
-    labels = _labels(con, plan, source)
-    statistics = _statistics(con, plan, source)
-    ids = {f"{role}_id": plan.id_of(role) for role in ("member", "query", "source", "item")}
+    if late:
+        outcomes.prepare(con, plan, bounds)
+        source = outcomes.beside_rows(plan)
+    key = keys(plan)
     columns = {
-        **ids,
-        "request_key": _request_key(plan),
-        "part": _part(plan),
-        "cand_id": _candidate_id(plan),
-        "t": plan.time,
+        **{n: key[n] for n in key if n not in ("cand_id", "t")},
+        "part": row_part(plan, bounds),
+        "cand_id": key["cand_id"],
+        "t": key["t"],
         **_numbers(plan),
-        **labels,
-        **statistics,
-        "ctx": _context(plan),
+        **_labels(con, plan, source),
     }
-    chosen = ", ".join(f"{e} AS {ident(n)}" for n, e in columns.items())
-    known = "known" if plan.task.outcomes is not None else f"{plan.time}"
-    order = ", ".join(ident(n) for n in columns)
-    if plan.task.outcomes is not None:
-        chosen += ", shown"
+    # A name of ours never stands beside a table's own columns but under a prefix.
+    beside = {**columns, "ctx": _context(plan), "known": ours("known") if late else plan.time}
+    made = ", ".join(f"{e} AS {ours('row.' + n)}" for n, e in beside.items())
+    statistics = _statistics(con, plan, _seen_by_statistics(plan, source))
+    seen = _seen_by_statistics(plan, f"(SELECT *, {made} FROM {source})")
+    chosen = [f"{ours('row.' + n)} AS {ident(n)}" for n in columns]
+    chosen += [f"{e} AS {ident(n)}" for n, e in statistics.items()]
+    chosen += [f"{ours('row.ctx')} AS ctx", f"CAST({ours('row.known')} AS DOUBLE) AS known"]
+    chosen += [f"{ours('shown')} AS shown"] if late else []
+    order = ", ".join(ident(n) for n in [*columns, *statistics, "ctx"])
     first, question = plan.first
     run(
         con,
         f"CREATE TABLE pr.rows AS SELECT row_number() OVER (ORDER BY t, {order}) AS row_no, *, "
-        f"{value_of(ident(place_column(first)), question)} AS v, {_fault(plan)} AS fault "
-        f"FROM (SELECT {chosen}, CAST({known} AS DOUBLE) AS known FROM {source})",
+        f"{value_of(ident(place_column(first)), question)} AS v, {fault(plan)} AS fault "
+        f"FROM (SELECT {', '.join(chosen)} FROM {seen})",
         form,
     )
     _errors(con, plan)
+
+
+def _seen_by_statistics(plan: Plan, source: str) -> str:
+    """The rows as a statistic's expression sees them: where there are outcomes, ``label`` is what
+    happened, and not a column that a table may have of that name."""
+    if plan.task.outcomes is None:
+        return source
+    own = [ident(n) for n in plan.rows if n.casefold() == "label"]
+    hidden = f" EXCLUDE ({', '.join(own)})" if own else ""
+    return f"(SELECT *{hidden}, {ours('label')} AS label FROM {source})"
 
 
 def _labels(con: Connection, plan: Plan, source: str) -> dict[str, str]:
     """SQL of the label, and of the place of each question's answer."""
     label = plan.task.label
     if plan.task.outcomes is not None:
-        places = {place_column(n): ident(place_column(n)) for n in plan.questions}
-        return {"label": "label", **places, "strange": "CAST(NULL AS VARCHAR)"}
+        places = {place_column(n): ours(place_column(n)) for n in plan.questions}
+        return {"label": ours("label"), **places, "strange": "CAST(NULL AS VARCHAR)"}
     if label is None:
         places = {place_column(n): "CAST(NULL AS TINYINT)" for n in plan.questions}
         return {"label": "CAST(NULL AS VARCHAR)", **places, "strange": "CAST(NULL AS VARCHAR)"}
@@ -121,24 +131,6 @@ def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
     return numbers
 
 
-def _request_key(plan: Plan) -> str:
-    return plan.text(plan.task.requests.id if plan.task.requests is not None else None)
-
-
-def _part(plan: Plan) -> str:
-    split = plan.task.split
-    if split is None or split.by != "file":
-        return "CAST(NULL AS VARCHAR)"
-    return plan.text(split.column)
-
-
-def _candidate_id(plan: Plan) -> str:
-    source = plan.task.requests
-    if source is not None and source.candidate.id is not None:
-        return plan.text(source.candidate.id)
-    return plan.id_of("item")
-
-
 def _numbers(plan: Plan) -> dict[str, str]:
     source = plan.task.requests
     candidate = source.candidate if source is not None else None
@@ -162,27 +154,6 @@ def _context(plan: Plan) -> str:
     fields = [clean_field(n, plan.rows[n]).removesuffix(f" AS {ident(n)}") for n in plan.context]
     named = ", ".join(f"{ident(n)} := {f}" for n, f in zip(plan.context, fields, strict=True))
     return f"struct_pack({named})"
-
-
-def _fault(plan: Plan) -> str:
-    """SQL: what keeps a row from being used, or NULL."""
-    cases = []
-    if plan.task.requests is not None:
-        cases.append(("request_key IS NULL", f"no {plan.task.requests.id}"))
-        roles = [r for r in ("member", "query", "source") if plan.ref(r) is not None]
-        nobody = " AND ".join(f"{r}_id IS NULL" for r in roles)
-        cases.append((nobody, f"none of {', '.join(roles)}"))
-        cases.append(("cand_id IS NULL", "no candidate id"))
-    elif isinstance(plan.task.source, Judgements):
-        role = "query" if plan.task.source.query is not None else "source"
-        cases.append((f"{role}_id IS NULL", f"no {role}"))
-    else:
-        cases.append(("member_id IS NULL", "no member"))
-    cases.append(("item_id IS NULL", "no item"))
-    if plan.timed:
-        cases.append(("t IS NULL", f"no {plan.task.clock}"))
-    whens = " ".join(f"WHEN {test} THEN {literal(what)}" for test, what in cases)
-    return f"CASE {whens} END"
 
 
 def _errors(con: Connection, plan: Plan) -> None:

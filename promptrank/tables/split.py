@@ -2,6 +2,7 @@
 
 from promptrank.basics.sql import Connection, literal, run
 from promptrank.schema.parts import Split
+from promptrank.tables.boundaries import stage_of
 from promptrank.tables.plan import Plan
 
 SUBJECT = "coalesce(member_id, query_id, source_id)"
@@ -33,9 +34,41 @@ def make_split(con: Connection, plan: Plan) -> int:
     return int(gone[0]) if gone is not None else 0
 
 
+def shown_early(con: Connection, plan: Plan) -> list[str]:
+    """A line where a split by file holds out rows that training requests show as history."""
+    split, history = plan.task.split, plan.task.history
+    if split is None or split.by != "file" or history is None or history.events is not None:
+        return []
+    sql = (
+        f"SELECT count(*) FROM (SELECT t, {stage_of(split)} AS stage, max(t) "
+        f"FILTER ({stage_of(split)} = 0) OVER (PARTITION BY member_id) AS last FROM pr.rows "
+        "WHERE fault IS NULL) WHERE stage IN (1, 2) AND t < last"
+    )
+    row = run(con, sql, "split").fetchone()
+    if row is None or not row[0]:
+        return []
+    return [
+        f"{row[0]:,} rows that are held out lie before training rows of the same member, whose "
+        "histories show them; to hold out what comes later, split by time"
+    ]
+
+
+def empty_parts(con: Connection, plan: Plan) -> list[str]:
+    """A line for each part that a split by time declares and no request falls into."""
+    split = plan.task.split
+    if split is None or split.by != "time":
+        return []
+    sql = "SELECT DISTINCT split FROM pr.requests"
+    filled = {row[0] for row in run(con, sql, "split").fetchall()}
+    wanted = ["train", *(["valid"] if split.validates else []), "test"]
+    return [
+        f"no request falls into {part}: look at split and at the times of the data"
+        for part in wanted
+        if part not in filled
+    ]
+
+
 def _columns(split: Split) -> str:
-    if split.by == "time":
-        return "max(t) OVER ()"
     if split.by == "last":
         return f"row_number() OVER (PARTITION BY {SUBJECT} ORDER BY t DESC, request_id DESC)"
     if split.by == "subject":
@@ -53,13 +86,10 @@ def _expression(split: Split) -> tuple[str, str]:
             f"WHEN part_of = {named_valid} THEN 'valid' ELSE 'train' END",
             "part_of",
         )
-    test, valid, gap = float(split.test or 0), float(split.valid or 0), split.gap
     if split.by == "time":
-        cases = [(test, "'test'"), (test + gap, "NULL")]
-        if valid:
-            cases += [(test + gap + valid, "'valid'"), (test + gap + valid + gap, "NULL")]
-        whens = " ".join(f"WHEN t > last - {back!r} THEN {part}" for back, part in cases)
-        return f"CASE {whens} ELSE 'train' END", "last"
+        # `Boundaries` has named the parts already; what has another name is a gap.
+        return "CASE WHEN part_of IN ('train', 'valid', 'test') THEN part_of END", "part_of"
+    test, valid = float(split.test or 0), float(split.valid or 0)
     column, sign = ("back", "<=") if split.by == "last" else ("share", "<")
     return (
         f"CASE WHEN {column} {sign} {test!r} THEN 'test' "

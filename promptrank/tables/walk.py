@@ -65,7 +65,11 @@ def _table(batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
 
 def column(table: pa.Table, name: str) -> pa.Array:
     """A column of a table as one array."""
-    chunked = table.column(name)
+    return one_array(table.column(name))
+
+
+def one_array(chunked: pa.ChunkedArray) -> pa.Array:
+    """A chunked array as one array."""
     if chunked.num_chunks == 1:
         return chunked.chunk(0)
     return pa.concat_arrays(chunked.chunks or [pa.array([], chunked.type)])

@@ -47,7 +47,7 @@ def check_fusable(opened: OpenTask, engine: str) -> None:
         raise TaskError(
             where, ["fusion: is missing; name the numbers, such as fusion: {fields: [stats.liked]}"]
         )
-    if task.split is None or task.split.valid is None:
+    if task.split is None or not task.split.validates:
         raise TaskError(
             where, ["split.valid: is missing; a fusion is fitted on the validation part"]
         )
