@@ -34,13 +34,18 @@ ANSWERS = {
 LABEL = "CASE WHEN rating >= 4 THEN 'like' ELSE 'dislike' END"
 RATINGS: dict[str, Any] = {"member": "member_id", "item": "items", "time": "time", "label": LABEL}
 JUDGED = {"query": "request", "item": "items", "time": "time", "label": LABEL}
-LISTED = {
+LISTED: dict[str, Any] = {
     "id": "request",
     "time": "time",
     "subject": {"member": "member_id"},
     "candidate": {"item": "items", "id": "row", "context": ["time"]},
 }
-ACTED = {"path": "actions.parquet", "key": ["row"], "label": "action", "none": "skip"}
+ACTED: dict[str, Any] = {
+    "path": "actions.parquet",
+    "key": ["row"],
+    "label": "action",
+    "none": "skip",
+}
 
 
 def _rows_of(form: str, **source: Any) -> dict[str, Any]:
@@ -270,7 +275,9 @@ def test_later_labels_change_nothing_earlier(grouping: str, split: str, tmp_path
     fresh = [{**r, "part": "test"} for r in _rows(rng, TEST, 25, len(rows))] if held else []
     late = [*_late(rng, kept, keep=True), *_late(rng, out, keep=False), *fresh]
     every = [*early, *late]
-    acted = _later_actions(rng, actions, every, TEST.__le__, TEST, grouping == TIMELESS)
+    acted = _later_actions(
+        rng, actions, every, lambda time: time >= TEST, TEST, grouping == TIMELESS
+    )
     _write(tmp_path, every, acted, by_path)
     after = _trained(task, tmp_path)
     delay = WINDOW if grouping == "lists with a window" else 0

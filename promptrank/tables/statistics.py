@@ -158,7 +158,7 @@ def _cuts(con: Connection) -> None:
 
 def _distribution(con: Connection, plan: Plan, name: str, stat: Statistic) -> None:
     """Values of all entities at each cut: how many lie below, and how many are equal."""
-    alone = Statistic.model_validate({**stat.model_dump(), "percentile": False})
+    alone = stat.model_copy(update={"percentile": False})
     # The cut's own rows are known just after it, so the moment is the next double.
     points = (
         f"(SELECT c.cut_no, e.id AS {stat.of}_id, "
