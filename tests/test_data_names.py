@@ -14,10 +14,12 @@ from typing import Any
 import duckdb
 import pyarrow.parquet as pq
 import pytest
+from pydantic import ValidationError
 
 from promptrank.errors import DataError
 from promptrank.requests.items import ItemTable
 from promptrank.schema.task import Task
+from promptrank.scores.columns import schema_of
 from promptrank.tables.build import Built
 from promptrank.tables.names import OURS
 from support.data import Row, build, built, make_task, write_rows
@@ -365,9 +367,7 @@ def test_a_query_finds_no_variable_of_ours(tmp_path: Path) -> None:
 def test_questions_and_statistics_may_have_any_name(tmp_path: Path) -> None:
     _write(tmp_path, _plain, [])
     plain = built(_task("lists", _plain, []), tmp_path)
-    names = sorted(
-        {n.casefold() for n in _names() if re.fullmatch("[a-z][a-z0-9_]*", n.casefold())}
-    )
+    names = _questions()
     task = _task(
         "lists",
         _plain,
@@ -396,3 +396,37 @@ def test_a_member_statistic_is_not_called_like_a_column(tmp_path: Path) -> None:
     _write(tmp_path, lambda t, c: "Keen" if (t, c) == ("members", "name") else _plain(t, c), [])
     with pytest.raises(DataError, match=r"statistics\.keen: tables\.members has a column 'Keen'"):
         build(_task("ratings", _plain, []), tmp_path)
+
+
+def test_a_column_made_here_replaces_its_namesake_in_any_case(tmp_path: Path) -> None:
+    _write(tmp_path, _plain, [])
+    tables = _parts("ratings", _plain, [])["tables"]
+    tables["items"]["columns"] = {"Plain_Items_Title": "upper(plain_items_title)"}
+    request = next(iter(built(_task("ratings", _plain, [], tables=tables), tmp_path).values()))
+    fields = request.candidates[0].item.fields
+    assert set(fields) == {"plain_items_key", "plain_items_since", "Plain_Items_Title"}
+    assert str(fields["Plain_Items_Title"]).startswith("ITEM ")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["method"], "method_score in scores files would be a column that every scores file has"),
+        (["a", "a_logprob"], "a_logprob_score in scores files would be one of question a's too"),
+    ],
+)
+def test_questions_have_columns_of_their_own(names: list[str], message: str) -> None:
+    answers = {**ANSWERS["answers"], "score": {"say": "Maybe", "value": 0.5}}
+    with pytest.raises(ValidationError, match=message):
+        make_task(questions={n: {"answers": answers} for n in names}, score=names[0])
+
+
+def test_scores_have_no_column_twice() -> None:
+    task = make_task(questions={n: ANSWERS for n in _questions()}, score="t")
+    columns = schema_of(task).names
+    assert len(columns) == len(set(columns))
+
+
+def _questions() -> list[str]:
+    words = {n.casefold() for n in _names(given=True)}
+    return sorted(n for n in words if re.fullmatch("[a-z][a-z0-9_]*", n))

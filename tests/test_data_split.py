@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from promptrank.errors import DataError
-from promptrank.schema.parts import Split
+from promptrank.schema.splitting import Split
 from promptrank.schema.task import Task
 from promptrank.tables.negatives import draw
 from support.data import build, built, make_task, read, write_rows

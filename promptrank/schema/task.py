@@ -8,7 +8,8 @@ from pydantic import Field, field_validator, model_validator
 from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Ratings, Table
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
-from promptrank.schema.parts import Budget, Fusion, History, Question, Split, Statistic
+from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic
+from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
 
 FUSED = "fused"
@@ -60,7 +61,7 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":
-        problems = [*self._shape(), *self._references(), *self._scores()]
+        problems = [*self._shape(), *self._references(), *self._columns_twice(), *self._scores()]
         if problems:
             # `parse_task` splits the lines again: pydantic has one error per validator.
             raise ValueError("\n".join(problems))
@@ -142,6 +143,22 @@ class Task(Strict):
             for name in label:
                 if name not in self.questions:
                     problems.append(f"{self.form}.label.{name}: no such question")
+        return problems
+
+    def _columns_twice(self) -> list[str]:
+        """Questions that would have one column of a scores file between them, or one of ours."""
+        of = {"method_score": "a column that every scores file has"}
+        problems = []
+        for name, question in self.questions.items():
+            parts = ["score", "probability", "label_mass", "argmax"]
+            for part in [*parts, *(f"logprob_{answer}" for answer in question.answers)]:
+                column = f"{name}_{part}"
+                if column in of:
+                    problems.append(
+                        f"questions.{name}: its column {column} in scores files would be "
+                        f"{of[column]}; rename the question"
+                    )
+                of[column] = f"one of question {name}'s too"
         return problems
 
     def _scores(self) -> list[str]:

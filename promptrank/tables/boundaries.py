@@ -9,7 +9,7 @@ every row is of one part here, and `split` does the rest.
 from dataclasses import dataclass
 
 from promptrank.basics.sql import Connection, ident, literal
-from promptrank.schema.parts import Split
+from promptrank.schema.splitting import Split
 from promptrank.schema.task import Task
 from promptrank.tables.names import FILE
 from promptrank.tables.plan import Plan

@@ -126,9 +126,10 @@ def _create(
         rows, kind = _scan(con, where, source, root, ids)
         place = f"{where}.path"
     if source.columns:
-        known = columns(con, rows, place)
-        kept = "* EXCLUDE (" + ", ".join(ident(c) for c in known if c in source.columns) + ")"
-        chosen = [kept if set(known) & set(source.columns) else "*"]
+        # DuckDB knows no case: `Stars` replaces `stars`, and would else become `Stars_1`.
+        named = {name.casefold() for name in source.columns}
+        taken = [ident(c) for c in columns(con, rows, place) if c.casefold() in named]
+        chosen = [f"* EXCLUDE ({', '.join(taken)})" if taken else "*"]
         for name, expression in source.columns.items():
             run(con, f"DESCRIBE SELECT ({expression}) FROM {rows}", f"{where}.columns.{name}")
             chosen.append(f"({expression}) AS {ident(name)}")

@@ -1,7 +1,7 @@
 """Which requests train, validate and test, and what the test has seen in training."""
 
 from promptrank.basics.sql import Connection, literal, run
-from promptrank.schema.parts import Split
+from promptrank.schema.splitting import Split
 from promptrank.tables.boundaries import stage_of
 from promptrank.tables.plan import Plan
 
