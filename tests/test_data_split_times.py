@@ -62,7 +62,7 @@ TIMELESS = "lists, outcomes without time"
 GROUPINGS: dict[str, dict[str, Any]] = {
     "blocks": _rows_of("ratings", **RATINGS, group={"last": 4}),
     "blocks of one": _rows_of("ratings", **RATINGS, group={"last": 1}),
-    "at least": _rows_of("ratings", **RATINGS, group={"last": 3, "at_least": 12}),
+    "at least": _rows_of("ratings", **RATINGS, group={"last": 3, "at_least": 24}),
     "sessions": _rows_of("ratings", **RATINGS, group={"session": "2s"}),
     "judgements": {**_rows_of("judgements", **JUDGED), "history": None},
     "lists": _listed(LABEL),
@@ -101,13 +101,13 @@ def _rows(rng: random.Random, low: int, count: int, start: int = 0) -> list[Row]
     """
     made = []
     for row in range(start, start + count):
-        time, who = rng.randrange(low, END), row % 4
+        time, who = rng.randrange(low, END), (0, 1, 0, 2, 0, 1, 0, 3)[row % 8]
         made.append(
             {
                 "row": f"i{row}",
                 "request": f"r{who}-{time // 5}",
                 "member_id": "mnop"[who],
-                "item_id": f"t{start + row // 4}",
+                "item_id": f"t{start + row // 2}",
                 "time": time,
                 "rating": rng.randint(1, 5),
                 "part": rng.choice(["train", "train", "valid", "test"]),
@@ -168,7 +168,7 @@ def _changed(
     timeless: bool,
 ) -> tuple[list[Row], list[Row]]:
     """The tables with everything that is late changed, gone or come."""
-    fresh = _rows(rng, at + 1, 25, len(rows))
+    fresh = _rows(rng, at + 1, 60, len(rows))
     early = [r for r in rows if not late(r["time"])]
     after = [*early, *_late(rng, [r for r in rows if late(r["time"])], keep=False), *fresh]
     return after, _later_actions(rng, actions, after, late, at + 1, timeless)
