@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from promptrank.basics.plain_types import stand_in
 from promptrank.errors import DataError
 
 Connection = duckdb.DuckDBPyConnection
@@ -43,7 +44,11 @@ def text_of(expression: str, kind: str) -> str:
     """Ids and labels as text; whole floats lose their ``.0``, so that 7.0 and 7 are one id."""
     if kind == "VARCHAR":
         return expression
-    if is_float(kind) or kind.startswith("DECIMAL"):
+    if kind == "JSON":
+        return f"{expression}->>'$'"
+    if kind.startswith("DECIMAL"):
+        return f"regexp_replace(CAST({expression} AS VARCHAR), '\\.0+$', '')"
+    if is_float(kind):
         x = f"CAST({expression} AS DOUBLE)"
         return (
             f"CASE WHEN isnan({x}) THEN NULL WHEN abs({x}) < 1e15 AND {x} = trunc({x}) "
@@ -59,9 +64,17 @@ def number_of(expression: str) -> str:
 
 
 def seconds_of(expression: str, kind: str, where: str) -> str:
-    """Unix seconds as a double; DataError where the type is neither a number nor a timestamp."""
+    """Unix seconds as a double, NULL for an infinite time.
+
+    Text is read as ISO 8601: `promptrank.tables.loading` has looked at all of it by then.
+
+    Raises:
+        DataError: the type is neither a number nor a timestamp.
+    """
     if is_number(kind):
         return number_of(expression)
+    if kind == "VARCHAR":
+        return f"epoch(TRY_CAST({expression} AS TIMESTAMPTZ))"
     if kind.startswith(_CLOCKS):
         return f"epoch({expression})"
     raise DataError(
@@ -71,15 +84,20 @@ def seconds_of(expression: str, kind: str, where: str) -> str:
 
 
 def clean_field(name: str, kind: str) -> str:
-    """A column as a template may see it: NaN becomes NULL, and what has no Python value text."""
+    """A column as a template may see it: NaN becomes NULL, and what has no Python value text.
+
+    Nothing here can fail on a value, since most columns are never used.
+    """
     column = ident(name)
     if is_float(kind):
         return f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END AS {column}"
-    if kind.startswith("DECIMAL") or kind in ("HUGEINT", "UHUGEINT"):
-        return f"CAST({column} AS DOUBLE) AS {column}"
-    if kind in ("UUID", "BLOB", "INTERVAL", "BIT", "JSON") or kind.startswith("ENUM"):
-        return f"CAST({column} AS VARCHAR) AS {column}"
-    return column
+    if kind == "JSON":
+        return f"{column}->>'$' AS {column}"
+    if kind == "BLOB":
+        # Text that older writers did not mark as text; what is none keeps DuckDB's escapes.
+        return f"coalesce(TRY(decode({column})), CAST({column} AS VARCHAR)) AS {column}"
+    plain = stand_in(kind)
+    return column if plain is None else f"TRY_CAST({column} AS {plain}) AS {column}"
 
 
 def pack(fields: Sequence[tuple[str, str]]) -> str:

@@ -13,11 +13,14 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 from promptrank.basics.hints import near
-from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
+from promptrank.basics.sql import Connection, columns, explain, ident, run
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
+from promptrank.tables.iso_times import refuse_odd_times
 from promptrank.tables.names import FILE, refuse_ours
+from promptrank.tables.reading import table_rows
+from promptrank.tables.text_columns import AS_WRITTEN
 
 _KINDS = {
     ".parquet": "parquet",
@@ -58,7 +61,9 @@ def database(
             config["threads"] = threads
         con = duckdb.connect(str(folder / "build.duckdb"), config=config)
         try:
-            con.execute("SET TimeZone = 'UTC'; CREATE SCHEMA src; CREATE SCHEMA pr")
+            # Cursors have sessions of their own, and take what is global.
+            con.execute("SET GLOBAL TimeZone = 'UTC'; SET TimeZone = 'UTC'")
+            con.execute("CREATE SCHEMA src; CREATE SCHEMA pr")
             yield con, folder
         finally:
             con.close()
@@ -102,6 +107,7 @@ def load(
             except DataError as error:
                 failed[where] = str(error)
         if not failed:
+            refuse_odd_times(con, task, {k: r for k, (r, _) in sources(task).items()}, loaded)
             return loaded
         if len(failed) == len(waiting):
             raise DataError("\n".join(failed.values()))
@@ -137,6 +143,7 @@ def _create(
     # Parquet is cheap to read again; text files and queries are read once.
     what = "VIEW" if kind == "parquet" else "TABLE"
     run(con, f"CREATE OR REPLACE {what} {relation} AS SELECT * FROM {rows}", place)
+    run(con, f"DROP TABLE IF EXISTS {AS_WRITTEN}", place)
     kinds = columns(con, relation, place)
     refuse_ours(set(kinds) - ({FILE} if given is not None else set()), place)
     if run(con, f"SELECT 1 FROM {relation} LIMIT 1", place).fetchone() is None:
@@ -176,20 +183,7 @@ def _scan(
     if len(kinds) > 1:
         raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")
     kind = kinds.pop()
-    names = "[" + ", ".join(literal(file) for file in files) + "]"
-    union = ", union_by_name = true" if len(files) > 1 or "*" in files[0] else ""
-    if kind == "parquet":
-        return f"read_parquet({names}{union})", kind
-    if kind == "json":
-        return f"read_json({names}, maximum_object_size = 67108864{union})", kind
-    plain = f"read_csv({names}, sample_size = -1{union})"
-    # Ids keep their leading zeros: they are text, whatever they look like.
-    text = sorted(ids & set(columns(con, plain, f"{where}.path")))
-    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in text)
-    return (
-        f"read_csv({names}, sample_size = -1{union}, types = {{{types}}})" if text else plain,
-        kind,
-    )
+    return table_rows(con, where, files, kind, ids), kind
 
 
 def _kind(where: str, file: str) -> str:

@@ -1,0 +1,120 @@
+"""The types of a JSON file's columns, from all of its rows."""
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from promptrank.basics.sql import Connection, ident, literal, run
+from promptrank.errors import DataError
+
+_MANY = 200  # more keys than that are ids or words, not fields
+_NUMBERS = {"BIGINT", "UBIGINT", "HUGEINT", "DOUBLE"}
+_LARGEST = 64 * 2**20  # bytes of one row
+
+
+@dataclass(frozen=True, slots=True)
+class JsonShape:
+    """How to read the files.
+
+    Attributes:
+        read: what to select from.
+        numbers: columns that are read as text and hold numbers.
+        wide: columns of whole numbers whose type may be wider than it needs to be.
+    """
+
+    read: str
+    numbers: list[str]
+    wide: list[str]
+
+
+def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
+    """Look at every row.
+
+    Raises:
+        DataError: the files cannot be read, or their rows are no objects.
+    """
+    place = f"{where}.path"
+    names = "[" + ", ".join(literal(file) for file in files) + "]"
+    rows = (
+        f"read_json_objects({names}, maximum_object_size = {_LARGEST}, hive_partitioning = false)"
+    )
+    row = run(con, f"SELECT json_group_structure(json) FROM {rows}", place).fetchone()
+    found: Any = json.loads(row[0]) if row is not None and row[0] is not None else {}
+    if not isinstance(found, dict):
+        raise DataError(f'{place}: each row of a JSON file is an object, such as {{"id": 1}}')
+    if not found:
+        raise DataError(f"{place}: the table is empty ({', '.join(files)})")
+    _refuse_twins(place, found)
+    kinds: dict[str, str] = {}
+    numbers, wide = [], []
+    for name, structure in found.items():
+        kinds[name] = _type(structure, exact=True)
+        if structure == "DOUBLE":
+            numbers.append(name)
+            kinds[name] = "VARCHAR"
+        elif structure in ("UBIGINT", "HUGEINT"):
+            wide.append(name)
+        elif "DOUBLE" in re.findall(r"\w+", kinds[name]) and _loses(con, place, rows, name):
+            kinds[name] = _type(structure, exact=False)
+    listed = ", ".join(f"{ident(n)}: {literal(k)}" for n, k in kinds.items())
+    read = (
+        f"read_json({names}, columns = {{{listed}}}, maximum_object_size = {_LARGEST}, "
+        "hive_partitioning = false)"
+    )
+    return JsonShape(read, numbers, wide)
+
+
+def _type(structure: Any, exact: bool) -> str:
+    """DuckDB's name of the type; what is of several kinds is text.
+
+    Args:
+        exact: whether floats may be floats; else they stay text, as they were written.
+    """
+    if isinstance(structure, list):
+        return f"{_type(structure[0], exact) if structure else 'VARCHAR'}[]"
+    if isinstance(structure, dict):
+        if not structure:
+            return "MAP(VARCHAR, VARCHAR)"
+        kinds = {name: _type(part, exact) for name, part in structure.items()}
+        twins = len({name.lower() for name in structure}) < len(structure)
+        if len(structure) > _MANY or twins:
+            return f"MAP(VARCHAR, {_common(set(kinds.values()))})"
+        return "STRUCT(" + ", ".join(f"{ident(n)} {kind}" for n, kind in kinds.items()) + ")"
+    if structure == "DOUBLE":
+        return "DOUBLE" if exact else "VARCHAR"
+    return structure if structure in _NUMBERS or structure == "BOOLEAN" else "VARCHAR"
+
+
+def _common(kinds: set[str]) -> str:
+    if len(kinds) == 1:
+        return kinds.pop()
+    if kinds <= _NUMBERS:
+        return "DOUBLE" if "DOUBLE" in kinds else "HUGEINT"
+    return "VARCHAR"
+
+
+def _loses(con: Connection, place: str, rows: str, name: str) -> bool:
+    """Whether a column of lists or objects has floats beside whole numbers of many digits."""
+    value = f"CAST(json->{literal(_pointer(name))} AS VARCHAR)"
+    numbers = f"regexp_replace({value}, '\"([^\"\\\\]|\\\\.)*\"', '', 'g')"
+    long = r"(^|[^0-9.eE+-])-?[0-9]{16,}($|[^0-9.eE])"
+    row = run(
+        con, f"SELECT bool_or(regexp_matches({numbers}, {literal(long)})) FROM {rows}", place
+    ).fetchone()
+    return bool(row and row[0])
+
+
+def _pointer(name: str) -> str:
+    return "/" + name.replace("~", "~0").replace("/", "~1")
+
+
+def _refuse_twins(place: str, found: dict[str, Any]) -> None:
+    """DuckDB's columns do not mind case; JSON's keys do."""
+    seen: dict[str, str] = {}
+    for name in found:
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
+            raise DataError(
+                f"{place}: rows call a field both {twin!r} and {name!r}; write it one way"
+            )
