@@ -49,8 +49,9 @@ def choose_member(requests: Path, folder: Path) -> Member:
         """
         SELECT request_id, any_value(q.member_id), any_value(q.member.age),
                any_value(q.member.occupation)
-        FROM read_parquet($requests) q
-        JOIN read_parquet($ratings) r ON r.item_id = q.item_id AND r.member_id = q.member_id
+        FROM read_parquet($requests, hive_partitioning = false) q
+        JOIN read_parquet($ratings, hive_partitioning = false) r
+          ON r.item_id = q.item_id AND r.member_id = q.member_id
         WHERE split = 'test'
         GROUP BY request_id
         ORDER BY count(DISTINCT r.rating) DESC, request_id
@@ -63,10 +64,10 @@ def choose_member(requests: Path, folder: Path) -> Member:
         """
         SELECT e.action, i.title
         FROM (
-            SELECT unnest(history) AS e FROM read_parquet($requests)
+            SELECT unnest(history) AS e FROM read_parquet($requests, hive_partitioning = false)
             WHERE request_id = $request AND history IS NOT NULL
         )
-        JOIN read_parquet($items) i ON i.item_id = e.item_id
+        JOIN read_parquet($items, hive_partitioning = false) i ON i.item_id = e.item_id
         ORDER BY e.time DESC, i.title
         """,
         requests=requests,
@@ -89,7 +90,8 @@ def write_request(requests: Path, request_id: str, out: Path) -> None:
 
     from promptrank.requests.format import items_path_of
 
-    pq.write_table(pq.read_table(requests, filters=[("request_id", "=", request_id)]), out)
+    one = [("request_id", "=", request_id)]
+    pq.write_table(pq.read_table(requests, filters=one, partitioning=None), out)
     shutil.copyfile(items_path_of(requests), items_path_of(out))
 
 
@@ -98,9 +100,10 @@ def ranked_movies(scores: Path, folder: Path) -> list[Movie]:
     rows = _query(
         """
         SELECT i.title, i.year, s.score, r.rating
-        FROM read_parquet($scores) s
-        JOIN read_parquet($items) i ON i.item_id = s.item_id
-        JOIN read_parquet($ratings) r ON r.item_id = s.item_id AND r.member_id = s.subject_id
+        FROM read_parquet($scores, hive_partitioning = false) s
+        JOIN read_parquet($items, hive_partitioning = false) i ON i.item_id = s.item_id
+        JOIN read_parquet($ratings, hive_partitioning = false) r
+          ON r.item_id = s.item_id AND r.member_id = s.subject_id
         ORDER BY s.rank
         """,
         scores=scores,

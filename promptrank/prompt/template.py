@@ -60,7 +60,7 @@ def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:
     ``search_paths`` are folders of templates, first one first; a file's parent or macros may come
     from another folder than the file itself. Every problem found is in one `TemplateError`.
     """
-    loader = jinja2.FileSystemLoader([str(p) for p in search_paths])
+    loader = jinja2.FileSystemLoader([str(p) for p in search_paths], encoding="utf-8-sig")
     environment = PromptEnvironment(loader=loader)
     sources: dict[str, str] = {}
     trees: dict[str, nodes.Template] = {}

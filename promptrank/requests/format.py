@@ -1,7 +1,8 @@
 """The request format: its columns, and where a request file's items come from."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from promptrank.basics.byte_order import opened_past_mark
 from promptrank.basics.hints import near
 from promptrank.errors import DataError, RowError
 from promptrank.requests.cells import text
 from promptrank.requests.decode import decode, labels, lists_of, tuples
+from promptrank.requests.lost import REQUEST_COLUMNS, Lost, joined, nameless, piece_of
 
 REQUIRED = ("request_id", "item_id")
-SUBJECT = (
-    "time",
-    "split",
-    "member_id",
-    "member",
-    "query_id",
-    "query",
-    "source_id",
-    "source",
-    "history",
-    "meta",
-)
+SUBJECT = REQUEST_COLUMNS
 CANDIDATE = (
     "candidate_id",
     "item",
@@ -48,8 +40,26 @@ _TEXTS = ("request_id", "item_id", "split", "member_id", "query_id", "source_id"
 _NUMBERS = ("time", "item_row", "position", "propensity", "weight", "logged_score")
 _ROWS = 2048
 
+LOST = "lost before"
+"""A column of `Rows` beside the format's: the `LostLine`s directly before a row, None for none."""
+
 Rows = dict[str, list[Any]]
 """Columns of one part of a file; every column of the format is there, NULL where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowPart:
+    """Some thousand rows of a file.
+
+    Attributes:
+        rows: their columns, and `LOST`.
+        bad: what was wrong with lines that are no rows.
+        after: the lines lost behind the last row, as in `LOST`.
+    """
+
+    rows: Rows
+    bad: Sequence[str] = ()
+    after: Lost = None
 
 
 def items_path_of(path: Path) -> Path:
@@ -70,7 +80,7 @@ def check_names(path: Path, names: list[str]) -> None:
         raise DataError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-def parts(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+def parts(path: Path) -> Iterator[RowPart]:
     """The file by some thousand rows, and what was wrong with lines that are not rows at all.
 
     Events come as tuples of the fields in `EVENT`; where a JSON line holds something else, that is
@@ -102,7 +112,7 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path}: not a parquet file ({error})") from error
 
 
-def _parquet(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+def _parquet(path: Path) -> Iterator[RowPart]:
     with _opened(path) as file:
         schema = file.schema_arrow
         check_names(path, schema.names)
@@ -110,7 +120,7 @@ def _parquet(path: Path) -> Iterator[tuple[Rows, list[str]]]:
         for batch in file.iter_batches(_ROWS):
             rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in schema.names}
             empty = [None] * batch.num_rows
-            yield {name: rows.get(name, empty) for name in COLUMNS}, []
+            yield RowPart({name: rows.get(name, empty) for name in (*COLUMNS, LOST)})
 
 
 def _events(array: Any) -> list[Any]:
@@ -163,11 +173,13 @@ def _is_history(kind: pa.DataType) -> bool:
     return bool(pt.is_null(kind.value_type) or pt.is_struct(kind.value_type))
 
 
-def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
+def _jsonl(path: Path) -> Iterator[RowPart]:
     known = set(COLUMNS)
     waiting: list[dict[str, Any]] = []
+    lost: list[Lost] = []
     bad: list[str] = []
-    with path.open("rb") as file:
+    before: Lost = None
+    with opened_past_mark(path) as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
@@ -175,6 +187,7 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
                 row = json.loads(line.decode("utf-8"), parse_constant=_constant)
             except (ValueError, RecursionError) as error:
                 bad.append(f"{path}:{number}: not JSON in UTF-8 ({error})")
+                before = joined(before, piece_of(line))
                 continue
             if not isinstance(row, dict):
                 bad.append(f"{path}:{number}: not an object")
@@ -188,12 +201,15 @@ def _jsonl(path: Path) -> Iterator[tuple[Rows, list[str]]]:
                 row["request_id"] = text(row.get("request_id"), "request_id")
             except RowError as error:
                 bad.append(f"{path}:{number}: {error}")
+                before = joined(before, nameless([n for n in SUBJECT if row.get(n) is not None]))
                 continue
             waiting.append(row)
+            lost.append(before)
+            before = None
             if len(waiting) == _ROWS:
-                yield _columns(waiting), bad
-                waiting, bad = [], []
-    yield _columns(waiting), bad
+                yield RowPart(_columns(waiting) | {LOST: lost}, bad)
+                waiting, lost, bad = [], [], []
+    yield RowPart(_columns(waiting) | {LOST: lost}, bad, before)
 
 
 def _constant(name: str) -> float | None:

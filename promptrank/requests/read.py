@@ -54,6 +54,12 @@ def _request(
     rows, start = block.rows, block.start
     name: str = rows["request_id"][start]
     try:
+        if block.headless:
+            raise RowError(
+                "torn_request",
+                "the line before its first row was lost, and with it the request's own columns "
+                "(its query, member, history); write the request again",
+            )
         time = values.number(rows["time"][start], "time")
         split = values.text(rows["split"][start], "split")
         meta = dict(values.record(rows["meta"][start], "meta"))
@@ -65,7 +71,7 @@ def _request(
     except RowError as error:
         errors(error.row("data", name))
         return None
-    if lost := lost + block.scattered:
+    if lost := lost + block.scattered + block.lost:
         meta |= {"partial": True, "lost": values.count(meta.get("lost")) + lost}
     if missed:
         meta["events_lost"] = values.count(meta.get("events_lost")) + missed

@@ -8,7 +8,15 @@ from typing import Any
 
 from promptrank.errors import ErrorRow, RowError
 from promptrank.requests.cells import text
-from promptrank.requests.format import COLUMNS, Rows, parts
+from promptrank.requests.format import COLUMNS, LOST, RowPart, Rows, parts
+from promptrank.requests.lost import (
+    REQUEST_COLUMNS,
+    Lost,
+    candidates_in,
+    joined,
+    nameless,
+    took_head,
+)
 
 Errors = Callable[[ErrorRow], None]
 
@@ -19,12 +27,16 @@ class RowBlock:
 
     Attributes:
         scattered: how many more of its rows stand elsewhere in the same part.
+        lost: how many lines were lost among its rows or beside them.
+        headless: whether the line that held its own columns was lost.
     """
 
     rows: Rows
     start: int
     end: int
     scattered: int = 0
+    lost: int = 0
+    headless: bool = False
 
 
 def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowBlock]:
@@ -37,27 +49,39 @@ def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowB
     Memory: a part of the file, and a hash for each request.
     """
     seen: dict[int, bool] = {}  # hash of the id -> whether the request is in splits
-    for rows in _parts(path, errors):
-        first: dict[str, tuple[int, int]] = {}
+    for part in _parts(path, errors):
+        rows = part.rows
+        first: dict[str, tuple[int, int, bool]] = {}
         again: dict[str, list[int]] = {}
         start = 0
         for name, run in groupby(rows["request_id"]):
             end = start + sum(1 for _ in run)
             chosen, key = in_splits(rows["split"][start], splits), hash(name)
             if key not in seen:
+                headless = _headless(rows, start)
                 seen[key] = chosen
-                if chosen:
-                    first[name] = (start, end)
+                if chosen or headless:  # its part may have been lost too
+                    first[name] = (start, end, headless)
             elif chosen or seen[key]:
                 again.setdefault(name, []).extend(range(start, end))
             start = end
         for name in again:
             if name not in first:
                 _set_aside(rows, name, again[name], errors)
-        for name, (start, end) in first.items():
+        for name, (start, end, headless) in first.items():
             scattered = again.get(name, [])
             _set_aside(rows, name, scattered, errors)
-            yield RowBlock(rows, start, end, len(scattered))
+            places = [*rows[LOST][start:end], *(rows[LOST][end : end + 1] or [part.after])]
+            lost = sum(candidates_in(lines, name) for lines in places if lines is not None)
+            yield RowBlock(rows, start, end, len(scattered), lost, headless)
+
+
+def _headless(rows: Rows, i: int) -> bool:
+    lost = rows[LOST][i]
+    if lost is None:
+        return False
+    has = {name: rows[name][i] is not None for name in REQUEST_COLUMNS}
+    return took_head(lost, rows["request_id"][i], has)
 
 
 def in_splits(split: Any, splits: set[str] | None) -> bool:
@@ -70,37 +94,53 @@ def in_splits(split: Any, splits: set[str] | None) -> bool:
         return True
 
 
-def _parts(path: Path, errors: Errors) -> Iterator[Rows]:
+def _parts(path: Path, errors: Errors) -> Iterator[RowPart]:
     """Parts of the file, each cut where a request ends; rows without a request are left out."""
-    held: Rows = {name: [] for name in COLUMNS}
-    for part, bad in parts(path):
-        for message in bad:
+    columns = (*COLUMNS, LOST)
+    held = RowPart({name: [] for name in columns})
+    for raw in parts(path):
+        for message in raw.bad:
             errors(ErrorRow(None, None, "data", "bad_row", message))
-        rows = _named(part, errors)
-        if held["request_id"]:
-            rows = {name: held[name] + rows[name] for name in COLUMNS}
+        part = _named(raw, held.after, errors)
+        rows, after = part.rows, part.after
+        if held.rows["request_id"]:
+            rows = {name: held.rows[name] + rows[name] for name in columns}
         names = rows["request_id"]
         cut = len(names)
         while cut > 0 and names[cut - 1] == names[-1]:
             cut -= 1
         # A last request that stood earlier in the part too does not go on in the next one.
         cut = len(names) if names and names[-1] in names[:cut] else cut
-        held = {name: values[cut:] for name, values in rows.items()}
+        held = RowPart({name: values[cut:] for name, values in rows.items()}, after=after)
         if cut:
-            yield {name: values[:cut] for name, values in rows.items()}
-    if held["request_id"]:
+            behind = (rows[LOST][cut : cut + 1] or [after])[0]
+            yield RowPart({name: values[:cut] for name, values in rows.items()}, after=behind)
+    if held.rows["request_id"]:
         yield held
 
 
-def _named(rows: Rows, errors: Errors) -> Rows:
-    """The rows that have a request id."""
+def _named(part: RowPart, lost: Lost, errors: Errors) -> RowPart:
+    """The rows that have a request id.
+
+    Args:
+        lost: lines lost behind the last row before this part.
+    """
+    rows = part.rows
     names = rows["request_id"]
-    if all(names):
-        return rows
-    for i in [i for i, name in enumerate(names) if not name]:
+    if lost is None and all(names):
+        return part
+    kept, before = [], []
+    for i, name in enumerate(names):
+        lost = joined(lost, rows[LOST][i])
+        if name:
+            kept.append(i)
+            before.append(lost)
+            lost = None
+            continue
         errors(ErrorRow(None, _candidate(rows, i), "data", "null_key", "a row has no request_id"))
-    kept = [i for i, name in enumerate(names) if name]
-    return {column: [values[i] for i in kept] for column, values in rows.items()}
+        lost = joined(lost, nameless([n for n in REQUEST_COLUMNS if rows[n][i] is not None]))
+    named = {column: [values[i] for i in kept] for column, values in rows.items()}
+    return RowPart(named | {LOST: before}, after=joined(lost, part.after))
 
 
 def _set_aside(rows: Rows, name: str, places: list[int], errors: Errors) -> None:

@@ -31,7 +31,7 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
     top = f"LIMIT {int(limit)}" if limit is not None else ""
     query = (
         "SELECT id FROM (SELECT CAST(request_id AS VARCHAR) AS id, * FROM "
-        f"read_parquet({literal(str(path))})) WHERE id <> '' {where} "
+        f"read_parquet({literal(str(path))}, hive_partitioning = false)) WHERE id <> '' {where} "
         f"GROUP BY id ORDER BY md5(id), id {top}"
     )
     try:
@@ -44,7 +44,8 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
 def _ids_in_lines(path: Path, splits: set[str] | None) -> Iterator[str]:
     """Ids in the order of the file; a request's first row says which part it is in."""
     seen: set[str] = set()
-    for rows, _ in parts(path):
+    for part in parts(path):
+        rows = part.rows
         for name, split in zip(rows["request_id"], rows["split"], strict=True):
             if name and name not in seen:
                 seen.add(name)

@@ -53,7 +53,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if len(raw) > _MAX_BYTES:
         raise TaskError(where, [f"{len(raw):,} bytes; a task file has at most {_MAX_BYTES:,}"])
     try:
-        content = yaml.load(raw.decode("utf-8"), _Loader)
+        content = yaml.load(raw.decode("utf-8-sig"), _Loader)
     except UnicodeDecodeError as error:
         raise TaskError(where, [f"not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
     except yaml.MarkedYAMLError as error:

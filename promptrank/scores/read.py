@@ -11,8 +11,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
+from promptrank.basics.byte_order import opened_past_mark
 from promptrank.basics.hints import near
-from promptrank.errors import DataError
+from promptrank.errors import DataError, RowError
+from promptrank.requests.cells import text
 from promptrank.schema.task import Task
 from promptrank.scores.columns import KEY, LEAST, schema_of
 from promptrank.scores.origin import METADATA, Origin, origin_of
@@ -55,7 +57,8 @@ _Read = tuple[pa.Table, list[str], Mapping[bytes, bytes]]  # and names that stan
 
 def _parquet(path: Path) -> _Read:
     try:
-        table = pq.read_table(path)
+        # The name of a folder is never a column.
+        table = pq.read_table(path, partitioning=None)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
     return table, table.column_names, table.schema.metadata or {}
@@ -70,7 +73,11 @@ def _lines(path: Path, task: Task) -> _Read:
     try:
         if not path.stat().st_size:  # a run that scored nothing
             return LEAST.empty_table(), LEAST.names, {}
-        table = arrow_json.read_json(path, parse_options=options)
+        try:
+            with opened_past_mark(path) as file:
+                table = arrow_json.read_json(file, parse_options=options)
+        except pa.ArrowInvalid:
+            table = _line_by_line(path, task)
         given = _first_keys(path)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
@@ -84,8 +91,27 @@ def _lines(path: Path, task: Task) -> _Read:
 
 
 def _first_keys(path: Path) -> list[str]:
-    with path.open(encoding="utf-8") as lines:
-        return list(json.loads(next(lines, "{}")))
+    with opened_past_mark(path) as lines:
+        return list(json.loads(next(lines, b"{}")))
+
+
+def _line_by_line(path: Path, task: Task) -> pa.Table:
+    """As `_lines`, slowly: a whole number may stand for text, as in request files."""
+    schema = schema_of(task)
+    texts = [field.name for field in schema if field.type == pa.string()]
+    rows = []
+    with opened_past_mark(path) as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no object")
+            try:
+                rows.append(row | {n: text(row[n], n) for n in texts if n in row})
+            except RowError as error:
+                raise ValueError(f"line {number}: {error}") from None
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
 def _unreadable(path: Path, error: Exception) -> DataError:

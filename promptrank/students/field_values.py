@@ -1,12 +1,10 @@
 """Fields as numbers, words and values: the atoms that features are made of."""
 
-import math
-import numbers
 import re
 from collections.abc import Iterator, Mapping
-from decimal import Decimal
 from typing import Any
 
+from promptrank.basics.numbers import finite
 from promptrank.records import Candidate, Event, Fields, Request
 from promptrank.schema.parts import Question
 
@@ -19,16 +17,8 @@ OWN = ("context", "stats", "baseline")  # of a candidate, beside its item
 
 
 def number(value: Any) -> float | None:
-    """The value as a finite float; None for what is no number."""
-    kind = type(value)
-    if kind is float:
-        return value if math.isfinite(value) else None
-    if kind is int or kind is bool:
-        return float(value)
-    if isinstance(value, numbers.Real | Decimal):
-        amount = float(value)
-        return amount if math.isfinite(amount) else None
-    return None
+    """The value as a finite float; None for what is no number, or too large for one."""
+    return finite(value)
 
 
 def words(value: Any) -> Words:
