@@ -45,15 +45,15 @@ def parquet_rows(con: Connection, where: str, files: list[str], ids: set[str]) -
     casts = {n: _casts(con, place, n, cols, n in ids) for n, cols in mixed.items()}
     if not any(casts.values()):
         return _scan(files, union=True)
-    # Files that are read alike are read together.
-    alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
-    for file in schemas:
-        own = tuple((n, by_file[file]) for n, by_file in casts.items() if file in by_file)
-        alike.setdefault(own, []).append(file)
+    # Files are read together only where they agree: DuckDB would bring them together first.
+    alike: dict[tuple[str | None, ...], list[str]] = {}
+    for file, kinds in schemas.items():
+        alike.setdefault(tuple(kinds.get(n) for n in casts), []).append(file)
     parts = []
-    for changed, group in alike.items():
-        replaced = ", ".join(f"{e} AS {ident(n)}" for n, e in changed)
-        chosen = f"* REPLACE ({replaced})" if changed else "*"
+    for group in alike.values():
+        own = {n: by_file[group[0]] for n, by_file in casts.items() if group[0] in by_file}
+        replaced = ", ".join(f"{e} AS {ident(n)}" for n, e in own.items())
+        chosen = f"* REPLACE ({replaced})" if own else "*"
         parts.append(f"SELECT {chosen} FROM {_scan(group, union=True)}")
     return f"({' UNION ALL BY NAME '.join(parts)})"
 

@@ -75,7 +75,7 @@ def number(con: Connection, where: str, name: str) -> dict[str, str]:
     digits = f"length(trim(replace(replace({x}, '-', ''), '.', ''), '0'))"
     row = run(
         con,
-        "SELECT count(*) FILTER (plain), count(*) FILTER (NOT plain), "
+        "SELECT count(*) FILTER (isfinite(value)), count(*) FILTER (NOT plain), "
         "max(length(ltrim(split_part(x, '.', 1), '-'))) FILTER (plain), "
         "max(length(split_part(x, '.', 2))) FILTER (plain), "
         f"coalesce(bool_or(value IS NULL OR (plain AND (digits > {_DIGITS} OR abs(value) >= "
@@ -84,8 +84,8 @@ def number(con: Connection, where: str, name: str) -> dict[str, str]:
         f"FROM {AS_WRITTEN} WHERE {ident(name)} IS NOT NULL)",
         where,
     ).fetchone()
-    plain, other, before, behind, lost = row or (0, 0, 0, 0, False)
-    if not plain:
+    finite, other, before, behind, lost = row or (0, 0, 0, 0, False)
+    if not finite:
         return {}
     if not lost:
         return {name: f"CAST({x} AS DOUBLE)"}
