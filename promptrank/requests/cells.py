@@ -6,6 +6,7 @@ for values that are what they should be.
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from promptrank.errors import RowError
@@ -100,7 +101,7 @@ def _float(value: Any, where: str) -> float | None:
     if value is None:
         return None
     if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, int):
+        if isinstance(value, bool) or not isinstance(value, int | Decimal):
             raise _wrong(where, "a number", value)
         try:
             value = float(value)

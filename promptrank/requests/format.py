@@ -146,7 +146,7 @@ def _check_types(path: Path, schema: pa.Schema) -> None:
         text = pt.is_string(kind) or pt.is_large_string(kind)
         text = text or (pt.is_dictionary(kind) and pt.is_string(kind.value_type))
         record = pt.is_struct(kind) or pt.is_map(kind)
-        number = pt.is_integer(kind) or pt.is_floating(kind)
+        number = pt.is_integer(kind) or pt.is_floating(kind) or pt.is_decimal(kind)
         fits = (
             pt.is_null(kind)
             or (name in _TEXTS and text)
