@@ -1,17 +1,23 @@
 """Small pieces of SQL: quoting, ids as text, times as seconds, and errors with their place."""
 
+import math
+import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from promptrank.basics.plain_types import stand_in
-from promptrank.errors import DataError
+from promptrank.errors import DataError, InputError
 
 Connection = duckdb.DuckDBPyConnection
 
+SECONDS = "PROMPTRANK_SQL_SECONDS"
+_SECONDS = 600.0
 _NO_UTF8 = re.compile(r"not (valid )?utf-?8|invalid (utf-?8|unicode)", re.IGNORECASE)
 _CLOCKS = ("TIMESTAMP", "DATE")
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
@@ -116,15 +122,77 @@ def run(con: Connection, sql: str, where: str) -> Connection:
 
 
 def stream(con: Connection, sql: str, where: str, batch: int) -> pa.RecordBatchReader:
-    """Run a query on a cursor of its own and read its rows, in order, as they come."""
+    """Run a query on a cursor of its own and read its rows, in order, as they come.
+
+    What fails while they come is a DataError too.
+    """
+    cursor = con.cursor()
     try:
-        return con.cursor().sql(sql).to_arrow_reader(batch)
+        with patience(cursor):
+            reader = cursor.sql(sql).to_arrow_reader(batch)
     except duckdb.Error as error:
         raise DataError(f"{where}: {explain(error)}") from error
+    return pa.RecordBatchReader.from_batches(reader.schema, _batches(cursor, reader, where))
 
 
-def explain(error: duckdb.Error) -> str:
+def _batches(
+    cursor: Connection, reader: pa.RecordBatchReader, where: str
+) -> Iterator[pa.RecordBatch]:
+    while True:
+        try:
+            with patience(cursor):
+                batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+            # Arrow passes on what DuckDB says, as an error of its own kind.
+            raise DataError(f"{where}: {explain(error)}") from error
+        yield batch
+
+
+@contextmanager
+def patience(con: Connection) -> Iterator[None]:
+    """Interrupt what runs on a connection after the bound of `seconds`.
+
+    Raises:
+        duckdb.InterruptException: whoever waits for the rows sees it.
+    """
+    limit = seconds()
+    if math.isinf(limit):
+        yield
+        return
+    timer = threading.Timer(limit, con.interrupt)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def seconds() -> float:
+    """How long one statement may take, from ``PROMPTRANK_SQL_SECONDS``; infinite where it is 0.
+
+    Raises:
+        InputError: the variable holds no such number.
+    """
+    given = os.environ.get(SECONDS, "").strip()
+    try:
+        value = float(given) if given else _SECONDS
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < math.inf:
+        raise InputError(f"{SECONDS}: {given!r} is not a number of seconds; 0 means no bound")
+    return value or math.inf
+
+
+def explain(error: Exception) -> str:
     """DuckDB's message on one line, without its picture of the statement."""
+    if "INTERRUPT Error" in str(error):
+        return (
+            f"stopped: it took more than {seconds():g} s, or more of the disk than is left; ask "
+            f"for less, or set {SECONDS} to more seconds"
+        )
     text = str(error).split("\nLINE ")[0]
     # What the CSV sniffer tried and could try: long, and it names UTF-8 whatever went wrong.
     text, searched, _ = text.partition("\nThe search space used was:")

@@ -133,8 +133,8 @@ def ranking_table(movies: Sequence[Movie]) -> "Table":
 
 def _query(text: str, **values: Path | str) -> list[Any]:
     """Rows of a query over parquet files."""
-    import duckdb
+    from promptrank.basics.door import reading
 
-    with duckdb.connect() as connection:
+    with reading(*map(Path, values.values())) as connection:
         given = {name: str(value) for name, value in values.items()}
         return connection.execute(text, given).fetchall()

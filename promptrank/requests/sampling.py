@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from promptrank.basics.digests import files_digest
+from promptrank.basics.door import reading
 from promptrank.basics.sql import explain, literal
 from promptrank.errors import DataError
 from promptrank.requests.format import items_path_of, parts
@@ -35,7 +36,7 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
         f"GROUP BY id ORDER BY md5(id), id {top}"
     )
     try:
-        with duckdb.connect() as connection:
+        with reading(path) as connection:
             return [str(row[0]) for row in connection.execute(query, values).fetchall()]
     except duckdb.Error as error:
         raise DataError(f"{path}: cannot be read as a request file: {explain(error)}") from None

@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from promptrank.basics.hints import near
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Impressions, Judgements, Ratings
+from promptrank.schema.task import Task
 from promptrank.tables.labels import priorities
 from promptrank.tables.plan import Plan
+from promptrank.tables.statements import expression
 
 
 def check_columns(plan: Plan) -> None:
@@ -31,7 +33,7 @@ def column_problems(plan: Plan) -> list[str]:
         ]
         if plan.task.history is not None:
             problems.append(f"history: needs a time in {plan.task.form}")
-    problems += [*_unknown_labels(plan), *_fields_twice(plan)]
+    problems += [*_unknown_labels(plan), *_fields_twice(plan), *_no_expressions(plan.task)]
     split = plan.task.split
     if split is not None and split.column and split.column not in plan.rows:
         problems.append(
@@ -39,6 +41,27 @@ def column_problems(plan: Plan) -> list[str]:
             f"{near(split.column, plan.rows)}"
         )
     return problems
+
+
+def _no_expressions(task: Task) -> Iterator[str]:
+    """What is wrong with the task's SQL, other than the columns it names; nothing is run."""
+    label = f"{task.form}.candidate.label" if task.requests is not None else f"{task.form}.label"
+    texts: dict[str, str | None] = {}
+    if isinstance(task.label, dict):
+        texts |= {f"{label}.{name}": text for name, text in task.label.items()}
+    else:
+        texts[label] = task.label
+    for name, stat in task.statistics.items():
+        texts[f"statistics.{name}.mean"] = stat.mean
+        texts[f"statistics.{name}.count"] = stat.count if isinstance(stat.count, str) else None
+    if task.history is not None and task.history.events is not None:
+        texts["history.events.action"] = task.history.events.action
+    for where, text in texts.items():
+        try:
+            if text is not None:
+                expression(text, where)
+        except DataError as error:
+            yield str(error)
 
 
 def _unknown_labels(plan: Plan) -> list[str]:

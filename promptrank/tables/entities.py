@@ -14,6 +14,7 @@ from promptrank.basics.sql import (
     clean_field,
     columns,
     ident,
+    literal,
     run,
     seconds_of,
     stream,
@@ -133,7 +134,7 @@ def _set_aside(con: Connection, name: str, table: Table, timed: bool) -> None:
     for column, test in ((table.key, "id IS NULL"), (table.valid_from, "since IS NULL")):
         if column is None or (column == table.valid_from and not timed):
             continue
-        message = f"'tables.{name}: a row has no {column.replace(chr(39), '')}; fill it in'"
+        message = literal(f"tables.{name}: a row has no {column}; fill it in")
         run(
             con,
             "INSERT INTO pr.errors SELECT NULL, NULL, 'null_key', "

@@ -12,6 +12,7 @@ from promptrank.basics.sql import (
 )
 from promptrank.tables.labels import place_column, place_of
 from promptrank.tables.plan import Plan
+from promptrank.tables.statements import expression
 from promptrank.tables.statistics import join
 
 
@@ -81,8 +82,8 @@ def _from_events(con: Connection, plan: Plan) -> None:
     history = plan.task.history
     assert history is not None and history.events is not None
     events, kinds = history.events, plan.kinds["history.events"]
-    kind = type_of(con, events.action, "src.events", "history.events.action")
-    label = text_of(f"({events.action})", kind)
+    action = expression(events.action, "history.events.action")
+    label = text_of(action, type_of(con, action, "src.events", "history.events.action"))
     ids = {role: plan.event_ref(role).column or "" for role in ("member", "item")}
     fields = [
         f"{ident(n)} := {clean_field(n, kinds[n]).removesuffix(f' AS {ident(n)}')}"

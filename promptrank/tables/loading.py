@@ -5,21 +5,23 @@ outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import duckdb
 
+from promptrank.basics.door import is_remote, lock, workspace
 from promptrank.basics.hints import near
-from promptrank.basics.sql import Connection, columns, explain, ident, run
+from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
 from promptrank.tables.iso_times import refuse_odd_times
 from promptrank.tables.names import FILE, refuse_ours
 from promptrank.tables.reading import table_rows
+from promptrank.tables.statements import Query, expression, query
 from promptrank.tables.text_columns import AS_WRITTEN
 
 _KINDS = {
@@ -32,7 +34,6 @@ _KINDS = {
     ".jsonl": "json",
     ".ndjson": "json",
 }
-_REMOTE = ("hf://", "s3://", "gs://", "gcs://", "r2://", "http://", "https://")
 
 
 @contextmanager
@@ -41,32 +42,14 @@ def database(
 ) -> Iterator[tuple[Connection, Path]]:
     """A throw-away DuckDB database on disk, and its folder.
 
-    It spills to disk beyond ``memory``, never installs an extension by itself, and finds relative
-    paths in queries under ``root``.
+    It spills to disk beyond ``memory``. `load` locks it: from then on it reads the files that the
+    task names and no other (see `promptrank.basics.door`).
     """
     with TemporaryDirectory(prefix=".promptrank-", dir=beside) as name:
         folder = Path(name)
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "memory_limit": memory,
-            "temp_directory": str(folder / "spill"),
-            "autoinstall_known_extensions": False,
-            "allow_community_extensions": False,
-            # Without it even a sorted result comes out of order when it is read as Arrow.
-            "preserve_insertion_order": True,
-            # A query that misspells a table must not find a variable of ours in its place.
-            "python_enable_replacements": False,
-            "file_search_path": str(root.resolve()),
-        }
-        if threads is not None:
-            config["threads"] = threads
-        con = duckdb.connect(str(folder / "build.duckdb"), config=config)
-        try:
-            # Cursors have sessions of their own, and take what is global.
-            con.execute("SET GLOBAL TimeZone = 'UTC'; SET TimeZone = 'UTC'")
+        with workspace(folder, search=root, threads=threads, memory=memory) as con:
             con.execute("CREATE SCHEMA src; CREATE SCHEMA pr")
             yield con, folder
-        finally:
-            con.close()
 
 
 def sources(task: Task) -> dict[str, tuple[str, Source]]:
@@ -87,6 +70,8 @@ def load(
 ) -> dict[str, dict[str, str]]:
     """Create every relation of the task; returns its columns by place in the task file.
 
+    Before the first one is created the database is locked to the files that the task names.
+
     Args:
         only: places to load (``tables.items``); all where left out.
 
@@ -97,13 +82,19 @@ def load(
     by_path = task.split is not None and task.split.by == "file" and not task.split.column
     waiting = {k: v for k, v in sources(task).items() if only is None or k in only}
     loaded: dict[str, dict[str, str]] = {}
+    named = {k: _named(con, k, source, root, task) for k, (_, source) in waiting.items()}
+    lock(con, (file for read in named.values() if isinstance(read, Query) for file in read.files))
     while True:
         # A query may use a table that stands below it: go round while that gets us further.
         failed: dict[str, str] = {}
         for where, (relation, source) in waiting.items():
             try:
-                create = _create_by_path if by_path and where == task.form else _create
-                loaded[where] = create(con, where, relation, source, root, texts.get(where, set()))
+                query_or_files, ids = named[where], texts.get(where, set())
+                if isinstance(query_or_files, DataError):
+                    raise query_or_files
+                if by_path and where == task.form:
+                    query_or_files = _by_path(con, where, source, root, ids)
+                loaded[where] = _create(con, where, relation, source, query_or_files, ids)
             except DataError as error:
                 failed[where] = str(error)
         if not failed:
@@ -114,71 +105,73 @@ def load(
         waiting = {where: waiting[where] for where in failed}
 
 
+def _named(
+    con: Connection, where: str, source: Source, root: Path, task: Task
+) -> Query | DataError:
+    """The files that a source may read, with its query; or what is wrong with it."""
+    try:
+        if source.sql is not None:
+            return query(source.sql, f"{where}.sql", task.tables, root)
+        given = [source.path] if isinstance(source.path, str) else list(source.path or ())
+        if not given:
+            raise DataError(f"{where}.path: the list of files is empty")
+        files: list[str] = []
+        for path in given:
+            files += _remote(con, where, path) if is_remote(path) else _local(where, path, root)
+        return Query("", tuple(files))
+    except DataError as error:
+        return error
+
+
 def _create(
     con: Connection,
     where: str,
     relation: str,
     source: Source,
-    root: Path,
+    named: Query,
     ids: set[str],
-    given: str | None = None,
 ) -> dict[str, str]:
-    """Create a relation from a source; ``given`` is a query to take its rows from instead."""
-    if given is not None:
-        rows, kind, place = given, "sql", f"{where}.path"
-    elif source.sql is not None:
-        rows, kind, place = f"({source.sql.strip().rstrip(';')})", "sql", f"{where}.sql"
-    else:
-        rows, kind = _scan(con, where, source, root, ids)
-        place = f"{where}.path"
+    """Create a relation from a query, or from files."""
+    place = f"{where}.path" if source.sql is None else f"{where}.sql"
+    rows, kind = (named.text, "sql") if named.text else _scan(con, where, named.files, ids)
     if source.columns:
         # DuckDB knows no case: `Stars` replaces `stars`, and would else become `Stars_1`.
-        named = {name.casefold() for name in source.columns}
-        taken = [ident(c) for c in columns(con, rows, place) if c.casefold() in named]
+        made = {name.casefold() for name in source.columns}
+        taken = [ident(c) for c in columns(con, rows, place) if c.casefold() in made]
         chosen = [f"* EXCLUDE ({', '.join(taken)})" if taken else "*"]
-        for name, expression in source.columns.items():
-            run(con, f"DESCRIBE SELECT ({expression}) FROM {rows}", f"{where}.columns.{name}")
-            chosen.append(f"({expression}) AS {ident(name)}")
+        for name, text in source.columns.items():
+            value = expression(text, f"{where}.columns.{name}")
+            run(con, f"DESCRIBE SELECT {value} FROM {rows}", f"{where}.columns.{name}")
+            chosen.append(f"{value} AS {ident(name)}")
         rows = f"(SELECT {', '.join(chosen)} FROM {rows})"
     # Parquet is cheap to read again; text files and queries are read once.
     what = "VIEW" if kind == "parquet" else "TABLE"
     run(con, f"CREATE OR REPLACE {what} {relation} AS SELECT * FROM {rows}", place)
     run(con, f"DROP TABLE IF EXISTS {AS_WRITTEN}", place)
     kinds = columns(con, relation, place)
-    refuse_ours(set(kinds) - ({FILE} if given is not None else set()), place)
+    by_path = source.sql is None and bool(named.text)
+    refuse_ours(set(kinds) - ({FILE} if by_path else set()), place)
     if run(con, f"SELECT 1 FROM {relation} LIMIT 1", place).fetchone() is None:
         run(con, f"DROP {what} {relation}", place)
         raise DataError(f"{place}: the table is empty ({source.path or 'query'})")
     return kinds
 
 
-def _create_by_path(
-    con: Connection, where: str, relation: str, source: Source, root: Path, ids: set[str]
-) -> dict[str, str]:
-    """Create a relation whose rows say in `FILE` which entry of ``path`` they came from."""
+def _by_path(con: Connection, where: str, source: Source, root: Path, ids: set[str]) -> Query:
+    """A query whose rows say in `FILE` which entry of ``path`` they came from."""
     entries = [source.path] if isinstance(source.path, str) else list(source.path or ())
-    named = []
+    rows = []
     for number, path in enumerate(entries):
-        one = f"src.{ident(f'rows {number}')}"
+        relation = f"src.{ident(f'rows {number}')}"
+        files = [path] if is_remote(path) else _local(where, path, root)
         part = source.model_copy(update={"path": path, "columns": {}})
-        _create(con, where, one, part, root, ids)
-        named.append(f"SELECT *, {literal(path)} AS {ident(FILE)} FROM {one}")
-    union = f"({' UNION ALL BY NAME '.join(named)})"
-    return _create(con, where, relation, source, root, ids, union)
+        _create(con, where, relation, part, Query("", tuple(files)), ids)
+        rows.append(f"SELECT *, {literal(path)} AS {ident(FILE)} FROM {relation}")
+    return Query(f"({' UNION ALL BY NAME '.join(rows)})", ())
 
 
-def _scan(
-    con: Connection, where: str, source: Source, root: Path, ids: set[str]
-) -> tuple[str, str]:
+def _scan(con: Connection, where: str, files: Sequence[str], ids: set[str]) -> tuple[str, str]:
     """What to select from, and the kind of file."""
-    given = [source.path] if isinstance(source.path, str) else list(source.path or ())
-    if not given:
-        raise DataError(f"{where}.path: the list of files is empty")
-    files: list[str] = []
-    for path in given:
-        files += (
-            _remote(con, where, path) if path.startswith(_REMOTE) else _local(where, path, root)
-        )
     kinds = {_kind(where, file) for file in files}
     if len(kinds) > 1:
         raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")

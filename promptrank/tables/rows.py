@@ -22,6 +22,7 @@ from promptrank.tables.boundaries import Boundaries, row_part
 from promptrank.tables.labels import place_column, place_of, priorities, value_of
 from promptrank.tables.names import ours
 from promptrank.tables.plan import Plan
+from promptrank.tables.statements import expression
 from promptrank.tables.usable import fault, keys
 
 
@@ -91,10 +92,10 @@ def _labels(con: Connection, plan: Plan, source: str) -> dict[str, str]:
     where = f"{plan.task.form}.{'candidate.' if plan.task.requests else ''}label"
     labels = {n: label for n in plan.questions} if isinstance(label, str) else label
     texts = {}
-    for name, expression in labels.items():
+    for name, text in labels.items():
         place = where if isinstance(label, str) else f"{where}.{name}"
-        kind = type_of(con, expression, source, place)
-        texts[name] = text_of(f"({expression})", kind)
+        value = expression(text, place)
+        texts[name] = text_of(value, type_of(con, value, source, place))
     places = {
         place_column(n): place_of(texts[n], q) if n in texts else "CAST(NULL AS TINYINT)"
         for n, q in plan.questions.items()
@@ -117,8 +118,8 @@ def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
         where = f"statistics.{name}"
         if stat.mean is not None:
             # Exact decimals: the sum of many rows is then the same in every order.
-            kind = type_of(con, stat.mean, source, f"{where}.mean")
-            value = f"({stat.mean})"
+            value = expression(stat.mean, f"{where}.mean")
+            kind = type_of(con, value, source, f"{where}.mean")
             if kind == "VARCHAR":
                 raise DataError(f"{where}.mean: {stat.mean} is text, not a number")
             value = f"CAST({value} AS INTEGER)" if kind == "BOOLEAN" else value
@@ -126,8 +127,9 @@ def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
         elif stat.count is True:
             numbers[f"x_{name}"] = f"CAST(1 AS {EXACT})"
         else:
-            type_of(con, str(stat.count), source, f"{where}.count")
-            numbers[f"x_{name}"] = f"CAST(CASE WHEN ({stat.count}) THEN 1 END AS {EXACT})"
+            value = expression(str(stat.count), f"{where}.count")
+            type_of(con, value, source, f"{where}.count")
+            numbers[f"x_{name}"] = f"CAST(CASE WHEN {value} THEN 1 END AS {EXACT})"
     return numbers
 
 
