@@ -369,4 +369,4 @@ def test_random_texts_are_refused_or_stay_one_expression() -> None:
             except (duckdb.BinderException, duckdb.CatalogException):
                 continue  # a column or operator that is not there, or two kinds compared
             assert names == ["a", "b", "c"]
-    assert passed > 10
+    assert passed > 5

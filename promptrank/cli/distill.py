@@ -98,14 +98,17 @@ def distill(
 
 
 def _options(given: Any) -> dict[str, Any]:
-    import yaml
+    from promptrank.schema.yaml_values import yaml_value
 
     typed = {}
     for text in given:
         name, sign, value = text.partition("=")
         if not sign:
             raise InputError(f"--option {text}: write NAME=VALUE, such as rounds=300")
-        typed[name] = yaml.safe_load(value)
+        try:
+            typed[name] = yaml_value(value)
+        except ValueError as error:
+            raise InputError(f"--option {text[:60]}: no YAML value ({error})") from None
     return typed
 
 

@@ -153,7 +153,7 @@ def _numbers(option: str, given: list[str], absent: float | None = None) -> dict
 
 def _values(option: str, given: list[str]) -> dict[str, Any]:
     """KEY=VALUE pairs, each value read as YAML."""
-    import yaml
+    from promptrank.schema.yaml_values import yaml_value
 
     values = {}
     for text in given:
@@ -161,9 +161,9 @@ def _values(option: str, given: list[str]) -> dict[str, Any]:
         if not equals:
             raise typer.BadParameter(f"{option} {text}: expected KEY=VALUE")
         try:
-            values[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise typer.BadParameter(f"{option} {text}: no YAML value ({error})") from None
+            values[name] = yaml_value(value)
+        except ValueError as error:
+            raise typer.BadParameter(f"{option} {text[:60]}: no YAML value ({error})") from None
         if isinstance(values[name], str) and _EXPONENT.fullmatch(value):
             values[name] = float(value)  # YAML 1.1 takes 1e-2 for a text
     return values

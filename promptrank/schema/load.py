@@ -1,66 +1,36 @@
 """A YAML file into a `Task`, with every problem of the file reported at once."""
 
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from promptrank.basics.hints import near_names
 from promptrank.errors import TaskError
 from promptrank.schema.task import Task
+from promptrank.schema.yaml_values import MAX_BYTES, yaml_value
 
-_MAX_BYTES = 1_000_000
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2's booleans (so that ``say: Yes`` is a word), and no repeated keys."""
-
-
-# YAML 1.1 reads yes, no, on and off as booleans: exactly the words that answers are made of.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[str, Any]:
-    loader.flatten_mapping(node)
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        # Labels such as 5 are keys too; a task file knows only names, so keys are strings.
-        key = str(loader.construct_object(key_node, deep=True))
-        if key in mapping:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} stands twice", key_node.start_mark
-            )
-        mapping[key] = loader.construct_object(value_node, deep=True)
-    return mapping
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_MAX_PARTS = 50
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The file's mapping; TaskError with line and column where it is no YAML mapping."""
     where = str(path)
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise TaskError(where, [f"cannot be read ({error.strerror})"]) from None
-    if len(raw) > _MAX_BYTES:
-        raise TaskError(where, [f"{len(raw):,} bytes; a task file has at most {_MAX_BYTES:,}"])
+    if len(raw) > MAX_BYTES:
+        raise TaskError(where, [f"a task file has at most {MAX_BYTES:,} bytes; this one has more"])
     try:
-        content = yaml.load(raw.decode("utf-8-sig"), _Loader)
+        content = yaml_value(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise TaskError(where, [f"not UTF-8 at byte {error.start}; save it as UTF-8"]) from None
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise TaskError(where, [f"{place}{error.problem or error.context}"]) from None
-    except (yaml.YAMLError, RecursionError) as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise TaskError(
+            where, [f"line {line}: not UTF-8 at byte {error.start}; save it as UTF-8"]
+        ) from None
+    except ValueError as error:
         raise TaskError(where, [f"not YAML: {error}"]) from None
     if not isinstance(content, dict):
         raise TaskError(where, ["expected keys and values, such as `domain: movies`"])
@@ -101,10 +71,14 @@ def _near(location: tuple[int | str, ...]) -> str:
     return f"did you mean {names[0]!r}?" if names else f"known keys: {', '.join(sorted(keys))}"
 
 
+def _short(text: str) -> str:
+    return text if len(text) < 60 else f"{text[:57]}..."
+
+
 def _problems(error: ValidationError) -> list[str]:
     problems = []
     for problem in error.errors(include_url=False):
-        parts = [str(p) for p in problem["loc"]]
+        parts = [_short(str(p)) for p in problem["loc"]]
         where = ".".join(p for p in parts if "[" not in p)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
@@ -112,8 +86,7 @@ def _problems(error: ValidationError) -> list[str]:
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] not in ("value_error", "assertion_error"):
-            given = repr(problem["input"])
-            message += f", got {given if len(given) < 60 else given[:57] + '...'}"
+            message += f", got {_short(repr(problem['input']))}"
         problems += [f"{where}: {line}" if where else line for line in message.split("\n")]
     return list(dict.fromkeys(problems))
 
@@ -133,14 +106,20 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         path, equals, text = setting.partition("=")
         if not equals or not path:
             raise TaskError(
-                "--set", [f"{setting!r}: expected KEY=VALUE, such as budget.tokens=512"]
+                "--set", [f"{_short(setting)!r}: expected KEY=VALUE, such as budget.tokens=512"]
+            )
+        *parents, last = path.split(".")
+        if len(parents) >= _MAX_PARTS:
+            raise TaskError(
+                "--set", [f"{_short(setting)!r}: a key of more than {_MAX_PARTS} parts"]
             )
         try:
-            value = yaml.load(text, _Loader)
-        except yaml.YAMLError:
-            raise TaskError("--set", [f"{setting!r}: the value is not YAML"]) from None
+            value = yaml_value(text)
+        except ValueError as error:
+            raise TaskError(
+                "--set", [f"{_short(setting)!r}: the value is not YAML: {error}"]
+            ) from None
         at = result
-        *parents, last = path.split(".")
         for parent in parents:
             inner = at.get(parent)
             at[parent] = dict(inner) if isinstance(inner, dict) else {}

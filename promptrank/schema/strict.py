@@ -14,7 +14,11 @@ class Strict(BaseModel):
     """A frozen model that refuses unknown keys and fills aliases by either name."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, protected_namespaces=()
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        protected_namespaces=(),
+        allow_inf_nan=False,
     )
 
 
