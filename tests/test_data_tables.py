@@ -217,6 +217,13 @@ def test_no_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         build(task, tmp_path)
 
 
+def test_offline_no_url_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMPTRANK_OFFLINE", "1")
+    _write(tmp_path)
+    with pytest.raises(DataError, match=r"tables.items.path: https://.* PROMPTRANK_OFFLINE is set"):
+        build(_items(path="https://example.org/items.parquet"), tmp_path)
+
+
 def test_columns_of_says_what_templates_may_show(tmp_path: Path) -> None:
     _write(tmp_path, [{"item_id": "a", "title": "A"}, {"item_id": "b", "title": None}])
     task = make_task(

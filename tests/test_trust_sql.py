@@ -3,6 +3,7 @@
 import ast
 import inspect
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -370,3 +371,17 @@ def test_random_texts_are_refused_or_stay_one_expression() -> None:
                 continue  # a column or operator that is not there, or two kinds compared
             assert names == ["a", "b", "c"]
     assert passed > 5
+
+
+def test_every_test_that_the_security_page_names_exists() -> None:
+    here = Path(__file__).parent
+    page = (here.parent / "docs" / "security.md").read_text(encoding="utf-8")
+    named, path = [], ""
+    for file, name in re.findall(r"`((?:tests/\w+\.py)?)::(\w+)`", page):
+        path = file or path
+        named.append((path, name))
+    assert len(named) > 20
+    for path, name in named:
+        assert f"def {name}(" in (here.parent / path).read_text(encoding="utf-8"), (path, name)
+    for module in re.findall(r"`(promptrank/[\w/]+\.py)`", page):
+        assert (here.parent / module).is_file(), module

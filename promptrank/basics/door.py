@@ -52,7 +52,9 @@ def workspace(
         limit = seconds()
         # For this connection only: a cursor that is read slowly is not one that runs away.
         milliseconds = 0 if math.isinf(limit) else max(1, round(limit * 1000))
-        con.execute(f"SET TimeZone = 'UTC'; SET SESSION max_execution_time = {milliseconds}")
+        # A cursor has a session of its own, and takes what is global.
+        con.execute("SET GLOBAL TimeZone = 'UTC'; SET TimeZone = 'UTC'")
+        con.execute(f"SET SESSION max_execution_time = {milliseconds}")
         with _within(con, folder, room):
             yield con
     finally:

@@ -5,7 +5,7 @@ outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -213,12 +213,15 @@ def _local(where: str, path: str, root: Path) -> list[str]:
 
 def _remote(con: Connection, where: str, path: str) -> list[str]:
     """A URL as it is; reading it needs DuckDB's httpfs, asked for only here."""
+    if os.environ.get("PROMPTRANK_OFFLINE", "0") not in ("", "0"):
+        raise DataError(
+            f"{where}.path: {path} is a URL, and PROMPTRANK_OFFLINE is set; download the file and "
+            "give its local path"
+        )
     try:
         con.execute("LOAD httpfs")
     except duckdb.Error:
         try:
-            if os.environ.get("PROMPTRANK_OFFLINE", "0") not in ("", "0"):
-                raise duckdb.IOException("PROMPTRANK_OFFLINE is set")
             con.execute("INSTALL httpfs; LOAD httpfs")
         except duckdb.Error as error:
             raise DataError(
