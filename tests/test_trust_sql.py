@@ -228,6 +228,16 @@ def test_queries_that_end_in_comments_and_read_files_run(tmp_path: Path) -> None
     assert candidate.item.fields == {"item_id": "a", "title": "B", "loud": "B!"}
 
 
+@pytest.mark.parametrize("name", ["st*r [x]", "wh?t", 'q\'uote, "double"', "{a} ü;--", "100%\n$x"])
+def test_folders_of_any_name_are_read(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    _write(root)
+    (root / "more.csv").write_text("item_id,title\na,B\n")
+    for sql in ("FROM 'more.csv'", "FROM read_csv('*.csv')"):
+        supplied = columns_of(make_task(tables={"items": {"key": "item_id", "sql": sql}}), root)
+        assert list(supplied.fields["item"]) == ["item_id", "title"]
+
+
 @pytest.fixture
 def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     for name in ("open.csv", "shut.csv"):

@@ -180,7 +180,7 @@ def _scan(con: Connection, where: str, files: Sequence[str], ids: set[str]) -> t
 
 
 def _kind(where: str, file: str) -> str:
-    name = file.lower().partition("?")[0]
+    name = file.lower().partition("?")[0] if is_remote(file) else file.lower()
     for packed in (".gz", ".zst"):
         name = name.removesuffix(packed)
     suffix = Path(name).suffix
