@@ -5,7 +5,7 @@ outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -176,7 +176,7 @@ def _scan(con: Connection, where: str, files: Sequence[str], ids: set[str]) -> t
     if len(kinds) > 1:
         raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")
     kind = kinds.pop()
-    return table_rows(con, where, files, kind, ids), kind
+    return table_rows(con, where, list(files), kind, ids), kind
 
 
 def _kind(where: str, file: str) -> str:

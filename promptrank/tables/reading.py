@@ -25,7 +25,7 @@ from promptrank.tables.parquet_files import parquet_rows
 from promptrank.tables.text_columns import AS_WRITTEN, found, narrowed, number, typed
 
 
-def table_rows(con: Connection, where: str, files: Sequence[str], kind: str, ids: set[str]) -> str:
+def table_rows(con: Connection, where: str, files: list[str], kind: str, ids: set[str]) -> str:
     """What to select a table's rows from.
 
     CSV and JSON are read once, into `AS_WRITTEN`, which the caller drops when it has read it.
