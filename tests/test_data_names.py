@@ -228,7 +228,12 @@ def _names(given: bool = False) -> list[str]:
     return sorted(ours.values())
 
 
-def _compared(made: Built, call: Call) -> Iterator[Any]:
+def _of_events(form: str) -> tuple[str, str]:
+    """A needed column of what histories show: their own table, or the rows."""
+    return ("events", "note") if form.endswith("events") else ("rows", "km")
+
+
+def _compared(form: str, made: Built, call: Call) -> Iterator[Any]:
     """All that a request file says, but for the columns that a table has of its own."""
     items = ItemTable(made.items_path)
     for row in pq.read_table(made.path).to_pylist():
@@ -240,11 +245,11 @@ def _compared(made: Built, call: Call) -> Iterator[Any]:
         for event in row["history"] or ():
             event.pop("item_row")
             context = event.pop("context")
-            own += [context.get(call("rows", "km")), context.get(call("events", "note"))]
+            own += [context[call(*_of_events(form))]]
         yield row, own
 
 
-def _as_they_were(made: Built, more: list[str], call: Call) -> None:
+def _as_they_were(form: str, made: Built, more: list[str], call: Call) -> None:
     """Every column that is called like one of ours holds what the table said."""
 
     def check(table: str, fields: Mapping[str, Any]) -> None:
@@ -263,9 +268,7 @@ def _as_they_were(made: Built, more: list[str], call: Call) -> None:
             check("rows", row["context"])
             rows += 1
         for event in row["history"] or ():
-            check(
-                "events" if call("events", "note") in event["context"] else "rows", event["context"]
-            )
+            check(_of_events(form)[0], event["context"])
     assert rows
 
 
@@ -275,16 +278,16 @@ def _plain_build(form: str) -> tuple[Built, list[Any]]:
     with TemporaryDirectory() as folder:
         _write(Path(folder), _plain, [])
         made = build(_task(form, _plain, []), Path(folder))
-        return made, list(_compared(made, _plain))
+        return made, list(_compared(form, made, _plain))
 
 
 def _like_plain(form: str, call: Call, more: list[str], root: Path) -> None:
     _write(root, call, more)
     made = build(_task(form, call, more), root)
     plain, rows = _plain_build(form)
-    assert list(_compared(made, call)) == rows
+    assert list(_compared(form, made, call)) == rows
     assert (made.errors, made.requests, made.seen) == (plain.errors, plain.requests, plain.seen)
-    _as_they_were(made, more, call)
+    _as_they_were(form, made, more, call)
 
 
 def test_names_are_found() -> None:
@@ -332,8 +335,11 @@ def test_needed_columns_may_have_any_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_needed_columns_may_have_any_name_beside_all_others(form: str, tmp_path: Path) -> None:
     names = [n for n in _names() if _may("members", n)]
-    for turn in range(len(names) // 4 + 1):
-        _like_plain(form, _rotated(names, turn), names, tmp_path / str(turn))
+    for turn in range(0, len(names) // 4 + 1, 3):
+        call = _rotated(names, turn)
+        # Beside outcomes, `label` in a statistic is what happened, as the reference says.
+        if form == "ratings" or call("rows", "rating") != "label":
+            _like_plain(form, call, names, tmp_path / str(turn))
 
 
 TABLES = ["src", "pr", "main", "rows", "requests", "errors", "temp", "system", "fresh", "build"]
