@@ -101,6 +101,15 @@ def test_json_that_is_no_table(tmp_path: Path, rows: list[Any], message: str) ->
         _items(tmp_path, "items.jsonl")
 
 
+def test_numbers_of_either_sign_are_whole(tmp_path: Path) -> None:
+    """A type is found from all rows, wherever in the file they stand."""
+    rows = [{"item_id": i, "n": -1 if i else 2**63 - 1, "l": [[-1] if i else []]} for i in range(3)]
+    rows.append({"item_id": 3, "n": None, "l": None, "late": {"a": 1}})
+    _lines(tmp_path / "items.jsonl", rows)
+    late = {"late": None}
+    assert _items(tmp_path, "items.jsonl") == [late | row for row in rows]
+
+
 def test_many_keys_are_a_map(tmp_path: Path) -> None:
     rows = [{"item_id": i, "by_member": {f"m{i}": i, "all": 1}} for i in range(300)]
     _lines(tmp_path / "items.jsonl", rows)

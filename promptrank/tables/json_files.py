@@ -39,8 +39,7 @@ def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
     rows = (
         f"read_json_objects({names}, maximum_object_size = {_LARGEST}, hive_partitioning = false)"
     )
-    row = run(con, f"SELECT json_group_structure(json) FROM {rows}", place).fetchone()
-    found: Any = json.loads(row[0]) if row is not None and row[0] is not None else {}
+    found = _structure(con, place, rows)
     if not isinstance(found, dict):
         raise DataError(f'{place}: each row of a JSON file is an object, such as {{"id": 1}}')
     if not found:
@@ -63,6 +62,35 @@ def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
         "hive_partitioning = false)"
     )
     return JsonShape(read, numbers, wide)
+
+
+def _structure(con: Connection, place: str, rows: str) -> Any:
+    """What the rows are made of, all of them together.
+
+    DuckDB's own sum, ``json_group_structure``, holds every row in memory.
+    """
+    shapes = run(con, f"SELECT DISTINCT CAST(json_structure(json) AS VARCHAR) FROM {rows}", place)
+    found: Any = "NULL"
+    while some := shapes.fetchmany(1024):
+        for (shape,) in some:
+            if shape is not None:
+                found = _both(found, json.loads(shape))
+    return {} if found == "NULL" else found
+
+
+def _both(one: Any, other: Any) -> Any:
+    """The structure of values of two structures; ``JSON`` where they are of several kinds."""
+    if one == other or other == "NULL":
+        return one
+    if one == "NULL":
+        return other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one | {n: _both(one.get(n, "NULL"), part) for n, part in other.items()}
+    if isinstance(one, list) and isinstance(other, list):
+        return [_both((one or ["NULL"])[0], (other or ["NULL"])[0])]
+    if isinstance(one, str) and isinstance(other, str) and {one, other} <= _NUMBERS:
+        return "DOUBLE" if "DOUBLE" in (one, other) else "HUGEINT"
+    return "JSON"
 
 
 def _type(structure: Any, exact: bool) -> str:
