@@ -189,11 +189,17 @@ class _Listening:
         self._words.update(a or b for a, b in re.findall(r'"([^"]+)"|\b([A-Za-z_]\w*)', bare))
         return sql
 
-    def execute(self, sql: str) -> Any:
-        return self._con.execute(self._note(sql))
+    def execute(self, sql: str, *values: Any) -> Any:
+        return self._con.execute(self._note(sql), *values)
 
     def sql(self, sql: str) -> Any:
         return self._con.sql(self._note(sql))
+
+    def __enter__(self) -> "_Listening":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def cursor(self) -> "_Listening":
         return _Listening(self._con.cursor(), self._words)
@@ -366,7 +372,7 @@ def test_a_query_finds_no_variable_of_ours(tmp_path: Path) -> None:
     _write(tmp_path, _plain, [])
     tables = _parts("ratings", _plain, [])["tables"]
     tables["items"] = {"sql": "SELECT * FROM waiting", "key": "plain_items_key"}
-    with pytest.raises(DataError, match="Table with name waiting does not exist"):
+    with pytest.raises(DataError, match="table waiting does not exist"):
         build(_task("ratings", _plain, [], tables=tables), tmp_path)
 
 
