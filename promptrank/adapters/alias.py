@@ -16,9 +16,11 @@ from typing import ClassVar
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from promptrank.basics.files import write_json
+from promptrank.basics.owner import owned
 from promptrank.errors import InputError, ModelError
 
 ALIASES = "aliases.json"
+_PATIENCE = 60.0  # seconds: a change takes milliseconds, so many writers come through one by one
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*@[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -82,8 +84,9 @@ def set_alias(adapters: Path, alias: str, target: str, digest: str) -> None:
     """
     if not is_alias(alias):
         raise InputError(f"{alias!r} is no alias; write NAME@LABEL, such as movies@prod")
-    known = read_aliases(adapters)
-    _write(adapters, known, alias, AliasStep(_now(), target, digest))
+    with owned(adapters / ALIASES, "adapters alias", wait=_PATIENCE):
+        known = read_aliases(adapters)
+        _write(adapters, known, alias, AliasStep(_now(), target, digest))
 
 
 def rollback(adapters: Path, alias: str) -> AliasStep:
@@ -92,13 +95,14 @@ def rollback(adapters: Path, alias: str) -> AliasStep:
     Raises:
         InputError: no such alias, or nothing before.
     """
-    known = read_aliases(adapters)
-    if alias not in known:
-        raise InputError(f"no alias {alias!r}; aliases: {', '.join(sorted(known)) or 'none'}")
-    stack = _stack(known[alias])
-    if len(stack) < 2:
-        raise InputError(f"{alias} stood for nothing before {stack[-1].target}; set it instead")
-    _write(adapters, known, alias, AliasStep(_now()))
+    with owned(adapters / ALIASES, "adapters rollback", wait=_PATIENCE):
+        known = read_aliases(adapters)
+        if alias not in known:
+            raise InputError(f"no alias {alias!r}; aliases: {', '.join(sorted(known)) or 'none'}")
+        stack = _stack(known[alias])
+        if len(stack) < 2:
+            raise InputError(f"{alias} stood for nothing before {stack[-1].target}; set it instead")
+        _write(adapters, known, alias, AliasStep(_now()))
     return stack[-2]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from promptrank.adapters.card import CARD, read_card
 from promptrank.adapters.shelf import WEIGHTS
 from promptrank.basics.files import beside
+from promptrank.basics.owner import owned
 from promptrank.basics.quiet import no_library_bars
 from promptrank.errors import InputError, ModelError
 
@@ -33,10 +34,10 @@ def merge(base: Path, adapter: Path, out: Path) -> float:
         InputError: ``out`` exists.
         ModelError: the adapter does not fit, or merging changed the scores.
     """
-    if out.exists():
-        raise InputError(f"{out}: exists already; name a new folder")
     try:
-        with beside(out) as part:
+        with owned(out, "adapters merge"), beside(out) as part:
+            if out.exists():
+                raise InputError(f"{out}: exists already; name a new folder")
             part.mkdir()
             for pattern in _TOKENIZER:
                 for file in base.glob(pattern):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from promptrank.basics.files import write_json
 from promptrank.basics.telling import Say, silent
 from promptrank.runs.manifest import manifest
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.scores.read import config_of
 from promptrank.workspace.request_files import build_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -41,6 +41,7 @@ def build(
     opened = open_task(task, project=project, settings=settings)
     check_splits(opened.task, splits)
     path = check_output(out, (".parquet", ".jsonl"))
-    built = build_file(opened, path, splits=splits, limit=limit, say=say)
-    write_json(config_of(path), manifest("build", opened.task, opened.name, data=asdict(built)))
+    with taken(path, "build"):
+        built = build_file(opened, path, splits=splits, limit=limit, say=say)
+        write_json(config_of(path), manifest("build", opened.task, opened.name, data=asdict(built)))
     return built

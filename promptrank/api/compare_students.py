@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.records import Request
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.workspace.learned_from import with_store
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.rankers import open_named, open_ranker
@@ -75,7 +75,10 @@ def compare_students(
     for name in (*pairs, *pairs.values()):
         if name not in folders:
             raise InputError(f"student {name} is not among those compared; name it too")
-    with measured_on(opened, requests, split, limit, say) as on:
+    with (
+        taken(out, "students compare"),
+        measured_on(opened, requests, split, limit, say) as on,
+    ):
         for name in folders:
             if name in (TEACHER, *on.baselines):
                 raise InputError(f"student {name}: that is another line of the table; rename it")
@@ -101,9 +104,9 @@ def compare_students(
             pairs=list(pairs.items()),
             say=say,
         )
-    report = with_students(report, list(folders), costs)
-    if out is not None:
-        write_report(report, Path(out))
+        report = with_students(report, list(folders), costs)
+        if out is not None:
+            write_report(report, Path(out))
     return report
 
 

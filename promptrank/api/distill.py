@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, InputError
 from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest, versions
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.workspace.learned_from import LearnedFrom, counts, teach
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.students import check_options, fit_student, measure_student
@@ -106,7 +107,11 @@ def distill(
     learning = Learning(checked, alpha, seed, threads, options or {})
     typed = check_options(opened, student, model, learning, say)
     slow = student == "decoder"
-    with request_file(opened, requests, splits=None, say=say) as file:
+    with (
+        taken(report, "distill"),
+        owned(place, "distill"),
+        request_file(opened, requests, splits=None, say=say) as file,
+    ):
         source = LearnedFrom(opened, file, unlabelled, limit)
         taught = teach(source, teacher, engine, model, threads, say, progress)
         lessons = source.lessons(taught.scores, labels)
@@ -146,12 +151,12 @@ def distill(
                 say,
             )
             write_card(folder, card)
-    if measured is not None:
-        about = manifest("distill", opened.task, opened.name, student=name)
-        measured = replace(measured, provenance=about)
-        if report is not None:
-            write_report(measured, Path(report))
-    return Distilled(read_student(place), taught.asked, measured)
+        if measured is not None:
+            about = manifest("distill", opened.task, opened.name, student=name)
+            measured = replace(measured, provenance=about)
+            if report is not None:
+                write_report(measured, Path(report))
+        return Distilled(read_student(place), taught.asked, measured)
 
 
 def _checked(opened: OpenTask, student: str, loss: str, teacher: str | None) -> "Loss":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.fusion.scored import without_decoder
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import cuts_of, label_mass_of
@@ -63,14 +63,19 @@ def evaluate(
     if out is not None:
         check_output(out, (".json",), [requests, scores])
     facts: dict[str, Any] = {}
-    with measured_on(opened, requests, split, limit, say) as on, Runtime() as runtime:
+    kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
+    with (
+        taken(out, "eval"),
+        taken(kept, "eval"),
+        measured_on(opened, requests, split, limit, say) as on,
+        Runtime() as runtime,
+    ):
         given: dict[str, Any] = {"model": model, "threads": threads, "runtime": runtime, "say": say}
         if scores is not None:
             path = Path(scores)
             own = open_scores(opened, scores, say, allow_changed=allow_changed)
             errors = reasons_beside(path) or on.set_aside()
         else:
-            kept = Path(out).with_suffix(".scores.parquet") if out is not None else None
             # A changed template is worth a look here, and what it costs is what one looks for.
             with open_ranker(
                 opened, engine=engine, adapter=adapter, allow_changed=True, **given
@@ -105,6 +110,6 @@ def evaluate(
             errors=errors,
             provenance={**report.provenance, **facts},
         )
-    if out is not None:
-        write_report(report, Path(out))
+        if out is not None:
+            write_report(report, Path(out))
     return report

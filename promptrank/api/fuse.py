@@ -1,5 +1,6 @@
 """``fuse``: fit the layer over the decoder's log-odds and a task's declared numbers."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,13 @@ from typing import Any
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.fusion.fusion_files import write_fusion
 from promptrank.requests.source import Sample
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import score_into
 from promptrank.scores.read import config_of
 from promptrank.workspace.fusing import PART, Fused, check_fusable, fit_task_fusion
 from promptrank.workspace.fusions import new_place, unfused
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import items_stamp, request_file
+from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, open_task
 
 
@@ -57,23 +58,27 @@ def fuse(
     own = unfused(opened)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "allow_changed": allow_changed, "say": say}
-    with open_ranker(own, **given) as ranker:
+    with ExitStack() as stack:
+        stack.enter_context(taken(report, "fuse"))
+        ranker = stack.enter_context(open_ranker(own, **given))
         path = check_output(out or new_place(opened, ranker.adapter), (".json",), [requests])
         scores = path.with_suffix(".scores.parquet")
+        stack.enter_context(taken(path, "fuse"))
+        stack.enter_context(taken(scores, "fuse"))
         with request_file(own, requests, splits={PART}, say=say) as file:
             sample = Sample(file, {PART}, limit)
             sample.hold()
-            facts = {"items": items_stamp(own, file.path), "splits": [PART], "limit": limit}
+            facts = {"items": file.items_stamp(), "splits": [PART], "limit": limit}
             ranked = score_into(scores, ranker, sample, facts, say, progress)
             if ranked.errors:
                 say(f"{ranked.errors:,} rows set aside: {ranked.errors_path}")
             fused = fit_task_fusion(opened, ranker, engine, model, sample, scores)
-    write_fusion(path, fused.fusion)
-    # The scores were kept only so that a stopped run could go on.
-    for name in (scores, config_of(scores)):
-        name.unlink(missing_ok=True)
-    if not ranked.errors:
-        ranked.errors_path.unlink(missing_ok=True)
-    if report is not None:
-        write_report(fused.report, Path(report))
+        write_fusion(path, fused.fusion)
+        # The scores were kept only so that a stopped run could go on.
+        for name in (scores, config_of(scores)):
+            name.unlink(missing_ok=True)
+        if not ranked.errors:
+            ranked.errors_path.unlink(missing_ok=True)
+        if report is not None:
+            write_report(fused.report, Path(report))
     return replace(fused, path=path)

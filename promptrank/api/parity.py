@@ -6,16 +6,16 @@ from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import score
 from promptrank.workspace.merging import merge_adapter
 from promptrank.workspace.rankers import open_ranker
@@ -73,7 +73,7 @@ def parity(
     check_splits(opened.task, splits)
     if splits is None and requests is None and opened.task.split is not None:
         splits = {"test"}
-    with request_file(opened, requests, splits=splits, say=say) as file:
+    with taken(out, "parity"), request_file(opened, requests, splits=splits, say=say) as file:
         sample = Sample(file, splits, limit)
         sample.hold()
         if not list(sample):
@@ -95,10 +95,10 @@ def parity(
             reference=REFERENCE,
             tolerances={name: tolerances[name] for name in chosen},
         )
-    about = manifest("parity", opened.task, opened.name, adapter=adapter and str(adapter))
-    report = replace(report, absent=left_out, notes=tuple(notes), provenance=about)
-    if out is not None:
-        write_report(report, Path(out))
+        about = manifest("parity", opened.task, opened.name, adapter=adapter and str(adapter))
+        report = replace(report, absent=left_out, notes=tuple(notes), provenance=about)
+        if out is not None:
+            write_report(report, Path(out))
     return report
 
 
@@ -146,8 +146,8 @@ def _ranker(
         with open_ranker(opened, engine=name, model=model, adapter=adapter, **options) as ranker:
             yield ranker
         return
-    with TemporaryDirectory(prefix="promptrank-") as folder:
-        merged = Path(folder) / "merged"
+    with scratch() as folder:
+        merged = folder / "merged"
         base = model or opened.task.model
         merge_adapter(str(adapter), merged, model=base, project=opened.project, say=say)
         with open_ranker(opened, engine="packed", model=str(merged), **options) as ranker:

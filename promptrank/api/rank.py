@@ -5,11 +5,11 @@ from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.requests.source import Sample
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import Ranked, score_into
 from promptrank.workspace.learned_from import with_store
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import items_stamp, request_file
+from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -33,7 +33,8 @@ def rank(
 ) -> Ranked:
     """Score and rank requests into ``out`` (``.parquet`` or ``.jsonl``).
 
-    A run that was stopped goes on where it was, given the same task, model, adapter and requests.
+    A run that was stopped goes on where it was, given the same task, model, adapter, requests and
+    items. While it runs, nobody else writes ``out``.
     Beside ``out``: ``<stem>.errors.jsonl`` and ``<stem>.config.json``.
 
     Args:
@@ -50,7 +51,7 @@ def rank(
     opened = open_task(task, project=project, settings=settings)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "allow_changed": allow_changed, "say": say}
-    with open_ranker(opened, **given) as ranker:
+    with taken(path, "rank"), open_ranker(opened, **given) as ranker:
         stored = with_store(ranker, opened.project) if store else None
         if requests is None:
             check_splits(opened.task, splits)
@@ -58,7 +59,7 @@ def rank(
                 splits = {"test"}
         with request_file(opened, requests, splits=splits, say=say) as file:
             facts = {
-                "items": items_stamp(opened, file.path),
+                "items": file.items_stamp(),
                 "splits": sorted(splits) if splits else None,
                 "limit": limit,
             }

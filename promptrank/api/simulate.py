@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.owner import owned
 from promptrank.basics.telling import Say, silent
 from promptrank.simulation.switches import Switches
 
@@ -35,7 +36,8 @@ def simulate_jobs(
 
     chosen = switches if switches is not None else Switches()
     say(f"simulating {chosen.members:,} members")
-    made = make_marketplace(chosen)
     path = Path(out)
-    write_marketplace(made, path)
+    with owned(path, "simulate"):
+        made = make_marketplace(chosen)
+        write_marketplace(made, path)
     return Simulated(path, made.report)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.files import beside, write_text
+from promptrank.basics.owner import owned
 from promptrank.errors import InputError
 from promptrank.schema.editor import json_schema
 
@@ -23,7 +24,7 @@ def init(folder: str | Path) -> list[Path]:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists and is not empty; name a new folder")
     try:
-        with beside(path) as part:
+        with owned(path, "init"), beside(path) as part:
             shutil.copytree(STARTER, part)
             (part / "adapters").mkdir()
             write_text(part / SCHEMA, schema_text())

@@ -2,18 +2,20 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptrank.adapters.shelf import check_base, check_name, find_adapter
+from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.project import open_project
 from promptrank.runs.manifest import manifest
-from promptrank.runs.outputs import check_output
+from promptrank.runs.outputs import check_output, taken
 from promptrank.training import processes
-from promptrank.training.run_folder import Run, check_places, finish, open_run
+from promptrank.training.run_folder import Run, check_places, finish, open_run, start_over
 from promptrank.training.settings import Settings
 from promptrank.workspace.training_parts import (
     as_started,
@@ -100,57 +102,67 @@ def train(
         import torch
 
         torch.set_num_threads(threads)
-    with processes.in_turn():
-        chosen.check_trainer()
-        root = open_project(project).root
-        target = root / "adapters" / check_name(adapter)
-        opened = open_tasks(tasks, every_task, root, settings)
-        check_questions(opened, chosen)
-        if requests is not None and len(opened) > 1:
-            raise InputError("--requests: holds the requests of one task; train it alone")
-        if report is not None:
-            if len(opened) > 1:
-                raise InputError("--report: is of one task; train it alone")
-            check_output(report, (".json",), [requests])
-        name = common_model(opened, model)
-        folder = check_places(target, resume, overwrite)
-        start = find_adapter(init, root).folder if init is not None else None
-        if start is not None:
-            chosen = as_started(chosen, start)
-        base = resolve_model(name, say=say)
-        if start is not None:
-            check_base(start, name, base)
-        try:
-            if not resume and processes.is_first():
-                shutil.rmtree(folder, ignore_errors=True)  # an unfinished run, to be overwritten
-            folder.mkdir(parents=True, exist_ok=True)
-            files = [requests_of(o, n, requests, folder, say) for n, o in enumerate(opened)]
-            prepared = prepare_tasks(opened, files, chosen, base, say)
-        except InputError:
-            if not resume:
-                shutil.rmtree(folder, ignore_errors=True)
-            raise
-        run = open_run(Run(target, folder, name, base, start, tuple(prepared)), chosen, resume)
-    # Only now, since it imports torch: most of what can be refused has been.
-    from promptrank.training.fit import fit
+    with ExitStack() as held:
+        with processes.in_turn():
+            chosen.check_trainer()
+            root = open_project(project).root
+            target = root / "adapters" / check_name(adapter)
+            opened = open_tasks(tasks, every_task, root, settings)
+            check_questions(opened, chosen)
+            if requests is not None and len(opened) > 1:
+                raise InputError("--requests: holds the requests of one task; train it alone")
+            if processes.is_first():
+                held.enter_context(owned(target, "train"))
+            if report is not None:
+                if len(opened) > 1:
+                    raise InputError("--report: is of one task; train it alone")
+                check_output(report, (".json",), [requests])
+                held.enter_context(taken(report if processes.is_first() else None, "train"))
+            name = common_model(opened, model)
+            folder, begun = check_places(target, resume, overwrite)
+            if resume and not begun:
+                say("there is no beginning to go on with: starting over")
+            resume = begun
+            start = find_adapter(init, root).folder if init is not None else None
+            if start is not None:
+                chosen = as_started(chosen, start)
+            base = resolve_model(name, say=say)
+            if start is not None:
+                check_base(start, name, base)
+            try:
+                if not resume and processes.is_first():
+                    start_over(folder, target)
+                files = [requests_of(o, n, requests, folder, say) for n, o in enumerate(opened)]
+                prepared = prepare_tasks(opened, files, chosen, base, say)
+            except InputError:
+                if not resume:
+                    shutil.rmtree(folder, ignore_errors=True)
+                raise
+            run = open_run(Run(target, folder, name, base, start, tuple(prepared)), chosen, resume)
+        # Only now, since it imports torch: most of what can be refused has been.
+        from promptrank.training.fit import fit
 
-    trainer = set_up_trainer(run, chosen, root / "runs" / adapter, resume, say, progress)
-    measured = report is not None
-    fitted = fit(trainer, chosen, run=folder, out=run.made, resume=resume, report=measured, say=say)
-    with processes.together():
-        if processes.is_first():
-            finish(run, chosen, fitted)
-    reports = {
-        part.name: replace(
-            fitted.reports[part.name], provenance=manifest("train", part.task, part.name)
+        trainer = set_up_trainer(run, chosen, root / "runs" / adapter, resume, say, progress)
+        measured = report is not None
+        fitted = fit(
+            trainer, chosen, run=folder, out=run.made, resume=resume, report=measured, say=say
         )
-        for part in prepared
-        if part.name in fitted.reports
-    }
-    if report is not None and processes.is_first():
-        _write_report(reports, Path(report), say)
-    labels = {part.name: part.labels for part in prepared}
-    return Trained(target, labels, fitted.before, fitted.after, fitted.steps, fitted.best, reports)
+        with processes.together():
+            if processes.is_first():
+                finish(run, chosen, fitted)
+        reports = {
+            part.name: replace(
+                fitted.reports[part.name], provenance=manifest("train", part.task, part.name)
+            )
+            for part in prepared
+            if part.name in fitted.reports
+        }
+        if report is not None and processes.is_first():
+            _write_report(reports, Path(report), say)
+        labels = {part.name: part.labels for part in prepared}
+        return Trained(
+            target, labels, fitted.before, fitted.after, fitted.steps, fitted.best, reports
+        )
 
 
 def _write_report(reports: Mapping[str, "Report"], path: Path, say: Say) -> None:

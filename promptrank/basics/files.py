@@ -1,12 +1,12 @@
 """Files that appear whole or not at all: written beside their place, then renamed."""
 
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from promptrank.basics.leftovers import clear_old, old_of, part_of, remove
 
 
 @contextmanager
@@ -17,13 +17,13 @@ def beside(path: Path) -> Iterator[Path]:
     nothing is left and what stood there before stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    _remove(part)
+    part = part_of(path)
+    remove(part)
     try:
         yield part
         part.replace(path)
     finally:
-        _remove(part)
+        remove(part)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -39,17 +39,8 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 def put_folder(made: Path, place: Path) -> None:
     """Move a folder to its place; one that stood there is removed once the new one stands."""
-    old = place.with_name(f".{place.name}.{os.getpid()}.old")
+    old = old_of(place)
     if place.exists():
         place.replace(old)
     made.replace(place)
-    # Also what a process left that was killed between the two renames.
-    for left in place.parent.glob(f".{place.name}.*.old"):
-        shutil.rmtree(left, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+    clear_old(place)

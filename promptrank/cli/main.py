@@ -1,6 +1,7 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
-Exit codes: 0 fine, 1 our bug (with a traceback), 2 the user's input (one message).
+Exit codes: 0 fine, 1 our bug (with a traceback), 2 the user's input (one message), 130 Ctrl-C,
+128 and the number of another signal (143 for SIGTERM).
 """
 
 import errno
@@ -20,6 +21,7 @@ from promptrank.cli import (
     parity,
     rank,
     simulate,
+    signals,
     start,
     students,
     tasks,
@@ -57,9 +59,24 @@ app.add_typer(students.app)
 
 def main() -> None:
     """Run the command line."""
+    # Several processes that train are their launcher's, who ends those that wait for another one.
+    if processes.count() == 1:
+        signals.end_by_signals()
+    try:
+        _run()
+    except BaseException:
+        if (stopped := signals.stopped()) is None:
+            raise
+        sys.stderr.write(f"stopped by {stopped.name}\n")
+        sys.exit(stopped.code)
+
+
+def _run() -> None:
     try:
         app()
     except InputError as error:
+        if signals.stopped() is not None:
+            raise  # a library has made an error of the signal
         if processes.is_first():
             sys.stderr.write(f"error: {error}\n")
         else:

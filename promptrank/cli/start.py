@@ -31,12 +31,12 @@ def schema(
     # yaml-language-server: $schema=../../task.schema.json
     """
     from promptrank.api.start import schema_text
-    from promptrank.runs.outputs import check_output
+    from promptrank.basics.files import write_text
+    from promptrank.runs.outputs import check_output, taken
 
     if out is None:
         sys.stdout.write(schema_text())
         return
     path = check_output(out, (".json",))
-    beside = path.with_name(f".{path.name}.part")
-    beside.write_text(schema_text(), encoding="utf-8")
-    beside.replace(path)
+    with taken(path, "schema"):
+        write_text(path, schema_text())

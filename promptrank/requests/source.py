@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from promptrank.errors import ErrorRow
 from promptrank.records import Request
+from promptrank.requests.format import items_path_of
 from promptrank.requests.read import OwnItems, read_requests
 from promptrank.requests.sampling import request_ids
 from promptrank.schema.task import Task
@@ -21,6 +23,7 @@ class RequestFile:
     Attributes:
         task: gives the answers that outcomes may name.
         own_items: opens the task's item table, for files without items of their own.
+        stamp: tells the state of what ``own_items`` opens, as plain values.
         set_aside: rows that building it set aside; of a given file, `build` has told them.
         decoded: requests decoded from it so far.
     """
@@ -29,6 +32,7 @@ class RequestFile:
     task: Task
     own_items: OwnItems | None = None
     set_aside: tuple[ErrorRow, ...] = ()
+    stamp: Callable[[], Any] | None = None
     decoded: int = 0
 
     def read(
@@ -53,6 +57,14 @@ class RequestFile:
             self.decoded += 1
             if only is None or request.request_id in only:
                 yield request
+
+    def items_stamp(self) -> Any:
+        """What tells the items that it takes from elsewhere, for the identity of a run.
+
+        None where it has a snapshot of its own, which its digest covers.
+        """
+        own = items_path_of(self.path).is_file()
+        return None if own or self.stamp is None else self.stamp()
 
     def ids(self, splits: set[str] | None = None, limit: int | None = None) -> list[str]:
         """Ids of the requests of these parts; at most ``limit``, sampled by a hash of the ids."""

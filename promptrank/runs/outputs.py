@@ -1,8 +1,10 @@
-"""Where results may be written, checked before anything is computed."""
+"""Where results may be written, checked and taken before anything is computed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from promptrank.basics.owner import owned
 from promptrank.errors import InputError
 
 
@@ -34,3 +36,23 @@ def check_output(
                 "choose another name"
             )
     return path
+
+
+@contextmanager
+def taken(path: str | Path | None, command: str) -> Iterator[None]:
+    """Be the only one that writes an output and the files that belong to it.
+
+    Outputs of one stem share files (``<stem>.errors.jsonl``), so they go together.
+
+    Args:
+        path: as `check_output` gave it; None where nothing is to be written.
+        command: what writes it, for whoever comes second: ``rank``.
+
+    Raises:
+        InputError: another process, or another thread of this one, writes it.
+    """
+    if path is None:
+        yield
+        return
+    with owned(Path(path), command, name=Path(path).stem):
+        yield

@@ -2,9 +2,7 @@
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 
 from promptrank.basics.digests import json_digest
 from promptrank.basics.files import put_folder, write_text
+from promptrank.basics.leftovers import part_of, remove
 from promptrank.errors import InputError, ModelError
 from promptrank.schema.task import Task
 from promptrank.students.kinds import KINDS
@@ -132,14 +131,14 @@ def new_student(place: Path, *, replace: bool) -> Iterator[Path]:
         InputError: one stands there, and is not to be replaced.
     """
     check_free(place, replace)
-    beside = place.with_name(f".{place.name}.{os.getpid()}")
-    shutil.rmtree(beside, ignore_errors=True)
+    beside = part_of(place)
+    remove(beside)
     beside.mkdir(parents=True)
     try:
         yield beside
         put_folder(beside, place)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        remove(beside)
 
 
 def write_card(folder: Path, card: StudentCard) -> None:

@@ -27,6 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from promptrank.basics.files import beside, write_json
+from promptrank.basics.leftovers import clear_parts
+from promptrank.basics.owner import owned
 from promptrank.engine.contract import (
     Branch,
     BranchScore,
@@ -55,6 +57,7 @@ _SCHEMA = pa.schema(
 )
 _WINDOW = 256  # trees looked up together
 _PART = 50_000  # answered prompts of one file
+_PATIENCE = 60.0  # seconds to wait while others write their parts
 _SECONDS = 30.0  # at most this much work is lost to a kill
 
 
@@ -245,12 +248,15 @@ class _Answers:
             },
             schema=_SCHEMA,
         )
-        about = self.folder / "model.json"
-        if not about.is_file():
-            write_json(about, self._about)
-        path = self.folder / f"part-{uuid.uuid4().hex[:12]}.parquet"
-        with beside(path) as part:
-            pq.write_table(table, part, compression="zstd")
+        # Parts never change and never share a name: several processes fill one store, in turn.
+        with owned(self.folder, "teacher store", wait=_PATIENCE):
+            clear_parts(self.folder)
+            about = self.folder / "model.json"
+            if not about.is_file():
+                write_json(about, self._about)
+            path = self.folder / f"part-{uuid.uuid4().hex[:12]}.parquet"
+            with beside(path) as part:
+                pq.write_table(table, part, compression="zstd")
         self._take(table)
         self._fresh = {}
 

@@ -8,12 +8,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import duckdb
 
 from promptrank.basics.door import is_remote, lock, workspace
 from promptrank.basics.hints import near
+from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Source
@@ -45,11 +45,12 @@ def database(
     It spills to disk beyond ``memory``. `load` locks it: from then on it reads the files that the
     task names and no other (see `promptrank.basics.door`).
     """
-    with TemporaryDirectory(prefix=".promptrank-", dir=beside) as name:
-        folder = Path(name)
-        with workspace(folder, search=root, threads=threads, memory=memory) as con:
-            con.execute("CREATE SCHEMA src; CREATE SCHEMA pr")
-            yield con, folder
+    with (
+        scratch(beside) as folder,
+        workspace(folder, search=root, threads=threads, memory=memory) as con,
+    ):
+        con.execute("CREATE SCHEMA src; CREATE SCHEMA pr")
+        yield con, folder
 
 
 def sources(task: Task) -> dict[str, tuple[str, Source]]:

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import run
 from promptrank.requests.items import ItemTable
 from promptrank.schema.task import Task
@@ -23,8 +23,8 @@ def task_items(task: Task, root: Path) -> Iterator[ItemTable]:
     table = task.tables[name]
     # A query may use any other table; a file stands for itself.
     only = {f"tables.{n}" for n in task.tables if n == name or table.sql is not None}
-    with TemporaryDirectory(prefix="promptrank-") as folder:
-        path = Path(folder) / "items.arrow"
+    with scratch() as folder:
+        path = folder / "items.arrow"
         with database(root) as (con, _):
             load(con, task, root, only)
             run(

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Say
@@ -120,7 +121,9 @@ def prepare(
     made.sort(key=lambda example: order[example.request_id])
     part = _slice(name, task, file, encoder, settings)
     counts = {"train": len(made), "valid": len(part.requests) if part is not None else 0}
-    used = [requests_digest(file.path), [example.request_id for example in made]]
+    used: list[Any] = [requests_digest(file.path), [example.request_id for example in made]]
+    if (items := file.items_stamp()) is not None:
+        used.append(items)
     labels = sum(example.labels for example in made)
     lost = len(unread) + len(unencoded)
     return Prepared(name, task, encoder, made, part, counts, json_digest(used), labels, lost)

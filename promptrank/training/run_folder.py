@@ -1,7 +1,6 @@
 """An unfinished training run's folder: what it is, whether to go on with it, and its end."""
 
 import json
-import shutil
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.digests import json_digest
-from promptrank.basics.files import put_folder, write_json
+from promptrank.basics.files import put_folder, write_json, write_text
+from promptrank.basics.leftovers import part_of, remove
 from promptrank.errors import InputError
 from promptrank.runs.manifest import task_config, versions
 from promptrank.training import processes
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from promptrank.training.prepared import Prepared
 
 _RUN = "run.json"
+_ADAPTER = "adapter"
+_PLACED = "placed"
+"""File that says: the adapter is whole and on its way to its place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Run:
     @property
     def made(self) -> Path:
         """The folder that becomes the adapter."""
-        return self.folder / "adapter"
+        return self.folder / _ADAPTER
 
     @property
     def began(self) -> str:
@@ -54,26 +57,44 @@ class Run:
         return moment.strftime("%Y-%m-%dT%H-%M-%S")
 
 
-def check_places(target: Path, resume: bool, overwrite: bool) -> Path:
-    """The folder of the run that makes ``target``; what lies there may be lost unless resumed.
+def check_places(target: Path, resume: bool, overwrite: bool) -> tuple[Path, bool]:
+    """The folder of the run that makes ``target``, and whether there is a beginning to go on with.
+
+    A run that was stopped before it had written down what it is has none: it starts over. What
+    lies in the folder may be lost unless resumed. The caller owns ``target``.
 
     Raises:
-        InputError: an adapter or an unfinished run of this name, or none to resume.
+        InputError: an adapter of this name, or an unfinished run that is not to be resumed.
     """
     folder = target.with_name(f".{target.name}.run")
+    placed = (folder / _PLACED).is_file() and not (folder / _ADAPTER).exists()
+    if placed and target.exists() and processes.is_first():
+        _discard(folder, target)  # it was killed after its last step: nothing is left to do
     if target.exists() and not overwrite:
         raise InputError(
             f"{target}: there is an adapter of this name; choose another, or say --overwrite"
         )
-    if resume:
-        if not (folder / _RUN).is_file():
-            raise InputError(f"{folder}: no unfinished run of this name; leave --resume out")
-    elif (folder / _RUN).is_file() and processes.is_first() and not overwrite:
+    begun = (folder / _RUN).is_file()
+    if begun and not resume and processes.is_first() and not overwrite:
         raise InputError(
             f"{folder}: an unfinished run of this name; --resume goes on with it, --overwrite "
             "starts over"
         )
-    return folder
+    return folder, resume and begun
+
+
+def start_over(folder: Path, target: Path) -> None:
+    """Empty the folder of a run; a kill on the way leaves no half of the old one."""
+    if folder.exists():
+        _discard(folder, target)
+    folder.mkdir(parents=True)
+
+
+def _discard(folder: Path, target: Path) -> None:
+    """Remove a run's folder: it has another name, or it is whole."""
+    dead = part_of(target)
+    folder.replace(dead)
+    remove(dead)
 
 
 def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
@@ -132,8 +153,9 @@ def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
         Base(start.name, adapter_digest(start) or "") if start is not None else None,
     )
     write_card(run.made, card)
+    write_text(run.folder / _PLACED, "")
     put_folder(run.made, run.target)
-    shutil.rmtree(run.folder)
+    _discard(run.folder, run.target)
 
 
 def command(words: list[str]) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from promptrank.runs.manifest import manifest
 from promptrank.runs.scoring import reasons_beside, score, score_into
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
-from promptrank.workspace.request_files import items_stamp, request_file
+from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
 
 
@@ -61,7 +61,7 @@ class MeasuredOn:
             )
             return scores, dict(sorted((reasons + Counter(self.set_aside())).items()))
         facts = {
-            "items": items_stamp(self.opened, self.file.path),
+            "items": self.file.items_stamp(),
             "sample": json_digest(sorted(self.sample.ids)),
         }
         score_into(path, ranker, self.sample, facts, say, progress)

@@ -2,16 +2,16 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
 from promptrank.errors import DataError, ErrorRow
-from promptrank.requests.format import items_path_of
-from promptrank.requests.items import ItemTable
 from promptrank.requests.source import RequestFile
+from promptrank.workspace.item_tables import OwnItemTable
 from promptrank.workspace.tasks import OpenTask, data_folder
 
 if TYPE_CHECKING:
@@ -58,10 +58,13 @@ def request_file(
         DataError: the given file does not exist.
     """
     if requests is not None:
-        yield given_file(opened, requests)
+        file = given_file(opened, requests)
+        own = OwnItemTable(opened)
+        with own.kept():
+            yield replace(file, own_items=own.opened, stamp=own.stamp)
         return
-    with TemporaryDirectory(prefix="promptrank-") as folder:
-        path = Path(folder) / "requests.parquet"
+    with scratch() as folder:
+        path = folder / "requests.parquet"
         say("building requests")
         built = build_file(opened, path, splits=splits, say=say)
         for note in built.notes:
@@ -70,12 +73,8 @@ def request_file(
 
 
 def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...]) -> RequestFile:
-    from promptrank.tables.own_items import task_items
-
-    def own_items() -> AbstractContextManager[ItemTable]:
-        return task_items(opened.task, data_folder(opened))
-
-    return RequestFile(path, opened.task, own_items, set_aside)
+    own = OwnItemTable(opened)
+    return RequestFile(path, opened.task, own.opened, set_aside, own.stamp)
 
 
 def _error_rows(path: Path) -> Iterator[ErrorRow]:
@@ -89,25 +88,3 @@ def _error_rows(path: Path) -> Iterator[ErrorRow]:
                 row["reason"],
                 row["message"],
             )
-
-
-def items_stamp(opened: OpenTask, file: Path) -> list[tuple[str, int, int]] | None:
-    """Name, size and change time of the item table's files, where items come from there.
-
-    None where the request file has a snapshot of its own, which its digest covers.
-    """
-    if items_path_of(file).is_file():
-        return None
-    table = opened.task.tables[opened.task.item_table or ""]
-    names = [table.path] if isinstance(table.path, str) else table.path or []
-    root = data_folder(opened)
-    paths = sorted(p for n in names if "://" not in n for p in _files(root, n))
-    return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
-
-
-def _files(root: Path, name: str) -> Iterator[Path]:
-    path = Path(name)
-    if path.is_absolute():
-        yield from Path(path.anchor).glob(str(path.relative_to(path.anchor)))
-    else:
-        yield from root.glob(name)

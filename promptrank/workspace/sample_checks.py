@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
 from promptrank.errors import ErrorRow
 from promptrank.records import Request
@@ -30,8 +29,8 @@ def check_sample(
     say: Say,
 ) -> None:
     """Build a sample of requests, render it, and look at what comes out."""
-    with TemporaryDirectory(prefix="promptrank-") as folder:
-        path = Path(folder) / "requests.parquet"
+    with scratch() as folder:
+        path = folder / "requests.parquet"
         build_file(opened, path, limit=SAMPLE, say=say)
         unread: list[ErrorRow] = []
         requests = list(islice(given_file(opened, path).read(errors=unread.append), SAMPLE))

@@ -17,11 +17,14 @@ import heapq
 import json
 import os
 import queue
+import shutil
 import sys
+import tempfile
 import threading
+from pathlib import Path
 from typing import Any
 
-from promptrank.engine.vllm_engine.launch import Launch
+from promptrank.engine.vllm_engine.launch import FOLDER, Launch
 
 Message = dict[str, Any]
 
@@ -30,7 +33,7 @@ def main() -> None:
     """Open vLLM as told, then score until the pipe ends."""
     inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
     source, out = int(sys.argv[1]), os.fdopen(int(sys.argv[2]), "w", encoding="utf-8")
-    threading.Thread(target=_read, args=(source, inbox), daemon=True).start()
+    threading.Thread(target=_read, args=(source, os.getppid(), inbox), daemon=True).start()
 
     def tell(**message: Any) -> None:
         out.write(json.dumps(message) + "\n")
@@ -48,11 +51,14 @@ def main() -> None:
         raise
 
 
-def _read(source: int, inbox: "queue.SimpleQueue[Message]") -> None:
+def _read(source: int, parent: int, inbox: "queue.SimpleQueue[Message]") -> None:
     with os.fdopen(source, encoding="utf-8") as lines:
         for line in lines:
             inbox.put(json.loads(line))
-    os._exit(0)  # the other process has closed the engine, or is gone
+    # The other process has closed the engine, or is gone; then nobody else removes our folder.
+    if os.getppid() != parent and (folder := Path(tempfile.gettempdir())).name.startswith(FOLDER):
+        shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
 
 
 def _first_line(error: BaseException) -> str:

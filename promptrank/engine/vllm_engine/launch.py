@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+FOLDER = "promptrank-vllm-"
+"""How the name of the folder begins that the process writes to; it goes with the process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Launch:

@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
-from promptrank.engine.vllm_engine.launch import Launch, environment
+from promptrank.engine.vllm_engine.launch import FOLDER, Launch, environment
 from promptrank.errors import ModelError
 
 _PATIENCE = 10.0  # seconds a process has to end once it is told to
@@ -30,7 +30,7 @@ class Process:
         check_installed()
         self._model = settings.model
         # For what vLLM leaves lying about, and for what it prints, should it fail.
-        self._folder = tempfile.TemporaryDirectory(prefix="promptrank-vllm-")
+        self._folder = tempfile.TemporaryDirectory(prefix=FOLDER)
         self._log = Path(self._folder.name) / "log"
         to_read, to_write = os.pipe()
         from_read, from_write = os.pipe()

@@ -12,9 +12,9 @@ Options: ``layers`` (half of the model's where left out), ``epochs`` (1), ``lear
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from promptrank.basics.quiet import no_library_bars
+from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError
 from promptrank.prompt import Encoder
@@ -49,8 +50,9 @@ _TOKENIZER = ("tokenizer*", "special_tokens_map.json", "chat_template*", "genera
 class Pruned:
     """A decoder with fewer layers, in a folder of its own until it is saved."""
 
-    def __init__(self, folder: TemporaryDirectory[str], facts: Mapping[str, Any]) -> None:
-        self._folder, self._facts = folder, facts
+    def __init__(self, folder: Path, made: ExitStack, facts: Mapping[str, Any]) -> None:
+        """Take over a folder; ``made`` removes it."""
+        self._folder, self._made, self._facts = folder, made, facts
 
     def facts(self) -> Mapping[str, Any]:
         """Layers kept, steps, loss."""
@@ -58,8 +60,8 @@ class Pruned:
 
     def save(self, folder: Path) -> None:
         """``model/``: safetensors, config and tokenizer."""
-        shutil.copytree(self._folder.name, folder / "model")
-        self._folder.cleanup()
+        with self._made:
+            shutil.copytree(self._folder, folder / "model")
 
 
 def check_options(settings: Learning) -> dict[str, Any]:
@@ -96,14 +98,15 @@ def fit(
     network.get_input_embeddings().requires_grad_(False)
     learned = list(_examples(task, encoder, lessons(), settings))
     loss = _learn(network, learned, options, settings.seed, say)
-    folder: TemporaryDirectory[str] = TemporaryDirectory(prefix="promptrank-")
-    with no_library_bars():
-        network.eval().save_pretrained(folder.name)
-    for pattern in _TOKENIZER:
-        for path in model.glob(pattern):
-            shutil.copy(path, folder.name)
     facts = {"layers": kept, "loss": loss, "options": options, "prompt": encoder.fingerprint}
-    return Pruned(folder, facts)
+    with ExitStack() as stack:
+        folder = stack.enter_context(scratch())
+        with no_library_bars():
+            network.eval().save_pretrained(folder)
+        for pattern in _TOKENIZER:
+            for path in model.glob(pattern):
+                shutil.copy(path, folder)
+        return Pruned(folder, stack.pop_all(), facts)
 
 
 def check_layers(model: Path, wanted: int | None) -> None:
