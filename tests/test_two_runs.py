@@ -36,6 +36,19 @@ api.score_into = held
 main()
 """
 
+BUILD = """
+import os, signal, sys
+import promptrank.tables.build as tables
+from promptrank.cli.main import main
+make_rows = tables.make_rows
+def ended(con, plan):
+    assert len(os.listdir(os.path.dirname(sys.argv[-1]))) == 3  # two locks and the database
+    os.kill(os.getpid(), signal.SIGTERM)
+    make_rows(con, plan)
+tables.make_rows = ended
+main()
+"""
+
 
 @pytest.fixture
 def project(tmp_path: Path, tiny_llama_path: Path) -> Path:
@@ -80,7 +93,7 @@ def test_a_second_run_is_refused_and_the_first_ends_as_if_alone(
         held = (out.parent / "s.parquet.partial").read_bytes()
         for more in ({}, {"limit": 3}, {"splits": {"train"}}):
             with pytest.raises(InputError, match=rf"process {child.pid} on .*promptrank rank, sin"):
-                rank(project, out, **more)  # type: ignore[arg-type]
+                rank(project, out, **more)
         evaluated: dict[str, Any] = {"project": project, "engine": "fake"}
         with pytest.raises(InputError, match=f"is being written by process {child.pid}"):
             promptrank.evaluate("toys/like", out=out.with_name("s.json"), **evaluated)
@@ -120,14 +133,15 @@ def test_a_killed_run_goes_on_or_starts_over_and_leaves_nothing(
     assert len({row["request_id"] for row in rows(other)}) == 3 < whole.requests
 
 
-def test_sigterm_ends_a_run_cleanly(project: Path, tmp_path: Path, temporary: Path) -> None:
-    out = tmp_path / "out" / "s.parquet"
-    child = start(signal.SIGTERM, 4, project, out, temporary)
-    said = child.communicate()[1]
-    assert (child.returncode, list(temporary.iterdir())) == (143, [])
-    assert "stopped by SIGTERM" in said
-    assert "Traceback" not in said
-    assert [p.name for p in out.parent.iterdir()] == ["s.parquet.partial"]
+def test_sigterm_ends_a_build_cleanly(project: Path, tmp_path: Path) -> None:
+    """In the middle of its tables, with its database beside the output."""
+    words = [sys.executable, "-c", BUILD, "build", "toys/like", "--project", str(project)]
+    out = tmp_path / "out" / "r.parquet"
+    made = subprocess.run([*words, "-o", str(out)], stderr=subprocess.PIPE, text=True, check=False)
+    assert made.returncode == 143
+    assert made.stderr.splitlines()[-1] == "stopped by SIGTERM"
+    assert "Traceback" not in made.stderr
+    assert list(out.parent.iterdir()) == []
 
 
 @pytest.mark.parametrize("query", ["SELECT * FROM raw", "SELECT raw.* FROM raw, other"])
@@ -179,7 +193,7 @@ def test_two_trainings_of_one_name_are_refused_and_do_not_mix(toys: Path) -> Non
     refused: list[str] = []
 
     def second(done: int, total: int | None) -> None:
-        for more in ({}, {"overwrite": True}, {"resume": True}):
+        for more in ({}, {"overwrite": True}, {"resume": True}) if not refused else ():
             with pytest.raises(InputError, match=r"adapters/a is being written by") as caught:
                 run(toys, "a", **more)
             refused.append(str(caught.value))
