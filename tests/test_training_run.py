@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from typer.testing import CliRunner
 
 import promptrank
-from promptrank.adapters.card import read_card
+from promptrank.adapters.card import read_card, write_card
 from promptrank.api.train import Trained
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError
@@ -141,6 +141,9 @@ def test_an_adapter_with_other_layers_is_no_start(toys: Path, whole: Trained) ->
     kept = weights_of(first)
     kept.pop(sorted(kept)[0])
     save_file(kept, first / WEIGHTS)
+    card = read_card(first)
+    assert card is not None
+    write_card(first, card)
     with pytest.raises(ModelError, match="does not have the layers of its own config"):
         run(toys, "second", init="first")
     assert [p.name for p in first.parent.iterdir()] == ["first"]

@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
-from promptrank.basics.files import write_json
 from promptrank.basics.owner import owned
+from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.errors import InputError, ModelError
 
 ALIASES = "aliases.json"
@@ -41,7 +41,7 @@ class AliasStep:
     digest: str | None = None
 
 
-_FILE = TypeAdapter(dict[str, tuple[AliasStep, ...]])
+_AGAIN = "mend it, or remove it and set the aliases again"
 
 
 def is_alias(name: str) -> bool:
@@ -56,18 +56,10 @@ def read_aliases(adapters: Path) -> dict[str, tuple[AliasStep, ...]]:
         ModelError: the file is not one that promptrank wrote.
     """
     path = adapters / ALIASES
-    try:
-        return _FILE.validate_json(path.read_bytes(), strict=True)
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise ModelError(
-            f"{path}: {where}: {first['msg']}; mend it, or remove it and set the aliases again"
-        ) from None
+    steps = dict[str, tuple[AliasStep, ...]]
+    return read_kept(path, steps, what="a file of aliases", error=ModelError, then=_AGAIN)
 
 
 def current(steps: tuple[AliasStep, ...]) -> AliasStep | None:
@@ -101,7 +93,8 @@ def rollback(adapters: Path, alias: str) -> AliasStep:
             raise InputError(f"no alias {alias!r}; aliases: {', '.join(sorted(known)) or 'none'}")
         stack = _stack(known[alias])
         if len(stack) < 2:
-            raise InputError(f"{alias} stood for nothing before {stack[-1].target}; set it instead")
+            now = stack[-1].target if stack else "nothing"
+            raise InputError(f"{alias} stood for nothing before {now}; set it instead")
         _write(adapters, known, alias, AliasStep(_now()))
     return stack[-2]
 
@@ -128,4 +121,4 @@ def _write(
         name: [{k: v for k, v in asdict(s).items() if v is not None} for s in steps]
         for name, steps in sorted(after.items())
     }
-    write_json(adapters / ALIASES, plain)
+    write_sealed(adapters / ALIASES, plain)

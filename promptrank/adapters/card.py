@@ -1,24 +1,25 @@
 """``card.json``: what an adapter was trained on, and what it was worth.
 
 A card keeps the template's source and the answers themselves, not only their fingerprints, so that
-a later change of them can be shown and not only noticed.
+a later change of them can be shown and not only noticed. It is sealed, and has a digest of each of
+the adapter's files.
 """
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict
 
 from promptrank.basics.digests import json_digest
-from promptrank.basics.files import write_text
+from promptrank.basics.seals import file_digests, first_damage, read_kept, write_sealed
 from promptrank.errors import ModelError
 from promptrank.schema.task import Task
 
 CARD = "card.json"
+_AGAIN = "train the adapter again, or remove the card to use it as a plain peft adapter"
 
 Metrics = Mapping[str, float | None]
 
@@ -102,6 +103,8 @@ class AdapterCard:
         created: ISO 8601, UTC.
         training: settings of the training (learning rate, epochs, loss), for a reader.
         init: name and digest of the adapter that training started from, if any.
+        files: name -> SHA-256 of the adapter's config and weights; cards of older versions have
+            none.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -113,6 +116,7 @@ class AdapterCard:
     created: str
     training: Mapping[str, Any] = field(default_factory=dict)
     init: Base | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
     format: Literal[1] = 1
 
 
@@ -167,10 +171,11 @@ def task_card(
 
 
 def write_card(folder: str | Path, card: AdapterCard) -> Path:
-    """Write ``card.json`` into an adapter's folder, beside its place and renamed; its path."""
+    """Write ``card.json`` into an adapter's folder, with the digests of its files; its path."""
     path = Path(folder) / CARD
-    text = json.dumps(_plain(asdict(card)), indent=1, ensure_ascii=False, allow_nan=False)
-    write_text(path, text + "\n")
+    names = [file.name for file in path.parent.glob("adapter_*") if file.is_file()]
+    given = {**asdict(card), "files": file_digests(path.parent, names)}
+    write_sealed(path, _plain(given), indent=1)
     return path
 
 
@@ -181,23 +186,23 @@ def read_card(folder: str | Path) -> AdapterCard | None:
         ModelError: a card that cannot be read; the message lists every problem.
     """
     path = Path(folder) / CARD
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
-    try:
-        return TypeAdapter(AdapterCard).validate_json(text, strict=True)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}"
-            for e in error.errors(include_url=False, include_context=False, include_input=False)
-        ]
+    what = "a card of this promptrank"
+    return read_kept(path, AdapterCard, what=what, error=ModelError, then=_AGAIN)
+
+
+def check_files(folder: Path) -> None:
+    """Hold an adapter's files against its card; one without a card is believed.
+
+    Raises:
+        ModelError: a card that cannot be read, or a file that is not what it was written for.
+    """
+    card = read_card(folder)
+    if card is not None and (problem := first_damage(folder, card.files)):
         raise ModelError(
-            f"{path}: not a card of this promptrank ({'; '.join(problems)}); "
-            "train the adapter again, or remove the card to use it as a plain peft adapter"
-        ) from None
+            f"{problem}, as {CARD} has another digest of it; copy the adapter again, {_AGAIN}"
+        )
 
 
 def _plain(value: Any) -> Any:

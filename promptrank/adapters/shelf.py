@@ -1,17 +1,17 @@
 """Where adapters are looked up: a path, then the project's ``adapters/``, then what is built in."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from promptrank.adapters.alias import current, is_alias, read_aliases
-from promptrank.adapters.card import read_card
+from promptrank.adapters.card import check_files, read_card
 from promptrank.adapters.weights import weights_digest
 from promptrank.basics.digests import files_digest
 from promptrank.basics.hints import near_names
+from promptrank.basics.json_files import read_json
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
 
@@ -73,7 +73,8 @@ def find_adapter(name: str | Path, root: Path, *, shipped: Path | None = None) -
     ``shipped`` is as in `list_adapters`.
 
     Raises:
-        ModelError: not found, incomplete, or an alias whose adapter was changed since it was set.
+        ModelError: not found, incomplete, not what its card was written for, or an alias whose
+            adapter was changed since it was set.
     """
     text = str(name)
     if is_alias(text) and not Path(text).exists():
@@ -87,6 +88,7 @@ def find_adapter(name: str | Path, root: Path, *, shipped: Path | None = None) -
             place = folder.resolve()
             if problem := _problem(place):
                 raise ModelError(f"{folder}: {problem}; copy the adapter again, or train it again")
+            check_files(place)
             # A link in a shelf goes by its own name, which is the one that finds it again.
             return AdapterPath(place.name if origin == "path" else text, place, origin)
     known = [adapter.name for adapter in list_adapters(root, shipped=shipped)]
@@ -110,14 +112,7 @@ def adapter_config(folder: Path) -> dict[str, Any]:
     Raises:
         ModelError: it cannot be read.
     """
-    path = folder / CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from None
-    if not isinstance(config, Mapping):
-        raise ModelError(f"{path}: expected an object, got {type(config).__name__}")
-    return dict(config)
+    return read_json(folder / CONFIG, error=ModelError, then="save the adapter again")
 
 
 def check_base(folder: Path, model: str, model_folder: Path) -> None:

@@ -1,14 +1,15 @@
 """Which model a folder holds: one digest over its weights."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
+from promptrank.basics.json_files import LARGE, json_object
 from promptrank.errors import ModelError
 
+_AGAIN = "get it or make it again"
 _BLOCK = 1 << 22
 
 
@@ -51,17 +52,21 @@ def _tensors(file: Path) -> Iterator[tuple[str, str, str, Path, int, int]]:
     """
     try:
         with file.open("rb") as stream:
+            size = file.stat().st_size
             length = int.from_bytes(stream.read(8), "little")
-            if length > file.stat().st_size:
+            if length > min(size, LARGE):
                 raise ValueError("the header is longer than the file")
-            header = json.loads(stream.read(length))
+            head = stream.read(length)
+        header = json_object(head, f"{file}: its header", error=ModelError, then=_AGAIN)
         header.pop("__metadata__", None)
+        start = 8 + length
         for name, about in header.items():
             begin, end = about["data_offsets"]
-            start = 8 + length
-            yield name, about["dtype"], str(about["shape"]), file, start + begin, start + end
+            if not 0 <= begin <= end <= size - start:
+                raise ValueError(f"{name} lies outside the file")
+            yield name, str(about["dtype"]), str(about["shape"]), file, start + begin, start + end
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ModelError(f"{file}: not a safetensors file ({error})") from None
+        raise ModelError(f"{file}: not a safetensors file ({error}); {_AGAIN}") from None
 
 
 def _blocks(stream: BinaryIO, left: int) -> Iterator[bytes]:

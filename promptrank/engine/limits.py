@@ -1,9 +1,10 @@
 """What a model folder says about itself, read without loading torch."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from promptrank.engine.plain_json import read_json
 from promptrank.errors import ModelError
 
 UNSTATED = 4096
@@ -25,10 +26,19 @@ def model_limits(path: Path) -> ModelLimits:
         ModelError: no config, or one that cannot be read.
     """
     file = path / "config.json"
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        text = config.get("text_config") or config
-        longest = int(text.get("max_position_embeddings") or UNSTATED)
-        return ModelLimits(longest, int(text["vocab_size"]))
-    except (OSError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ModelError(f"{file}: cannot be read ({error}); is it a model folder?") from None
+    config = read_json(file)
+    text = config.get("text_config") or config
+    if not isinstance(text, dict):
+        raise ModelError(f"{file}: text_config is no object; is it a model folder?")
+    longest = text.get("max_position_embeddings") or UNSTATED
+    return ModelLimits(
+        _count(longest, file, "max_position_embeddings"),
+        _count(text.get("vocab_size"), file, "vocab_size"),
+    )
+
+
+def _count(value: Any, file: Path, key: str) -> int:
+    number = type(value) in (int, float) and 1 <= value < 1 << 53
+    if not number or value != int(value):
+        raise ModelError(f"{file}: {key} is {str(value)[:40]}, not a count; is it a model folder?")
+    return int(value)

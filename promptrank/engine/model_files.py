@@ -1,11 +1,10 @@
 """Model and adapter folders as files: what is in them, told without loading torch."""
 
 import hashlib
-import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
+from promptrank.engine.plain_json import read_json
 from promptrank.errors import ModelError
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
@@ -68,18 +67,3 @@ def _digest(files: list[Path]) -> str:
 def _file_digest(file: Path, _size: int, _mtime_ns: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file.
-
-    Raises:
-        ModelError: not there, or not an object.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: cannot be read as JSON ({error})") from error
-    if not isinstance(data, dict):
-        raise ModelError(f"{path}: expected an object, got {type(data).__name__}")
-    return data

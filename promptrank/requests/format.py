@@ -107,8 +107,8 @@ def digest_in(path: Path) -> str | None:
 
 def _opened(path: Path) -> pq.ParquetFile:
     try:
-        return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
+        return pq.ParquetFile(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a parquet file ({error})") from error
 
 
@@ -117,10 +117,18 @@ def _parquet(path: Path) -> Iterator[RowPart]:
         schema = file.schema_arrow
         check_names(path, schema.names)
         _check_types(path, schema)
-        for batch in file.iter_batches(_ROWS):
+        for batch in _batches(path, file):
             rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in schema.names}
             empty = [None] * batch.num_rows
             yield RowPart({name: rows.get(name, empty) for name in (*COLUMNS, LOST)})
+
+
+def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+    try:
+        yield from file.iter_batches(_ROWS)
+    except (OSError, pa.ArrowException) as error:
+        first = str(error).splitlines()[0]
+        raise DataError(f"{path}: is damaged ({first}); build it again") from None
 
 
 def _events(array: Any) -> list[Any]:

@@ -31,18 +31,32 @@ class ItemTable:
 
     row: Callable[[int], Item]
 
-    def __init__(self, path: Path, *, cached: int = 65536) -> None:
+    def __init__(self, path: Path, *, expected: str | None = None, cached: int = 65536) -> None:
+        """Map a snapshot.
+
+        Args:
+            expected: the digest that it must have, looked at before Arrow sees the file.
+            cached: so many items are held.
+
+        Raises:
+            DataError: no snapshot, or another one.
+        """
         try:
+            self.digest = file_digest(path)
+            if expected not in (None, self.digest):
+                raise DataError(
+                    f"{path}: not the items that its requests were built with, or damaged since; "
+                    "build again"
+                )
             reader = pa.ipc.open_file(pa.memory_map(str(path)))
             self._batches = [reader.get_batch(i) for i in range(reader.num_record_batches)]
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise DataError(f"{path}: not a readable item snapshot ({error})") from error
         names: list[str] = reader.schema.names
         if names[:2] != [ID, SINCE] or any(b.num_rows != BATCH for b in self._batches[:-1]):
             raise DataError(f"{path}: not an item snapshot; write it with promptrank build")
         self._names = tuple(names[2:])
         self._direct = [_is_direct(kind) for kind in reader.schema.types]
-        self.digest = file_digest(path)
         self._prefix: Hashable = self.digest[:12]
         self._size: int = sum(batch.num_rows for batch in self._batches)
         self.row = lru_cache(maxsize=cached)(self._row)

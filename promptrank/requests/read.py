@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.hints import near
+from promptrank.basics.seals import config_beside, written_digest
 from promptrank.errors import DataError, ErrorRow, RowError
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests import cells as values
@@ -232,9 +233,9 @@ def _lookup(path: Path, own_items: OwnItems | None, stack: ExitStack) -> Lookup:
     table: ItemTable | None = None
     built_with = digest_in(path)
     if beside.is_file():
-        table = ItemTable(beside)
-        if built_with is not None and built_with != table.digest:
-            raise DataError(f"{beside}: not the items that {path.name} was built with; build again")
+        # Lines cannot say what they were built with; the config beside them does.
+        expected = built_with or written_digest(beside, config_beside(path))
+        table = ItemTable(beside, expected=expected)
     elif built_with is not None:
         raise DataError(f"{beside}: missing; it was written beside {path.name}, keep them together")
 

@@ -52,7 +52,13 @@ class TableWriter:
         with ExitStack() as stack:
             part = stack.enter_context(beside(path))
             if path.suffix == ".parquet":
-                writer = pq.ParquetWriter(part, self._schema, compression="zstd", store_schema=True)
+                writer = pq.ParquetWriter(
+                    part,
+                    self._schema,
+                    compression="zstd",
+                    store_schema=True,
+                    write_page_checksum=True,
+                )
                 self._parquet = stack.enter_context(writer)
             else:
                 self._file = stack.enter_context(part.open("wb"))

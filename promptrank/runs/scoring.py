@@ -1,6 +1,5 @@
 """Scoring a sample of requests with a ranker: into memory, or resumable into a file."""
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from promptrank.basics.digests import json_digest
-from promptrank.basics.files import write_json
+from promptrank.basics.json_files import json_object
+from promptrank.basics.seals import file_digests, write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.columns import columns_of
@@ -29,6 +29,7 @@ from promptrank.scores.origin import METADATA
 from promptrank.scores.read import config_of
 from promptrank.scores.scores import Scores
 
+_AGAIN = "write it again by ranking again"
 _BATCH = 500  # requests that are turned into columns together
 
 
@@ -67,8 +68,13 @@ def reasons_beside(path: Path) -> dict[str, int]:
     beside = errors_of(path)
     if not beside.is_file():
         return {}
-    with beside.open(encoding="utf-8") as lines:
-        reasons = Counter(json.loads(line)["reason"] for line in lines)
+    reasons: Counter[str] = Counter()
+    with beside.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            row = json_object(line, f"{beside}:{number}", then=_AGAIN)
+            if not isinstance(row.get("reason"), str):
+                raise DataError(f"{beside}:{number}: names no reason; {_AGAIN}")
+            reasons[row["reason"]] += 1
     return dict(sorted(reasons.items()))
 
 
@@ -113,6 +119,7 @@ def score_into(
     """Scores of a sample into ``path``, with its errors file and its config beside it.
 
     A run that was stopped goes on where it was, if everything that can change a score is the same.
+    The config states the digests of both files, which `read_scores` holds them against.
 
     Args:
         facts: of the run, for its identity and the config: which requests, from where.
@@ -126,18 +133,27 @@ def score_into(
     origin = replace(ranker.origin, requests=digest)
     about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
-    with Journal(path, identity, schema_of(task)) as journal:
+    with Journal(path, identity, schema_of(task), sample.ids) as journal:
         resumed = len(journal.done)
+        if journal.damaged:
+            say(
+                f"{journal.path.name} is damaged or was changed after {resumed:,} requests; what "
+                "came after them is scored again"
+            )
         if resumed:
             say(f"resuming: {resumed:,} requests were already ranked")
         elif journal.replaced:
-            say(f"{journal.path.name} is of another task, model or requests: starting over")
+            say(
+                f"{journal.path.name} is of another task, model or requests, or damaged: "
+                "starting over"
+            )
         progress(resumed, len(sample))
         _rank_into(journal, ranker, sample, progress)
         metadata = {METADATA: origin.to_json()}
         ranked = _write(journal, path, task, metadata, resumed)
         ranked = replace(ranked, notes=ranker.notes())
-        write_json(config_of(path), {**about, "result": asdict(ranked)})
+        files = file_digests(path.parent, [path.name, ranked.errors_path.name])
+        write_sealed(config_of(path), {**about, "result": asdict(ranked), "files": files})
         journal.finish()
     return ranked
 

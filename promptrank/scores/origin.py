@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from promptrank.errors import DataError
+from promptrank.basics.json_files import checked
+from promptrank.basics.seals import sealed
 
 METADATA = "promptrank.origin"
 """Key of the origin in the metadata of a parquet file."""
+AGAIN = "make the scores again with `promptrank rank`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,8 @@ class Origin:
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def to_json(self) -> str:
-        """For a file's metadata."""
-        return json.dumps(self.as_dict(), default=str)
+        """For a file's metadata, with a seal."""
+        return json.dumps(sealed(self.as_dict()))
 
 
 def origin_of(given: Mapping[str, Any], where: str) -> Origin:
@@ -57,7 +59,5 @@ def origin_of(given: Mapping[str, Any], where: str) -> Origin:
         DataError: no origin of this promptrank.
     """
     known = {f.name for f in fields(Origin)}
-    try:
-        return Origin(**{name: value for name, value in given.items() if name in known})
-    except (TypeError, AttributeError) as error:
-        raise DataError(f"{where}: does not say who made these scores ({error})") from None
+    facts = {name: value for name, value in given.items() if name in known}
+    return checked(Origin, facts, where, what="a statement of who made these scores", then=AGAIN)

@@ -1,6 +1,5 @@
 """Scores files, read and checked: the one reader."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +11,21 @@ import pyarrow.parquet as pq
 from pyarrow import json as arrow_json
 
 from promptrank.basics.byte_order import opened_past_mark
+from promptrank.basics.digests import file_digest
 from promptrank.basics.hints import near
+from promptrank.basics.json_files import json_object
+from promptrank.basics.seals import config_beside, read_sealed, sealed_object, written_digest
 from promptrank.errors import DataError, RowError
 from promptrank.requests.cells import text
 from promptrank.schema.task import Task
 from promptrank.scores.columns import KEY, LEAST, schema_of
-from promptrank.scores.origin import METADATA, Origin, origin_of
+from promptrank.scores.origin import AGAIN, METADATA, Origin, origin_of
 from promptrank.scores.scores import Scores
 
 
 def config_of(path: Path) -> Path:
     """The file beside a scores file that says how it was made."""
-    return path.with_name(f"{path.stem}.config.json")
+    return config_beside(path)
 
 
 def read_scores(path: Path, task: Task, name: str) -> Scores:
@@ -36,9 +38,10 @@ def read_scores(path: Path, task: Task, name: str) -> Scores:
         name: the task's.
 
     Raises:
-        DataError: no scores file, scores of another task, a candidate that comes twice, or numbers
-            that are none.
+        DataError: no scores file, one that is not what `rank` wrote beside the config that says so,
+            scores of another task, a candidate that comes twice, or numbers that are none.
     """
+    _check_digest(path)
     table, names, metadata = _parquet(path) if path.suffix == ".parquet" else _lines(path, task)
     missing = [column for column in LEAST.names if column not in table.column_names]
     if missing:
@@ -52,13 +55,22 @@ def read_scores(path: Path, task: Task, name: str) -> Scores:
     return scores
 
 
+def _check_digest(path: Path) -> None:
+    stated = written_digest(path, config_of(path))
+    if stated is not None and path.is_file() and file_digest(path) != stated:
+        raise DataError(
+            f"{path}: is not what was written: it was damaged or changed since; {AGAIN}, or remove "
+            f"{config_of(path).name} if the change is yours"
+        )
+
+
 _Read = tuple[pa.Table, list[str], Mapping[bytes, bytes]]  # and names that stand in the file
 
 
 def _parquet(path: Path) -> _Read:
     try:
         # The name of a folder is never a column.
-        table = pq.read_table(path, partitioning=None)
+        table = pq.read_table(path, partitioning=None, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise _unreadable(path, error) from None
     return table, table.column_names, table.schema.metadata or {}
@@ -92,7 +104,7 @@ def _lines(path: Path, task: Task) -> _Read:
 
 def _first_keys(path: Path) -> list[str]:
     with opened_past_mark(path) as lines:
-        return list(json.loads(next(lines, b"{}")))
+        return list(json_object(next(lines, b"{}"), f"{path}:1", constants=True))
 
 
 def _line_by_line(path: Path, task: Task) -> pa.Table:
@@ -104,9 +116,7 @@ def _line_by_line(path: Path, task: Task) -> pa.Table:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no object")
+            row = json_object(line, f"{path}:{number}", constants=True)
             try:
                 rows.append(row | {n: text(row[n], n) for n in texts if n in row})
             except RowError as error:
@@ -136,13 +146,11 @@ def _origin(path: Path, metadata: Mapping[bytes, bytes]) -> Origin:
     """From the file itself, else from the config beside it; else nobody knows."""
     own = metadata.get(METADATA.encode())
     beside = config_of(path)
-    try:
-        if own is not None:
-            return origin_of(json.loads(own), str(path))
-        if beside.is_file():
-            return origin_of(json.loads(beside.read_text(encoding="utf-8")), str(beside))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: its origin cannot be read ({error})") from None
+    if own is not None:
+        where = f"{path}: its origin"
+        return origin_of(sealed_object(own, where, then=AGAIN), where)
+    if beside.is_file():
+        return origin_of(read_sealed(beside, then=AGAIN), str(beside))
     return Origin(f"scores:{path}")
 
 

@@ -1,6 +1,5 @@
 """The whole marketplace: tables, truth and report, and the folder they are written to."""
 
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 
 from promptrank.basics.arrays import Codes, Floats
 from promptrank.basics.files import beside, write_json
+from promptrank.basics.json_files import read_json
 from promptrank.errors import InputError
 from promptrank.simulation import world_tables as tables
 from promptrank.simulation.auc import expected_auc
@@ -138,9 +138,9 @@ def _refuse_other(out: Path) -> None:
     if not any(out.iterdir()):
         return
     try:
-        report = json.loads((out / "report.json").read_text(encoding="utf-8"))
-        ours = report["kind"] == "jobs" and "switches" in report
-    except (OSError, ValueError, KeyError, TypeError):
+        report = read_json(out / "report.json")
+        ours = report.get("kind") == "jobs" and "switches" in report
+    except InputError:
         ours = False
     if not ours:
         raise InputError(f"{out}: holds something else than a simulated marketplace; name another")

@@ -1,23 +1,26 @@
 """A student is a folder: its kind's files and ``card.json``, written whole or not at all."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from promptrank.basics.digests import json_digest
-from promptrank.basics.files import put_folder, write_text
+from pydantic import ConfigDict
+
+from promptrank.basics.digests import file_digest, json_digest
+from promptrank.basics.files import put_folder
 from promptrank.basics.leftovers import part_of, remove
+from promptrank.basics.seals import first_damage, read_kept, write_sealed
 from promptrank.errors import InputError, ModelError
 from promptrank.schema.task import Task
 from promptrank.students.kinds import KINDS
 
 CARD = "card.json"
 FOLDER = "students"
+_AGAIN = "distill it again"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -35,7 +38,11 @@ class StudentCard:
             has no such part. Figures of the test part are for `evaluate` and `compare_students`.
         latency: of one request on one core.
         facts: what its kind has to say.
+        files: path in its folder -> SHA-256, of every file but the card; cards of older versions
+            have none.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     name: str
     kind: str
@@ -51,6 +58,7 @@ class StudentCard:
     latency: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +150,9 @@ def new_student(place: Path, *, replace: bool) -> Iterator[Path]:
 
 
 def write_card(folder: Path, card: StudentCard) -> None:
-    """Write a student's card into its folder."""
-    text = json.dumps(asdict(card), indent=1, ensure_ascii=False, default=str)
-    write_text(folder / CARD, text + "\n")
+    """Write a student's card into its folder, sealed, with the digests of its other files."""
+    files = {_name(path, folder): file_digest(path) for path in _files(folder)}
+    write_sealed(folder / CARD, {**asdict(card), "files": files}, indent=1)
 
 
 def check_free(place: Path, replace: bool) -> None:
@@ -157,18 +165,34 @@ def read_student(folder: Path) -> StudentFolder:
     """The student in a folder.
 
     Raises:
-        ModelError: a card that cannot be read.
+        ModelError: a card that cannot be read, or a file that is not what was written with it.
     """
-    try:
-        card = StudentCard(**json.loads((folder / CARD).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ModelError(f"{folder / CARD}: not a student's card ({error})") from None
+    path = folder / CARD
+    # A figure may be NaN: a loss, where nothing had weight.
+    card = read_kept(
+        path,
+        StudentCard,
+        what="a student's card",
+        error=ModelError,
+        then=_AGAIN,
+        constants=True,
+    )
+    if problem := first_damage(folder, card.files):
+        raise ModelError(f"{problem}; copy the student again, or {_AGAIN}")
     if card.kind not in KINDS:
         raise ModelError(f"{folder}: a student of kind {card.kind!r}; kinds: {', '.join(KINDS)}")
     digest, size = hashlib.sha256(), 0
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / CARD):
-        digest.update(path.relative_to(folder).as_posix().encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-        size += path.stat().st_size
+    for file in _files(folder):
+        digest.update(_name(file, folder).encode())
+        digest.update(bytes.fromhex(card.files.get(_name(file, folder)) or file_digest(file)))
+        size += file.stat().st_size
     return StudentFolder(folder, card, digest.hexdigest(), size)
+
+
+def _files(folder: Path) -> list[Path]:
+    """Every file but the card, sorted."""
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p != folder / CARD)
+
+
+def _name(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()

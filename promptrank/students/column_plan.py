@@ -45,19 +45,6 @@ class ColumnPlan:
         return asdict(self)
 
 
-def plan_from_dict(given: Mapping[str, Any]) -> ColumnPlan:
-    """The plan that `ColumnPlan.as_dict` gave, read back from JSON."""
-    return ColumnPlan(
-        dict(given["numbers"]),
-        {name: tuple(values) for name, values in given["categories"].items()},
-        tuple(given["texts"]),
-        tuple((a, b) for a, b in given["overlaps"]),
-        tuple((a, b, kind) for a, b, kind in given["alike"]),
-        bool(given["history"]),
-        dict(given["skipped"]),
-    )
-
-
 def make_plan(requests: Iterable[Request]) -> ColumnPlan:
     """Look at training requests once and decide what becomes a column."""
     seen = _Seen()

@@ -3,7 +3,11 @@
 A folder of parquet files, written once each and never changed:
 
     teacher/<model>/model.json          what answered: engine, model, adapter, their digests
-    teacher/<model>/part-<id>.parquet   prompt, and per question logprobs, label_mass, argmax
+    teacher/<model>/part-<digest>.parquet   prompt, and per question logprobs, label_mass, argmax
+
+A part bears the digest of its own bytes in its name, and its numbers are looked at when it is read:
+a part that was damaged is refused, never answered from. Parts of older versions bear a random name,
+and their numbers alone are looked at.
 
 ``<model>`` is a digest of the model's weights, its dtype and the adapter's weights. A prompt's key
 is a digest of its token ids: prefix, branch, slots and answer paths. So another template, history
@@ -15,7 +19,6 @@ import hashlib
 import json
 import sys
 import time
-import uuid
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -24,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from promptrank.basics.files import beside, write_json
@@ -58,6 +62,8 @@ _SCHEMA = pa.schema(
 _WINDOW = 256  # trees looked up together
 _PART = 50_000  # answered prompts of one file
 _PATIENCE = 60.0  # seconds to wait while others write their parts
+_NAME = 32  # hex digits of a digest in a part's name; random names had 12
+_ROUNDING = 1e-3  # by so much a log-prob may stand above 0
 _SECONDS = 30.0  # at most this much work is lost to a kill
 
 
@@ -151,7 +157,14 @@ class StoredEngine:
 
     def _known(self, tree: Tree) -> list[tuple[SlotScore, ...] | None]:
         answers = self._of(tree.adapter)
-        return [answers.get(key) for key in prompt_keys(tree, tree.branches)]
+        known = [answers.get(key) for key in prompt_keys(tree, tree.branches)]
+        for branch, score in zip(tree.branches, known, strict=True):
+            if score is not None and not _answer(branch, score):
+                raise DataError(
+                    f"{answers.folder}: holds an answer to another question than was asked; remove "
+                    "the folder, and its prompts are asked again"
+                )
+        return known
 
     def _keep(self, asked: Tree, result: Sequence[BranchScore]) -> None:
         answers = self._of(asked.adapter)
@@ -204,6 +217,13 @@ def _bytes(ids: Sequence[int]) -> bytes:
     return array("I", [len(ids), *ids]).tobytes()
 
 
+def _answer(branch: Branch, score: tuple[SlotScore, ...]) -> bool:
+    """Whether a score has as many slots as a branch, and each as many answers."""
+    given = [len(slot.logprobs) for slot in score]
+    fits = given == [len(slot.paths) for slot in branch.slots]
+    return fits and all(s.argmax is None or s.argmax < len(s.logprobs) for s in score)
+
+
 class _Answers:
     """The answers of one model: all keys in memory, about 150 bytes each; values as Arrow."""
 
@@ -248,24 +268,36 @@ class _Answers:
             },
             schema=_SCHEMA,
         )
+        made = pa.BufferOutputStream()
+        pq.write_table(table, made, compression="zstd")
+        data = made.getvalue().to_pybytes()
         # Parts never change and never share a name: several processes fill one store, in turn.
         with owned(self.folder, "teacher store", wait=_PATIENCE):
             clear_parts(self.folder)
             about = self.folder / "model.json"
             if not about.is_file():
                 write_json(about, self._about)
-            path = self.folder / f"part-{uuid.uuid4().hex[:12]}.parquet"
+            path = self.folder / f"part-{hashlib.sha256(data).hexdigest()[:_NAME]}.parquet"
             with beside(path) as part:
-                pq.write_table(table, part, compression="zstd")
+                part.write_bytes(data)
         self._take(table)
         self._fresh = {}
 
     def _read(self, path: Path) -> None:
         try:
-            table = pq.read_table(path, schema=_SCHEMA)
-        except (OSError, pa.ArrowException) as error:
-            first = str(error).splitlines()[0]
-            raise DataError(f"{path}: not a part of a teacher store ({first}); remove it") from None
+            data = path.read_bytes()
+            name = path.stem.removeprefix("part-")
+            if len(name) == _NAME and name != hashlib.sha256(data).hexdigest()[:_NAME]:
+                raise ValueError("it was damaged or changed since it was written")
+            table = pq.read_table(pa.BufferReader(data), schema=_SCHEMA)
+            table.validate(full=True)
+            _check_numbers(table)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            first = next(iter(str(error).splitlines()), type(error).__name__)
+            raise DataError(
+                f"{path}: not a part of a teacher store ({first}); remove it, and what it held is "
+                "asked again"
+            ) from None
         self._take(table)
 
     def _take(self, table: pa.Table) -> None:
@@ -273,3 +305,27 @@ class _Answers:
         self._tables.append(table.combine_chunks())
         for row, key in enumerate(table.column("prompt").to_pylist()):
             self._places[key] = number, row
+
+
+def _check_numbers(table: pa.Table) -> None:
+    """ValueError for numbers that no engine answers with."""
+    for name in table.column_names:
+        if table.column(name).null_count:
+            raise ValueError(f"{name} is missing in a row")
+    logs = _flat(_flat(table.column("logprobs")))
+    mass = _flat(table.column("label_mass"))
+    for what, values, most in (("log-prob", logs, _ROUNDING), ("label mass", mass, 1 + _ROUNDING)):
+        if values.null_count:
+            raise ValueError(f"a {what} is missing")
+        # NaN is beyond every bound, which `less_equal` says too.
+        if pc.all(pc.less_equal(values, most)).as_py() not in (True, None):
+            raise ValueError(f"a {what} is no number or too large")
+    if len(mass) and (pc.min(mass).as_py() < 0):
+        raise ValueError("a label mass is below 0")
+    best = _flat(table.column("argmax")).drop_null()
+    if len(best) and pc.min(best).as_py() < 0:
+        raise ValueError("an argmax is below 0")
+
+
+def _flat(column: Any) -> Any:
+    return pc.list_flatten(column)

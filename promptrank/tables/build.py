@@ -1,6 +1,5 @@
 """Tables to requests: everything as of the request, in bounded memory."""
 
-import json
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from promptrank.basics.digests import file_digest
+from promptrank.basics.json_files import json_object
 from promptrank.basics.sql import Connection, run
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.format import errors_path_of, items_path_of
@@ -215,7 +215,7 @@ def _nothing(task: Task, splits: set[str] | None, errors: dict[str, int], path: 
     if not errors:
         return f"{what}; no row was set aside, so look at split, limit and what the parts hold"
     with path.open(encoding="utf-8") as lines:
-        example = json.loads(next(lines))["message"]
+        example = json_object(next(lines), str(path))["message"]
     reasons = sorted(errors.items(), key=lambda pair: (-pair[1], pair[0]))
     counts = ", ".join(f"{count:,} x {reason}" for reason, count in reasons)
     return f"{what}; set aside: {counts}; such as: {example} (all of them: {path})"

@@ -4,7 +4,6 @@ A run that is killed while it writes leaves a folder without a mark; a disk that
 files that are too short. Neither is ever resumed from.
 """
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.digests import file_digest
-from promptrank.basics.files import beside
+from promptrank.basics.json_files import read_json
+from promptrank.basics.seals import first_damage, read_sealed, write_sealed
 from promptrank.errors import InputError
 
 MARK = "whole.json"
@@ -22,25 +22,19 @@ _PREFIX = "checkpoint-"
 def mark(folder: Path) -> None:
     """Declare the checkpoint whole, with the digest of each of its files."""
     digests = {str(p.relative_to(folder)): file_digest(p) for p in _files(folder)}
-    with beside(folder / MARK) as part, part.open("w", encoding="utf-8") as file:
-        json.dump(digests, file, indent=1, sort_keys=True)
-        file.flush()
+    write_sealed(folder / MARK, digests, indent=1)
+    with (folder / MARK).open("rb") as file:
         os.fsync(file.fileno())
 
 
 def damage(folder: Path) -> str | None:
     """What is wrong with a checkpoint; None where it is whole."""
     try:
-        expected = json.loads((folder / MARK).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        expected = read_sealed(folder / MARK, then="")
+    except InputError:
         return "it was not written to its end"
-    for name, digest in expected.items():
-        path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if file_digest(path) != digest:
-            return f"{name} is not what was written"
-    return None
+    problem = first_damage(folder, expected)
+    return problem.removeprefix(f"{folder}{os.sep}") if problem is not None else None
 
 
 def newest(run: Path, say: Callable[[str], None]) -> Path | None:
@@ -89,8 +83,8 @@ def is_last(folder: Path) -> bool:
 
 def _state(folder: Path) -> dict[str, Any]:
     """The state of training that transformers saved with a checkpoint."""
-    state: dict[str, Any] = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-    return state
+    then = "start over with --overwrite"
+    return read_json(folder / "trainer_state.json", error=InputError, then=then, constants=True)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainingArgumen
 from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
-from promptrank.basics.files import write_json
+from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.errors import InputError
 from promptrank.evaluation.bootstrap import DRAWS
 from promptrank.evaluation.report import Report
@@ -156,17 +156,15 @@ def fit(
 
 def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
     """Metrics before the first step; a resumed run reads what the first one found."""
-    import json
-
-    path = run / "before.json"
+    path, then = run / "before.json", "start over with --overwrite"
     if not wanted:
         return {}
     if path.is_file():
-        known: dict[str, dict[str, float]] = json.loads(path.read_text(encoding="utf-8"))
-        return known
+        kind, what = dict[str, dict[str, float]], "a run's first metrics"
+        return read_kept(path, kind, what=what, error=InputError, then=then, constants=True)
     measured = trainer.measure()
     if trainer.is_world_process_zero():
-        write_json(path, measured)
+        write_sealed(path, measured)
     return measured
 
 

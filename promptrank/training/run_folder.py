@@ -1,6 +1,5 @@
 """An unfinished training run's folder: what it is, whether to go on with it, and its end."""
 
-import json
 import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -9,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.digests import json_digest
-from promptrank.basics.files import put_folder, write_json, write_text
+from promptrank.basics.files import put_folder, write_text
 from promptrank.basics.leftovers import part_of, remove
+from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.errors import InputError
 from promptrank.runs.manifest import task_config, versions
 from promptrank.training import processes
@@ -121,12 +121,9 @@ def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
     }
     path = run.folder / _RUN
     if not path.is_file():
-        write_json(path, {name: json_digest(value) for name, value in facts.items()})
+        write_sealed(path, {name: json_digest(value) for name, value in facts.items()})
         return run
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise InputError(f"{path}: is damaged; start over with --overwrite") from None
+    known = read_sealed(path, error=InputError, then="start over with --overwrite")
     other = [name for name, value in facts.items() if known.get(name) != json_digest(value)]
     if other and resume:
         raise InputError(

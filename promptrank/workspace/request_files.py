@@ -1,14 +1,16 @@
 """The request file a verb works on: a given one, or one built from the task's tables for it."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.basics.digests import file_digest
+from promptrank.basics.json_files import checked, json_object
 from promptrank.basics.scratch import scratch
-from promptrank.basics.telling import Say
+from promptrank.basics.seals import config_beside, written_digest
+from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.source import RequestFile
 from promptrank.workspace.item_tables import OwnItemTable
@@ -37,14 +39,21 @@ def build_file(
     return build_requests(opened.task, root=root, out=path, say=say, limit=limit, splits=splits)
 
 
-def given_file(opened: OpenTask, path: str | Path) -> RequestFile:
+def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> RequestFile:
     """A request file that is there.
+
+    One that is not as `build` wrote it may have been edited, which is anybody's right, or damaged:
+    that is said.
 
     Raises:
         DataError: it is not.
     """
     if not Path(path).is_file():
         raise DataError(f"no request file {path}; `promptrank build` writes one")
+    place = Path(path)
+    stated = written_digest(place, config_beside(place))
+    if stated is not None and stated != file_digest(place):
+        say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
     return _file(opened, Path(path), ())
 
 
@@ -58,7 +67,7 @@ def request_file(
         DataError: the given file does not exist.
     """
     if requests is not None:
-        file = given_file(opened, requests)
+        file = given_file(opened, requests, say)
         own = OwnItemTable(opened)
         with own.kept():
             yield replace(file, own_items=own.opened, stamp=own.stamp)
@@ -78,13 +87,10 @@ def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...]) -> Requ
 
 
 def _error_rows(path: Path) -> Iterator[ErrorRow]:
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            row = json.loads(line)
-            yield ErrorRow(
-                row.get("request_id"),
-                row.get("candidate_id"),
-                row["stage"],
-                row["reason"],
-                row["message"],
-            )
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{path}:{number}"
+            row = json_object(line, where, then="build again")
+            names = ("request_id", "candidate_id", "stage", "reason", "message")
+            given = {name: row.get(name) for name in names}
+            yield checked(ErrorRow, given, where, what="an error row", then="build again")

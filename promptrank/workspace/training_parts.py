@@ -80,7 +80,7 @@ def requests_of(
 ) -> RequestFile:
     """The task's request file; what is built stays with the run, for resuming to read again."""
     if given is not None:
-        return given_file(opened, given)
+        return given_file(opened, given, say)
     path = run / f"requests-{number}.parquet"
     if not path.is_file():
         say(f"{opened.name}: building requests")

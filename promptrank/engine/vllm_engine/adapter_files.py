@@ -10,9 +10,9 @@ from promptrank.engine.model_files import (
     ADAPTER_WEIGHTS,
     adapter_digest,
     check_adapter_folder,
-    read_json,
     trained_on,
 )
+from promptrank.engine.plain_json import read_json
 from promptrank.errors import ModelError
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)

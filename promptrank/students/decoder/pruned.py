@@ -9,7 +9,6 @@ Options: ``layers`` (half of the model's where left out), ``epochs`` (1), ``lear
 (0.0002), ``batch`` (4 requests). Layers are dropped evenly; the first and the last stay.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -21,10 +20,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from promptrank.basics.json_files import read_json
 from promptrank.basics.quiet import no_library_bars
 from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
-from promptrank.errors import DataError, InputError
+from promptrank.errors import DataError, InputError, ModelError
 from promptrank.prompt import Encoder
 from promptrank.records import Request
 from promptrank.schema.task import Task
@@ -111,8 +111,9 @@ def fit(
 
 def check_layers(model: Path, wanted: int | None) -> None:
     """InputError for more layers than the model's config states; no weights are read."""
-    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
-    count = (config.get("text_config") or config).get("num_hidden_layers")
+    config = read_json(model / "config.json", error=ModelError)
+    text = config.get("text_config") or config
+    count = text.get("num_hidden_layers") if isinstance(text, dict) else None
     if wanted is not None and isinstance(count, int):
         kept_layers(count, wanted)
 

@@ -7,8 +7,9 @@ left out), ``patience`` (50 rounds without gain on ``valid``).
 How trees grow, and how two outputs share them: `promptrank.students.gbdt.boosting`.
 """
 
-import json
 from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import lightgbm as lgb
 import numpy as np
 
 from promptrank.basics.arrays import Floats
+from promptrank.basics.digests import file_digest
+from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.records import Request
 from promptrank.schema.task import Task
-from promptrank.students.column_plan import make_plan, plan_from_dict
+from promptrank.students.column_plan import ColumnPlan, make_plan
 from promptrank.students.features import Features
 from promptrank.students.gbdt.boosting import Boosting
+from promptrank.students.kept import AGAIN, KeptScale, kept_scales, read_columns, read_scales
 from promptrank.students.kind_options import Options, one_of, positive, read_options, whole
 from promptrank.students.lessons import Learning, Lessons, check, collect
 from promptrank.students.scale import Scale
@@ -35,6 +39,21 @@ OPTIONS: Options = {
     "min_leaf": (None, whole()),
     "patience": (50, whole()),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class GbdtFile:
+    """What ``features.json`` holds.
+
+    Attributes:
+        boosters: question -> SHA-256 of its LightGBM text. LightGBM's parser ends the process on a
+            damaged text, so no text without a digest is ever given to it.
+    """
+
+    plan: ColumnPlan
+    scales: Mapping[str, KeptScale]
+    facts: Mapping[str, Any]
+    boosters: Mapping[str, str] | None = None
 
 
 class Gbdt:
@@ -78,37 +97,64 @@ class Gbdt:
 
     def save(self, folder: Path) -> None:
         """``features.json``, and ``<question>.lgb.txt`` for each question."""
-        scales = {
-            name: {"base": scale.base.tolist(), "worth": scale.worth.tolist()}
-            for name, scale in self.scales.items()
-        }
-        given = {"plan": self.features.plan.as_dict(), "scales": scales, "facts": self._facts}
-        (folder / "features.json").write_text(json.dumps(given, indent=1, ensure_ascii=False))
         for name, booster in self.boosters.items():
-            booster.save_model(folder / f"{name}.lgb.txt")
+            booster.save_model(_text_of(folder, name))
+        given = {
+            "plan": self.features.plan.as_dict(),
+            "scales": kept_scales(self.scales),
+            "facts": self._facts,
+            "boosters": {name: file_digest(_text_of(folder, name)) for name in self.boosters},
+        }
+        write_sealed(folder / "features.json", given, indent=1)
 
 
 def load(task: Task, folder: Path, threads: int | None) -> Gbdt:
     """Read a student's folder.
 
     Raises:
-        ModelError: files that are missing or broken.
+        ModelError: a file that is missing, is not what was written, or has no digest.
     """
-    try:
-        given = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-        boosters = {
-            name: lgb.Booster(model_file=folder / f"{name}.lgb.txt") for name in given["scales"]
-        }
-        scales = {
-            name: Scale(np.array(scale["base"]), np.array(scale["worth"]))
-            for name, scale in given["scales"].items()
-        }
-        features = Features(plan_from_dict(given["plan"]), task)
-    except (OSError, ValueError, KeyError, lgb.basic.LightGBMError) as error:
+    path = folder / "features.json"
+    kept = read_kept(path, GbdtFile, what="a gbdt student's", error=ModelError, then=AGAIN)
+    scales = read_scales(kept.scales, task, path)
+    features = read_columns(kept.plan, task, path)
+    if kept.boosters is None:
         raise ModelError(
-            f"{folder}: not a whole gbdt student ({error}); distill it again"
-        ) from None
-    return Gbdt(features, boosters, scales, given["facts"], threads or 1)
+            f"{path}: has no digests of its trees, as promptrank 0.1 wrote it, and a damaged text "
+            f"of trees would end the process; {AGAIN} (its teacher's answers are in the store)"
+        )
+    boosters = {
+        name: _booster(_text_of(folder, name), kept.boosters.get(name), len(features.names))
+        for name in scales
+    }
+    return Gbdt(features, boosters, scales, kept.facts, threads or 1)
+
+
+def _booster(path: Path, digest: str | None, columns: int) -> lgb.Booster:
+    """The trees in a text that is known to be whole."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}); {AGAIN}") from None
+    if sha256(text).hexdigest() != digest:
+        raise ModelError(
+            f"{path}: is not what was written: it was damaged or changed since; copy the student "
+            f"again, or {AGAIN}"
+        )
+    try:
+        booster = lgb.Booster(model_str=text.decode("utf-8"))
+    except (ValueError, lgb.basic.LightGBMError) as error:
+        raise ModelError(f"{path}: LightGBM cannot read it ({error}); {AGAIN}") from None
+    if booster.num_feature() != columns:
+        raise ModelError(
+            f"{path}: trees over {booster.num_feature()} columns, and features.json has {columns}; "
+            f"{AGAIN}"
+        )
+    return booster
+
+
+def _text_of(folder: Path, question: str) -> Path:
+    return folder / f"{question}.lgb.txt"
 
 
 def fit(task: Task, lessons: Lessons, settings: Learning, say: Say) -> Gbdt:

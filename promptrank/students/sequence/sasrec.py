@@ -17,11 +17,10 @@ Options: ``dim`` (32), ``layers`` (2), ``heads`` (2), ``last`` (50 events), ``ep
 ``adam_then_sgd``: plain SGD from the best weights once Adam no longer gains).
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from promptrank.basics.arrays import Floats, Singles
+from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, ModelError
 from promptrank.records import Item, Request
 from promptrank.schema.task import Task
-from promptrank.students.column_plan import make_plan, plan_from_dict
+from promptrank.students.column_plan import ColumnPlan, make_plan
 from promptrank.students.features import CACHED, Features
+from promptrank.students.kept import AGAIN, KeptScale, kept_scales, read_columns, read_scales
 from promptrank.students.kind_options import (
     Options,
     dropout,
@@ -63,6 +64,19 @@ OPTIONS: Options = {
 }
 _SEEN = 2  # occurrences from which an item has an embedding of its own
 _UNSEEN = "an item seen less than twice in training, its words stand for it"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceFile:
+    """What ``inputs.json`` holds; a spread of null is a column that is off."""
+
+    plan: ColumnPlan
+    centre: tuple[float, ...]
+    spread: tuple[float | None, ...]
+    ids: tuple[str, ...]
+    shape: Shape
+    scales: Mapping[str, KeptScale]
+    facts: Mapping[str, Any]
 
 
 class SequenceStudent:
@@ -131,14 +145,10 @@ class SequenceStudent:
             "spread": [s if math.isfinite(s) else None for s in inputs.spread.tolist()],
             "ids": list(inputs.ids),
             "shape": asdict(self.network.shape),
-            "scales": {
-                name: {"base": s.base.tolist(), "worth": s.worth.tolist()}
-                for name, s in self.scales.items()
-            },
+            "scales": kept_scales(self.scales),
             "facts": self._facts,
         }
-        text = json.dumps(given, ensure_ascii=False, allow_nan=False)
-        (folder / "inputs.json").write_text(text, encoding="utf-8")
+        write_sealed(folder / "inputs.json", given, indent=None)
 
 
 def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
@@ -148,29 +158,26 @@ def load(task: Task, folder: Path, threads: int | None) -> SequenceStudent:
         threads: makes no difference; the matrices are too small to be shared.
 
     Raises:
-        ModelError: files that are missing or broken.
+        ModelError: files that are missing, or are not what was written.
     """
+    path, weights = folder / "inputs.json", folder / "weights.safetensors"
+    kept = read_kept(path, SequenceFile, what="a sequence student's", error=ModelError, then=AGAIN)
+    features = read_columns(kept.plan, task, path)
+    shape, columns = kept.shape, len(features.names)
+    sizes = (shape.dense, len(kept.centre), len(kept.spread), shape.outputs, shape.ids)
+    if sizes != (columns, columns, columns, len(task.questions), len(kept.ids)):
+        raise ModelError(f"{path}: its parts are not of one size; {AGAIN}")
+    if min(shape.dim, shape.heads) < 1 or shape.dim % shape.heads or shape.buckets != BUCKETS:
+        raise ModelError(f"{path}: its shape is no network's; {AGAIN}")
     try:
-        given = json.loads((folder / "inputs.json").read_text(encoding="utf-8"))
-        shape = Shape(**given["shape"])
-        network = ServedNetwork(shape, load_file(folder / "weights.safetensors"))
-        inputs = Inputs(
-            Features(plan_from_dict(given["plan"]), task),
-            np.array(given["centre"]),
-            np.array([math.inf if s is None else s for s in given["spread"]]),
-            {item: i for i, item in enumerate(given["ids"], 1)},
-            shape.last,
-        )
-        scales = {
-            name: Scale(np.array(s["base"]), np.array(s["worth"]))
-            for name, s in given["scales"].items()
-        }
+        network = ServedNetwork(shape, load_file(weights))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        first = str(error).splitlines()[0]
-        raise ModelError(
-            f"{folder}: not a whole sequence student ({first}); distill it again"
-        ) from None
-    return SequenceStudent(inputs, network, scales, given["facts"])
+        first = next(iter(str(error).splitlines()), type(error).__name__)
+        raise ModelError(f"{weights}: not a whole sequence student ({first}); {AGAIN}") from None
+    spread = np.array([math.inf if s is None else s for s in kept.spread])
+    ids = {item: i for i, item in enumerate(kept.ids, 1)}
+    inputs = Inputs(features, np.array(kept.centre), spread, ids, shape.last)
+    return SequenceStudent(inputs, network, read_scales(kept.scales, task, path), kept.facts)
 
 
 def check_options(settings: Learning) -> dict[str, Any]:

@@ -47,9 +47,15 @@ class ServedNetwork:
     """
 
     def __init__(self, shape: Shape, weights: Mapping[str, Singles]) -> None:
+        if not 0 <= shape.layers <= len(weights):  # each has several
+            raise ValueError(f"{shape.layers} layers in {len(weights)} arrays")
         for name, expected in weight_shapes(shape).items():
             if weights[name].shape != expected:
                 raise ValueError(f"{name} is {weights[name].shape}, expected {expected}")
+            if weights[name].dtype != np.float32:
+                raise ValueError(f"{name} is {weights[name].dtype}, expected float32")
+            if not np.isfinite(weights[name]).all():
+                raise ValueError(f"{name} holds what is no number")
         self.shape, self.weights = shape, weights
         # Where no event of this length sees a later one.
         self._later = np.triu(np.full((shape.last, shape.last), -np.inf, dtype=np.float32), 1)
