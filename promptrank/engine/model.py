@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
+from promptrank.engine.foreign_files import foreign
 from promptrank.engine.lean_layers import fuse, trim
 from promptrank.engine.model_files import check_model_folder
 from promptrank.errors import ModelError
@@ -37,18 +37,16 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=_DTYPES[dtype],
-            attn_implementation=attention.NAME,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: cannot be loaded as a causal decoder ({first})") from error
+        with foreign(path, "cannot be loaded as a causal decoder"):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=_DTYPES[dtype],
+                attn_implementation=attention.NAME,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
     finally:
         if bars:
             transformers_logging.enable_progress_bar()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import Tokenizer
 
+from promptrank.engine.foreign_files import foreign
 from promptrank.errors import ModelError
 from promptrank.prompt.chat import Chat, split_chat
 
@@ -139,12 +140,9 @@ def open_tokenizer(model_path: str | Path) -> TextTokenizer:
     """The tokenizer of a model folder."""
     import transformers
 
-    try:
+    with foreign(Path(model_path), "no tokenizer can be loaded"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_path))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{model_path}: no tokenizer can be loaded ({first})") from error
-    return from_transformers(tokenizer, str(model_path))
+        return from_transformers(tokenizer, str(model_path))
 
 
 def from_transformers(tokenizer: Any, name: str = "the model") -> TextTokenizer:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from promptrank.basics.digests import json_digest
+from promptrank.basics.digests import file_digest, json_digest
 from promptrank.basics.json_files import json_object
-from promptrank.basics.seals import file_digests, write_sealed
+from promptrank.basics.seals import file_digests, write_sealed, written_digest
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.columns import columns_of
@@ -68,6 +68,11 @@ def reasons_beside(path: Path) -> dict[str, int]:
     beside = errors_of(path)
     if not beside.is_file():
         return {}
+    stated = written_digest(beside, config_of(path))
+    if stated is not None and stated != file_digest(beside):
+        raise DataError(
+            f"{beside}: is not what was written: it was damaged or changed since; {_AGAIN}"
+        )
     reasons: Counter[str] = Counter()
     with beside.open("rb") as lines:
         for number, line in enumerate(lines, 1):

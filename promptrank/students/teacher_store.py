@@ -312,12 +312,18 @@ def _check_numbers(table: pa.Table) -> None:
     for name in table.column_names:
         if table.column(name).null_count:
             raise ValueError(f"{name} is missing in a row")
-    logs = _flat(_flat(table.column("logprobs")))
+    slots = [pc.list_value_length(table.column(name)) for name in table.column_names[1:]]
+    if not all(pc.all(pc.equal(slots[0], other)).as_py() in (True, None) for other in slots[1:]):
+        raise ValueError("a row has columns of several lengths")
+    answers = _flat(table.column("logprobs"))
+    if answers.null_count:
+        raise ValueError("a slot has no log-probs")
+    logs = _flat(answers)
     mass = _flat(table.column("label_mass"))
     for what, values, most in (("log-prob", logs, _ROUNDING), ("label mass", mass, 1 + _ROUNDING)):
         if values.null_count:
             raise ValueError(f"a {what} is missing")
-        # NaN is beyond every bound, which `less_equal` says too.
+        # NaN is not within any bound.
         if pc.all(pc.less_equal(values, most)).as_py() not in (True, None):
             raise ValueError(f"a {what} is no number or too large")
     if len(mass) and (pc.min(mass).as_py() < 0):
