@@ -120,7 +120,7 @@ def load(task: Task, folder: Path, threads: int | None) -> Gbdt:
     features = read_columns(kept.plan, task, path)
     if kept.boosters is None:
         raise ModelError(
-            f"{path}: has no digests of its trees, as promptrank 0.1 wrote it, and a damaged text "
+            f"{path}: has no digests of its trees, as of older versions, and a damaged text "
             f"of trees would end the process; {AGAIN} (its teacher's answers are in the store)"
         )
     boosters = {
