@@ -137,5 +137,5 @@ def test_too_few_labels_and_constant_columns_are_refused() -> None:
 def test_a_broken_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"features\.json: cannot be read"):
         gbdt.load(TASK, tmp_path, None)
-    with pytest.raises(ModelError, match="not a whole sequence student"):
+    with pytest.raises(ModelError, match=r"inputs\.json: cannot be read"):
         sequence.load(TASK, tmp_path, None)
