@@ -15,7 +15,7 @@ from promptrank.adapters.card import Base, prompting, read_card, write_card
 from promptrank.adapters.changes import changes
 from promptrank.adapters.lora_options import TARGETS, check_options
 from promptrank.adapters.weights import weights_digest
-from promptrank.engine.vllm_engine.adapter_files import unserved
+from promptrank.engine.adapter_options import unserved
 from promptrank.errors import ModelError
 from support.adapters import SOURCES, TASK, a_card, a_task, a_task_card
 

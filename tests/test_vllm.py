@@ -17,7 +17,7 @@ from peft import LoraConfig, get_peft_model
 
 from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree
 from promptrank.engine.packed import open_packed
-from promptrank.engine.vllm_engine.adapter_files import read_adapter, weight_shapes
+from promptrank.engine.vllm_engine.adapter_files import read_adapter
 from promptrank.engine.vllm_engine.child import PromptQueue
 from promptrank.engine.vllm_engine.open import VllmEngine, open_vllm
 from promptrank.engine.vllm_engine.tree_prompts import Work
@@ -171,20 +171,19 @@ def test_what_is_not_a_number_fails_its_branch_alone() -> None:
 def test_an_adapter_that_vllm_would_misread_is_refused(
     tuned: str, model: Path, tmp_path: Path, change: dict[str, Any], said: str
 ) -> None:
-    shapes = weight_shapes(model)
-    assert read_adapter(tuned, shapes).rank == 4
+    assert read_adapter(tuned, model).rank == 4
     for file in Path(tuned).iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     config = tmp_path / "adapter_config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | change))
     with pytest.raises(ModelError, match=re.escape(said)):
-        read_adapter(str(tmp_path), shapes)
+        read_adapter(str(tmp_path), model)
 
 
 def test_an_adapter_of_another_model_is_refused(tuned: str, tmp_path: Path) -> None:
     other = saved(llama(head_dim=32, hidden_size=64), tmp_path / "other")
     with pytest.raises(ModelError, match=r"does not fit the model .*wide"):
-        read_adapter(tuned, weight_shapes(other))
+        read_adapter(tuned, other)
 
 
 def test_without_vllm_one_sentence_says_what_to_install(

@@ -1,22 +1,28 @@
 """LoRA adapters on one model: loaded when first used, switched without touching the weights."""
 
+import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
-from safetensors import SafetensorError, safe_open
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft.tuners.tuners_utils import BaseTunerLayer
 from transformers import PreTrainedModel
 
+from promptrank.engine.adapter_tensors import AdapterTensors, read_adapter_tensors
 from promptrank.engine.lean_lora import lean
-from promptrank.engine.model_files import ADAPTER_WEIGHTS, check_adapter_folder, trained_on
+from promptrank.engine.model_files import adapter_stamp
 from promptrank.errors import ModelError
+
+log = logging.getLogger(__name__)
 
 
 class Adapters:
     """The model with any number of adapters, at most one on at a time.
+
+    The weights of the model itself never change, whatever is loaded or refused.
 
     Attributes:
         base: the model itself; its layers are wrapped once an adapter is loaded.
@@ -26,36 +32,21 @@ class Adapters:
         self.base = base
         self._wrapped: PeftModel | None = None
         self._names: dict[str, str] = {}
+        self._refused: dict[tuple[object, ...], str] = {}  # by files as they were: why
 
     def load(self, folder: str) -> str:
         """The adapter's name in the model; loads it at the first call.
 
         Raises:
-            ModelError: no LoRA folder, or one made for another model.
+            ModelError: no LoRA folder, one made for another model, or one whose tensors are not
+                what its config asks for.
         """
         if folder in self._names:
             return self._names[folder]
-        path = Path(folder)
-        self.check(folder)
         name = f"adapter{len(self._names)}"
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # every weight was matched above
-                self._add(path, name)
-        except (ValueError, RuntimeError, KeyError, OSError) as error:
-            raise ModelError(f"{path}: cannot be loaded as an adapter ({error})") from error
+        self._put_on(folder, self._read(folder), name)
         self._names[folder] = name
         return name
-
-    def check(self, folder: str) -> None:
-        """ModelError unless the folder holds a LoRA whose layers the model has."""
-        path = Path(folder)
-        check_adapter_folder(path)
-        if misfits := _misfits(path / ADAPTER_WEIGHTS, self.base):
-            raise ModelError(
-                f"{path}: does not fit the model ({misfits[0]}; {len(misfits)} such); "
-                f"it was trained on {trained_on(path)}"
-            )
 
     @contextmanager
     def using(self, folder: str | None) -> Iterator[Any]:
@@ -73,37 +64,54 @@ class Adapters:
         self._wrapped.requires_grad_(False)
         yield self._wrapped
 
-    def _add(self, path: Path, name: str) -> None:
+    def _read(self, folder: str) -> AdapterTensors:
+        """The adapter in a folder; what was refused once is not read again, unless it changes."""
+        stamp = adapter_stamp(Path(folder))
+        if why := self._refused.get(stamp):  # a run may name it in every request
+            raise ModelError(why)
+        try:
+            return read_adapter_tensors(folder, self.base.config)
+        except ModelError as error:
+            self._refused[stamp] = str(error)
+            raise
+
+    def _put_on(self, folder: str, adapter: AdapterTensors, name: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # every tensor was matched above
+                self._add(adapter, name)
+        except (ValueError, RuntimeError, KeyError, AttributeError, MemoryError) as error:
+            self._take_off(name)
+            raise ModelError(f"{folder}: cannot be loaded as an adapter ({error})") from error
+        if adapter.adds_nothing:
+            log.warning("%s: its updates are all zero: it scores as the base model does", folder)
+
+    def _add(self, adapter: AdapterTensors, name: str) -> None:
         if self._wrapped is None:
-            self._wrapped = PeftModel.from_pretrained(self.base, path, adapter_name=name)
+            self._wrapped = get_peft_model(self.base, adapter.config, adapter_name=name)
         else:
-            self._wrapped.load_adapter(str(path), adapter_name=name)
-        lean(self._wrapped)
-        self._wrapped.eval()
+            self._wrapped.add_adapter(name, adapter.config)
+        wrapped = self._wrapped
+        assert isinstance(wrapped, PeftModel)
+        set_peft_model_state_dict(wrapped, adapter.tensors, name)
+        # "auto" would ask the hub whether the base's vocabulary has grown.
+        placed = get_peft_model_state_dict(wrapped, adapter_name=name, save_embedding_layers=False)
+        for key, tensor in adapter.tensors.items():
+            if not placed[key].equal(tensor.to(placed[key])):
+                raise ValueError(f"{key} did not reach the model")
+        lean(wrapped)
+        wrapped.eval()
+        wrapped.requires_grad_(False)
 
-
-def _misfits(weights: Path, base: PreTrainedModel) -> list[str]:
-    """LoRA weights whose layer is missing from the model or has another shape."""
-    modules = dict(base.named_modules())
-    misfits = []
-    try:
-        with safe_open(weights, "pt") as file:
-            for key in sorted(file.keys()):
-                name, _, kind = key.removeprefix("base_model.model.").partition(".lora_")
-                if not kind.startswith(("A.", "B.")):
-                    continue
-                target = _unwrapped(modules, name)
-                weight = getattr(target, "weight", None)
-                side = 1 if kind.startswith("A.") else 0  # A is (rank, in), B is (out, rank)
-                given = file.get_slice(key).get_shape()[side]
-                if weight is None:
-                    misfits.append(f"no layer {name}")
-                elif weight.shape[side] != given:
-                    misfits.append(f"{name} is {weight.shape[side]} wide, the adapter's {given}")
-    except SafetensorError as error:
-        raise ModelError(f"{weights}: not a safetensors file ({error})") from error
-    return misfits
-
-
-def _unwrapped(modules: dict[str, Any], name: str) -> Any:
-    return modules.get(f"{name}.base_layer", modules.get(name))
+    def _take_off(self, name: str) -> None:
+        """Undo what a failed `_add` may have begun."""
+        if self._wrapped is not None and self._names:
+            if name in self._wrapped.peft_config:
+                self._wrapped.delete_adapter(name)
+            return
+        self._wrapped = None
+        modules = dict(self.base.named_modules())
+        for place, layer in modules.items():
+            if isinstance(layer, BaseTunerLayer):
+                parent, _, own = place.rpartition(".")
+                setattr(modules[parent], own, layer.get_base_layer())

@@ -43,6 +43,19 @@ def trained_on(path: Path) -> str:
     return str(read_json(path / "adapter_config.json").get("base_model_name_or_path") or "unknown")
 
 
+def adapter_stamp(path: Path) -> tuple[object, ...]:
+    """What changes when an adapter's files do: their sizes and times; cheap."""
+    stamp: list[object] = [str(path)]
+    for name in ("adapter_config.json", ADAPTER_WEIGHTS):
+        try:
+            stat = (path / name).stat()
+        except OSError:
+            stamp.append(None)
+        else:
+            stamp += [stat.st_size, stat.st_mtime_ns]
+    return tuple(stamp)
+
+
 def model_digest(path: Path) -> str:
     """SHA-256 over the config and the safetensors files, in the order of their names."""
     return _digest([path / "config.json", *sorted(path.glob("*.safetensors"))])

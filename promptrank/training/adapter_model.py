@@ -7,13 +7,12 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
 from transformers import PreTrainedModel, set_seed
 
 from promptrank.adapters.lora_options import TARGETS
 from promptrank.adapters.shelf import CONFIG, WEIGHTS, adapter_config
+from promptrank.engine.adapter_tensors import AdapterTensors, read_adapter_tensors
 from promptrank.engine.lean_lora import lean
-from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import load_model, needs_eager, packed_window
 from promptrank.errors import InputError, ModelError
 from promptrank.training.lean_norms import lean_norms
@@ -71,13 +70,13 @@ def with_adapter(
         init: folder of an adapter to start from; its rank and scale are kept.
 
     Raises:
-        ModelError: ``init`` belongs to another base, or is no LoRA folder.
+        ModelError: ``init`` belongs to another base, is no LoRA folder, or its tensors are not
+            what its config asks for.
     """
+    first = read_adapter_tensors(init, model.config) if init is not None else None
     set_seed(settings.seed)
     config = _config_of(init) if init is not None else _config(settings)
     config.base_model_name_or_path = name
-    if init is not None:
-        Adapters(model).check(str(init))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the config names a base: it is checked above
         try:
@@ -85,8 +84,8 @@ def with_adapter(
         except ValueError as error:
             raise ModelError(f"{name}: its layers take no such adapter ({error})") from None
     assert isinstance(wrapped, PeftModel)
-    if init is not None:
-        _load(wrapped, init)
+    if init is not None and first is not None:
+        _load(wrapped, init, first)
     wrapped.peft_config[_NAME].base_model_name_or_path = name
     lean(wrapped)
     lean_norms(wrapped)
@@ -111,11 +110,10 @@ def _config_of(folder: Path) -> LoraConfig:
     )
 
 
-def _load(model: PeftModel, folder: Path) -> None:
-    weights = load_file(folder / WEIGHTS)
+def _load(model: PeftModel, folder: Path, first: AdapterTensors) -> None:
     renamed = {
         key.replace("lora_A.", f"lora_A.{_NAME}.").replace("lora_B.", f"lora_B.{_NAME}."): value
-        for key, value in weights.items()
+        for key, value in first.tensors.items()
     }
     own = dict(model.named_parameters())
     missing = [n for n in own if "lora_" in n and n not in renamed]

@@ -18,10 +18,11 @@ def merge_adapter(
 
     Raises:
         InputError: ``out`` exists.
-        ModelError: another base, or no base known.
+        ModelError: another base, no base known, or an adapter whose tensors do not fit.
     """
     from promptrank.adapters.merge import merge
     from promptrank.assets import resolve_model
+    from promptrank.engine.adapter_tensors import read_adapter_tensors
 
     adapter = find_adapter(name, project)
     card = read_card(adapter.folder)
@@ -30,5 +31,6 @@ def merge_adapter(
         raise ModelError(f"{adapter.folder}: no card.json names its base model; give --model")
     folder = resolve_model(base, say=say)
     check_base(adapter.folder, base, folder)
+    read_adapter_tensors(adapter.folder, folder)  # peft would pass over what does not fit
     say(f"merging {adapter.name} into {base}")
     return merge(folder, adapter.folder, Path(out))

@@ -7,7 +7,7 @@ from promptrank.engine.contract import EngineInfo
 from promptrank.engine.limits import model_limits
 from promptrank.engine.model_files import check_model_folder, model_digest
 from promptrank.engine.tree_checks import Limits
-from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter, weight_shapes
+from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter
 from promptrank.engine.vllm_engine.launch import Launch, cores
 from promptrank.engine.vllm_engine.process import check_installed
 from promptrank.engine.vllm_engine.vllm import VllmEngine
@@ -60,8 +60,7 @@ def open_vllm(
     if any(number is not None and number < 1 for number in asked):
         raise ModelError(f"{path}: max_tokens, token_budget, threads and the like must be positive")
     folders = [str(adapter) for adapter in adapters]
-    shapes = weight_shapes(path) if folders else {}
-    rank = max((read_adapter(folder, shapes).rank for folder in folders), default=0)
+    rank = max((read_adapter(folder, path).rank for folder in folders), default=0)
     settings = Launch(
         str(path.resolve()),
         dtype,

@@ -8,8 +8,9 @@ from itertools import count
 from pathlib import Path
 
 from promptrank.engine.contract import EngineInfo, Failure, Steps, Tree, TreeScore, Window
+from promptrank.engine.model_files import adapter_stamp
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
-from promptrank.engine.vllm_engine.adapter_files import RANKS, Adapter, read_adapter, weight_shapes
+from promptrank.engine.vllm_engine.adapter_files import RANKS, Adapter, read_adapter
 from promptrank.engine.vllm_engine.launch import Launch
 from promptrank.engine.vllm_engine.process import Process
 from promptrank.engine.vllm_engine.tree_prompts import Place, Work
@@ -30,7 +31,7 @@ class VllmEngine:
         self._pending: dict[int, tuple[Work, Place]] = {}
         self._adapters: dict[str, Adapter] = {}
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
-        self._shapes: dict[str, tuple[int, ...]] | None = None
+        self._refused: dict[tuple[object, ...], str] = {}  # by files as they were: why
         self._process: Process | None = None
         self._end: str | None = None
         self._start()
@@ -163,9 +164,14 @@ class VllmEngine:
     def _adapter(self, folder: str) -> Adapter:
         """The adapter in a folder, read once."""
         if folder not in self._adapters:
-            if self._shapes is None:
-                self._shapes = weight_shapes(Path(self._settings.model))
-            self._adapters[folder] = read_adapter(folder, self._shapes)
+            stamp = adapter_stamp(Path(folder))
+            if why := self._refused.get(stamp):
+                raise ModelError(why)
+            try:
+                self._adapters[folder] = read_adapter(folder, Path(self._settings.model))
+            except ModelError as error:
+                self._refused[stamp] = str(error)
+                raise
         return self._adapters[folder]
 
     def _number(self, adapter: Adapter) -> int:
