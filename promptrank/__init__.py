@@ -6,9 +6,17 @@ with promptrank.open_ranker("movies/like") as ranker:
     ranking = ranker.rank({"history": [...], "candidates": [...]})
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# After each matrix product, and there are hundreds in a forward, the threads of torch's OpenMP wait
+# for each other by spinning for up to 3 ms. Where another job has a core, they so spin away their
+# share of it before the one that they wait for gets its turn: ten times slower, or worse. libgomp
+# reads this once, when torch or LightGBM loads it; whoever has set either has chosen.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 # Name -> module. Loaded on first use, so that `import promptrank` and short commands stay fast.
 _EXPORTS = {

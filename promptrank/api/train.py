@@ -98,10 +98,9 @@ def train(
     processes.join(chosen.trainer.get("ddp_timeout"))
     if not processes.is_first():
         say, progress = silent, no_progress
-    if threads is not None:
-        import torch
+    from promptrank.engine.torch_threads import set_threads
 
-        torch.set_num_threads(threads)
+    set_threads(threads)
     with ExitStack() as held:
         with processes.in_turn():
             chosen.check_trainer()

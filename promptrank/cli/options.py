@@ -46,7 +46,14 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, help="At most this many requests, sampled."),
 ]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        min=1,
+        help="CPU threads. Default: every core allowed; fewer are faster where others use them.",
+    ),
+]
 ReportFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the report as JSON here.")
 ]

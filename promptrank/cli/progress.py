@@ -5,6 +5,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from promptrank.cli.taken import Taken
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,6 +19,8 @@ WINDOW = 30.0
 _TICK = 0.1  # seconds; answers that come together are one point
 _LINES = 10  # of a log, for one pass
 _BETWEEN = 1.0  # seconds between two lines of a log, however short a pass is
+_EARLY = 5.0  # seconds after which a first estimate is worth something
+_LONG = 60.0  # seconds to come that are worth a line before a tenth is done
 _UNKNOWN = 30.0  # seconds between two lines where nobody knows the total
 
 
@@ -81,8 +85,16 @@ class Pass:
 class Steps:
     """A function of (done, total) behind all that show progress; passes may follow each other."""
 
-    def __init__(self, what: str, unit: str, say: Say, clock: Clock = time.monotonic) -> None:
-        self.what, self.unit, self.say, self.clock = what, unit, say, clock
+    def __init__(
+        self,
+        what: str,
+        unit: str,
+        say: Say,
+        clock: Clock = time.monotonic,
+        taken: Taken | None = None,
+    ) -> None:
+        """``taken`` tells, beside the pace, that other work takes the cores."""
+        self.what, self.unit, self.say, self.clock, self.taken = what, unit, say, clock, taken
         self.current: Pass | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
@@ -109,6 +121,12 @@ class Steps:
         if text := current.summary(now, self.what, self.unit):
             self.say(text)
 
+    def pace(self, current: Pass, total: int | None) -> str:
+        """How fast it goes, how long it will take, and what is in its way."""
+        taken = self.taken.words() if self.taken is not None else ""
+        pace = current.pace.words(current.done, total, self.unit)
+        return ", ".join(filter(None, (pace, taken)))
+
     def begin(self, now: float, done: int, total: int | None) -> None:
         """A pass begins."""
 
@@ -126,26 +144,41 @@ class LogSteps(Steps):
         """The next line is due when another tenth is done."""
         self._tenth = _tenth(done, total)
         self._last = now
+        self._early = self.taken is not None and total is not None
 
     def show(self, current: Pass, now: float, total: int | None) -> None:
         """Write a line if one is due."""
         tenth = _tenth(current.done, total)
         wait = _UNKNOWN if total is None else _BETWEEN
-        if now - self._last < wait or (total is not None and tenth <= self._tenth):
+        due = tenth > self._tenth if total is not None else True
+        if now - self._last < wait or not (due or self._first_estimate(current, now, total)):
             return
-        self._tenth, self._last = tenth, now
+        self._tenth, self._last, self._early = tenth, now, False
         of = f" of {total:,}" if total is not None else ""
-        pace = current.pace.words(current.done, total, self.unit)
+        pace = self.pace(current, total)
         self.say(f"{self.what}: {current.done:,}{of} {self.unit}{', ' if pace else ''}{pace}")
+
+    def _first_estimate(self, current: Pass, now: float, total: int | None) -> bool:
+        """Whether to tell how long it will take, before a tenth is done: once, of a long pass."""
+        rate = current.pace.rate
+        if not self._early or rate is None or total is None or now - current.started < _EARLY:
+            return False
+        return (total - current.done) / rate >= _LONG
 
 
 class BarSteps(Steps):
     """One line that moves, gone when a pass is over."""
 
     def __init__(
-        self, what: str, unit: str, say: Say, console: "Console", clock: Clock = time.monotonic
+        self,
+        what: str,
+        unit: str,
+        say: Say,
+        console: "Console",
+        clock: Clock = time.monotonic,
+        taken: Taken | None = None,
     ) -> None:
-        super().__init__(what, unit, say, clock)
+        super().__init__(what, unit, say, clock, taken)
         from rich.progress import BarColumn, Progress, TextColumn
 
         columns = (
@@ -176,7 +209,7 @@ class BarSteps(Steps):
             completed=current.done,
             total=total,
             count=f"{current.done:,}{of} {self.unit}",
-            pace=current.pace.words(current.done, total, self.unit),
+            pace=self.pace(current, total),
         )
 
     def end(self) -> None:

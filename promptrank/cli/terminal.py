@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from promptrank.cli.progress import BarSteps, Clock, LogSteps, Steps
+from promptrank.cli.taken import Taken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -45,9 +46,9 @@ def progress_bar(what: str, unit: str, clock: Clock = time.monotonic) -> Iterato
     if sys.stderr.isatty():
         from rich.console import Console
 
-        steps = BarSteps(what, unit, say, Console(stderr=True), clock)
+        steps = BarSteps(what, unit, say, Console(stderr=True), clock, Taken())
     else:
-        steps = LogSteps(what, unit, say, clock)
+        steps = LogSteps(what, unit, say, clock, Taken())
     try:
         yield steps
     except BaseException:

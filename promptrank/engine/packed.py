@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from promptrank.engine.contract import EngineInfo
 from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
@@ -20,6 +18,7 @@ from promptrank.engine.model import (
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.probe import misfit
+from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
 
@@ -51,15 +50,15 @@ def open_packed(
             when a tree names them, and a wrong one then fails its trees.
         max_tokens: longest path; the model's own limit if None, and never more than that.
         token_budget: new tokens in one forward pass: memory against speed.
-        threads: of torch, for the whole process; left alone if None.
+        threads: of torch, for the whole process; its own choice, within a container's limit, if
+            None.
         plain: score one prompt at a time: the engine ``plain``, the reference.
 
     Raises:
         ModelError: the folder or an adapter cannot be used.
     """
     path = Path(model_path)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    set_threads(threads)
     model = load_model(path, dtype)
     own = longest_path(model.config)
     longest = min(n for n in (max_tokens, own, 1 << 20) if n is not None)

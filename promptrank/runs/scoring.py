@@ -21,6 +21,7 @@ from promptrank.records import Request
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import Sample
 from promptrank.requests.write import TableWriter
+from promptrank.runs.amount import announced
 from promptrank.runs.journal import Entry, Journal
 from promptrank.runs.manifest import manifest
 from promptrank.schema.task import Task
@@ -89,6 +90,7 @@ def score(
     progress: Progress = no_progress,
     *,
     total: int | None = None,
+    say: Say = silent,
     watch: Callable[[Ranking], None] | None = None,
 ) -> Scores:
     """Scores of requests, in memory.
@@ -96,11 +98,14 @@ def score(
     Args:
         progress: is told of requests.
         total: how many there are.
+        say: is told how much there is, where the total is known.
         watch: is shown every ranking.
     """
     schema = schema_of(ranker.task)
     batches: list[pa.RecordBatch] = []
     waiting: list[Ranking] = []
+    if total is not None:
+        requests = announced(ranker, requests, total, say)
     for done, ranking in enumerate(ranker.rank_many(requests), 1):
         if watch is not None:
             watch(ranking)
@@ -153,7 +158,7 @@ def score_into(
                 "starting over"
             )
         progress(resumed, len(sample))
-        _rank_into(journal, ranker, sample, progress)
+        _rank_into(journal, ranker, sample, say, progress)
         metadata = {METADATA: origin.to_json()}
         ranked = _write(journal, path, task, metadata, resumed)
         ranked = replace(ranked, notes=ranker.notes())
@@ -163,7 +168,9 @@ def score_into(
     return ranked
 
 
-def _rank_into(journal: Journal, ranker: Ranker, sample: Sample, progress: Progress) -> None:
+def _rank_into(
+    journal: Journal, ranker: Ranker, sample: Sample, say: Say, progress: Progress
+) -> None:
     """Rank what the journal lacks; rows that could not be used go to their request.
 
     Rows of no request at all come last, under an empty id, unless the journal has them already.
@@ -174,7 +181,8 @@ def _rank_into(journal: Journal, ranker: Ranker, sample: Sample, progress: Progr
     for row in sample.file.set_aside:
         set_aside.setdefault(row.request_id or "", []).append(row)
     told: dict[str, int] = {}  # request -> how many of the rows that it lost are in the journal
-    for ranking in ranker.rank_many(r for r in sample if r.request_id in todo):
+    requests = (request for request in sample if request.request_id in todo)
+    for ranking in ranker.rank_many(announced(ranker, requests, len(todo), say)):
         name = ranking.request_id
         lost = [*set_aside.get(name, ()), *sample.lost.get(name, ())]
         told[name] = len(lost)

@@ -111,7 +111,9 @@ def teach(
         scores = score(
             ranker,
             source.requests(),
-            lambda done, _: progress(done, total),
+            progress,
+            total=total,
+            say=say,
             watch=lambda ranking: lost.extend(_unanswered(ranking)),
         )
     say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the teacher")

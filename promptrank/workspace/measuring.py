@@ -57,6 +57,7 @@ class MeasuredOn:
                 self.sample,
                 progress,
                 total=len(self.sample),
+                say=say,
                 watch=lambda ranking: reasons.update(row.reason for row in ranking.errors),
             )
             return scores, dict(sorted((reasons + Counter(self.set_aside())).items()))

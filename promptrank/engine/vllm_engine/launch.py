@@ -41,13 +41,6 @@ class Launch:
     workers: bool = False
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def environment(settings: Launch) -> dict[str, str]:
     """The environment of the process; read by OpenMP, torch and vLLM when they are loaded."""
     variables = dict(os.environ)

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from promptrank.engine.contract import EngineInfo
+from promptrank.engine.cores import cores
 from promptrank.engine.limits import model_limits
 from promptrank.engine.model_files import check_model_folder, model_digest
 from promptrank.engine.tree_checks import Limits
 from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter
-from promptrank.engine.vllm_engine.launch import Launch, cores
+from promptrank.engine.vllm_engine.launch import Launch
 from promptrank.engine.vllm_engine.process import check_installed
 from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import ModelError
