@@ -10,9 +10,14 @@ from dataclasses import dataclass, field
 
 from jinja2 import meta, nodes
 
-from promptrank.prompt.sandbox import SLOT, PromptEnvironment
+from promptrank.errors import TemplateError
+from promptrank.prompt.metered_nodes import SLOT
+from promptrank.prompt.sandbox import PromptEnvironment
 
 Trees = Mapping[str, nodes.Template]
+
+MOST_PARTS = 100_000
+"""Expressions and tags of a block with all that its macros and includes unfold to."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +81,16 @@ def use_of(chain: Sequence[nodes.Block], trees: Trees, files: Sequence[str], top
     """What a block uses; ``chain`` is the block and those it overrides, ``files`` their files."""
     names: set[str] = set()
     paths: set[str] = set()
+    left = [MOST_PARTS]
     for block, file in zip(chain, files, strict=True):
-        walker = _Paths(trees, file)
+        walker = _Paths(trees, file, left=left)
         walker.bodies(block.body, {})
         paths |= walker.paths
         environment = block.environment
         assert isinstance(environment, PromptEnvironment)
         names |= free_names(block.body, environment)
-        for included in _included(block, trees):
-            names |= free_names(included.body, environment)
+        for file_of in _included(block, trees, {}):
+            names |= free_names(trees[file_of].body, environment)
         if "super" not in {n.name for n in parts(block) if isinstance(n, nodes.Name)}:
             break
     return Use(
@@ -94,12 +100,14 @@ def use_of(chain: Sequence[nodes.Block], trees: Trees, files: Sequence[str], top
     )
 
 
-def _included(tree: nodes.Node, trees: Trees) -> Iterator[nodes.Template]:
+def _included(tree: nodes.Node, trees: Trees, found: dict[str, None]) -> dict[str, None]:
+    """The files that are included, by what is included too, each once."""
     for node in references(tree):
         name = target(node)
-        if isinstance(node, nodes.Include) and name is not None:
-            yield trees[name]
-            yield from _included(trees[name], trees)
+        if isinstance(node, nodes.Include) and name is not None and name not in found:
+            found[name] = None
+            _included(trees[name], trees, found)
+    return found
 
 
 @dataclass
@@ -110,6 +118,7 @@ class _Paths:
     file: str
     paths: set[str] = field(default_factory=set)
     inside: tuple[str, ...] = ()
+    left: list[int] = field(default_factory=lambda: [MOST_PARTS])
 
     def bodies(self, body: Sequence[nodes.Node], bound: Mapping[str, str | None]) -> None:
         local = dict(bound)
@@ -117,6 +126,12 @@ class _Paths:
             self.visit(node, local)
 
     def visit(self, node: nodes.Node, bound: dict[str, str | None]) -> None:
+        self.left[0] -= 1
+        if self.left[0] < 0:
+            raise TemplateError(
+                f"template {self.file}:{node.lineno}: the macros and includes of a block unfold to "
+                f"more than {MOST_PARTS:,} parts; write it shorter"
+            )
         if isinstance(node, nodes.For):
             self.visit(node.iter, bound)
             inner = dict(bound) | {"loop": None} | _locals(node.target)
@@ -144,7 +159,7 @@ class _Paths:
         elif isinstance(node, nodes.Include):
             file = target(node)
             if file is not None and file not in self.inside:
-                walker = _Paths(self.trees, file, self.paths, (*self.inside, file))
+                walker = _Paths(self.trees, file, self.paths, (*self.inside, file), self.left)
                 walker.bodies(self.trees[file].body, bound)
         elif (path := self.path(node, bound)) is not None:
             self.paths.add(path)
@@ -186,7 +201,7 @@ class _Paths:
                 self.visit(expression, bound)
             elif expression not in given.values() or not _declared(macro, given, expression):
                 self.paths.add(str(self.path(expression, bound)))
-        walker = _Paths(self.trees, file, self.paths, (*self.inside, macro.name))
+        walker = _Paths(self.trees, file, self.paths, (*self.inside, macro.name), self.left)
         walker.bodies(macro.body, inner)
 
     def macro(self, node: nodes.Node) -> tuple[nodes.Macro | None, str]:

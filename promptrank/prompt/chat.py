@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from promptrank.errors import ModelError
+from promptrank.prompt.chat_sandbox import render_chat
 
 Ids = tuple[int, ...]
 
@@ -78,16 +79,21 @@ def split_chat(
 def _render(tokenizer: Any, texts: tuple[str, ...], generate: bool) -> str:
     roles = ("user", "assistant", "user")
     messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]
-    return str(
-        tokenizer.apply_chat_template(
-            messages,
-            tokenize=False,
-            add_generation_prompt=generate,
-            enable_thinking=False,
-            thinking=False,
-            strftime_now=PINNED_DAY.strftime,
-        )
-    )
+    # What transformers' `apply_chat_template` hands over, ours behind the special tokens.
+    values = {
+        "messages": messages,
+        "tools": None,
+        "documents": None,
+        "add_generation_prompt": generate,
+        **tokenizer.special_tokens_map,
+        "enable_thinking": False,
+        "thinking": False,
+    }
+    try:
+        return render_chat(tokenizer.get_chat_template(), values, PINNED_DAY)
+    except Exception as error:  # whatever a program may raise
+        reason = str(error) or type(error).__name__
+        raise ModelError(f"the chat template fails: {reason}; set chat: false") from None
 
 
 def _cut(text: str, marks: tuple[str, ...]) -> list[str]:

@@ -6,14 +6,14 @@ Jinja would write out as words.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
 from itertools import pairwise
 from typing import Any
 
-from jinja2.filters import FILTERS
+from jinja2.filters import FILTERS, do_truncate
 
-MAX_TEXT = 1_000_000
-"""Longest text, in characters, that any step of a template may make."""
+from promptrank.prompt.printing import MAX_TEXT, NotText, TooLong, join_texts, text_of
 
 _OFFERED = (
     "abs capitalize count d default dictsort first float int items last length list lower map max "
@@ -22,56 +22,16 @@ _OFFERED = (
 )
 BUILT_IN = tuple(_OFFERED.split())
 
-_TEXT = ("capitalize", "lower", "string", "title", "trim", "truncate", "upper", "wordcount")
+_TEXT = ("capitalize", "lower", "string", "title", "upper", "wordcount")
+_SORTING = ("dictsort", "max", "min", "sort", "unique")
+_EACH = ("map", "reject", "rejectattr", "select", "selectattr")
+_UNITS_OF = {"title": 64, "wordcount": 16} | dict.fromkeys(_SORTING, 20) | dict.fromkeys(_EACH, 8)
+"""Filters that cost more than a look at what they are given, in looks."""
+
+_NO_POLICY: Any = None  # `do_truncate` reads its environment for a leeway that is left out
+
 _UNITS = (("hour", 3600), ("day", 86400), ("week", 604800), ("month", 2592000), ("year", 31536000))
 _UNTIL = (86400, 14 * 86400, 60 * 86400, 730 * 86400, math.inf)
-
-
-class NotText(ValueError):
-    """A value that must not be written into a prompt: null or NaN."""
-
-
-class NotPlain(NotText):
-    """A value with parts, whose Python form must not be written into a prompt."""
-
-
-class TooLong(ValueError):
-    """A text that outgrew `MAX_TEXT`."""
-
-
-def text_of(value: Any) -> str:
-    """The value as a prompt shows it; null, NaN and containers raise `NotText`."""
-    kind = type(value)
-    if kind is str:
-        return value  # type: ignore[no-any-return]
-    if kind is int:
-        return str(value)
-    if value is None:
-        raise NotText("a null")
-    if isinstance(value, list | tuple | set | frozenset | Mapping | bytes):
-        raise NotPlain(f"a {kind.__name__}; write its parts, or join them: | join(', ')")
-    if not isinstance(value, str) and _is_nan(value):
-        raise NotText("a NaN")
-    return str(value)
-
-
-def _is_nan(value: Any) -> bool:
-    # By its name too: NaT, pandas' NA, and NaN as a Decimal or a numpy number are no floats.
-    return (isinstance(value, float) and value != value) or str(value) in (
-        "nan",
-        "NaN",
-        "NaT",
-        "<NA>",
-    )
-
-
-def join_texts(values: Iterable[Any], separator: str = "") -> str:
-    """Texts put together, refused beyond `MAX_TEXT` before any memory is taken."""
-    texts = [text_of(v) for v in values]
-    length = sum(map(len, texts)) + len(separator) * max(len(texts) - 1, 0)
-    if length > MAX_TEXT:
-        raise TooLong(f"a text of {length:,} characters; the limit is {MAX_TEXT:,}")
-    return separator.join(texts)
 
 
 def join(values: Iterable[Any], separator: str = "") -> str:
@@ -92,7 +52,7 @@ def join_nonempty(values: Iterable[Any], separator: str = ", ") -> str:
 
 def replace(value: Any, old: str, new: str) -> str:
     """Every ``old`` replaced by ``new``."""
-    text = text_of(value)
+    text, old, new = text_of(value), text_of(old), text_of(new)
     if not old:
         raise ValueError("replace: the text to look for is empty")
     if len(text) + text.count(old) * (len(new) - len(old)) > MAX_TEXT:
@@ -149,10 +109,31 @@ def bucket(value: float, edges: Sequence[float], names: Sequence[str] | None = N
     if names is not None:
         return text_of(names[place])
     if place == 0:
-        return f"under {edges[0]}"
+        return f"under {text_of(edges[0])}"
     if place == len(steps):
-        return f"{edges[-1]} or more"
-    return f"{edges[place - 1]} to {edges[place]}"
+        return f"{text_of(edges[-1])} or more"
+    return f"{text_of(edges[place - 1])} to {text_of(edges[place])}"
+
+
+def trim(value: Any, chars: str | None = None) -> str:
+    """The text without white space, or without ``chars``, at its ends."""
+    if chars is not None and len(chars) > 100:
+        raise ValueError("trim: more than 100 characters to take away")
+    return text_of(value).strip(chars)
+
+
+def truncate(
+    value: Any, length: int = 255, killwords: bool = False, end: str = "...", leeway: int = 5
+) -> str:
+    """The first ``length`` characters, ``end`` among them; Jinja's own, with its limits told."""
+    end = text_of(end)
+    if not _is_whole(length) or length < len(end):
+        raise ValueError(
+            f"truncate: expected a length of at least {len(end)} characters (those of {end!r})"
+        )
+    if not _is_whole(leeway) or leeway < 0:
+        raise ValueError("truncate: expected a leeway of 0 characters or more")
+    return str(do_truncate(_NO_POLICY, text_of(value), length, killwords, end, leeway))
 
 
 def truncate_words(value: Any, count: int, end: str = "...") -> str:
@@ -161,12 +142,16 @@ def truncate_words(value: Any, count: int, end: str = "...") -> str:
     A text of no more words stays exactly as it is.
     """
     text = text_of(value)
-    words = text.split(None, count)
-    if count < 1:
+    if not _is_whole(count) or count < 1:
         raise ValueError("truncate_words: keep at least one word")
+    words = text.split(None, count)
     if len(words) <= count:
         return text
-    return " ".join(words[:count]) + end
+    return " ".join(words[:count]) + text_of(end)
+
+
+def _is_whole(value: Any) -> bool:
+    return type(value) is int and abs(value) < 2**31
 
 
 def _number(value: Any, name: str) -> float:
@@ -216,5 +201,17 @@ def all_filters() -> dict[str, Callable[..., Any]]:
     """Every filter that templates have, by name."""
     filters = {name: FILTERS[name] for name in BUILT_IN}
     filters |= {name: _checked(FILTERS[name]) for name in _TEXT}
-    ours = (percentile, ago, bucket, truncate_words, join_nonempty, join, replace)
+    filters |= {name: costing(filters[name], units) for name, units in _UNITS_OF.items()}
+    ours = (percentile, ago, bucket, trim, truncate, truncate_words, join_nonempty, join, replace)
     return filters | {f.__name__: f for f in ours} | {"round": _round}
+
+
+def costing(function: Callable[..., Any], units: int) -> Callable[..., Any]:
+    """The filter, marked as costing so many units for each that its first argument weighs."""
+
+    @wraps(function)
+    def marked(*values: Any, **options: Any) -> Any:
+        return function(*values, **options)
+
+    marked.units = units  # type: ignore[attr-defined]
+    return marked

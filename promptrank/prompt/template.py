@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import jinja2
@@ -13,22 +13,20 @@ from jinja2 import nodes
 from promptrank.basics.hints import near_names
 from promptrank.errors import RowError, TemplateError
 from promptrank.prompt import analysis
-from promptrank.prompt.filters import MAX_TEXT, NotPlain, NotText, TooLong, text_of
-from promptrank.prompt.sandbox import MAX_STEPS, SLOT, Absent, PromptEnvironment
-from promptrank.prompt.template_checks import GIVEN, check_files
+from promptrank.prompt.metered_nodes import SLOT
+from promptrank.prompt.printing import MAX_TEXT, NotPlain, NotText, TooLong, text_of
+from promptrank.prompt.sandbox import Absent, PromptEnvironment
+from promptrank.prompt.template_checks import (
+    GIVEN,
+    MOST_BRACKETS,
+    MOST_DEPTH,
+    brackets,
+    check_files,
+    depth,
+)
 
 SLOT_TEXT = "\x00item\x00"
 """Stands for the item's own fragment among rendered pieces; known by identity, not by content."""
-
-_FAULTS = (
-    jinja2.TemplateError,
-    ArithmeticError,
-    AttributeError,
-    LookupError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
 
 
 @dataclass(frozen=True)
@@ -41,6 +39,7 @@ class Template:
         uses: block -> what it uses; only blocks that exist.
         files: block -> the file that defines it.
         digest: SHA-256 over ``sources``.
+        codes: file -> what it was compiled to, so that what was checked is what runs.
     """
 
     name: str
@@ -48,6 +47,7 @@ class Template:
     uses: Mapping[str, analysis.Use]
     files: Mapping[str, str]
     digest: str
+    codes: Mapping[str, CodeType] = field(repr=False, compare=False)
 
     def bind(self, constants: Mapping[str, Any]) -> "Renderer":
         """Compiles the template with the task's constants (``vars``)."""
@@ -64,7 +64,21 @@ def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:
     environment = PromptEnvironment(loader=loader)
     sources: dict[str, str] = {}
     trees: dict[str, nodes.Template] = {}
-    _read(name, environment, sources, trees, None)
+    codes: dict[str, CodeType] = {}
+    try:
+        _read(name, environment, sources, trees, codes, ())
+        return _checked(name, environment, sources, trees, codes)
+    except RecursionError:
+        raise TemplateError(f"template {name}: nested too deeply; write it flatter") from None
+
+
+def _checked(
+    name: str,
+    environment: PromptEnvironment,
+    sources: dict[str, str],
+    trees: dict[str, nodes.Template],
+    codes: dict[str, CodeType],
+) -> Template:
     chain = _chain(name, trees)
     problems = check_files(chain, trees, environment)
     if problems:
@@ -85,7 +99,7 @@ def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:
     digest = hashlib.sha256()
     for file, source in sorted(sources.items()):
         digest.update(f"{file}\0{len(source)}\0{source}\0".encode("utf-8", "surrogatepass"))
-    return Template(name, sources, uses, files, digest.hexdigest())
+    return Template(name, sources, uses, files, digest.hexdigest(), codes)
 
 
 def _read(
@@ -93,18 +107,24 @@ def _read(
     environment: PromptEnvironment,
     sources: dict[str, str],
     trees: dict[str, nodes.Template],
-    by: str | None,
+    codes: dict[str, CodeType],
+    inside: tuple[tuple[str, int], ...],
 ) -> None:
-    """Reads and parses a file and all that it refers to."""
+    """Reads and parses a file and all that it refers to; ``inside``: the places that led here."""
     if name in trees:
         return
     assert environment.loader is not None
     try:
         source, path, _ = environment.loader.get_source(environment, name)
         sources[name] = source
+        if brackets(environment, source) > MOST_BRACKETS:
+            raise RecursionError
         trees[name] = environment._parse(source, name, path)
-        environment.compile(source, name, path)
+        if depth(trees[name]) > MOST_DEPTH:
+            raise RecursionError
+        codes[name] = environment.compile(source, name, path)
     except jinja2.TemplateNotFound:
+        by = ":".join(map(str, inside[-1])) if inside else None
         raise TemplateError(_not_found(name, environment, by)) from None
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(f"template {name}:{error.lineno}: {error.message}") from None
@@ -112,16 +132,30 @@ def _read(
         raise TemplateError(
             f"template {name}: not UTF-8 ({error.reason}); save it as UTF-8"
         ) from None
-    except RecursionError:
+    except (RecursionError, MemoryError):
         raise TemplateError(f"template {name}: nested too deeply; write it flatter") from None
+    except SyntaxError as error:
+        # What Jinja makes of it is Python, which has limits of its own (20 loops in each other).
+        raise TemplateError(
+            f"template {name}: it cannot be compiled ({error.msg}); write it flatter, with fewer "
+            "loops inside each other"
+        ) from None
+    except (ValueError, OverflowError) as error:
+        raise TemplateError(f"template {name}: it cannot be read ({error})") from None
     for node in analysis.references(trees[name]):
         target = analysis.target(node)
+        at = f"template {name}:{node.lineno}"
         if target is None:
             raise TemplateError(
-                f"template {name}:{node.lineno}: the file to extend, import or include must be "
-                "written out, not computed"
+                f"{at}: the file to extend, import or include must be written out, not computed"
             )
-        _read(target, environment, sources, trees, f"{name}:{node.lineno}")
+        if target == name or target in (file for file, _ in inside):
+            verb = "includes" if isinstance(node, nodes.Include) else "imports"
+            verb = "extends" if isinstance(node, nodes.Extends) else verb
+            raise TemplateError(
+                f"{at}: {verb} {target}, which leads back to it without end; take one of them out"
+            )
+        _read(target, environment, sources, trees, codes, (*inside, (name, node.lineno)))
 
 
 def _not_found(name: str, environment: PromptEnvironment, by: str | None) -> str:
@@ -140,10 +174,18 @@ def _chain(name: str, trees: Mapping[str, nodes.Template]) -> list[str]:
     while (parent := trees[chain[-1]].find(nodes.Extends)) is not None:
         target = analysis.target(parent)
         assert target is not None, "checked by _read"
-        if target in chain:
-            raise TemplateError(f"template {chain[-1]}: extends {target}, which extends it")
         chain.append(target)
     return chain
+
+
+class _Compiled(jinja2.BaseLoader):
+    """Files as `load_template` compiled them."""
+
+    def __init__(self, codes: Mapping[str, CodeType]) -> None:
+        self._codes = codes
+
+    def load(self, environment: jinja2.Environment, name: str, globals: Any = None) -> Any:
+        return environment.template_class.from_code(environment, self._codes[name], globals or {})
 
 
 class Renderer:
@@ -156,9 +198,12 @@ class Renderer:
 
     def __init__(self, template: Template, constants: Mapping[str, Any]) -> None:
         self.template = template
-        environment = PromptEnvironment(loader=jinja2.DictLoader(dict(template.sources)))
+        environment = PromptEnvironment(loader=_Compiled(template.codes))
         environment.globals["vars"] = MappingProxyType(dict(constants))
         self._environment = environment
+        for name in template.sources:  # now, so that no row pays for what the next finds made
+            environment.get_template(name)
+            environment.refill()
         compiled = environment.get_template(template.name)
         base = compiled.new_context({SLOT: SLOT_TEXT})
         own = {block: list(base.blocks.get(block, ())) for block in template.uses}
@@ -166,7 +211,7 @@ class Renderer:
         try:
             for _ in compiled.root_render_func(base):
                 pass
-        except _FAULTS as error:
+        except Exception as error:
             raise TemplateError(f"template {template.name}: {error}") from None
         blocks = {block: functions[1:] for block, functions in base.blocks.items()}
         self._calls = {}
@@ -186,19 +231,22 @@ class Renderer:
         function, context, variables = self._calls[block]
         variables.update(values)
         environment = self._environment
-        environment.steps = MAX_STEPS
+        environment.refill()
         try:
             pieces = list(function(context))
-        except _FAULTS as error:
+        except Exception as error:
             raise self._fault(block, values, error) from None
         if sum(map(len, pieces)) > MAX_TEXT:
             raise self._fault(block, values, TooLong(f"more than {MAX_TEXT:,} characters"))
         return pieces
 
     def _fault(self, block: str, values: Mapping[str, Any], error: Exception) -> RowError:
-        where = f"template {self.template.files[block]}, block {block}"
+        file = self.template.files[block]
+        where = f"template {file}, block {block}{_line(error, file)}"
         if isinstance(error, NotText):
-            name = self._null(block, values)
+            name: str | None = error.name
+            if error.name.partition(".")[0] not in GIVEN[block]:
+                name = self._null(block, values) or name
             what = f"{name or 'an expression'} is {error}"
             if isinstance(error, NotPlain):
                 return RowError("not_plain", f"{where}: {what}")
@@ -214,7 +262,7 @@ class Renderer:
             return RowError("undefined", f"{where}: {error.message}")
         if isinstance(error, RecursionError):
             return RowError("template", f"{where}: a macro calls itself without end")
-        return RowError("template", f"{where}: {error}")
+        return RowError("template", f"{where}: {str(error) or type(error).__name__}")
 
     def _null(self, block: str, values: Mapping[str, Any]) -> str | None:
         """The first path of the block whose value cannot be written out."""
@@ -229,6 +277,22 @@ class Renderer:
             except NotText:
                 return path
         return None
+
+
+def _line(error: Exception, block_file: str) -> str:
+    """``, line 3``: where the template was when it failed; "" where that is not known."""
+    found, frame = "", error.__traceback__
+    while frame is not None:
+        made = frame.tb_frame.f_globals
+        lines = made.get("debug_info") if "blocks" in made else None
+        if isinstance(lines, str) and lines:
+            pairs = [tuple(map(int, pair.split("="))) for pair in lines.split("&")]
+            line = max(((at, line) for line, at in pairs if at <= frame.tb_lineno), default=(0, 0))
+            file = made.get("name")
+            other = f" of {file}" if file != block_file else ""
+            found = f", line {line[1]}{other}" if line[1] else found
+        frame = frame.tb_next
+    return found
 
 
 def _nothing(context: Any) -> Any:

@@ -1,12 +1,14 @@
 """Checks of a template that need no data: its blocks, what stands outside them, its names."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from jinja2 import nodes
 
 from promptrank.basics.hints import near_names
 from promptrank.prompt import analysis
-from promptrank.prompt.sandbox import SLOT, PromptEnvironment
+from promptrank.prompt.metered_nodes import SLOT
+from promptrank.prompt.sandbox import PromptEnvironment
 
 _ITEM = frozenset({"item", "stats", "context"})
 _SUBJECT = frozenset({"member", "query", "source", "now"})
@@ -24,6 +26,35 @@ GIVEN: Mapping[str, frozenset[str]] = {
 SLOT_BLOCKS = ("event", "candidate", "question")
 _OUTSIDE = (nodes.Block, nodes.Extends, nodes.FromImport, nodes.Import, nodes.Macro)
 _BUFFERED = (nodes.Macro, nodes.CallBlock, nodes.FilterBlock, nodes.AssignBlock)
+
+
+MOST_BRACKETS = 25
+"""Brackets inside each other in an expression; Jinja's parser takes a dozen calls for each."""
+
+MOST_DEPTH = 100
+"""Tags and expressions inside each other. Far from Python's limit, which moves with the caller."""
+
+
+def brackets(environment: PromptEnvironment, source: str) -> int:
+    """How deep a file's brackets are nested."""
+    if sum(map(source.count, "([{")) <= MOST_BRACKETS:
+        return 0
+    now = most = 0
+    for _, kind, text in environment.lex(source):
+        if kind == "operator":
+            now += (text in ("(", "[", "{")) - (text in (")", "]", "}"))
+            most = max(most, now)
+    return most
+
+
+def depth(tree: nodes.Template) -> int:
+    """How deep a file's tags and expressions are nested."""
+    level = 0
+    here: list[nodes.Node] = list(tree.body)
+    while here:
+        level += 1
+        here = [child for node in here for child in node.iter_child_nodes()]
+    return level
 
 
 def check_files(
@@ -54,6 +85,8 @@ def check_files(
 def _everywhere(file: str, tree: nodes.Template, blocks_allowed: bool) -> Iterator[str]:
     for node in analysis.parts(tree):
         at = f"{file}:{node.lineno}"
+        if isinstance(node, nodes.Const) and _is_infinite(node.value):
+            yield f"{at}: a number of this file is too large; write a smaller one"
         if isinstance(node, nodes.Import | nodes.FromImport) and node.with_context:
             yield f"{at}: import with context is not offered; hand macros what they need"
         elif isinstance(node, nodes.For) and node.recursive:
@@ -69,6 +102,10 @@ def _everywhere(file: str, tree: nodes.Template, blocks_allowed: bool) -> Iterat
             more = f"; did you mean {names[0]}?" if names else ""
             yield f"{at}: no block is called {node.name}; blocks: {', '.join(GIVEN)}{more}"
     yield from _slots(file, tree, None, False)
+
+
+def _is_infinite(value: object) -> bool:
+    return isinstance(value, float) and math.isinf(value)
 
 
 def _slots(file: str, node: nodes.Node, block: str | None, direct: bool) -> Iterator[str]:

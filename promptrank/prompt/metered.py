@@ -1,0 +1,347 @@
+"""A Jinja environment in which work and memory are paid for before they are spent.
+
+A template is a program: without bounds one line runs for hours or fills the memory. Here every
+block has a budget of *units*, about as many characters, and whatever costs more than its own place
+in the template draws on it first: rounds of loops and calls, long bodies of loops and macros, texts
+and lists that are made, compared, sorted, searched, sliced or hashed. What nothing can bound
+beforehand is not offered. So a template ends within a second or so, on any machine at the same
+place, and honest ones never notice.
+"""
+
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from itertools import islice
+from typing import Any
+
+from jinja2 import Undefined, nodes
+from jinja2.compiler import CodeGenerator
+from jinja2.exceptions import TemplateRuntimeError
+from jinja2.runtime import Context, LoopContext, Macro
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.tests import TESTS
+
+from promptrank.basics.numbers import is_number
+from promptrank.prompt.metered_nodes import rewrite
+from promptrank.prompt.printing import MAX_TEXT, TooLong
+
+STEP = 1000
+"""Units of one loop round or call, and of a thousand characters."""
+
+MAX_STEPS = 20_000
+"""Loop rounds and calls that one block may take."""
+
+MAX_UNITS = MAX_STEPS * STEP
+MEMBER = 32
+"""Units of looking at one member of a list."""
+
+MADE = 64
+"""Units of a member of a list that is new, which may hold a new text."""
+
+MOST_DEPTH = 50
+"""Macros that may be called from each other, so that Python's own limit is never met."""
+
+LARGEST = 2**256
+"""Whole numbers that are reckoned with stay below this."""
+
+_TESTS: Mapping[str, Any] = TESTS
+_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "in": lambda left, right: left in right,
+    "notin": lambda left, right: left not in right,
+}
+_COMPARING_TESTS = {"in": "in"} | {
+    name: kind
+    for kind, names in {
+        "eq": "eq equalto ==",
+        "ne": "ne !=",
+        "lt": "lt lessthan <",
+        "lteq": "le <=",
+        "gt": "gt greaterthan >",
+        "gteq": "ge >=",
+    }.items()
+    for name in names.split()
+}
+
+
+class _Compiler(CodeGenerator):
+    """Leaves all work to the render, where it is counted."""
+
+    def _output_child_to_const(self, node: Any, frame: Any, finalize: Any) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible()
+        return super()._output_child_to_const(node, frame, finalize)
+
+
+class MeteredEnvironment(ImmutableSandboxedEnvironment):
+    """See the module's docstring. Not for use by several threads at once: it counts.
+
+    Attributes:
+        units: what is left of the budget; `refill` before a render.
+    """
+
+    code_generator_class = _Compiler
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "**", "%"))
+
+    def __init__(self, filters: Mapping[str, Callable[..., Any]], **options: Any) -> None:
+        super().__init__(
+            autoescape=False,
+            # A tag on its own line leaves no line behind.
+            trim_blocks=True,
+            lstrip_blocks=True,
+            optimized=False,
+            auto_reload=False,
+            **options,
+        )
+        self.units = MAX_UNITS
+        self._depth = 0
+        self._sizes: dict[str | None, int] = {}
+        self.concat = self._concat  # type: ignore[method-assign]
+        self.filters = {name: self._paid(function) for name, function in filters.items()}
+        self.filters |= {
+            "!steps": self._rounds,
+            "!pay": self.pay,
+            "!key": self._key,
+            "!slice": self._slice,
+            "!compare": self._compare,
+            "!join": self.put_together,
+            "!print": self.printed,
+        }
+        self.tests = TESTS | dict(self._bounded_tests())
+
+    # -- the budget --------------------------------------------------------------------------
+
+    def refill(self) -> None:
+        """A full budget, for the next render."""
+        self.units = MAX_UNITS
+
+    def pay(self, units: int) -> None:
+        """Takes units from the budget of what is being rendered."""
+        self.units -= units
+        if self.units < 0:
+            raise TemplateRuntimeError(
+                f"more than {MAX_STEPS:,} loop rounds and calls, or as much other work, in one "
+                "block; loop over less"
+            )
+
+    def weight(self, value: Any) -> int:
+        """Units of looking at all of a value; stops counting where the budget would end."""
+        kind = type(value)
+        if kind is str:
+            return len(value)
+        if kind is int or kind is float or kind is bool or value is None:
+            return 1
+        total, enough, left = 0, self.units, [value]
+        while left and total <= enough:
+            one = left.pop()
+            if isinstance(one, str | bytes):
+                total += len(one)
+            elif isinstance(one, list | tuple | set | frozenset):
+                total += MEMBER * (1 + len(one))
+                left += one
+            elif isinstance(one, Undefined):
+                total += 1
+            elif isinstance(one, Mapping):
+                total += 2 * MEMBER * (1 + len(one))
+                left += one.keys()
+                left += one.values()
+            else:
+                sized = isinstance(one, Sized) and not isinstance(one, LoopContext)
+                total += MEMBER * (1 + len(one)) if sized else MEMBER
+        return total
+
+    def pay_for(self, made: Any) -> Any:
+        """What was made, paid for; what would be made bit by bit becomes a list."""
+        kind = type(made)
+        if kind is str:
+            self.pay(len(made))
+            return made
+        if isinstance(made, Iterator) and not isinstance(made, LoopContext):
+            made = list(islice(made, self.units // MADE + 1))
+        if isinstance(made, list | tuple):
+            self.pay(MADE * len(made))
+        elif isinstance(made, str | bytes):
+            self.pay(len(made))
+        elif isinstance(made, dict):
+            self.pay(2 * MADE * len(made))
+        elif kind is int:
+            small(made)
+        return made
+
+    # -- what templates say ------------------------------------------------------------------
+
+    def put_together(self, values: Iterable[Any], names: Iterable[str] = ()) -> str:
+        """``a ~ b``; ``names`` are the expressions as they are written."""
+        raise NotImplementedError
+
+    def printed(self, value: Any, name: str) -> Any:
+        """``{{ value }}``; ``name`` is the expression as it is written."""
+        raise NotImplementedError
+
+    def _concat(self, pieces: Iterable[str]) -> str:
+        texts = list(islice(pieces, self.units + 1))
+        length = sum(map(len, texts))
+        if length > MAX_TEXT:
+            raise TooLong(f"a text of {length:,} characters; the limit is {MAX_TEXT:,}")
+        self.pay(length)
+        return "".join(texts)
+
+    def _rounds(self, values: Iterable[Any], size: int = 0) -> list[Any]:
+        """The values of a loop as a list, its rounds paid for in advance."""
+        rounds = list(islice(values, self.units // STEP + 1))
+        self.pay((STEP + size) * len(rounds) + STEP)
+        return rounds
+
+    def _key(self, key: Any) -> Any:
+        """A key of a dict, whose hash looks at all of it."""
+        self.pay(self.weight(key))
+        return key
+
+    def _slice(self, value: Any, *bounds: Any) -> Any:
+        part = slice(*bounds)
+        if isinstance(value, str | list | tuple | range):
+            self.pay(MEMBER * len(range(*part.indices(len(value)))))
+        return value[part]
+
+    def _compare(self, left: Any, operators: Iterable[str], *others: Any) -> Any:
+        """``a < b <= c``, as Python does it."""
+        result: Any = True
+        for name, right in zip(operators, others, strict=True):
+            self._pay_comparison(name, left, right)
+            result = _COMPARISONS[name](left, right)
+            if not result:
+                return result
+            left = right
+        return result
+
+    def _pay_comparison(self, name: str, left: Any, right: Any) -> None:
+        if name not in ("in", "notin"):
+            cost = self.weight(left)
+            if cost > MEMBER:
+                self.pay(min(cost, self.weight(right)))
+        elif isinstance(right, str):
+            self.pay(4 * len(right) + self.weight(left))
+        elif isinstance(right, Mapping):
+            self.pay(self.weight(left))
+        elif not isinstance(right, range) or not isinstance(left, int):
+            self.pay(self.weight(right))
+
+    def _paid(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A filter that pays for what it looks at and for what it makes."""
+        mark = getattr(function, "jinja_pass_arg", None)
+        place = 0 if mark is None else 1
+        factor = getattr(function, "units", 1)
+
+        def paid(*values: Any, **options: Any) -> Any:
+            first = values[place]
+            self.pay(factor * self.weight(first))
+            for value in values[place + 1 :]:
+                self.pay(self.weight(value))
+            for value in options.values():
+                self.pay(self.weight(value))
+            return self.pay_for(function(*values, **options))
+
+        if mark is not None:
+            paid.jinja_pass_arg = mark  # type: ignore[attr-defined]
+        return paid
+
+    def _bounded_tests(self) -> Iterator[tuple[str, Callable[..., Any]]]:
+        for name, kind in _COMPARING_TESTS.items():
+            yield name, lambda left, right, kind=kind: self._compare(left, (kind,), right)
+        # `'%999999999d' is odd` would be formatted; `is lower` writes out whatever it is given.
+        for name in ("odd", "even", "divisibleby"):
+            yield name, _of(is_number, _TESTS[name], f"is {name}: expected a number")
+        for name in ("lower", "upper"):
+            yield name, _of(_is_text, _TESTS[name], f"is {name}: expected a text")
+
+    def call_filter(self, name: str, *others: Any, **options: Any) -> Any:
+        """A filter by a name that was computed, as `map` does."""
+        if name.startswith("!"):
+            raise TemplateRuntimeError(f"No filter named {name!r}.")
+        return super().call_filter(name, *others, **options)
+
+    def get_template(self, name: Any, *others: Any, **options: Any) -> Any:
+        """A file that is included, imported or extended: its size is paid for."""
+        template = super().get_template(name, *others, **options)
+        self.pay(STEP + self._sizes.get(template.name, 0))
+        return template
+
+    def call(__self, __context: Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Calls something, and counts it."""
+        __self.pay(STEP + MEMBER * len(args))
+        if isinstance(__obj, Macro):
+            __self._depth += 1
+            try:
+                if __self._depth > MOST_DEPTH:
+                    raise TemplateRuntimeError(
+                        f"macros call each other more than {MOST_DEPTH} deep; write it flatter"
+                    )
+                return super().call(__context, __obj, *args, **kwargs)
+            finally:
+                __self._depth -= 1
+        if isinstance(__obj, LoopContext) and args:
+            args = (__self._rounds(args[0]), *args[1:])
+        owner = getattr(__obj, "__self__", None)
+        __self.pay(4 * __self.weight(owner))
+        for value in (*args, *kwargs.values()):
+            __self.pay(__self.weight(value))
+            if isinstance(value, str) and isinstance(owner, str) and len(value) > 8:
+                # Each character is looked for among those that strip() takes away.
+                __self.pay(len(value) * len(owner) // 8)
+        return __self.pay_for(super().call(__context, __obj, *args, **kwargs))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """``+ - * / // ** %`` within bounds that are checked before memory is taken."""
+        for value in (left, right):
+            if type(value) is int:
+                small(value)
+        if operator == "**":
+            fits = is_number(left) and is_number(right) and abs(right) <= 64
+            if not fits or abs(left) > 2**32:
+                raise OverflowError("** takes numbers below 2**32, exponents up to 64")
+        elif operator == "%" and isinstance(left, str | bytes):
+            raise TypeError("% divides numbers only; put texts together with ~")
+        elif operator in "+*":
+            sizes = [len(v) for v in (left, right) if isinstance(v, str | bytes | list | tuple)]
+            if sizes:
+                size = sum(sizes)
+                if operator == "*":
+                    size *= max([1, *(int(v) for v in (left, right) if isinstance(v, int))])
+                if size > MAX_TEXT:
+                    raise TooLong(f"{operator} would make more than {MAX_TEXT:,} characters")
+                self.pay(size if isinstance(left, str) or isinstance(right, str) else MEMBER * size)
+        return super().call_binop(context, operator, left, right)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        self._sizes[name] = rewrite(tree)
+        tree.set_environment(self)
+        return tree
+
+
+def small(number: int) -> None:
+    """OverflowError for a whole number too large to reckon with."""
+    if not -LARGEST < number < LARGEST:
+        raise OverflowError("whole numbers beyond 2**256 cannot be reckoned with")
+
+
+def _of(
+    right: Callable[[Any], bool], test: Callable[..., Any], message: str
+) -> Callable[..., bool]:
+    def checked(value: Any, *others: Any) -> bool:
+        if not isinstance(value, Undefined) and not all(map(right, (value, *others))):
+            raise TypeError(message)
+        for number in (value, *others):
+            if type(number) is int:
+                small(number)
+        return bool(test(value, *others))
+
+    return checked
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
