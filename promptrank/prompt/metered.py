@@ -135,7 +135,19 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             return len(value)
         if kind is int or kind is float or kind is bool or value is None:
             return 1
-        total, enough, left = 0, self.units, [value]
+        if kind is list and len(value) < 100:  # most often, and quickly told
+            total = MEMBER * (1 + len(value))
+            left = []
+            for one in value:
+                if type(one) is str:
+                    total += len(one)
+                elif one is not None:
+                    left.append(one)
+            if not left:
+                return total
+        else:
+            total, left = 0, [value]
+        enough = self.units
         while left and total <= enough:
             one = left.pop()
             if isinstance(one, str | bytes):
@@ -237,13 +249,15 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         factor = getattr(function, "units", 1)
 
         def paid(*values: Any, **options: Any) -> Any:
-            first = values[place]
-            self.pay(factor * self.weight(first))
-            for value in values[place + 1 :]:
-                self.pay(self.weight(value))
-            for value in options.values():
-                self.pay(self.weight(value))
-            return self.pay_for(function(*values, **options))
+            units = factor * self.weight(values[place])
+            if len(values) > place + 1 or options:
+                units += sum(map(self.weight, (*values[place + 1 :], *options.values())))
+            self.pay(units)
+            made = function(*values, **options)
+            if type(made) is str:
+                self.pay(len(made))
+                return made
+            return self.pay_for(made)
 
         if mark is not None:
             paid.jinja_pass_arg = mark  # type: ignore[attr-defined]

@@ -141,7 +141,8 @@ def _read(
             "loops inside each other"
         ) from None
     except (ValueError, OverflowError) as error:
-        raise TemplateError(f"template {name}: it cannot be read ({error})") from None
+        why = "a number has more than 4,300 digits" if "4300 digits" in str(error) else str(error)
+        raise TemplateError(f"template {name}: it cannot be read ({why})") from None
     for node in analysis.references(trees[name]):
         target = analysis.target(node)
         at = f"template {name}:{node.lineno}"

@@ -7,7 +7,8 @@ from typing import Any
 import pyarrow as pa
 
 from promptrank.ranking.ranking import Ranking, Scored
-from promptrank.scores.columns import EVENTS, logprob_column
+from promptrank.schema.question_columns import logprob_column
+from promptrank.scores.columns import EVENTS
 
 
 def columns_of(rankings: Iterable[Ranking], schema: pa.Schema) -> pa.RecordBatch:

@@ -11,7 +11,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
 
 class Strict(BaseModel):
-    """A frozen model that refuses unknown keys and fills aliases by either name."""
+    """A frozen model that refuses unknown keys and infinite numbers; aliases by either name."""
 
     model_config = ConfigDict(
         extra="forbid",

@@ -9,6 +9,7 @@ from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Rat
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic
+from promptrank.schema.question_columns import question_columns
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
 
@@ -61,7 +62,7 @@ class Task(Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> "Task":
-        problems = [*self._shape(), *self._references(), *self._columns_twice(), *self._scores()]
+        problems = [*self._shape(), *self._references(), *self._scores(), *self._columns()]
         if problems:
             # `parse_task` splits the lines again: pydantic has one error per validator.
             raise ValueError("\n".join(problems))
@@ -145,22 +146,6 @@ class Task(Strict):
                     problems.append(f"{self.form}.label.{name}: no such question")
         return problems
 
-    def _columns_twice(self) -> list[str]:
-        """Questions that would have one column of a scores file between them, or one of ours."""
-        of = {"method_score": "a column that every scores file has"}
-        problems = []
-        for name, question in self.questions.items():
-            parts = ["score", "probability", "label_mass", "argmax"]
-            for part in [*parts, *(f"logprob_{answer}" for answer in question.answers)]:
-                column = f"{name}_{part}"
-                if column in of:
-                    problems.append(
-                        f"questions.{name}: its column {column} in scores files would be "
-                        f"{of[column]}; rename the question"
-                    )
-                of[column] = f"one of question {name}'s too"
-        return problems
-
     def _scores(self) -> list[str]:
         if self.fused and self.fusion is None:
             return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
@@ -189,6 +174,22 @@ class Task(Strict):
         if len(kinds) > 1:
             names = ", ".join(sorted(kinds))
             problems.append(f"{where}: questions of different kinds do not mix ({names})")
+        return problems
+
+    def _columns(self) -> list[str]:
+        """Questions whose columns of the scores file are those of something else."""
+        problems = []
+        taken: dict[str, str] = {"method_score": "the ranking itself"}
+        for name, question in self.questions.items():
+            if name == FUSED:
+                problems.append(f"questions.{name}: score: {FUSED} means something else; rename it")
+            for column in question_columns(name, question.answers):
+                if column in taken:
+                    problems.append(
+                        f"questions.{name}: {taken[column]} has the column {column} in scores "
+                        "files too; rename the question"
+                    )
+                taken.setdefault(column, f"question {name}")
         return problems
 
     @property

@@ -23,6 +23,7 @@ what the model said; then what the prompt lost; then what steps changed:
 
 import pyarrow as pa
 
+from promptrank.schema.question_columns import question_columns
 from promptrank.schema.task import Task
 
 KEY = ("request_id", "candidate_id")
@@ -37,11 +38,6 @@ CHANGE = pa.struct(
 )
 LEAST = pa.schema([(name, pa.string()) for name in KEY] + [("score", pa.float64())])
 """What scores from elsewhere need; they may have ``probability`` too."""
-
-
-def logprob_column(question: str, answer: str) -> str:
-    """The column of an answer's log-prob."""
-    return f"{question}_logprob_{answer}"
 
 
 def schema_of(task: Task) -> pa.Schema:
@@ -60,9 +56,10 @@ def schema_of(task: Task) -> pa.Schema:
         ("partial", pa.bool_()),
     ]
     for name, question in task.questions.items():
-        columns += [(f"{name}_{what}", pa.float64()) for what in ("score", "probability")]
-        columns += [(f"{name}_label_mass", pa.float64()), (f"{name}_argmax", pa.string())]
-        columns += [(logprob_column(name, answer), pa.float64()) for answer in question.answers]
+        columns += [
+            (column, pa.string() if column == f"{name}_argmax" else pa.float64())
+            for column in question_columns(name, question.answers)
+        ]
     columns += [(f"events_{what}", pa.int32()) for what in EVENTS]
     columns += [("fields_shortened", pa.string()), ("changes", pa.list_(CHANGE))]
     return pa.schema(columns)

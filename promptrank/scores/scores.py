@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from promptrank.basics.arrays import Codes, Floats
 from promptrank.errors import DataError
+from promptrank.schema.question_columns import logprob_column
 from promptrank.schema.task import Task
-from promptrank.scores.columns import KEY, logprob_column
+from promptrank.scores.columns import KEY
 from promptrank.scores.origin import Origin
 
 Key = tuple[str, str]

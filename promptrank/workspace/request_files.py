@@ -78,7 +78,7 @@ def request_file(
         built = build_file(opened, path, splits=splits, say=say)
         for note in built.notes:
             say(note)
-        yield _file(opened, path, tuple(_error_rows(built.errors_path)))
+        yield _file(opened, path, tuple(error_rows(built.errors_path)))
 
 
 def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...]) -> RequestFile:
@@ -86,7 +86,12 @@ def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...]) -> Requ
     return RequestFile(path, opened.task, own.opened, set_aside, own.stamp)
 
 
-def _error_rows(path: Path) -> Iterator[ErrorRow]:
+def error_rows(path: Path) -> Iterator[ErrorRow]:
+    """The rows of an errors file.
+
+    Raises:
+        DataError: it is damaged.
+    """
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             where = f"{path}:{number}"

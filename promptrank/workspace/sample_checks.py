@@ -12,10 +12,12 @@ from promptrank.errors import ErrorRow
 from promptrank.records import Request
 from promptrank.workspace.request_files import build_file, given_file
 from promptrank.workspace.tasks import OpenTask
+from promptrank.workspace.trial import try_ranking
 from promptrank.workspace.validated import Validated
 
 if TYPE_CHECKING:
     from promptrank.prompt.encode import Encoder
+    from promptrank.ranking.ranker import Ranker
     from promptrank.tables.supplied import Supplied, SuppliedField
 
 SAMPLE = 50
@@ -23,17 +25,21 @@ SAMPLE = 50
 
 def check_sample(
     opened: OpenTask,
-    encoder: "Encoder",
+    ranker: "Ranker",
     validated: Validated,
     supplied: "Supplied | None",
     say: Say,
 ) -> None:
-    """Build a sample of requests, render it, and look at what comes out."""
+    """Build a sample of requests, render it, rank a few, and look at what comes out."""
+    encoder = ranker.encoder
+    assert encoder is not None, "a decoder's ranker"
     with scratch() as folder:
         path = folder / "requests.parquet"
         build_file(opened, path, limit=SAMPLE, say=say)
         unread: list[ErrorRow] = []
-        requests = list(islice(given_file(opened, path).read(errors=unread.append), SAMPLE))
+        file = given_file(opened, path)
+        requests = list(islice(file.read(errors=unread.append), SAMPLE))
+        scored, unranked = try_ranking(ranker, file, folder)
     encoded = list(encoder.encode_many(requests))
     trees = [e.tree for e in encoded if e.tree is not None]
     if trees:
@@ -52,12 +58,13 @@ def check_sample(
         validated.warnings.append(
             f"{dropped} of {given} history events do not fit; see budget.tokens"
         )
-    rows = [*unread, *(row for each in encoded for row in each.errors)]
+    rows = [*unread, *(row for each in encoded for row in each.errors), *unranked]
     reasons = Counter(row.reason for row in rows)
     for reason, count in reasons.items():
         first = next(row for row in rows if row.reason == reason)
         line = f"{count} rows set aside in the sample ({reason}), such as: {first.message}"
-        (validated.warnings if trees else validated.problems).append(line)
+        fails = not trees or (not scored and first.stage == "engine")
+        (validated.problems if fails else validated.warnings).append(line)
     if trees:
         validated.warnings += _joint(encoder, requests)
         validated.warnings += _unguarded(encoder, requests, supplied)

@@ -1,19 +1,20 @@
 """Checks of a task: its file, template, tables and answers against each other."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptrank.basics.hints import near_names
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, TaskError
-from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.sample_checks import check_sample
 from promptrank.workspace.tasks import OpenTask, data_folder
+from promptrank.workspace.trial import gain_problems
 from promptrank.workspace.validated import Validated
 
 if TYPE_CHECKING:
-    from promptrank.prompt.encode import Encoder
     from promptrank.prompt.template import Template
+    from promptrank.ranking.ranker import Ranker
     from promptrank.tables.supplied import Supplied
 
 T = TypeVar("T")
@@ -41,13 +42,13 @@ def check_task(opened: OpenTask, model: str | None, say: Say) -> Validated:
         validated.problems += _unfusable(opened, supplied)
     if template is not None and supplied is not None:
         validated.problems += _unsupplied(opened, template, supplied)
-    encoder = (
-        _try(validated, lambda: _encoder(opened, model, say)) if template is not None else None
-    )
-    if encoder is not None:
-        validated.warnings += encoder.notes
-        if not validated.problems:
-            _try(validated, lambda: check_sample(opened, encoder, validated, supplied, say))
+    ranker = _try(validated, lambda: _ranker(opened, model, say)) if template is not None else None
+    if ranker is not None:
+        with ranker:
+            validated.warnings += ranker.encoder.notes if ranker.encoder is not None else ()
+            validated.warnings += gain_problems(opened.task)
+            if not validated.problems:
+                _try(validated, lambda: check_sample(opened, ranker, validated, supplied, say))
     return validated
 
 
@@ -73,12 +74,12 @@ def _supplied(opened: OpenTask, say: Say) -> "Supplied":
     return columns_of(opened.task, data_folder(opened, say))
 
 
-def _encoder(opened: OpenTask, model: str | None, say: Say) -> "Encoder":
-    from promptrank.assets import resolve_model
-    from promptrank.engine.limits import model_limits
+def _ranker(opened: OpenTask, model: str | None, say: Say) -> "Ranker":
+    """The ranker of `rank`, over an engine that needs no weights, before anything is fused."""
+    from promptrank.workspace.rankers import open_ranker
 
-    folder = resolve_model(model or opened.task.model, say=say)
-    return open_encoder(opened, folder, model_limits(folder).max_tokens)
+    unfused = replace(opened, task=opened.task.unfused)
+    return open_ranker(unfused, engine="fake", model=model, say=say)
 
 
 def _unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:

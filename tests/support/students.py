@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.schema.load import parse_task
+from promptrank.schema.question_columns import logprob_column
 from promptrank.schema.task import Task
-from promptrank.scores.columns import logprob_column
 from promptrank.scores.origin import Origin
 from promptrank.scores.scores import Scores
 from promptrank.students.lessons import Lesson
