@@ -37,6 +37,7 @@ _METHODS: Mapping[type, frozenset[str]] = {
     list: frozenset(("copy", "count", "index")),
     tuple: frozenset(("count", "index")),
 }
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+>", re.IGNORECASE)
 _WIDE = re.compile(r"\d{4}|\*|\{[^{}]*\{")
 
 
@@ -149,7 +150,10 @@ def render_chat(source: str, values: Mapping[str, Any], day: datetime) -> str:
     environment = ChatEnvironment(day)
     template = environment.from_string(source)
     environment.refill()
-    return str(template.render(values))
+    text = str(template.render(values))
+    if _ADDRESS.search(text):  # through a text, which `printed` takes as it is
+        raise TemplateRuntimeError("it writes an object's address, which differs from run to run")
+    return text
 
 
 def _raise(message: Any) -> None:
