@@ -56,7 +56,7 @@ def open_rival(model: Path, way: tuple[int, bool, bool], threads: int) -> Iterat
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment(settings),
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
@@ -120,7 +120,7 @@ def fastest(
 
 def _serve() -> None:
     """The process: vLLM's own offline loop."""
-    out = os.fdopen(os.dup(1), "w")
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what vLLM prints is no answer
 
     def tell(answer: Any) -> None:

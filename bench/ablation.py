@@ -114,10 +114,10 @@ def ranked(
 def _same_settings(path: Path, given: dict[str, Any]) -> None:
     """Refuse a folder whose adapters and scores were made otherwise."""
     own = {name: given[name] for name in ("labels", "members")}
-    if path.is_file() and (known := json.loads(path.read_text())) != own:
+    if path.is_file() and (known := json.loads(path.read_text(encoding="utf-8"))) != own:
         raise SystemExit(f"{path.parent} was made with {known}; take another --out")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(own))
+    path.write_text(json.dumps(own), encoding="utf-8")
 
 
 def main() -> None:

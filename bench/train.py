@@ -273,7 +273,7 @@ def main() -> None:
             words += ["--requests", str(file)]
             if "plain" in results:
                 words += ["--target", repr(results["plain"]["losses"][-1])]
-            run = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True)
+            run = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8")
             results[name] = json.loads(run.stdout.splitlines()[-1])
             one = results[name]
             print(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from promptrank.basics.hints import near_names
+from promptrank.basics.paths import expanded
 from promptrank.errors import InputError, TaskError
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -73,15 +74,21 @@ class Project:
             TaskError: not found; the message lists the folders searched and near names.
         """
         if name.endswith((".yaml", ".yml")):
-            return _by_path(Path(name))
+            return _by_path(expanded(name))
         known = {task.name: task for task in self.tasks()}
         if name in known:
             return known[name]
         names = near_names(name, known, 3)
         hint = f"did you mean {' or '.join(names)}?" if names else f"tasks: {', '.join(known)}"
         folders = dict.fromkeys([self.root / "tasks", builtin_root() / "tasks"])
-        searched = ", ".join(str(f) for f in folders)
-        raise TaskError(name, [f"no such task; {hint} (searched {searched}; a path ends in .yaml)"])
+        searched = " and ".join(str(f) for f in folders)
+        raise TaskError(
+            name,
+            [
+                f"no such task; {hint} (searched {searched}; --project names another project, "
+                "and the path of a task file ends in .yaml)"
+            ],
+        )
 
 
 def _scan(root: Path) -> Iterator[tuple[str, Path]]:
@@ -91,8 +98,13 @@ def _scan(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _by_path(path: Path) -> TaskPath:
+    if path.exists() and not path.is_file():
+        raise TaskError(str(path), ["is no plain file; name a task file"])
     if not path.is_file():
-        raise TaskError(str(path), ["no such file; tasks by name have no .yaml at the end"])
+        raise TaskError(
+            str(path),
+            [f"no such file in {Path.cwd()}; tasks by name have no .yaml at the end"],
+        )
     path = path.resolve()
     for parent in path.parents:
         if parent.name == "tasks":
@@ -107,7 +119,8 @@ def open_project(folder: str | Path | None = None) -> Project:
     A working folder without ``tasks/`` is still a project: one with built-in tasks only.
     """
     chosen = folder or os.environ.get("PROMPTRANK_PROJECT")
-    root = Path(chosen or ".").resolve()
+    root = expanded(chosen or ".").resolve()
     if chosen and not root.is_dir():
-        raise InputError(f"project folder {root} does not exist; give a folder that holds tasks/")
+        what = "is a file" if root.exists() else "does not exist"
+        raise InputError(f"project folder {root} {what}; give a folder that holds tasks/")
     return Project(root)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from promptrank.evaluation.baselines import (
+    any_order,
     baseline_scores,
     baselines,
     item_member_mean,
     popularity,
-    random_ranker,
 )
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.labelled import label_rows
@@ -83,23 +83,24 @@ def test_item_and_member_mean(numbers: dict[str, float | None], expected: float 
     assert item_member_mean(candidate(baseline=numbers)) == expected
 
 
-def test_random_depends_on_ids_and_seed_only() -> None:
-    one, two = candidate("a"), candidate("b")
-    forward = random_ranker(1)(Request("r", Subject("m"), (one, two))).scores
-    back = random_ranker(1)(Request("r", Subject("other"), (two, one))).scores
-    assert list(forward) == list(reversed(back))
-    assert list(random_ranker(2)(Request("r", Subject("m"), (one, two))).scores) != list(forward)
-    assert list(random_ranker(1)(Request("s", Subject("m"), (one, two))).scores) != list(forward)
-    many = random_ranker(0)(
-        Request("r", Subject("m"), tuple(candidate(str(i)) for i in range(2000)))
-    ).scores
-    assert np.mean(np.array(many, dtype=float)) == pytest.approx(0.5, abs=0.03)
+def test_random_is_what_all_orders_give_on_average() -> None:
+    """Of three candidates the second is relevant: each place is as likely as another."""
+    asked = tuple(candidate(name, int(name == "b")) for name in "abc")
+    requests = [Request("r", Subject("m"), asked)]
+    labelled = label_rows(
+        requests, scores_by(requests, {"random": any_order}), gain_of=gain_of, relevant_at=1
+    )
+    metrics = ["auc", "ndcg@3", "mrr", "recall@1", "recall@2"]
+    cells = report_of(labelled, metrics, reference="random", draws=50).ranker("random").cells
+    ndcg = (1 + 1 / math.log2(3) + 1 / math.log2(4)) / 3
+    expected = [1 / 2, ndcg, (1 + 1 / 2 + 1 / 3) / 3, 1 / 3, 2 / 3]
+    assert [cells[m].value for m in metrics] == pytest.approx(expected)
 
 
 def test_logistic_finds_what_was_planted() -> None:
     model = fit(list(planted("train", 0)))
     test = list(planted("test", 1))
-    scores = scores_by(test, {"logistic": model.rank, "random": random_ranker()})
+    scores = scores_by(test, {"logistic": model.rank, "random": any_order})
     labelled = label_rows(test, scores, gain_of=gain_of, relevant_at=1)
     report = report_of(labelled, ["auc", "ece"], reference="random", draws=50)
     auc = report.ranker("logistic").cells["auc"].value

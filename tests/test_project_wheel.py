@@ -122,7 +122,7 @@ def test_the_command_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     assert "movies/like" in run_installed(wheel, tmp_path, ["-m", "promptrank", "ls"])
     entry = next(f for f in files_of(wheel) if f.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:
-        assert "promptrank = promptrank.cli.main:main" in archive.read(entry).decode()
+        assert "promptrank = promptrank.__main__:start" in archive.read(entry).decode()
 
 
 @pytest.mark.slow

@@ -192,7 +192,9 @@ def test_times_in_words(seconds: float, ahead: str, behind: str) -> None:
         (1234.5, "1,234 requests a second"),
         (2.42, "2.4 requests a second"),
         (0.5, "30 requests a minute"),
-        (0.0021, "7.6 requests an hour"),
+        (0.1, "6.0 requests a minute"),
+        (0.0999, "10 seconds a request"),
+        (0.0021, "476 seconds a request"),
     ],
 )
 def test_rates_in_words(rate: float, words: str) -> None:

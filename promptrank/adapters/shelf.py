@@ -12,6 +12,7 @@ from promptrank.adapters.weights import weights_digest
 from promptrank.basics.digests import files_digest
 from promptrank.basics.hints import near_names
 from promptrank.basics.json_files import read_json
+from promptrank.basics.paths import expanded
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
 
@@ -79,7 +80,7 @@ def find_adapter(name: str | Path, root: Path, *, shipped: Path | None = None) -
     text = str(name)
     if is_alias(text) and not Path(text).exists():
         return _of_alias(text, root, shipped)
-    path = Path(name).expanduser()
+    path = expanded(name)
     tried = [(path, "path")]
     if _NAME.fullmatch(text):
         tried += [(folder / text, origin) for folder, origin in _shelves(root, shipped)]

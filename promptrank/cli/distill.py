@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
@@ -62,7 +63,10 @@ def distill(
     """
     from promptrank.api.distill import distill as run
 
-    with progress_bar("asking the teacher", "requests") as progress:
+    with (
+        if_stopped("the same command goes on; what the teacher has answered is kept"),
+        progress_bar("asking the teacher", "requests") as progress,
+    ):
         made = run(
             task,
             name=name,

@@ -5,8 +5,11 @@ from typing import Annotated
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say_once, show
+
+_OVER = "nothing was written; with --out the same command would go on where it was"
 
 
 def eval_(
@@ -41,7 +44,9 @@ def eval_(
     """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject."""
     from promptrank.api.evaluate import evaluate
 
-    with progress_bar("ranking", "requests") as progress:
+    # With --out the scores go to a file beside the report, request by request.
+    how = "the same command goes on where it was" if out is not None and scores is None else ""
+    with if_stopped(how or _OVER), progress_bar("ranking", "requests") as progress:
         report = evaluate(
             task,
             requests=requests,

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
 
@@ -34,7 +35,10 @@ def fuse(
     """
     from promptrank.api.fuse import fuse as run
 
-    with progress_bar("ranking", "requests") as progress:
+    with (
+        if_stopped("the same command goes on where it was"),
+        progress_bar("ranking", "requests") as progress,
+    ):
         fused = run(
             task,
             requests=requests,

@@ -1,21 +1,27 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
-Exit codes: 0 fine, 1 our bug (with a traceback), 2 the user's input (one message), 130 Ctrl-C,
-128 and the number of another signal (143 for SIGTERM).
+Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 130 Ctrl-C, 128 and the
+number of another signal (143 for SIGTERM).
 """
 
-import errno
-import os
+import signal
 import sys
 import time
+import traceback
+from contextlib import suppress
+from types import FrameType
+from typing import Annotated
 
 import typer
 
+from promptrank import __version__
+from promptrank.basics.stopping import how_to_go_on
 from promptrank.cli import (
     adapters,
     build,
     demo,
     distill,
+    endings,
     evaluate,
     fuse,
     parity,
@@ -23,12 +29,31 @@ from promptrank.cli import (
     signals,
     simulate,
     start,
+    streams,
     students,
     tasks,
     train,
 )
+from promptrank.cli.terminal import say
 from promptrank.errors import InputError
 from promptrank.training import processes
+
+_LIBRARIES = ("torch", "transformers", "peft", "vllm", "duckdb", "lightgbm")
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    from importlib import metadata
+    from platform import python_version
+
+    found = [f"python {python_version()}"]
+    for name in _LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):
+            found.append(f"{name} {metadata.version(name)}")
+    sys.stdout.write(f"promptrank {__version__}\n{', '.join(found)}\n")
+    raise typer.Exit
+
 
 app = typer.Typer(
     name="promptrank",
@@ -57,42 +82,69 @@ app.command()(distill.distill)
 app.add_typer(students.app)
 
 
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print versions.", is_eager=True, callback=_version),
+    ] = False,
+    debug: Annotated[
+        bool,
+        typer.Option(
+            "--debug", help="Print the traceback of any error.", envvar="PROMPTRANK_DEBUG"
+        ),
+    ] = False,
+) -> None:
+    """Options of every command stand before it."""
+    _debugging.update(on=debug)
+
+
+_debugging = {"on": False}
+_interrupted = {"is": False}
+
+
 def main() -> None:
-    """Run the command line."""
+    """Run the command line; how it ends is decided in `promptrank.cli.endings`."""
+    streams.prepare()
     # Several processes that train are their launcher's, who ends those that wait for another one.
     if processes.count() == 1:
         signals.end_by_signals()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
-        _run()
-    except BaseException:
-        if (stopped := signals.stopped()) is None:
-            raise
-        sys.stderr.write(f"stopped by {stopped.name}\n")
-        sys.exit(stopped.code)
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BaseException as error:
+        sys.exit(_end(error))
 
 
-def _run() -> None:
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Ctrl-C. Libraries turn it into errors of their own; that it was pressed is remembered."""
+    _interrupted["is"] = True
+    # The next one ends the process at once, whatever it does.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    raise KeyboardInterrupt
+
+
+def _end(error: BaseException) -> int:
+    if (killed := signals.stopped()) is not None:
+        how = how_to_go_on(error) or "nothing was written; the same command starts over"
+        say(f"stopped by {killed.name}; {how}")
+        return killed.status
+    if isinstance(error, InputError) and not processes.is_first():
+        # A launcher ends them all as soon as one ends; the first shall have spoken by then.
+        time.sleep(1)
+        return endings.INPUT
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    end = endings.ending(error, stopped=_interrupted["is"], verb=verb)
+    if _debugging["on"] and not isinstance(error, SystemExit):
+        say("".join(traceback.format_exception(error)).rstrip())
+    if end.words is not None:
+        say(end.words)
     try:
-        app()
-    except InputError as error:
-        if signals.stopped() is not None:
-            raise  # a library has made an error of the signal
-        if processes.is_first():
-            sys.stderr.write(f"error: {error}\n")
-        else:
-            # A launcher ends them all as soon as one ends; the first shall have spoken by then.
-            time.sleep(1)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped\n")
-        sys.exit(130)
-    except BrokenPipeError:
-        # The reader (`head`, a pager) has gone; what is buffered has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        where = error.filename or "a file"
-        sys.stderr.write(f"error: {where}: {error.strerror}; free some space\n")
-        sys.exit(2)
+        sys.stdout.flush()
+    except OSError:
+        streams.give_up(sys.stdout)
+    return end.code

@@ -222,10 +222,10 @@ def _tenth(done: int, total: int | None) -> int:
 
 
 def rate_words(rate: float, unit: str) -> str:
-    """``2.4 requests a second``; a minute or an hour where that is a better number."""
-    periods = {"a second": rate, "a minute": 60 * rate, "an hour": 3600 * rate}
-    period = next((name for name, count in periods.items() if count >= 1), "an hour")
-    count = periods[period]
+    """``2.4 requests a second``, ``30 requests a minute``, ``48 seconds a request``."""
+    if rate < 0.1:
+        return f"{1 / rate:,.0f} seconds a {unit.removesuffix('s')}"
+    count, period = (rate, "a second") if rate >= 1 else (60 * rate, "a minute")
     return f"{count:,.{0 if count >= 10 else 1}f} {unit} {period}"
 
 

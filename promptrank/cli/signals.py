@@ -13,8 +13,8 @@ class Stopped(SystemExit):
     """A signal asked for the end; the exit code is the shell's for it, 128 and its number."""
 
     def __init__(self, number: int) -> None:
-        self.name = signal.Signals(number).name
-        super().__init__(128 + number)
+        self.name, self.status = signal.Signals(number).name, 128 + number
+        super().__init__(self.status)
 
 
 _stopped: list[Stopped] = []

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import columns, print_table, say_once
 
@@ -36,7 +37,9 @@ def pull(
         for known in pull_names():
             sys.stdout.write(f"{known}\n")
         return
-    sys.stdout.write(f"{run(name, offline=offline, say=say_once())}\n")
+    with if_stopped("the same command fetches it again"):
+        folder = run(name, offline=offline, say=say_once())
+    sys.stdout.write(f"{folder}\n")
 
 
 def validate(

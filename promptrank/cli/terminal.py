@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from promptrank.cli import streams
 from promptrank.cli.progress import BarSteps, Clock, LogSteps, Steps
 from promptrank.cli.taken import Taken
 
@@ -22,9 +23,12 @@ _WHOLE = 100_000  # wider than any path
 
 
 def say(message: str) -> None:
-    """One line on stderr."""
-    sys.stderr.write(f"{message}\n")
-    sys.stderr.flush()
+    """One line on stderr; where nobody reads it, or no space is left for it, work goes on."""
+    try:
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
+    except OSError:
+        streams.give_up(sys.stderr)
 
 
 def say_once() -> Callable[[str], None]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
 
@@ -110,7 +111,8 @@ def train(
         seed=seed,
         trainer=_values("--trainer", trainer or []),
     )
-    with progress_bar("training", "steps") as progress:
+    how = "the same command with --resume goes on from the last checkpoint"
+    with if_stopped(how), progress_bar("training", "steps") as progress:
         trained = run(
             tasks or [],
             adapter,

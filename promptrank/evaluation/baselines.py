@@ -2,13 +2,13 @@
 
 ``popularity``, ``item_member_mean`` and the fitted ``logistic`` are what a team would build in an
 afternoon; ``logged`` is the ranker that made the log, where the log holds its scores; ``random``
-shows what a metric is worth by chance. Popularity and means use as-of numbers where the data knows
-time: those in `promptrank.records.Candidate.baseline` were known before the request. The logistic
-regression learns from all of the training part, some of which may be later than a request that is
-judged (under a split by the last requests of each subject): a stronger rival than one could serve.
+shows what a metric is worth by chance, exactly: `any_order`. Popularity and means use as-of numbers
+where the data knows time: those in `promptrank.records.Candidate.baseline` were known before the
+request. The logistic regression learns from all of the training part, some of which may be later
+than a request that is judged (under a split by the last requests of each subject): a stronger rival
+than one could serve.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -43,8 +43,8 @@ class BaselineFit:
     (judgements), they are those of the training requests: `Means`.
     """
 
-    def __init__(self, gain_of: Label, relevant_at: float, seed: int = 0) -> None:
-        self._gain_of, self._relevant_at, self._seed = gain_of, relevant_at, seed
+    def __init__(self, gain_of: Label, relevant_at: float) -> None:
+        self._gain_of, self._relevant_at = gain_of, relevant_at
         self._means = Means()
         self._logistic = LogisticFit(gain_of)
 
@@ -67,15 +67,15 @@ class BaselineFit:
             "popularity": Baseline(self._means.popularity),
             "item_member_mean": Baseline(self._means.item_member_mean),
             "logistic": logistic,
-            "random": Baseline(random_ranker(self._seed)),
+            "random": Baseline(any_order),
         }
 
 
 def baselines(
-    train: Iterable[Request], *, gain_of: Label, relevant_at: float, seed: int = 0
+    train: Iterable[Request], *, gain_of: Label, relevant_at: float
 ) -> dict[str, Baseline]:
     """All baselines by name, learned from those of the requests that are of split ``train``."""
-    fit = BaselineFit(gain_of, relevant_at, seed)
+    fit = BaselineFit(gain_of, relevant_at)
     for request in train:
         fit.add(request)
     return fit.baselines()
@@ -177,20 +177,12 @@ def logged_score(candidate: Candidate) -> float | None:
     return candidate.logged_score
 
 
-def random_ranker(seed: int = 0) -> RankValues:
-    """Uniform scores that depend on seed, request id and candidate id only, not on the order."""
-    key = seed.to_bytes(8, "little", signed=True)
+def any_order(request: Request) -> Values:
+    """One score for all: metrics take ties as every order at once, so this is chance itself.
 
-    def ranker(request: Request) -> Values:
-        start = hashlib.blake2b(repr(request.request_id).encode(), digest_size=8, key=key)
-        scores = []
-        for candidate in request.candidates:
-            digest = start.copy()
-            digest.update(repr(candidate.candidate_id).encode())
-            scores.append(int.from_bytes(digest.digest(), "little") / 2**64)
-        return Values(scores)
-
-    return ranker
+    It is what the mean over infinitely many random rankers would be, without the luck of one.
+    """
+    return Values([0.0] * len(request.candidates))
 
 
 def _each(score: Callable[[Candidate], float | None]) -> RankValues:

@@ -1,11 +1,16 @@
 """Where results may be written, checked and taken before anything is computed."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from promptrank.basics.owner import owned
+from promptrank.basics.paths import NAME_BYTES, expanded
 from promptrank.errors import InputError
+
+_COMPANIONS = 40
+"""Bytes that the longest name beside it has more: ``.x.scores.errors.jsonl.PID.part``."""
 
 
 def check_output(
@@ -14,14 +19,22 @@ def check_output(
     """The path of an output whose folder exists now.
 
     Raises:
-        InputError: a name with another ending, a folder, a folder that cannot be made, or a name
-            whose companions (``<stem>.errors.jsonl``) would overwrite those of an input.
+        InputError: a name with another ending, a name that is too long, a folder, a device, a
+            folder that cannot be made, or a name whose companions (``<stem>.errors.jsonl``) would
+            overwrite those of an input.
     """
-    path = Path(out)
+    path = expanded(out)
     if path.suffix not in suffixes:
         raise InputError(f"{path}: write to a file that ends in {' or '.join(suffixes)}")
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
+    if len(os.fsencode(path.name)) > NAME_BYTES - _COMPANIONS:
+        raise InputError(
+            f"{path}: the name is too long for the files that stand beside it; a name has at most "
+            f"{NAME_BYTES - _COMPANIONS} bytes"
+        )
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a device or a pipe; results are written to plain files")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -29,8 +42,9 @@ def check_output(
     for given in inputs:
         if given is None:
             continue
-        other = Path(given)
-        if (other.resolve().parent, other.stem) == (path.resolve().parent, path.stem):
+        other = expanded(given)
+        same = path.exists() and other.exists() and path.samefile(other)  # under two names
+        if same or (other.resolve().parent, other.stem) == (path.resolve().parent, path.stem):
             raise InputError(
                 f"{path}: would overwrite {other} or the files that belong to it; "
                 "choose another name"

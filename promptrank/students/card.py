@@ -13,6 +13,7 @@ from pydantic import ConfigDict
 from promptrank.basics.digests import file_digest, json_digest
 from promptrank.basics.files import put_folder
 from promptrank.basics.leftovers import part_of, remove
+from promptrank.basics.paths import expanded
 from promptrank.basics.seals import first_damage, read_kept, write_sealed
 from promptrank.errors import InputError, ModelError
 from promptrank.schema.task import Task
@@ -106,7 +107,7 @@ def find_student(name: str, project: Path) -> StudentFolder:
     Raises:
         ModelError: not there, or a card that cannot be read.
     """
-    tried = [project / FOLDER / name, Path(name).expanduser()]
+    tried = [project / FOLDER / name, expanded(name)]
     for folder in tried:
         if (folder / CARD).is_file():
             return read_student(folder.resolve())

@@ -13,6 +13,7 @@ import duckdb
 
 from promptrank.basics.door import is_remote, lock, workspace
 from promptrank.basics.hints import near
+from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
 from promptrank.errors import DataError
@@ -193,7 +194,7 @@ def _kind(where: str, file: str) -> str:
 
 
 def _local(where: str, path: str, root: Path) -> list[str]:
-    full = root / Path(path).expanduser()
+    full = root / expanded(path)
     if full.is_dir():
         raise DataError(
             f"{where}.path: {full} is a folder; name its files, such as {path}/*.parquet"

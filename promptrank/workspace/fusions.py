@@ -7,6 +7,7 @@ from promptrank.adapters.card import prompting
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.adapters.weights import weights_digest
 from promptrank.basics.digests import file_digest
+from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.fusion.fusion_files import read_fusion
@@ -72,7 +73,7 @@ def open_fusion(
     assert task.fusion is not None, "checked when the task was read"
     places = fusion_places(opened, adapter)
     if task.fusion.file is not None:
-        places = [opened.project / Path(task.fusion.file).expanduser()]
+        places = [opened.project / expanded(task.fusion.file)]
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         searched = ", ".join(map(str, places))

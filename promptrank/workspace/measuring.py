@@ -25,6 +25,8 @@ from promptrank.scores.scores import Scores
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
 
+_RANDOM = "random is the expectation over all orders of the candidates"
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredOn:
@@ -108,6 +110,7 @@ class MeasuredOn:
         return replace(
             report,
             absent={**report.absent, **reasons},
+            notes=(*report.notes, _RANDOM),
             seen=seen,
             provenance=manifest(verb, self.opened.task, self.opened.name),
         )

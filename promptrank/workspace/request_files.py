@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptrank.basics.digests import file_digest
 from promptrank.basics.json_files import checked, json_object
+from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
 from promptrank.basics.seals import config_beside, written_digest
 from promptrank.basics.telling import Say, silent
@@ -48,13 +49,14 @@ def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> Request
     Raises:
         DataError: it is not.
     """
-    if not Path(path).is_file():
-        raise DataError(f"no request file {path}; `promptrank build` writes one")
-    place = Path(path)
+    place = expanded(path)
+    if not place.is_file():
+        there = "is no plain file" if place.exists() else "`promptrank build` writes one"
+        raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
     stated = written_digest(place, config_beside(place))
     if stated is not None and stated != file_digest(place):
         say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
-    return _file(opened, Path(path), ())
+    return _file(opened, place, ())
 
 
 @contextmanager

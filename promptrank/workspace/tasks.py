@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.project import Project, TaskPath, open_project
@@ -72,7 +73,7 @@ def data_folder(opened: OpenTask, say: Say = silent) -> Path:
 
     name = opened.task.data
     roots = dict.fromkeys([opened.project, opened.place.root])
-    folders = [(root / Path(name).expanduser()).resolve() for root in roots]
+    folders = [(root / expanded(name)).resolve() for root in roots]
     for folder in folders:
         if folder.is_dir():
             return folder
