@@ -393,3 +393,28 @@ def test_fake_engine_needs_no_weights(run: Run, project: Path, tmp_path: Path) -
     config = json.loads((tmp_path / "s.config.json").read_text())
     assert config["engine"]["name"] == "fake"
     assert len(rows_of(tmp_path / "s.parquet")) == PEOPLE * 5
+
+
+def test_what_each_verb_writes(project: Path, tmp_path: Path, run: Run) -> None:
+    """The table of docs/reference/command-line.md; ``plain`` is written down as itself."""
+
+    def wrote(*words: str | Path) -> set[str]:
+        before = {path.name for path in tmp_path.iterdir()}
+        run(*words)
+        return {path.name for path in tmp_path.iterdir()} - before
+
+    built = wrote("build", "toys/like", "-o", tmp_path / "r.parquet")
+    assert built == {"r.parquet", "r.items.arrow", "r.errors.jsonl", "r.config.json"}
+    given = ("--engine", "plain", "--limit", "2")
+    ranked = wrote("rank", "toys/like", *given, "-o", tmp_path / "s.parquet")
+    assert ranked == {"s.parquet", "s.errors.jsonl", "s.config.json"}
+    config = json.loads((tmp_path / "s.config.json").read_text(encoding="utf-8"))
+    origin = json.loads(pq.read_schema(tmp_path / "s.parquet").metadata[b"promptrank.origin"])
+    assert config["engine"]["name"] == origin["engine"]["name"] == "plain"
+    measured = wrote("eval", "toys/like", *given, "--draws", "100", "-o", tmp_path / "e.json")
+    kept = {"e.scores.parquet", "e.scores.errors.jsonl", "e.scores.config.json"}
+    assert measured == {"e.json", *kept}
+    report = json.loads((tmp_path / "e.json").read_text(encoding="utf-8"))
+    assert report["rankers"][0]["origin"]["engine"]["name"] == "plain"
+    again = ("--scores", tmp_path / "s.parquet", "--draws", "100", "-o", tmp_path / "f.json")
+    assert wrote("eval", "toys/like", *again) == {"f.json"}

@@ -33,12 +33,21 @@ _NEXT = {
     errno.ELOOP: "links lead round in a circle",
     errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
     errno.ENFILE: "too many files are open on this machine",
+    errno.EFBIG: "a file there may not be that large",
     errno.EIO: "the disk or its connection has a fault",
     errno.ENOMEM: "give it more memory, or less to do (--limit)",
     errno.EBADF: "it was closed while it was needed",
 }
 # Without a file's name only these are the machine's doing for certain.
-_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE}
+_MACHINE = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EIO,
+    errno.EROFS,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 
 _LESS = {
     "train": "--micro 1, a smaller --batch or --limit, or --set budget.tokens=512",

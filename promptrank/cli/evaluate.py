@@ -41,7 +41,11 @@ def eval_(
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
 ) -> None:
-    """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject."""
+    """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject.
+
+    With --out the scores are kept beside the report, and a run that was stopped goes on where it
+    was when the same command is given again; without it, nothing is kept.
+    """
     from promptrank.api.evaluate import evaluate
 
     # With --out the scores go to a file beside the report, request by request.

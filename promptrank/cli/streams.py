@@ -1,5 +1,6 @@
 """Standard streams that cannot end a command: closed, full, without a reader, without UTF-8."""
 
+import codecs
 import os
 import sys
 from contextlib import suppress
@@ -25,6 +26,7 @@ class Output(TextIOWrapper):
 
 
 _STDOUT = Path("standard output")
+_SHOWN = "promptrank"  # an error handler of codecs
 
 
 def prepare() -> None:
@@ -33,8 +35,9 @@ def prepare() -> None:
     A stream that was closed becomes the null device; else the next file that is opened would get
     its number, and a library that prints would write into it. What goes to a file or a pipe is
     UTF-8 in every locale, unless PYTHONIOENCODING says otherwise; a character that a terminal
-    cannot show becomes an escape.
+    cannot show becomes an escape, and the bytes of a file's name stay what they are.
     """
+    codecs.register_error(_SHOWN, _shown)
     for number in range(3):
         try:
             os.fstat(number)
@@ -46,7 +49,7 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         given = os.environ.get("PYTHONIOENCODING") or stream.isatty()
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(encoding=None if given else "utf-8", errors="backslashreplace")
+            stream.reconfigure(encoding=None if given else "utf-8", errors=_SHOWN)
     if type(sys.stdout) is TextIOWrapper and sys.stdout is sys.__stdout__:  # which stays open
         sys.stdout = Output(
             sys.stdout.buffer,
@@ -55,6 +58,19 @@ def prepare() -> None:
             line_buffering=sys.stdout.line_buffering,
             write_through=sys.stdout.write_through,
         )
+
+
+def _shown(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Bytes of names that Python could not decode go out again; all else becomes an escape."""
+    assert isinstance(error, UnicodeEncodeError)
+    pieces = []
+    for sign in error.object[error.start : error.end]:
+        code = ord(sign)
+        if 0xDC80 <= code <= 0xDCFF:
+            pieces.append(bytes([code - 0xDC00]))
+        else:
+            pieces.append(sign.encode("ascii", "backslashreplace"))
+    return b"".join(pieces), error.end
 
 
 def give_up(stream: TextIO) -> None:

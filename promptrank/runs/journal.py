@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from promptrank.basics.paths import naming
 from promptrank.errors import DataError, ErrorRow
 from promptrank.runs.journal_records import START, RecordReader, next_link, record
 
@@ -129,8 +130,9 @@ class Journal:
 
     def _write(self, message: pa.Buffer) -> None:
         payload = message.to_pybytes()
-        self._file.write(record(self._link, payload))
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(record(self._link, payload))
+            self._file.flush()
         self._link = next_link(self._link, payload)
 
     def _note(self, request_id: str) -> None:

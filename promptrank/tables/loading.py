@@ -45,7 +45,17 @@ def database(
 
     It spills to disk beyond ``memory``. `load` locks it: from then on it reads the files that the
     task names and no other (see `promptrank.basics.door`).
+
+    Raises:
+        DataError: a folder whose name is not UTF-8.
     """
+    if not _has_utf8_name(root.resolve()):
+        raise DataError(
+            f"{root.resolve()}: the folder's name is not UTF-8, and DuckDB reads no other; "
+            "rename it"
+        )
+    if beside is not None and ("?" in str(beside.resolve()) or not _has_utf8_name(beside)):
+        beside = None  # DuckDB takes what follows a question mark for options
     with (
         scratch(beside) as folder,
         workspace(folder, search=root, threads=threads, memory=memory) as con,
@@ -179,6 +189,14 @@ def _scan(con: Connection, where: str, files: Sequence[str], ids: set[str]) -> t
         raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")
     kind = kinds.pop()
     return table_rows(con, where, list(files), kind, ids), kind
+
+
+def _has_utf8_name(path: Path) -> bool:
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _kind(where: str, file: str) -> str:
