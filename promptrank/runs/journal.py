@@ -126,7 +126,8 @@ class Journal:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._file.close()
+        with naming(self.path):  # what a full disk did not take is tried once more
+            self._file.close()
 
     def _write(self, message: pa.Buffer) -> None:
         payload = message.to_pybytes()
