@@ -31,14 +31,11 @@ from support.models import make_model  # noqa: E402
 from support.toys import make_project  # noqa: E402
 
 REQUESTS = 1500
-TURNS = ("--set", "history.as=turns", "--set", "ratings.group.last=3")
-COMMANDS: dict[str, tuple[str, ...]] = {
-    "rank": ("rank", "toys/like", "--engine", "fake", "--requests", "given.jsonl")
-    + ("--out", "scores.parquet"),
-    "train": ("train", "toys/like", "--adapter", "a", "--steps", "12", "--every", "2")
-    + ("--batch", "2", "--valid", "4", *TURNS, "--threads", "1"),
-    "distill": ("distill", "toys/like", "--name", "small", "--teacher", "base")
-    + ("--threads", "1"),
+COMMANDS = {
+    "rank": "rank toys/like --engine fake --requests given.jsonl --out scores.parquet",
+    "train": "train toys/like --adapter a --steps 12 --every 2 --batch 2 --valid 4 --threads 1 "
+    "--set history.as=turns --set ratings.group.last=3",
+    "distill": "distill toys/like --name small --teacher base --threads 1",
 }
 AGAIN = {"train": ("--resume",)}
 MADE = {
@@ -59,7 +56,7 @@ class Kill:
 
 def command(verb: str, project: Path, again: bool) -> subprocess.Popen[bytes]:
     """Start a verb in a project; its messages go to a file there."""
-    words = [sys.executable, "-m", "promptrank", *COMMANDS[verb]]
+    words = [sys.executable, "-m", "promptrank", *COMMANDS[verb].split()]
     words += AGAIN.get(verb, ()) if again else ()
     sealed = {"PROMPTRANK_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     sealed |= {"PYTHONPATH": str(ROOT), "PROMPTRANK_CACHE": str(project.parent / "cache")}
@@ -160,8 +157,8 @@ def make_fresh(folder: Path) -> None:
     with (folder / "given.jsonl").open("w", encoding="utf-8") as file:
         for r in range(REQUESTS):
             for c in range(3):
-                row = {"request_id": f"r{r}", "item_id": f"t{c}", "item": {"title": f"Toy {r} {c}"}}
-                row["item"] |= {"color": "red"}
+                item = {"title": f"Toy {r} {c}", "color": "red"}
+                row: dict[str, object] = {"request_id": f"r{r}", "item_id": f"t{c}", "item": item}
                 if not c:
                     row["member"] = {"name": f"Person {r}"}
                 file.write(json.dumps(row) + "\n")

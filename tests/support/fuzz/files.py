@@ -78,7 +78,7 @@ class Damaged(ToysSurface):
 
 
 class Adapters(Damaged):
-    """Adapters from elsewhere, without a card: tensors that fit nothing, configs that say odd things.
+    """Adapters from elsewhere, without a card: tensors that fit nothing, odd configs.
 
     Values of weights are the adapter's own affair; their names, shapes and number are not.
     """

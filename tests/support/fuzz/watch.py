@@ -1,4 +1,4 @@
-"""Running a surface in a process of its own, so that neither a crash nor a hang ends the fuzzing."""
+"""Running a surface in a process of its own, so that no crash and no hang ends the fuzzing."""
 
 import os
 import selectors
