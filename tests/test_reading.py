@@ -40,7 +40,7 @@ def _lines(path: Path, rows: list[Any]) -> Path:
 
 
 def test_json_types_come_from_all_rows(tmp_path: Path) -> None:
-    rows = [{"item_id": i, "n": 4 if i < 21_000 else 4.5} for i in range(21_001)]
+    rows: list[Fields] = [{"item_id": i, "n": 4 if i < 21_000 else 4.5} for i in range(21_001)]
     rows.append({"item_id": "B1", "n": 5})
     _lines(tmp_path / "items.jsonl", rows)
     items = {item["item_id"]: item["n"] for item in _items(tmp_path, "items.jsonl")}
