@@ -1,7 +1,7 @@
 """How much there is to score, told before it begins: prompts and tokens."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 
 from promptrank.basics.telling import Say
 from promptrank.engine.contract import Tree
@@ -17,13 +17,15 @@ _WORTH = 100_000  # tokens: what takes less is done before it is read
 def announced(
     ranker: Ranker, requests: Iterable[Request], count: int, say: Say
 ) -> Iterator[Request]:
-    """The same requests; before the first one it is said how much all of them are."""
+    """The same requests, once it is said how much all of them are; the first are read now.
+
+    Not later, when the ranker draws them: it then has its encoder in use.
+    """
     left = iter(requests)
     first = list(islice(left, LOOKED_AT))
     if words := amount(ranker, first, count):
         say(words)
-    yield from first
-    yield from left
+    return chain(first, left)
 
 
 def amount(ranker: Ranker, first: Sequence[Request], count: int) -> str | None:
