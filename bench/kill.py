@@ -60,7 +60,7 @@ def command(verb: str, project: Path, again: bool) -> subprocess.Popen[bytes]:
     words += AGAIN.get(verb, ()) if again else ()
     sealed = {"PROMPTRANK_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     sealed |= {"PYTHONPATH": str(ROOT), "PROMPTRANK_CACHE": str(project.parent / "cache")}
-    with (project.parent / "log").open("a") as log:
+    with (project.parent / "log").open("a", encoding="utf-8") as log:
         return subprocess.Popen(
             words,
             cwd=project,

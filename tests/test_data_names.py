@@ -423,8 +423,8 @@ def test_a_column_made_here_replaces_its_namesake_in_any_case(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["method"], "method_score in scores files would be a column that every scores file has"),
-        (["a", "a_logprob"], "a_logprob_score in scores files would be one of question a's too"),
+        (["method"], "the ranking itself has the column method_score in scores files"),
+        (["a", "a_logprob"], "question a has the column a_logprob_score in scores files"),
     ],
 )
 def test_questions_have_columns_of_their_own(names: list[str], message: str) -> None:

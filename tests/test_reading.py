@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptrank.errors import DataError
-from promptrank.prompt.filters import NotText, text_of
+from promptrank.prompt.printing import NotText, text_of
 from promptrank.schema.task import Task
 from promptrank.tables.own_items import task_items
 from support.data import build, built, make_task, write_rows

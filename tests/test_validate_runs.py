@@ -143,7 +143,7 @@ def test_what_is_fine_runs(seed: int, tmp_path: Path, tiny_llama_path: Path) -> 
         ({"score": "1e999 * like"}, BLOCKS[0], "1e999 is too large"),
         ({"score": "(" * 60 + "like" + ")" * 60}, BLOCKS[0], "50 deep"),
         ({"score": "like.__class__"}, BLOCKS[0], "not allowed"),
-        ({"budget": {"tokens": float("inf")}}, BLOCKS[0], "budget.tokens"),
+        ({"budget": {"tokens": float("inf")}}, BLOCKS[0], "is not a finite number"),
         ({}, "{{ item.title | truncate(0) }}", "truncate: expected a length of at least 3"),
         ({}, "{{ item.title | truncate('x') }}", "truncate: expected a length of at least 3"),
         ({}, BLOCKS[4], "too large"),

@@ -116,9 +116,11 @@ def _line_by_line(path: Path, task: Task) -> pa.Table:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            row = json_object(line, f"{path}:{number}", constants=True)
             try:
+                row = json_object(line, f"line {number}", constants=True)
                 rows.append(row | {n: text(row[n], n) for n in texts if n in row})
+            except DataError as error:
+                raise ValueError(str(error)) from None
             except RowError as error:
                 raise ValueError(f"line {number}: {error}") from None
     return pa.Table.from_pylist(rows, schema=schema)

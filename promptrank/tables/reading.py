@@ -20,7 +20,7 @@ What Python then makes of the values is said in `promptrank.requests.decode`.
 """
 
 from promptrank.basics.sql import Connection, literal, run
-from promptrank.tables.json_files import shape_of
+from promptrank.tables.json_shapes import shape_of
 from promptrank.tables.parquet_files import parquet_rows
 from promptrank.tables.text_columns import AS_WRITTEN, found, narrowed, number, typed
 

@@ -67,7 +67,7 @@ def _watched(surface: str, seed: int, numbers: range, folder: Path) -> Iterator[
     }
     log = folder / "log"
     with (
-        log.open("w") as errors,
+        log.open("w", encoding="utf-8") as errors,
         subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=errors, env={**os.environ, **sealed}
         ) as child,
