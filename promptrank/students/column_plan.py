@@ -95,7 +95,7 @@ class _Seen:
                 skipped[name] = "it never changes"
             else:
                 numbers[name] = float(np.median(amounts)) if whole else None
-        skipped |= {n: "it is the id" for n in self.texts if n not in self.no_ids}
+        skipped |= {n: "it is the id" for n in sorted(self.texts) if n not in self.no_ids}
         categories = {}
         for name, counts in sorted(self.values.items()):
             if len(counts) == 1 and sum(counts.values()) == self._rows_of(name):

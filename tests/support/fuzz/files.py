@@ -21,7 +21,7 @@ from promptrank.errors import InputError
 from promptrank.workspace.rankers import open_ranker
 from support.engines import adapter
 from support.fuzz.surface import Invented, damaged_bytes
-from support.fuzz.texts import NAME, ToysSurface
+from support.fuzz.texts import NAME, ToysSurface, lines_of
 
 Rows = dict[tuple[str, str], float]
 
@@ -60,8 +60,15 @@ class Damaged(ToysSurface):
     def attempt(self, rng: random.Random) -> bool:
         shutil.rmtree(self.place, ignore_errors=True)
         shutil.copytree(self.whole, self.place)
-        may = self.damage(rng)
-        rows = self.given()
+        # Now and then nothing is damaged: what is refused then is refused for no reason.
+        whole = rng.random() < 0.1
+        may = whole or self.damage(rng)
+        try:
+            rows = self.given()
+        except InputError as error:
+            if whole:
+                raise Invented(f"a fault in what is whole: {error}") from error
+            raise
         if not may:
             raise Invented("it was damaged, and was used")
         if rows != self.expected:
@@ -73,7 +80,7 @@ class Damaged(ToysSurface):
         """Scores by `rank`."""
         out = self.folder / "scores.jsonl"
         rank(NAME, out, project=self.root, **how)
-        lines = map(json.loads, out.read_text(encoding="utf-8").splitlines())
+        lines = map(json.loads, lines_of(out))
         return {(row["request_id"], row["candidate_id"]): row["score"] for row in lines}
 
 
@@ -82,6 +89,8 @@ class Adapters(Damaged):
 
     Values of weights are the adapter's own affair; their names, shapes and number are not.
     """
+
+    loose = False
 
     def make(self) -> Path:
         folder = self.folder / "adapter"
@@ -114,7 +123,7 @@ class Adapters(Damaged):
         tensors = load_file(weights)
         names = sorted(tensors)
         name = rng.choice(names)
-        match rng.randrange(10):
+        match rng.randrange(11):
             case 0:
                 del tensors[name]
             case 1:
@@ -135,6 +144,11 @@ class Adapters(Damaged):
                 tensors = {n: t for n, t in tensors.items() if "lora_A" in n}
             case 8:
                 tensors = {"note": np.zeros(1, np.float32)}
+            case 9:
+                tensors[name] = tensors[name] * np.float32(0.5)
+                self.loose = True
+                save_file(tensors, weights)
+                return True
             case _:
                 path = rng.choice((weights, config))
                 data = path.read_bytes()
@@ -198,7 +212,7 @@ class Journals(Damaged):
 
     def given(self) -> Rows:
         rank(NAME, self.out, engine="fake", project=self.root)
-        rows = [json.loads(line) for line in self.out.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in lines_of(self.out)]
         keyed = {(row["request_id"], row["candidate_id"]): row["score"] for row in rows}
         if len(keyed) != len(rows):
             raise Invented("a candidate stands twice")

@@ -24,6 +24,11 @@ NAME = "toys/like"
 _OBJECT = re.compile(r"<[\w. ']*( at 0x[0-9a-f]+|function|class|bound method|module)")
 
 
+def lines_of(path: Path) -> list[str]:
+    """Lines of a JSON lines file; texts in them may hold line ends of Unicode's."""
+    return path.read_text(encoding="utf-8").rstrip("\n").split("\n") if path.stat().st_size else []
+
+
 class ToysSurface(Surface):
     """A surface with the project of toys and its tiny model."""
 
@@ -161,13 +166,27 @@ class Templates(ToysSurface):
         "{{ item.title | random }}",
     )
 
+    PLAIN = (
+        "{{ item.title | upper }}",
+        "{{ [item.title, 'and', 3] | join(' ') }}",
+        "{% for i in range(3) %}{{ loop.index }}{% endfor %}",
+        "{% if item.color %}{{ item.color }}{% endif %}",
+        "{{ item.title[:3] ~ '...' }}",
+        "{{ 7 / 2 }}",
+        "{{ '%.1f' | format(2.25) }}",
+        "{% set n = namespace(x=0) %}{% for i in range(9) %}{% set n.x = n.x + i %}{% endfor %}"
+        "{{ n.x }}",
+    )
+
     def attempt(self, rng: random.Random) -> bool:
-        pieces = [rng.choice(self.PIECES) for _ in range(rng.randint(1, 3))]
-        place = rng.choice(
-            ("{{ item.title }}{% if", "Name: {{ member.name }}", "{{ question.ask }}")
-        )
+        # Half of the pieces are plain, or hardly a prompt would come of three of them.
+        kinds = (self.PIECES, self.PLAIN)
+        pieces = [rng.choice(rng.choice(kinds)) for _ in range(rng.randint(1, 3))]
+        here = "{{ item.title }}{% if"
+        # The others know no item.
+        place = rng.choice((here, here, here, "Name: {{ member.name }}", "{{ question.ask }}"))
         text = TEMPLATE.replace(place, f"{' '.join(pieces)} {place}", 1)
-        if rng.random() < 0.4:
+        if rng.random() < 0.2:
             text = damaged_text(text, rng)
         path = self.root / "templates" / "toys" / "like.j2"
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -226,18 +245,15 @@ class RequestLines(ToysSurface):
         out = self.folder / "scores.jsonl"
         done = rank(NAME, out, engine="fake", project=self.root, requests=path)
         scored = [
-            (row["request_id"], row["candidate_id"])
-            for row in map(json.loads, out.read_text(encoding="utf-8").splitlines())
+            (row["request_id"], row["candidate_id"]) for row in map(json.loads, lines_of(out))
         ]
         if len(scored) != len(set(scored)):
             raise Invented("a candidate was scored twice")
         if whole:
             if unknown := set(scored) - set(given):
                 raise Invented(f"scored {unknown}, which nobody gave")
-            aside = done.errors_path.read_text(encoding="utf-8").splitlines()
-            told = {
-                (row.get("request_id"), row.get("candidate_id")) for row in map(json.loads, aside)
-            }
+            aside = map(json.loads, lines_of(done.errors_path))
+            told = {(row.get("request_id"), row.get("candidate_id")) for row in aside}
             for pair in set(given) - set(scored):
                 if pair not in told and (pair[0], None) not in told:
                     raise Invented(f"{pair} is neither scored nor set aside")
