@@ -94,7 +94,7 @@ def test_torch_has_no_more_threads_than_cores_unless_asked(
 @pytest.mark.parametrize(
     ("given", "left"),
     [
-        ({}, "0 None"),
+        ({}, "10000 None"),
         ({"GOMP_SPINCOUNT": "7"}, "7 None"),
         ({"OMP_WAIT_POLICY": "active"}, "None active"),
     ],
