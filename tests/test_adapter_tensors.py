@@ -220,6 +220,7 @@ def test_what_is_not_what_its_config_asks_for_is_refused(
         read_adapter(str(folder), model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plain", [False, True])
 def test_the_base_is_the_same_after_any_adapter(
     plain: bool, good: Path, bad: dict[str, tuple[Path, str]], model: Path
@@ -293,6 +294,7 @@ FITTING: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # peft's, of biases: they cannot be merged
 @pytest.mark.parametrize("kind", FITTING)
 def test_what_peft_saves_is_taken_and_scores_as_in_peft(

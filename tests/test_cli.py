@@ -197,6 +197,7 @@ def test_rows_that_building_sets_aside_are_told_by_rank_and_eval(
     assert json.loads((tmp_path / "report.json").read_text())["errors"] == {"item_not_found": 1}
 
 
+@pytest.mark.slow
 def test_a_request_whose_rows_lie_far_apart_is_ranked_once(
     run: Run, project: Path, tmp_path: Path
 ) -> None:

@@ -311,6 +311,7 @@ def test_names_are_found() -> None:
     } <= found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("case", [str.lower, str.upper])
 def test_other_columns_come_out_as_they_are(
@@ -330,6 +331,7 @@ def _rotated(names: list[str], turn: int) -> Call:
     return call
 
 
+@pytest.mark.slow
 def test_needed_columns_may_have_any_name(tmp_path: Path) -> None:
     names = [n for n in _names(given=True) if _may("members", n)]
     for turn in range(0, len(names) // 11 + 1):
@@ -352,6 +354,7 @@ TABLES = ["src", "pr", "main", "rows", "requests", "errors", "temp", "system", "
 TABLES += ["items", "shown", "given", "pool"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_tables_may_have_any_name(name: str, tmp_path: Path) -> None:
     _write(tmp_path, _plain, [])
@@ -376,6 +379,7 @@ def test_a_query_finds_no_variable_of_ours(tmp_path: Path) -> None:
         build(_task("ratings", _plain, [], tables=tables), tmp_path)
 
 
+@pytest.mark.slow
 def test_questions_and_statistics_may_have_any_name(tmp_path: Path) -> None:
     _write(tmp_path, _plain, [])
     plain = built(_task("lists", _plain, []), tmp_path)

@@ -252,6 +252,7 @@ def test_by_time_later_labels_change_nothing(grouping: str, split: str, tmp_path
         assert train[0] == train[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("grouping", "split"),
     _pairs(OTHERS, lambda g, s: s in ("last", "column") or g == "blocks"),

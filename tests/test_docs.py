@@ -95,6 +95,7 @@ def test_every_reason_of_an_error_row_is_explained() -> None:
     assert not [reason for reason in sorted(reasons) if f"`{reason}`" not in text]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
 def test_a_tutorials_files_make_a_project_that_ranks(
     page: Path, tmp_path: Path, tiny_llama_path: Path

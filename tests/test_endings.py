@@ -45,6 +45,7 @@ def run(shell: str, folder: Path, **environment: str) -> tuple[int, str, str]:
 PIPED = "; exit ${PIPESTATUS[0]}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("line", "code", "says"),
     [

@@ -507,6 +507,7 @@ TREES = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [24, 4000])
 def test_random_trees(kit: Kit, open_engine: OpenEngine, budget: int) -> None:
     if kit.model is None or kit.kind.startswith("plain") or "smollm2" in kit.kind:

@@ -76,6 +76,7 @@ def coverage(name: str, runs: int, *, whole_subjects: bool = True) -> int:
     return covered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["auc", "gauc", "ndcg@5", "mrr", "log_loss"])
 def test_intervals_cover_the_truth_about_95_times_in_100(name: str) -> None:
     # At .95, 150 trials give 134 or more in 99.8 of 100 cases.

@@ -44,6 +44,7 @@ def tables(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "per_query"), [("product_search", 4), ("scifact", 13)])
 def test_an_example_ranks_queries_with_candidates(
     name: str, per_query: int, tables: Path, tmp_path: Path, tiny_llama_path: Path

@@ -111,6 +111,7 @@ def test_fuse_reports_on_the_rows_of_its_fit(run: Run, tmp_path: Path) -> None:
     assert report["rankers"][0]["origin"]["engine"]["name"] == "fake"
 
 
+@pytest.mark.slow
 def test_scores_of_no_fusion_or_of_one_that_has_changed_are_not_taken_apart(
     run: Run, project: Path, tmp_path: Path
 ) -> None:

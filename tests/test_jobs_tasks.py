@@ -46,6 +46,7 @@ def test_there_are_four_tasks() -> None:
     assert TASKS == ["jobs/apply", "jobs/fit", "jobs/search", "jobs/similar"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_every_verb_works(task: str, project: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
     model = str(tiny_llama_path)

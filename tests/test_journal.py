@@ -72,6 +72,7 @@ def test_entries_come_back_as_they_were_added(tmp_path: Path) -> None:
     assert (others.request_id, others.errors[0]["request_id"]) == ("", None)
 
 
+@pytest.mark.slow
 def test_a_record_torn_at_any_byte_is_dropped_and_the_run_goes_on(tmp_path: Path) -> None:
     sizes = fill(tmp_path / "whole", SMALL)
     whole = (tmp_path / "whole" / "scores.parquet.partial").read_bytes()

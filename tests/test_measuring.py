@@ -14,6 +14,7 @@ from promptrank.workspace.tasks import open_task
 from support.toys import PEOPLE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [True, False])
 @pytest.mark.parametrize("limit", [None, 5])
 def test_every_request_of_the_file_is_decoded_once(

@@ -69,6 +69,7 @@ with owned(Path(sys.argv[1]), "rank"):
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_is_told_who_and_since_when(tmp_path: Path) -> None:
     path = tmp_path / "out.parquet"
     with other(OWNER, path) as child:
@@ -105,6 +106,7 @@ def test_a_second_thread_is_refused_and_other_names_are_free(tmp_path: Path) -> 
     assert names(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_every_way_to_a_folder_leads_to_one_lock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +198,7 @@ def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("facts", "shown"),
     [

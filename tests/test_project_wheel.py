@@ -68,6 +68,7 @@ def test_adapters_that_git_keeps_are_built_into_the_wheel() -> None:
     assert included == {"/adapters/README.md"} | {f"/{name}" for name in named}
 
 
+@pytest.mark.slow
 def test_every_task_and_template_is_in_the_wheel(wheel: Path) -> None:
     folders = ("tasks", "templates", *(f"adapters/{name}" for name in reference_adapters()))
     data = {f"promptrank/_data/{path}" for path in shipped(*folders)}

@@ -42,6 +42,7 @@ def peak() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ENDLESS)
 def test_endless_templates_end(tmp_path: Path, name: str) -> None:
     before, start = peak(), time.process_time()

@@ -24,6 +24,8 @@ from support.damage import damages, odd_values, refused_or_the_same
 from support.models import make_model
 from support.toys import make_project
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenTask:

@@ -321,6 +321,7 @@ _ARROW = {
 }
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None, derandomize=True)
 @given(st.data())
 def test_three_formats_give_one_prompt(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:

@@ -300,6 +300,7 @@ def test_what_reads_one_file_reads_no_other(tmp_path: Path) -> None:
 ENDLESS = "SELECT * FROM generate_series(1::BIGINT, 1000000000000000::BIGINT) t(x)"
 
 
+@pytest.mark.slow
 def test_what_runs_away_is_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, con: duckdb.DuckDBPyConnection
 ) -> None:
@@ -359,6 +360,7 @@ _PIECES = """( ) [ ] ; , -- /* */ ' " $$ 1 x rating 'a' SELECT FROM items WHERE 
  IN * CASE WHEN THEN END || UNION ALL getenv read_text('items.parquet') AND""".split()  # noqa: SIM905
 
 
+@pytest.mark.slow
 def test_random_texts_are_refused_or_stay_one_expression() -> None:
     """Whatever passes is one column of one statement, wherever it is spliced."""
     dice, passed = random.Random(7), 0

@@ -22,6 +22,8 @@ from promptrank.training import run_folder
 from support.runs import apart, run
 from support.toys import make_project
 
+pytestmark = pytest.mark.slow
+
 RANK = """
 import os, sys
 import promptrank.api.rank as api

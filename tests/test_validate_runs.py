@@ -121,6 +121,7 @@ def ranked(project: Path, out: Path) -> int:
     return promptrank.rank("toys/like", out, project=project, engine="fake", limit=2).candidates
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_fine_runs(seed: int, tmp_path: Path, tiny_llama_path: Path) -> None:
     draw = random.Random(seed)
@@ -171,6 +172,7 @@ def test_what_did_not_run(
         assert ranked(project, tmp_path / "scores.parquet") > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ("class", "lambda", "none", "max"))
 def test_any_word_can_name_a_question(name: str, tmp_path: Path, tiny_llama_path: Path) -> None:
     project = make_project(tmp_path / "toys", tiny_llama_path, rounds=4)
