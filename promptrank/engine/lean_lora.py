@@ -11,6 +11,10 @@ from typing import Any
 import torch
 from peft.tuners.lora.layer import Linear
 from torch import nn
+from torch.nn import functional as F
+
+from promptrank.engine import products
+from promptrank.engine.products import Products
 
 Tensor = torch.Tensor
 
@@ -34,7 +38,8 @@ def _forward(self: Any, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         return theirs
     base = self.base_layer
     a, b = self.lora_A[name].weight, self.lora_B[name].weight
-    done: Tensor = _Lora.apply(x, base.weight, base.bias, a, b, self.scaling[name])  # type: ignore[no-untyped-call]
+    given = (x, base.weight, base.bias, a, b, self.scaling[name], products.of(base))
+    done: Tensor = _Lora.apply(*given)  # type: ignore[no-untyped-call]
     return done
 
 
@@ -58,14 +63,21 @@ class _Lora(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scale: float
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
+        scale: float,
+        packed: Products | None,
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1])
         inner = rows @ a.T
-        out = rows @ weight.T if bias is None else torch.addmm(bias, rows, weight.T)
+        out = F.linear(rows, weight, bias) if packed is None else packed.forward(rows, bias)
         out.addmm_(inner, b.T, alpha=scale)
         ctx.save_for_backward(rows, inner, weight, a, b)
-        ctx.scale, ctx.shape = scale, x.shape
+        ctx.scale, ctx.shape, ctx.packed = scale, x.shape, packed
         return out.view(*x.shape[:-1], weight.shape[0])
 
     @staticmethod
@@ -75,6 +87,8 @@ class _Lora(torch.autograd.Function):
         to_inner = (grad @ b).mul_(ctx.scale)
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = (grad @ weight).addmm_(to_inner, a).view(ctx.shape)
+            back = ctx.packed.backward if ctx.packed is not None else None
+            to_x = grad @ weight if back is None else back(grad.contiguous(), None)
+            to_x = to_x.addmm_(to_inner, a).view(ctx.shape)
         to_b = (grad.T @ inner).mul_(ctx.scale)
-        return to_x, None, None, to_inner.T @ rows, to_b, None
+        return to_x, None, None, to_inner.T @ rows, to_b, None, None

@@ -1,9 +1,11 @@
 """Open the embedded engine: transformers and peft, packed where the model allows it."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
+
+from transformers import PreTrainedModel
 
 from promptrank.engine.contract import EngineInfo
 from promptrank.engine.cutting import ForwardBudget
@@ -18,6 +20,7 @@ from promptrank.engine.model import (
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.probe import misfit
+from promptrank.engine.products import Packed, Shape, free_memory, pack, weight_bytes
 from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
@@ -39,6 +42,8 @@ def open_packed(
     token_budget: int = 1152,
     threads: int | None = None,
     plain: bool = False,
+    pack_weights: bool = True,
+    ways: Mapping[Shape, str] | None = None,
 ) -> PackedEngine:
     """A decoder from a folder, ready to score.
 
@@ -53,6 +58,9 @@ def open_packed(
         threads: of torch, for the whole process; its own choice, within a container's limit, if
             None.
         plain: score one prompt at a time: the engine ``plain``, the reference.
+        pack_weights: keep a second copy of weights where that makes products faster on this
+            processor; left out where it would not fit into memory well.
+        ways: what was chosen for which shape of layer before (`PackedEngine.ways`).
 
     Raises:
         ModelError: the folder or an adapter cannot be used.
@@ -66,6 +74,9 @@ def open_packed(
         raise ModelError(f"{path}: max_tokens and token_budget must be positive")
     limits = Limits(longest, vocab_size(model))
     budget = ForwardBudget(token_budget, max(1, _LOGITS // limits.vocab))
+    packed, notes = Packed({}, 0, 0), tuple[str, ...]()
+    if pack_weights and not plain:
+        packed, notes = _packed(model, ways)
     base = Adapters(model)
     info = EngineInfo(
         "plain" if plain else "packed",
@@ -74,12 +85,28 @@ def open_packed(
         dtype,
         limits.max_tokens,
     )
-    longest_packed, notes = (0, ()) if plain else _way(base, info, limits)
+    longest_packed, more = (0, ()) if plain else _way(base, info, limits)
+    notes = (*notes, *more)
     for note in notes:
         log.warning("%s: %s", info.model, note)
     for adapter in adapters:
         base.load(str(adapter))
-    return PackedEngine(base, replace(info, notes=notes), limits, budget, longest_packed)
+    engine = PackedEngine(base, replace(info, notes=notes), limits, budget, longest_packed)
+    engine.ways = packed.ways
+    return engine
+
+
+def _packed(
+    model: PreTrainedModel, ways: Mapping[Shape, str] | None
+) -> tuple[Packed, tuple[str, ...]]:
+    """Pack what is faster packed, where there is room for it."""
+    needed, free = weight_bytes(model), free_memory()
+    if free is not None and needed > free / 2:
+        return Packed({}, 0, 0), (
+            f"weights are not packed, which may be faster: a second copy takes {needed / 1e9:.1f} "
+            f"GB, and {free / 1e9:.1f} GB are free",
+        )
+    return pack(model, ways), ()
 
 
 def _way(model: Adapters, info: EngineInfo, limits: Limits) -> tuple[int | None, tuple[str, ...]]:

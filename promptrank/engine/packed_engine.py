@@ -1,7 +1,7 @@
 """The embedded engine: a request's prefix once, its candidates side by side, requests together."""
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -23,6 +23,7 @@ from promptrank.engine.layout import lay_out
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.logits import SlotRows, score_slots
 from promptrank.engine.plain import plain_logits
+from promptrank.engine.products import Shape
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.trie import Trie
 from promptrank.engine.windows import in_order
@@ -70,6 +71,8 @@ class PackedEngine:
     """See ``open_packed``."""
 
     groups = 1  # a forward takes every core by itself
+    ways: Mapping[Shape, str]
+    """(out, in) of each shape of linear layer -> the way its products go."""
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class PackedEngine:
     ) -> None:
         """``longest`` is the longest path that may run packed: None for all, 0 for none."""
         self.info = info
+        self.ways = {}
         self._adapters: Adapters | None = model
         self._limits, self._budget, self._longest = limits, budget, longest
         # One prompt at a time gains nothing from trees begun together.

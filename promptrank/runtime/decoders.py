@@ -1,5 +1,6 @@
 """Engines by name."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,15 +46,21 @@ def open_engine(
         opened = open_vllm(folder, name=name, adapters=adapters, max_tokens=most, threads=threads)
     else:
         from promptrank.engine.packed import open_packed
+        from promptrank.engine.torch_threads import set_threads
+        from promptrank.runtime.kept_ways import PACK_WEIGHTS, keep_ways, kept_ways
 
-        opened = open_packed(
+        set_threads(threads)  # what is kept holds for so many
+        opened = packed = open_packed(
             folder,
             name=name,
             adapters=adapters,
             max_tokens=limits.max_tokens,
             threads=threads,
             plain=engine == "plain",
+            pack_weights=os.environ.get(PACK_WEIGHTS, "1") != "0",
+            ways=kept_ways("float32"),
         )
+        keep_ways("float32", packed.ways)
     for note in opened.info.notes:
         say(note)
     return opened

@@ -1,0 +1,219 @@
+"""The product of a linear layer, in the way that is fastest on this processor.
+
+torch hands products of float32 to MKL, which on some processors reaches less than half of what
+oneDNN reaches there with weights that were packed beforehand; on others MKL wins. So each shape of
+layer is timed once, in turns, when a model is opened. Every way sums the same products, in another
+order: scores move by less than 1e-4.
+
+A packed weight is a second copy. The layer keeps its own, which adapters, merging and saving use.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+Tensor = torch.Tensor
+Shape = tuple[int, int]
+Product = Callable[[Tensor, Tensor | None], Tensor]
+
+OWN, ONEDNN = "torch", "onednn"
+WAYS = (OWN, ONEDNN)
+_ROWS = 512
+"""Rows of the products that are timed: about half of a full forward's."""
+_SECONDS = 0.02
+_SMALL = 1 << 14
+"""Weights of a layer below which nothing is to be gained."""
+_MARGIN = 1.05
+"""A second copy of the weights has to earn its memory."""
+_CLOSE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """What `pack` did to a model.
+
+    Attributes:
+        ways: (out, in) of each shape of layer -> the way that was chosen.
+        layers: how many run with packed weights.
+        bytes: of the packed copies.
+    """
+
+    ways: dict[Shape, str]
+    layers: int
+    bytes: int
+
+
+def available(dtype: torch.dtype) -> tuple[str, ...]:
+    """The ways that this processor and this torch have for products of a type."""
+    ops = torch.ops.mkldnn
+    if not torch._C._has_mkldnn or not hasattr(ops, "_reorder_linear_weight"):
+        return (OWN,)
+    if dtype == torch.bfloat16 and not ops._is_mkldnn_bf16_supported():
+        return (OWN,)
+    return WAYS if dtype in _CLOSE else (OWN,)
+
+
+def product(way: str, weight: Tensor) -> Product:
+    """x -> x W' + bias, with what can be prepared of the weight prepared.
+
+    Args:
+        weight: (out, in).
+    """
+    if way == OWN:
+        return lambda x, bias: F.linear(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+    linear = torch.ops.mkldnn._linear_pointwise
+    return lambda x, bias: linear(x, packed, bias, "none", [], "")
+
+
+@torch.inference_mode()
+def rates(weight: Tensor, ways: Iterable[str], rows: int = _ROWS) -> dict[str, float]:
+    """FLOP/s of each way at the product of ``rows`` rows with a weight, the best of several turns.
+
+    Ways that this processor cannot run, or that give other numbers, are left out.
+    """
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(rows, weight.shape[1], generator=draw).to(weight.dtype)
+    want = F.linear(x, weight)
+    # Of sums over `in` products, whose rounding grows with their size.
+    close = _CLOSE[weight.dtype] * max(1.0, float(want.abs().max()))
+    taken: dict[str, float] = {}
+    products: dict[str, Product] = {}
+    for way in ways:
+        try:
+            products[way] = product(way, weight)
+            got = products[way](x, None)
+        except (RuntimeError, NotImplementedError):
+            continue
+        if float((got - want).abs().max()) <= close:
+            taken[way] = float("inf")
+    end = time.perf_counter() + _SECONDS * len(taken)
+    while time.perf_counter() < end or float("inf") in taken.values():
+        for way in taken:
+            start = time.perf_counter()
+            products[way](x, None)
+            taken[way] = min(taken[way], time.perf_counter() - start)
+    flops = 2.0 * rows * weight.numel()
+    return {way: flops / seconds for way, seconds in taken.items()}
+
+
+def choose(layers: Iterable[nn.Linear]) -> dict[Shape, str]:
+    """The fastest way for each shape of layer; torch's own unless another is clearly faster."""
+    chosen: dict[Shape, str] = {}
+    for layer in layers:
+        weight, shape = layer.weight, _shape(layer)
+        if shape in chosen:
+            continue
+        tried = weight.device.type == "cpu" and weight.numel() >= _SMALL
+        ways = available(weight.dtype) if tried else (OWN,)
+        speed = rates(weight, ways) if len(ways) > 1 else {}
+        best = max(speed, key=speed.__getitem__, default=OWN)
+        chosen[shape] = best if speed and speed[best] > _MARGIN * speed.get(OWN, 0) else OWN
+    return chosen
+
+
+def free_memory() -> int | None:
+    """Bytes that this machine can still give, None where it does not say."""
+    try:
+        with Path("/proc/meminfo").open(encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return None
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Bytes of the weights that `pack` may copy."""
+    weights = [layer.weight for layer in linear_layers(model)]
+    return sum(weight.numel() * weight.element_size() for weight in weights)
+
+
+def linear_layers(model: nn.Module) -> list[nn.Linear]:
+    """The plain linear layers of a decoder but for its head, which runs at a few rows only."""
+    head = getattr(model, "lm_head", None)
+    return [m for m in model.modules() if type(m) is nn.Linear and m is not head]
+
+
+def pack(
+    model: nn.Module, ways: Mapping[Shape, str] | None = None, *, back: bool = False
+) -> Packed:
+    """Put the fastest product under every linear layer of a model but its head.
+
+    The weights must not change from here on.
+
+    Args:
+        ways: what `choose` chose before; shapes that it lacks are chosen now.
+        back: also for gradients of the layers' inputs, at the price of a third copy.
+    """
+    layers = linear_layers(model)
+    chosen = dict(ways or {})
+    chosen |= choose(layer for layer in layers if _shape(layer) not in chosen)
+    count = copied = 0
+    for layer in layers:
+        weight = layer.weight
+        if chosen[_shape(layer)] == OWN:
+            continue
+        try:
+            forward = product(chosen[_shape(layer)], weight)
+            backward = product(chosen[_shape(layer)], weight.T) if back else None
+        except (RuntimeError, NotImplementedError):
+            # Chosen on another processor, of which the file that keeps choices was copied.
+            chosen[_shape(layer)] = OWN
+            continue
+        layer.products = Products(forward, backward)  # type: ignore[assignment]
+        layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
+        count += 1
+        copied += weight.numel() * weight.element_size() * (2 if back else 1)
+    return Packed(chosen, count, copied)
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """A packed layer's: (x, bias) -> x W' + bias, and (grad, None) -> grad W where it trains."""
+
+    forward: Product
+    backward: Product | None
+
+
+def of(layer: nn.Module) -> Products | None:
+    """What `pack` put under a layer."""
+    packed: Products | None = getattr(layer, "products", None)
+    return packed
+
+
+def _shape(layer: nn.Linear) -> Shape:
+    return int(layer.weight.shape[0]), int(layer.weight.shape[1])
+
+
+def _forward(self: Any, x: Tensor) -> Tensor:
+    products: Products = self.products
+    if x.dtype != self.weight.dtype or torch.is_autocast_enabled(x.device.type):
+        return F.linear(x, self.weight, self.bias)
+    if not (torch.is_grad_enabled() and x.requires_grad):
+        return products.forward(x, self.bias)
+    if products.backward is None:
+        return F.linear(x, self.weight, self.bias)
+    done: Tensor = _Frozen.apply(x, self.bias, products)  # type: ignore[no-untyped-call]
+    return done
+
+
+class _Frozen(torch.autograd.Function):
+    """x W' + bias, where neither W nor the bias trains."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bias: Tensor | None, products: Products) -> Tensor:
+        ctx.products = products
+        return products.forward(x, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        return ctx.products.backward(grads[0].contiguous(), None), None, None
