@@ -76,8 +76,8 @@ def lock_file(folder: Path, name: str) -> Path:
 def clear_dead(folder: Path) -> None:
     """Clear what killed processes of this user left in a folder, by the locks they had."""
     with suppress(OSError), os.scandir(folder) as entries:
-        found = [Path(e.path) for e in entries if e.name[:1] == "." and e.name[-5:] == ".lock"]
-        for place in found:
+        lock_files = [Path(e.path) for e in entries if e.name[:1] == "." and e.name[-5:] == ".lock"]
+        for place in lock_files:
             if _is_ours(place):
                 _clear_if_dead(place)
 

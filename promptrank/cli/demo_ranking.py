@@ -90,8 +90,8 @@ def write_request(requests: Path, request_id: str, out: Path) -> None:
 
     from promptrank.requests.format import items_path_of
 
-    one = [("request_id", "=", request_id)]
-    pq.write_table(pq.read_table(requests, filters=one, partitioning=None), out)
+    only_this = [("request_id", "=", request_id)]
+    pq.write_table(pq.read_table(requests, filters=only_this, partitioning=None), out)
     shutil.copyfile(items_path_of(requests), items_path_of(out))
 
 

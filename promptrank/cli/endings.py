@@ -96,10 +96,10 @@ def ending(error: BaseException, *, stopped: bool = False, verb: str = "") -> En
 
 def _behind(error: SystemExit) -> BaseException:
     """What typer has put an exit code of its own in the place of."""
-    found = error.__context__
-    while isinstance(found, RuntimeError) and found.__cause__ is not None:
-        found = found.__cause__  # typer's Exit
-    return found if isinstance(found, KeyboardInterrupt | BrokenPipeError) else error
+    behind = error.__context__
+    while isinstance(behind, RuntimeError) and behind.__cause__ is not None:
+        behind = behind.__cause__  # typer's Exit
+    return behind if isinstance(behind, KeyboardInterrupt | BrokenPipeError) else error
 
 
 def _environment(error: BaseException, verb: str) -> str | None:

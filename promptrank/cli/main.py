@@ -47,11 +47,11 @@ def _version(wanted: bool) -> None:
     from importlib import metadata
     from platform import python_version
 
-    found = [f"python {python_version()}"]
+    named = [f"python {python_version()}"]
     for name in _LIBRARIES:
         with suppress(metadata.PackageNotFoundError):
-            found.append(f"{name} {metadata.version(name)}")
-    sys.stdout.write(f"promptrank {__version__}\n{', '.join(found)}\n")
+            named.append(f"{name} {metadata.version(name)}")
+    sys.stdout.write(f"promptrank {__version__}\n{', '.join(named)}\n")
     raise typer.Exit
 
 

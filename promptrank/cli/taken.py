@@ -52,11 +52,11 @@ def _ours(proc: Path, process: int) -> int:
 
 
 def _children(proc: Path, process: int) -> list[int]:
-    found: list[int] = []
+    numbers: list[int] = []
     for thread in (proc / str(process) / "task").iterdir():
         with suppress(OSError):
-            found += map(int, (thread / "children").read_text(encoding="ascii").split())
-    return found
+            numbers += map(int, (thread / "children").read_text(encoding="ascii").split())
+    return numbers
 
 
 class Taken:

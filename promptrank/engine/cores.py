@@ -39,8 +39,8 @@ def _folders(groups: Path, own: Path) -> Iterator[Path]:
     except OSError:
         return
     for line in lines:
-        _, _, rest = line.partition(":")
-        kinds, _, path = rest.partition(":")
+        _, _, tail = line.partition(":")
+        kinds, _, path = tail.partition(":")
         if kinds == "":
             roots = [groups, groups / "unified"]
         elif "cpu" in kinds.split(","):

@@ -100,14 +100,14 @@ def use_of(chain: Sequence[nodes.Block], trees: Trees, files: Sequence[str], top
     )
 
 
-def _included(tree: nodes.Node, trees: Trees, found: dict[str, None]) -> dict[str, None]:
+def _included(tree: nodes.Node, trees: Trees, included: dict[str, None]) -> dict[str, None]:
     """The files that are included, by what is included too, each once."""
     for node in references(tree):
         name = target(node)
-        if isinstance(node, nodes.Include) and name is not None and name not in found:
-            found[name] = None
-            _included(trees[name], trees, found)
-    return found
+        if isinstance(node, nodes.Include) and name is not None and name not in included:
+            included[name] = None
+            _included(trees[name], trees, included)
+    return included
 
 
 @dataclass

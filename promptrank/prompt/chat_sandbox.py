@@ -75,13 +75,13 @@ class ChatEnvironment(MeteredEnvironment):
         self.pay(8 * self.weight(value))
         left = [value]
         while left:
-            one = left.pop()
-            if isinstance(one, Mapping):
-                left += [*one.keys(), *one.values()]
-            elif isinstance(one, list | tuple):
-                left += one
-            elif not isinstance(one, str | int | float | Undefined) and one is not None:
-                raise TemplateRuntimeError(f"{name} is a {type(one).__name__}, which is no text")
+            part = left.pop()
+            if isinstance(part, Mapping):
+                left += [*part.keys(), *part.values()]
+            elif isinstance(part, list | tuple):
+                left += part
+            elif not isinstance(part, str | int | float | Undefined) and part is not None:
+                raise TemplateRuntimeError(f"{name} is a {type(part).__name__}, which is no text")
         return value
 
     def put_together(self, values: Iterable[Any], names: Iterable[str] = ()) -> str:

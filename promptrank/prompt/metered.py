@@ -8,7 +8,6 @@ beforehand is not offered. So a template ends within a second or so, on any mach
 place, and honest ones never notice.
 """
 
-import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from itertools import islice
 from typing import Any
@@ -21,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 
 from promptrank.basics.numbers import is_number
+from promptrank.prompt.bounded_tests import COMPARISONS, bounded_tests, small
 from promptrank.prompt.metered_nodes import rewrite
 from promptrank.prompt.printing import MAX_TEXT, TooLong
 
@@ -39,33 +39,6 @@ MADE = 64
 
 MOST_DEPTH = 50
 """Macros that may be called from each other, so that Python's own limit is never met."""
-
-LARGEST = 2**256
-"""Whole numbers that are reckoned with stay below this."""
-
-_TESTS: Mapping[str, Any] = TESTS
-_COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
-    "eq": operator.eq,
-    "ne": operator.ne,
-    "lt": operator.lt,
-    "lteq": operator.le,
-    "gt": operator.gt,
-    "gteq": operator.ge,
-    "in": lambda left, right: left in right,
-    "notin": lambda left, right: left not in right,
-}
-_COMPARING_TESTS = {"in": "in"} | {
-    name: kind
-    for kind, names in {
-        "eq": "eq equalto ==",
-        "ne": "ne !=",
-        "lt": "lt lessthan <",
-        "lteq": "le <=",
-        "gt": "gt greaterthan >",
-        "gteq": "ge >=",
-    }.items()
-    for name in names.split()
-}
 
 
 class _Compiler(CodeGenerator):
@@ -111,7 +84,7 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             "!join": self.put_together,
             "!print": self.printed,
         }
-        self.tests = TESTS | dict(self._bounded_tests())
+        self.tests = TESTS | dict(bounded_tests(self._compare))
 
     # -- the budget --------------------------------------------------------------------------
 
@@ -138,32 +111,32 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         if kind is list and len(value) < 100:  # most often, and quickly told
             total = MEMBER * (1 + len(value))
             left = []
-            for one in value:
-                if type(one) is str:
-                    total += len(one)
-                elif one is not None:
-                    left.append(one)
+            for part in value:
+                if type(part) is str:
+                    total += len(part)
+                elif part is not None:
+                    left.append(part)
             if not left:
                 return total
         else:
             total, left = 0, [value]
         enough = self.units
         while left and total <= enough:
-            one = left.pop()
-            if isinstance(one, str | bytes):
-                total += len(one)
-            elif isinstance(one, list | tuple | set | frozenset):
-                total += MEMBER * (1 + len(one))
-                left += one
-            elif isinstance(one, Undefined):
+            part = left.pop()
+            if isinstance(part, str | bytes):
+                total += len(part)
+            elif isinstance(part, list | tuple | set | frozenset):
+                total += MEMBER * (1 + len(part))
+                left += part
+            elif isinstance(part, Undefined):
                 total += 1
-            elif isinstance(one, Mapping):
-                total += 2 * MEMBER * (1 + len(one))
-                left += one.keys()
-                left += one.values()
+            elif isinstance(part, Mapping):
+                total += 2 * MEMBER * (1 + len(part))
+                left += part.keys()
+                left += part.values()
             else:
-                sized = isinstance(one, Sized) and not isinstance(one, LoopContext)
-                total += MEMBER * (1 + len(one)) if sized else MEMBER
+                sized = isinstance(part, Sized) and not isinstance(part, LoopContext)
+                total += MEMBER * (1 + len(part)) if sized else MEMBER
         return total
 
     def pay_for(self, made: Any) -> Any:
@@ -224,7 +197,7 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         result: Any = True
         for name, right in zip(operators, others, strict=True):
             self._pay_comparison(name, left, right)
-            result = _COMPARISONS[name](left, right)
+            result = COMPARISONS[name](left, right)
             if not result:
                 return result
             left = right
@@ -262,15 +235,6 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         if mark is not None:
             paid.jinja_pass_arg = mark  # type: ignore[attr-defined]
         return paid
-
-    def _bounded_tests(self) -> Iterator[tuple[str, Callable[..., Any]]]:
-        for name, kind in _COMPARING_TESTS.items():
-            yield name, lambda left, right, kind=kind: self._compare(left, (kind,), right)
-        # `'%999999999d' is odd` would be formatted; `is lower` writes out whatever it is given.
-        for name in ("odd", "even", "divisibleby"):
-            yield name, _of(is_number, _TESTS[name], f"is {name}: expected a number")
-        for name in ("lower", "upper"):
-            yield name, _of(_is_text, _TESTS[name], f"is {name}: expected a text")
 
     def call_filter(self, name: str, *others: Any, **options: Any) -> Any:
         """A filter by a name that was computed, as `map` does."""
@@ -335,27 +299,3 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         self._sizes[name] = rewrite(tree)
         tree.set_environment(self)
         return tree
-
-
-def small(number: int) -> None:
-    """OverflowError for a whole number too large to reckon with."""
-    if not -LARGEST < number < LARGEST:
-        raise OverflowError("whole numbers beyond 2**256 cannot be reckoned with")
-
-
-def _of(
-    right: Callable[[Any], bool], test: Callable[..., Any], message: str
-) -> Callable[..., bool]:
-    def checked(value: Any, *others: Any) -> bool:
-        if not isinstance(value, Undefined) and not all(map(right, (value, *others))):
-            raise TypeError(message)
-        for number in (value, *others):
-            if type(number) is int:
-                small(number)
-        return bool(test(value, *others))
-
-    return checked
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)

@@ -51,11 +51,11 @@ class _Rewriting:
         output = isinstance(node, nodes.Output)
         for field, value in node.iter_fields():
             if isinstance(value, list):
-                setattr(node, field, [self.one(v, output) for v in value])
+                setattr(node, field, [self.operand(v, output) for v in value])
             elif isinstance(value, nodes.Node):
-                setattr(node, field, self.one(value, False))
+                setattr(node, field, self.operand(value, False))
 
-    def one(self, node: Any, output: bool) -> Any:
+    def operand(self, node: Any, output: bool) -> Any:
         if not isinstance(node, nodes.Node):
             return node
         if output and _is_slot(node):
@@ -73,8 +73,10 @@ class _Rewriting:
             return _filter(nodes.List(node.nodes, lineno=node.lineno), "!join", names)
         self.children(node)
         if isinstance(node, nodes.Compare) and not _light(node):
-            operators = nodes.Const(tuple(one.op for one in node.ops))
-            return _filter(node.expr, "!compare", operators, *(one.expr for one in node.ops))
+            operators = nodes.Const(tuple(operand.op for operand in node.ops))
+            return _filter(
+                node.expr, "!compare", operators, *(operand.expr for operand in node.ops)
+            )
         if isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Slice):
             bounds = (node.arg.start, node.arg.stop, node.arg.step)
             given = [nodes.Const(None) if bound is None else bound for bound in bounds]
@@ -86,12 +88,14 @@ class _Rewriting:
 
 def _light(node: nodes.Compare) -> bool:
     """Whether one side of each comparison is written out, so that it costs no more than that."""
-    sides = [node.expr, *(one.expr for one in node.ops)]
-    for place, one in enumerate(node.ops):
-        if one.op in ("in", "notin"):
+    sides = [node.expr, *(operand.expr for operand in node.ops)]
+    for place, operand in enumerate(node.ops):
+        if operand.op in ("in", "notin"):
             if not _written_out(sides[place + 1]):
                 return False
-        elif not isinstance(sides[place], nodes.Const) and not isinstance(one.expr, nodes.Const):
+        elif not isinstance(sides[place], nodes.Const) and not isinstance(
+            operand.expr, nodes.Const
+        ):
             return False
     return True
 

@@ -282,7 +282,7 @@ class Renderer:
 
 def _line(error: Exception, block_file: str) -> str:
     """``, line 3``: where the template was when it failed; "" where that is not known."""
-    found, frame = "", error.__traceback__
+    at_line, frame = "", error.__traceback__
     while frame is not None:
         made = frame.tb_frame.f_globals
         lines = made.get("debug_info") if "blocks" in made else None
@@ -291,9 +291,9 @@ def _line(error: Exception, block_file: str) -> str:
             line = max(((at, line) for line, at in pairs if at <= frame.tb_lineno), default=(0, 0))
             file = made.get("name")
             other = f" of {file}" if file != block_file else ""
-            found = f", line {line[1]}{other}" if line[1] else found
+            at_line = f", line {line[1]}{other}" if line[1] else at_line
         frame = frame.tb_next
-    return found
+    return at_line
 
 
 def _nothing(context: Any) -> Any:

@@ -52,10 +52,10 @@ def piece_of(line: bytes) -> LostLine | None:
     cut = given.startswith(b"{") or given.endswith(b"}")
     if not (cut or b"\0" in given or not _is_utf8(given)):
         return None
-    found = _ID.search(given)
+    match = _ID.search(given)
     name: Any = None
     with suppress(ValueError):  # the id itself is damaged
-        name = str(json.loads(found[1])) if found is not None else None
+        name = str(json.loads(match[1])) if match is not None else None
     return LostLine(name, frozenset(n.decode() for n in _NAMED.findall(given)), True)
 
 

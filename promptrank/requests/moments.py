@@ -68,8 +68,8 @@ def _timestamp(n: int, unit: str, zone: tzinfo | None) -> datetime | str:
     endless = _infinite(n, 64)
     if endless is not None:
         return endless
-    micros, rest = divmod(n * 10**6, _TICKS[unit])
-    if not rest:
+    micros, below = divmod(n * 10**6, _TICKS[unit])
+    if not below:
         try:
             moment = _EPOCH + timedelta(microseconds=micros)
             return moment if zone is None else moment.replace(tzinfo=UTC).astimezone(zone)
@@ -99,8 +99,8 @@ def _zone(name: str) -> tzinfo:
 
 
 def _time(n: int, ticks: int) -> time | str:
-    micros, rest = divmod(n * 10**6, ticks)
-    if not rest and 0 <= micros < 86_400 * 10**6:
+    micros, below = divmod(n * 10**6, ticks)
+    if not below and 0 <= micros < 86_400 * 10**6:
         return (_EPOCH + timedelta(microseconds=micros)).time()
     seconds, part = divmod(n, ticks)
     fraction = f".{part:0{len(str(ticks)) - 1}d}".rstrip("0") if part else ""
@@ -108,9 +108,9 @@ def _time(n: int, ticks: int) -> time | str:
 
 
 def _duration(n: int, unit: str) -> timedelta | str:
-    micros, rest = divmod(n * 10**6, _TICKS[unit])
+    micros, below = divmod(n * 10**6, _TICKS[unit])
     try:
-        if not rest:
+        if not below:
             return timedelta(microseconds=micros)
     except OverflowError:
         pass

@@ -39,15 +39,15 @@ def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
     rows = (
         f"read_json_objects({names}, maximum_object_size = {_LARGEST}, hive_partitioning = false)"
     )
-    found = _structure(con, place, rows)
-    if not isinstance(found, dict):
+    merged = _structure(con, place, rows)
+    if not isinstance(merged, dict):
         raise DataError(f'{place}: each row of a JSON file is an object, such as {{"id": 1}}')
-    if not found:
+    if not merged:
         raise DataError(f"{place}: the table is empty ({', '.join(files)})")
-    _refuse_twins(place, found)
+    _refuse_twins(place, merged)
     kinds: dict[str, str] = {}
     numbers, wide = [], []
-    for name, structure in found.items():
+    for name, structure in merged.items():
         kinds[name] = _type(structure, exact=True)
         if structure == "DOUBLE":
             numbers.append(name)
@@ -70,26 +70,26 @@ def _structure(con: Connection, place: str, rows: str) -> Any:
     DuckDB's own sum, ``json_group_structure``, holds every row in memory.
     """
     shapes = run(con, f"SELECT DISTINCT CAST(json_structure(json) AS VARCHAR) FROM {rows}", place)
-    found: Any = "NULL"
+    merged: Any = "NULL"
     while some := shapes.fetchmany(1024):
         for (shape,) in some:
             if shape is not None:
-                found = _both(found, json.loads(shape))
-    return {} if found == "NULL" else found
+                merged = _both(merged, json.loads(shape))
+    return {} if merged == "NULL" else merged
 
 
-def _both(one: Any, other: Any) -> Any:
+def _both(first: Any, other: Any) -> Any:
     """The structure of values of two structures; ``JSON`` where they are of several kinds."""
-    if one == other or other == "NULL":
-        return one
-    if one == "NULL":
+    if first == other or other == "NULL":
+        return first
+    if first == "NULL":
         return other
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one | {n: _both(one.get(n, "NULL"), part) for n, part in other.items()}
-    if isinstance(one, list) and isinstance(other, list):
-        return [_both((one or ["NULL"])[0], (other or ["NULL"])[0])]
-    if isinstance(one, str) and isinstance(other, str) and {one, other} <= _NUMBERS:
-        return "DOUBLE" if "DOUBLE" in (one, other) else "HUGEINT"
+    if isinstance(first, dict) and isinstance(other, dict):
+        return first | {n: _both(first.get(n, "NULL"), part) for n, part in other.items()}
+    if isinstance(first, list) and isinstance(other, list):
+        return [_both((first or ["NULL"])[0], (other or ["NULL"])[0])]
+    if isinstance(first, str) and isinstance(other, str) and {first, other} <= _NUMBERS:
+        return "DOUBLE" if "DOUBLE" in (first, other) else "HUGEINT"
     return "JSON"
 
 
@@ -137,10 +137,10 @@ def _pointer(name: str) -> str:
     return "/" + name.replace("~", "~0").replace("/", "~1")
 
 
-def _refuse_twins(place: str, found: dict[str, Any]) -> None:
+def _refuse_twins(place: str, merged: dict[str, Any]) -> None:
     """DuckDB's columns do not mind case; JSON's keys do."""
     seen: dict[str, str] = {}
-    for name in found:
+    for name in merged:
         twin = seen.setdefault(name.lower(), name)
         if twin != name:
             raise DataError(

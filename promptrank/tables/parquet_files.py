@@ -37,11 +37,11 @@ def parquet_rows(con: Connection, where: str, files: list[str], ids: set[str]) -
     if len(files) == 1 and "*" not in files[0]:
         return _scan(files)
     schemas = {file: columns(con, _scan([file]), place) for file in _each(con, files, place)}
-    found: dict[str, list[_Column]] = {}
+    by_name: dict[str, list[_Column]] = {}
     for file, kinds in schemas.items():
         for name, kind in kinds.items():
-            found.setdefault(name, []).append(_Column(file, kind))
-    mixed = {n: cols for n, cols in found.items() if len({c.kind for c in cols}) > 1}
+            by_name.setdefault(name, []).append(_Column(file, kind))
+    mixed = {n: cols for n, cols in by_name.items() if len({c.kind for c in cols}) > 1}
     casts = {n: _casts(con, place, n, cols, n in ids) for n, cols in mixed.items()}
     if not any(casts.values()):
         return _scan(files, union=True)

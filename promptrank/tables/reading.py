@@ -22,7 +22,7 @@ What Python then makes of the values is said in `promptrank.requests.decode`.
 from promptrank.basics.sql import Connection, literal, run
 from promptrank.tables.json_shapes import shape_of
 from promptrank.tables.parquet_files import parquet_rows
-from promptrank.tables.text_columns import AS_WRITTEN, found, narrowed, number, typed
+from promptrank.tables.text_columns import AS_WRITTEN, column_types, narrowed, number, typed
 
 
 def table_rows(con: Connection, where: str, files: list[str], kind: str, ids: set[str]) -> str:
@@ -55,7 +55,7 @@ def table_rows(con: Connection, where: str, files: list[str], kind: str, ids: se
         f"read_csv({names}, all_varchar = true, header = true, sample_size = -1, "
         f"union_by_name = {several}, hive_partitioning = false)",
     )
-    return typed(found(con, where, ids))
+    return typed(column_types(con, where, ids))
 
 
 def _read(con: Connection, where: str, rows: str) -> None:

@@ -118,24 +118,24 @@ def query(text: str, where: str, tables: Collection[str], root: Path) -> Query:
         if node.get("type") == "TABLE_FUNCTION":
             given, names = _named_files(node["function"], where)
             if names:
-                found = [file for name in names for file in _files(name, where, root)]
+                matches = [file for name in names for file in _files(name, where, root)]
                 start = given["query_location"]
-                edits.append((start, start + given["query_location_length"], _list(found)))
-                files += found
+                edits.append((start, start + given["query_location_length"], _list(matches)))
+                files += matches
         elif node.get("type") == "BASE_TABLE":
             name = _table(node, where)
             if name.lower() in known or (name.lower() in made and not _SYSTEM.fullmatch(name)):
                 continue
             if not _FILE.search(name) and not is_remote(name):
                 raise DataError(f"{where}: table {name} does not exist; {near(name, tables)}")
-            found = _files(name, where, root)
+            matches = _files(name, where, root)
             start = node["query_location"]
             quoted = _QUOTED.match(raw, start) if start < len(raw) else None
             if quoted is None:
                 raise DataError(f"{where}: write the name of the file {name} in quotes")
-            new = literal(found[0]) if len(found) == 1 else f"{_reader(name)}({_list(found)})"
+            new = literal(matches[0]) if len(matches) == 1 else f"{_reader(name)}({_list(matches)})"
             edits.append((start, quoted.end(), new))
-            files += found
+            files += matches
     for start, end, new in sorted(edits, reverse=True):
         raw = raw[:start] + new.encode() + raw[end:]
     return Query(f"(\n{raw.decode()}\n)", tuple(dict.fromkeys(files)))
@@ -272,13 +272,13 @@ def _files(name: str, where: str, root: Path) -> list[str]:
         raise DataError(f"{where}: {name} lies outside the data folder {folder}; {declare}")
     if full.is_file():
         return [str(full)]
-    found = []
+    matches = []
     if any(sign in name for sign in "*?["):
         pattern = str(full.relative_to(os.path.normpath(folder)))
-        found = sorted(str(path) for path in folder.glob(pattern) if path.is_file())
-    if not found:
+        matches = sorted(str(path) for path in folder.glob(pattern) if path.is_file())
+    if not matches:
         raise DataError(f"{where}: no file {full}")
-    return found
+    return matches
 
 
 def _reader(name: str) -> str:

@@ -30,7 +30,7 @@ def typed(types: dict[str, str]) -> str:
     return f"(SELECT * REPLACE ({changed}) FROM {AS_WRITTEN})"
 
 
-def found(con: Connection, where: str, keep: Collection[str]) -> dict[str, str]:
+def column_types(con: Connection, where: str, keep: Collection[str]) -> dict[str, str]:
     """SQL by name of the columns that are more than text, all but ``keep`` looked at."""
     names = [n for n in columns(con, AS_WRITTEN, where) if n not in keep]
     # Most columns are told by a cast; only the others are worth a regular expression.
@@ -43,8 +43,8 @@ def found(con: Connection, where: str, keep: Collection[str]) -> dict[str, str]:
         for n, holds in zip(names, whole, strict=True)
         if holds
     }
-    rest = [n for n in names if n not in types]
-    shapes = [(n, shape, test) for n in rest for shape, test in _shapes(ident(n)).items()]
+    untyped = [n for n in names if n not in types]
+    shapes = [(n, shape, test) for n in untyped for shape, test in _shapes(ident(n)).items()]
     holding = _hold(con, where, [(n, test) for n, _, test in shapes])
     for (name, shape, _), holds in zip(shapes, holding, strict=True):
         if holds and shape == "number":
