@@ -25,5 +25,7 @@ def test_an_input_is_taken_as_it_is_or_refused(surface: str) -> None:
     tried = list(outcomes(surface, 0, range(INPUTS[surface])))
     assert len(tried) == INPUTS[surface]
     assert not [str(outcome) for outcome in tried if outcome.fault]
-    # Both happen, so that the inputs are neither all harmless nor all refused for one reason.
-    assert {outcome.kind for outcome in tried} == {"taken", "refused"}
+    # Both happen, so that the inputs are neither all harmless nor all refused for one reason. What
+    # is damaged in a journal is scored again, never refused.
+    both = {"taken"} if surface == "journal" else {"taken", "refused"}
+    assert {outcome.kind for outcome in tried} == both

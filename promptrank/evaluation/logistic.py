@@ -175,7 +175,9 @@ def _features(groups: Iterable[tuple[str, Mapping[str, Any] | None]]) -> tuple[N
                 if (number := finite(value)) is not None:
                     known[name] = number
             elif isinstance(value, list | tuple | set | frozenset | np.ndarray):
-                texts.extend((name, each) for each in set(value) if isinstance(each, str))
+                # Sorted, since sets have another order in every process.
+                words = sorted({each for each in value if isinstance(each, str)})
+                texts.extend((name, each) for each in words)
     return known, texts
 
 
@@ -254,13 +256,13 @@ def _fit(columns: _Columns, design: _Design, target: Any, weight: Floats) -> Log
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(sparse.hstack(design.columns, format="csr"), target, sample_weight=weight)
-    coefficients = dict(zip(design.names, (float(c) for c in model.coef_[0]), strict=True))
+    coefficients = dict(zip(design.names, map(_rounded, model.coef_[0]), strict=True))
     numeric = {}
     for name, (mean, spread) in design.centres.items():
         slope = coefficients.get(("number", name, ""), 0.0) / spread
         numeric[name] = slope, -slope * mean
     return Logistic(
-        float(model.intercept_[0]),
+        _rounded(model.intercept_[0]),
         numeric,
         {name: c for (kind, name, _), c in coefficients.items() if kind == "missing"},
         {(name, value): c for (kind, name, value), c in coefficients.items() if kind == "text"},
@@ -268,6 +270,15 @@ def _fit(columns: _Columns, design: _Design, target: Any, weight: Floats) -> Log
         columns.skipped,
         ("the fit did not converge in 1000 iterations",) if list(_unconverged(caught)) else (),
     )
+
+
+def _rounded(coefficient: float) -> float:
+    """Eight digits: more than the solver's tolerance gives, and fewer than its last bits.
+
+    Those depend on where the linear algebra's arrays happen to lie in memory, and would make the
+    same fit give other numbers in another process.
+    """
+    return float(f"{coefficient:.8g}")
 
 
 def _unconverged(caught: Iterable[warnings.WarningMessage]) -> Iterator[str]:
