@@ -257,6 +257,9 @@ def test_a_user_that_nobody_knows_has_no_cache(monkeypatch: pytest.MonkeyPatch) 
 def test_names_that_no_file_can_have() -> None:
     with pytest.raises(InputError, match="NUL"):
         expanded("a\0b")
+    with pytest.raises(InputError, match="at most 255 bytes"):
+        expanded("there/" + "é" * 128)
+    assert expanded("there/" + "é" * 127) == Path("there") / ("é" * 127)
     assert expanded("~/x") == Path.home() / "x"
 
 

@@ -15,11 +15,18 @@ def expanded(path: str | Path) -> Path:
     """A path with ``~`` and ``~user`` replaced.
 
     Raises:
-        InputError: no such user, or a NUL character, which no file's name can hold.
+        InputError: no such user, or what no file's name can be: one with a NUL character, one
+            that is too long.
     """
     text = os.fspath(path)
     if "\0" in text:
         raise InputError(f"{text!r}: a name cannot hold a NUL character; take it out")
+    names = (name.encode("utf-8", "surrogatepass") for name in Path(text).parts)
+    if any(len(name) > NAME_BYTES for name in names):
+        raise InputError(
+            f"{text[:80]}...: File name too long; choose a shorter one, of at most {NAME_BYTES} "
+            "bytes"
+        )
     try:
         return Path(text).expanduser()
     except RuntimeError:
