@@ -22,8 +22,10 @@ from _vllm import fastest, name_of, open_rival
 from transformers import AutoModelForCausalLM
 
 from promptrank.assets import resolve_dataset, resolve_model
+from promptrank.engine import products
 from promptrank.engine.contract import Failure, Tree, TreeScore
 from promptrank.engine.packed import PackedEngine, open_packed
+from promptrank.runtime.kept_ways import processor
 from promptrank.runtime.opened import Opened
 
 Scores = list[float]
@@ -44,24 +46,26 @@ class Shape:
         return sum(len(tree.branches) for tree in self.trees)
 
 
-def matmul_peak(seconds: float = 2.0) -> float:
-    """The best sgemm rate in FLOP/s, over a few sizes.
+@torch.inference_mode()
+def matmul_peak(seconds: float = 2.0) -> dict[str, float]:
+    """The best rate of each way to multiply float32 matrices, in FLOP/s, over a few sizes.
 
     A trial lasts a tenth of a second, as a forward does: no decoder can sustain what a single
     product of three milliseconds reaches between two disturbances.
     """
-    best = 0.0
+    best = dict.fromkeys(products.available(torch.float32), 0.0)
     end = time.perf_counter() + seconds
     sizes = [(1024, 576, 1536), (1024, 1024, 1024), (2048, 2048, 2048), (2048, 576, 576)]
     while time.perf_counter() < end:
         for rows, inner, columns in sizes:
-            left, right = torch.randn(rows, inner), torch.randn(inner, columns)
-            out = torch.empty(rows, columns)
-            done, start = 0, time.perf_counter()
-            while (taken := time.perf_counter() - start) < 0.1:
-                torch.mm(left, right, out=out)
-                done += 1
-            best = max(best, 2 * rows * inner * columns * done / taken)
+            left, right = torch.randn(rows, inner), torch.randn(columns, inner)
+            for way in best:
+                product = products.product(way, right)
+                done, start = 0, time.perf_counter()
+                while (taken := time.perf_counter() - start) < 0.1:
+                    product(left, None)
+                    done += 1
+                best[way] = max(best[way], 2 * rows * inner * columns * done / taken)
     return best
 
 
@@ -169,8 +173,13 @@ def main() -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     budget = {"token_budget": args.budget} if args.budget else {}
     engine = open_packed(folder, name=args.model, **budget)
-    peak = matmul_peak()
-    print(f"{args.threads} threads, sgemm peak {peak / 1e9:.0f} GFLOP/s, {engine.info.notes}")
+    own = open_packed(folder, name=args.model, pack_weights=False, **budget)
+    peaks = matmul_peak()
+    peak = max(peaks.values())
+    rates = ", ".join(f"{way} {rate / 1e9:.0f}" for way, rate in peaks.items())
+    print(f"{processor()}, {args.threads} threads; products in GFLOP/s: {rates}")
+    chosen = ", ".join(f"{a}x{b} {way}" for (a, b), way in engine.ways.items())
+    print(f"layers: {chosen}; notes: {engine.info.notes}")
     ratios: dict[int, float] = {}
     with_ten: dict[str, float] = {}
     share = 0.0
@@ -187,6 +196,7 @@ def main() -> None:
             "plain, right": transformers_run(model, plain_right),
             "reuse": transformers_run(model, reuse),
             "packed": packed_run(engine, engine.score),
+            "own products": packed_run(own, own.score),
             "runtime": packed_run(engine, Opened(engine).stream),
         }
         with ExitStack() as stack:
@@ -197,9 +207,10 @@ def main() -> None:
                     rivals["vllm"] = stack.enter_context(open_rival(folder, way, args.threads))
             seconds, best = race(rivals, shape, args.rounds)
         plain = min(seconds["plain, left"], seconds["plain, right"])
-        peak = max(peak, matmul_peak(1.0))
+        peak = max(peak, *matmul_peak(1.0).values())
         ratios[candidates] = plain / seconds["packed"]
         print(f"  runtime/packed {seconds['packed'] / seconds['runtime']:.2f}")
+        print(f"  packed/own products {seconds['own products'] / seconds['packed']:.2f}")
         print(f"  packed/plain {ratios[candidates]:.2f} (by tokens {token_ratio(shape):.2f})")
         print(f"  packed's best round reaches {shape.flops / best / peak:.3f} of the matmul peak")
         if candidates == 10:

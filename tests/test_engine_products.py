@@ -15,7 +15,7 @@ from promptrank.engine import products
 from promptrank.engine.lean_lora import lean
 from promptrank.engine.packed import open_packed
 from promptrank.engine.probe import _flat, _trees
-from promptrank.engine.products import ONEDNN, OWN, Packed, pack
+from promptrank.engine.products import ONEDNN, OWN, pack
 from promptrank.runtime import kept_ways as kept
 from support.engines import VOCAB, adapter, llama, saved
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def packed(model: nn.Module, **options: Any) -> Packed:
+def packed(model: nn.Module, **options: Any) -> dict[products.Shape, str]:
     """Packed in each layer, whatever is fastest here."""
     ways = {products._shape(layer): ONEDNN for layer in products.linear_layers(model)}
     return pack(model, ways, **options)
@@ -41,8 +41,9 @@ def test_a_packed_product_is_the_product(bias: bool, shape: tuple[int, ...]) -> 
     made = layer(bias)
     x = torch.randn(*shape)
     want = made(x)
-    done = packed(nn.Sequential(made))
-    assert done.layers == 1 and done.bytes == 24 * 40 * 4
+    assert packed(nn.Sequential(made)) == {(40, 24): ONEDNN}
+    assert products.of(made) is not None
+    assert products.weight_bytes(nn.Sequential(made)) == 24 * 40 * 4
     assert torch.allclose(made(x), want, atol=1e-5)
     assert made(x).shape == want.shape
 
@@ -116,8 +117,10 @@ def test_what_gives_other_numbers_or_cannot_run_is_not_chosen(
     made = layer()
     x = torch.randn(3, 24)
     want = made(x)
-    assert packed(nn.Sequential(made)).ways == {(40, 24): OWN}
+    assert packed(nn.Sequential(made)) == {(40, 24): OWN}
     assert torch.equal(made(x), want)
+    # A way that only another version knows.
+    assert pack(nn.Sequential(made), {(40, 24): "quantum"}) == {(40, 24): OWN}
 
 
 def test_a_copy_that_would_not_fit_is_refused(

@@ -20,7 +20,7 @@ from promptrank.engine.model import (
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.probe import misfit
-from promptrank.engine.products import Packed, Shape, free_memory, pack, weight_bytes
+from promptrank.engine.products import Shape, free_memory, pack, weight_bytes
 from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
@@ -74,9 +74,9 @@ def open_packed(
         raise ModelError(f"{path}: max_tokens and token_budget must be positive")
     limits = Limits(longest, vocab_size(model))
     budget = ForwardBudget(token_budget, max(1, _LOGITS // limits.vocab))
-    packed, notes = Packed({}, 0, 0), tuple[str, ...]()
+    chosen, notes = dict[Shape, str](), tuple[str, ...]()
     if pack_weights and not plain:
-        packed, notes = _packed(model, ways)
+        chosen, notes = _packed(model, ways)
     base = Adapters(model)
     info = EngineInfo(
         "plain" if plain else "packed",
@@ -92,17 +92,17 @@ def open_packed(
     for adapter in adapters:
         base.load(str(adapter))
     engine = PackedEngine(base, replace(info, notes=notes), limits, budget, longest_packed)
-    engine.ways = packed.ways
+    engine.ways = chosen
     return engine
 
 
 def _packed(
     model: PreTrainedModel, ways: Mapping[Shape, str] | None
-) -> tuple[Packed, tuple[str, ...]]:
-    """Pack what is faster packed, where there is room for it."""
+) -> tuple[dict[Shape, str], tuple[str, ...]]:
+    """Pack what is faster packed, where there is room for it: the ways, and what to tell."""
     needed, free = weight_bytes(model), free_memory()
     if free is not None and needed > free / 2:
-        return Packed({}, 0, 0), (
+        return {}, (
             f"weights are not packed, which may be faster: a second copy takes {needed / 1e9:.1f} "
             f"GB, and {free / 1e9:.1f} GB are free",
         )

@@ -35,21 +35,6 @@ _MARGIN = 1.05
 _CLOSE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
 
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """What `pack` did to a model.
-
-    Attributes:
-        ways: (out, in) of each shape of layer -> the way that was chosen.
-        layers: how many run with packed weights.
-        bytes: of the packed copies.
-    """
-
-    ways: dict[Shape, str]
-    layers: int
-    bytes: int
-
-
 def available(dtype: torch.dtype) -> tuple[str, ...]:
     """The ways that this processor and this torch have for products of a type."""
     ops = torch.ops.mkldnn
@@ -145,19 +130,22 @@ def linear_layers(model: nn.Module) -> list[nn.Linear]:
 
 def pack(
     model: nn.Module, ways: Mapping[Shape, str] | None = None, *, back: bool = False
-) -> Packed:
+) -> dict[Shape, str]:
     """Put the fastest product under every linear layer of a model but its head.
 
     The weights must not change from here on.
 
     Args:
-        ways: what `choose` chose before; shapes that it lacks are chosen now.
+        ways: what was chosen before; shapes that it lacks, or whose way nobody knows, are chosen
+            now.
         back: also for gradients of the layers' inputs, at the price of a third copy.
+
+    Returns:
+        (out, in) of each shape of layer -> the way that its products go.
     """
     layers = linear_layers(model)
-    chosen = dict(ways or {})
+    chosen = {shape: way for shape, way in (ways or {}).items() if way in WAYS}
     chosen |= choose(layer for layer in layers if _shape(layer) not in chosen)
-    count = copied = 0
     for layer in layers:
         weight = layer.weight
         if chosen[_shape(layer)] == OWN:
@@ -171,9 +159,7 @@ def pack(
             continue
         layer.products = Products(forward, backward)  # type: ignore[assignment]
         layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
-        count += 1
-        copied += weight.numel() * weight.element_size() * (2 if back else 1)
-    return Packed(chosen, count, copied)
+    return chosen
 
 
 @dataclass(frozen=True, slots=True)

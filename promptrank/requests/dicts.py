@@ -7,21 +7,9 @@ from promptrank.basics.hints import near
 from promptrank.basics.numbers import finite
 from promptrank.errors import DataError
 from promptrank.records import EMPTY, Candidate, Event, Item, Request, Subject
+from promptrank.requests.lost import REQUEST_COLUMNS
 
-_REQUEST = (
-    "request_id",
-    "time",
-    "split",
-    "member_id",
-    "member",
-    "query_id",
-    "query",
-    "source_id",
-    "source",
-    "history",
-    "candidates",
-    "meta",
-)
+_REQUEST = ("request_id", *REQUEST_COLUMNS, "candidates")
 _CANDIDATE = (
     "candidate_id",
     "item_id",

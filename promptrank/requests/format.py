@@ -18,7 +18,6 @@ from promptrank.requests.decode import decode, labels, lists_of, tuples
 from promptrank.requests.lost import REQUEST_COLUMNS, Lost, joined, nameless, piece_of
 
 REQUIRED = ("request_id", "item_id")
-SUBJECT = REQUEST_COLUMNS
 CANDIDATE = (
     "candidate_id",
     "item",
@@ -32,7 +31,7 @@ CANDIDATE = (
     "outcomes",
     "baseline",
 )
-COLUMNS = (*REQUIRED, *SUBJECT, *CANDIDATE)
+COLUMNS = (*REQUIRED, *REQUEST_COLUMNS, *CANDIDATE)
 EVENT = ("item_id", "item", "item_row", "action", "time", "context", "stats", "outcomes")
 _EVENT = frozenset(EVENT)
 _RECORDS = ("member", "source", "meta", "item", "context", "stats", "outcomes", "baseline")
@@ -209,7 +208,9 @@ def _jsonl(path: Path) -> Iterator[RowPart]:
                 row["request_id"] = text(row.get("request_id"), "request_id")
             except RowError as error:
                 bad.append(f"{path}:{number}: {error}")
-                before = joined(before, nameless([n for n in SUBJECT if row.get(n) is not None]))
+                before = joined(
+                    before, nameless([n for n in REQUEST_COLUMNS if row.get(n) is not None])
+                )
                 continue
             waiting.append(row)
             lost.append(before)

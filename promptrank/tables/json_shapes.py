@@ -28,8 +28,11 @@ class JsonShape:
     wide: list[str]
 
 
-def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
+def shape_of(con: Connection, where: str, files: list[str], more: str = "") -> JsonShape:
     """Look at every row.
+
+    Args:
+        more: options of DuckDB's reader.
 
     Raises:
         DataError: the files cannot be read, or their rows are no objects.
@@ -59,7 +62,7 @@ def shape_of(con: Connection, where: str, files: list[str]) -> JsonShape:
     listed = ", ".join(f"{ident(n)}: {literal(k)}" for n, k in kinds.items())
     read = (
         f"read_json({names}, columns = {{{listed}}}, maximum_object_size = {_LARGEST}, "
-        "hive_partitioning = false)"
+        f"hive_partitioning = false{more})"
     )
     return JsonShape(read, numbers, wide)
 
@@ -69,7 +72,9 @@ def _structure(con: Connection, place: str, rows: str) -> Any:
 
     DuckDB's own sum, ``json_group_structure``, holds every row in memory.
     """
-    shapes = run(con, f"SELECT DISTINCT CAST(json_structure(json) AS VARCHAR) FROM {rows}", place)
+    # Sorted, since threads finish in any order, and the columns would stand in any order too.
+    distinct = f"SELECT DISTINCT CAST(json_structure(json) AS VARCHAR) FROM {rows} ORDER BY 1"
+    shapes = run(con, distinct, place)
     merged: Any = "NULL"
     while some := shapes.fetchmany(1024):
         for (shape,) in some:

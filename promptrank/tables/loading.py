@@ -172,23 +172,34 @@ def _create(
 def _by_path(con: Connection, where: str, source: Source, root: Path, ids: set[str]) -> Query:
     """A query whose rows say in `FILE` which entry of ``path`` they came from."""
     entries = [source.path] if isinstance(source.path, str) else list(source.path or ())
-    rows = []
-    for number, path in enumerate(entries):
-        relation = f"src.{ident(f'rows {number}')}"
-        files = [path] if is_remote(path) else _local(where, path, root)
-        part = source.model_copy(update={"path": path, "columns": {}})
-        _create(con, where, relation, part, Query("", tuple(files)), ids)
-        rows.append(f"SELECT *, {literal(path)} AS {ident(FILE)} FROM {relation}")
-    return Query(f"({' UNION ALL BY NAME '.join(rows)})", ())
+    entry_of: dict[str, str] = {}
+    for path in entries:
+        for file in [path] if is_remote(path) else _local(where, path, root):
+            if file in entry_of:
+                raise DataError(
+                    f"{where}.path: {file} is read for {entry_of[file]!r} and for {path!r}, and "
+                    "its rows would stand in two parts; name it once"
+                )
+            entry_of[file] = path
+    rows, _ = _scan(con, where, list(entry_of), ids, named=True)
+    # A URL may stand for several.
+    whens = " ".join(
+        f"WHEN {ident(FILE)} {'GLOB' if is_remote(file) else '='} {literal(file)} "
+        f"THEN {literal(path)}"
+        for file, path in entry_of.items()
+    )
+    return Query(f"(SELECT * REPLACE (CASE {whens} END AS {ident(FILE)}) FROM {rows})", ())
 
 
-def _scan(con: Connection, where: str, files: Sequence[str], ids: set[str]) -> tuple[str, str]:
+def _scan(
+    con: Connection, where: str, files: Sequence[str], ids: set[str], *, named: bool = False
+) -> tuple[str, str]:
     """What to select from, and the kind of file."""
     kinds = {_kind(where, file) for file in files}
     if len(kinds) > 1:
         raise DataError(f"{where}.path: files of one table are of one kind; found {sorted(kinds)}")
     kind = kinds.pop()
-    return table_rows(con, where, list(files), kind, ids), kind
+    return table_rows(con, where, list(files), kind, ids, named=named), kind
 
 
 def _has_utf8_name(path: Path) -> bool:

@@ -17,6 +17,7 @@ from promptrank.errors import DataError
 _EXACT = 2**53  # whole numbers up to here have a floating-point form of their own
 _IN_64 = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NESTED = ("STRUCT", "MAP", "UNION")
+_UNION = ", union_by_name = true"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,20 @@ class _Column:
     kind: str
 
 
-def parquet_rows(con: Connection, where: str, files: list[str], ids: set[str]) -> str:
+def parquet_rows(
+    con: Connection, where: str, files: list[str], ids: set[str], more: str = ""
+) -> str:
     """What to select from: the files by the names of their columns.
+
+    Args:
+        more: options of DuckDB's reader.
 
     Raises:
         DataError: a column whose types cannot be brought together without a loss.
     """
     place = f"{where}.path"
     if len(files) == 1 and "*" not in files[0]:
-        return _scan(files)
+        return _scan(files, more)
     schemas = {file: columns(con, _scan([file]), place) for file in _each(con, files, place)}
     by_name: dict[str, list[_Column]] = {}
     for file, kinds in schemas.items():
@@ -44,7 +50,7 @@ def parquet_rows(con: Connection, where: str, files: list[str], ids: set[str]) -
     mixed = {n: cols for n, cols in by_name.items() if len({c.kind for c in cols}) > 1}
     casts = {n: _casts(con, place, n, cols, n in ids) for n, cols in mixed.items()}
     if not any(casts.values()):
-        return _scan(files, union=True)
+        return _scan(files, _UNION + more)
     # Files are read together only where they agree: DuckDB would bring them together first.
     alike: dict[tuple[str | None, ...], list[str]] = {}
     for file, kinds in schemas.items():
@@ -54,13 +60,13 @@ def parquet_rows(con: Connection, where: str, files: list[str], ids: set[str]) -
         own = {n: by_file[group[0]] for n, by_file in casts.items() if group[0] in by_file}
         replaced = ", ".join(f"{e} AS {ident(n)}" for n, e in own.items())
         chosen = f"* REPLACE ({replaced})" if own else "*"
-        parts.append(f"SELECT {chosen} FROM {_scan(group, union=True)}")
+        parts.append(f"SELECT {chosen} FROM {_scan(group, _UNION + more)}")
     return f"({' UNION ALL BY NAME '.join(parts)})"
 
 
-def _scan(files: list[str], union: bool = False) -> str:
+def _scan(files: list[str], more: str = "") -> str:
     names = "[" + ", ".join(literal(file) for file in files) + "]"
-    return f"read_parquet({names}, hive_partitioning = false{', union_by_name = true' * union})"
+    return f"read_parquet({names}, hive_partitioning = false{more})"
 
 
 def _each(con: Connection, files: list[str], place: str) -> list[str]:

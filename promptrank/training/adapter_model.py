@@ -69,7 +69,7 @@ def _pack(model: PreTrainedModel) -> None:
     if os.environ.get(PACK_WEIGHTS, "1") == "0" or (free is not None and needed > free / 2):
         return
     dtype = str(model.dtype).removeprefix("torch.")
-    keep_ways(dtype, pack(model, kept_ways(dtype), back=True).ways)
+    keep_ways(dtype, pack(model, kept_ways(dtype), back=True))
 
 
 def with_adapter(
