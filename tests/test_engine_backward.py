@@ -11,12 +11,15 @@ from promptrank.engine.contract import Branch, Slot
 from promptrank.engine.cutting import KeptKeys, Part, flatten, tries
 from promptrank.engine.forward import run
 from promptrank.engine.layout import Forward, lay_out
+from promptrank.engine.sliding import Windows
 from support.engines import MODELS
 
 SLOTS = (Slot((7,), ((5,), (6, 8), (6, 9))), Slot((3, 4), ((1,), (2,))))
 
 
-def forward_of(*shapes: tuple[int, tuple[int, ...]], like: torch.Tensor) -> Forward:
+def forward_of(
+    *shapes: tuple[int, tuple[int, ...]], like: torch.Tensor, windows: Windows = ()
+) -> Forward:
     """Segments of a stem and branches of these lengths."""
     parts = []
     for number, (stem, branches) in enumerate(shapes):
@@ -26,10 +29,10 @@ def forward_of(*shapes: tuple[int, tuple[int, ...]], like: torch.Tensor) -> Forw
             slots = list(zip(range(2), SLOTS, tries(branch), strict=True))
             blocks.append(flatten(place, branch.ids, slots))
         parts.append(Part(number, None, tuple(n % 90 for n in range(stem)), None, tuple(blocks)))
-    return lay_out(parts, like)
+    return lay_out(parts, like, windows)
 
 
-def dense_mask(forward: Forward) -> torch.Tensor:
+def dense_mask(forward: Forward, window: int | None) -> torch.Tensor:
     """The whole mask that the bands stand for."""
     rows = forward.ids.shape[1]
     mask = torch.full((rows, rows), float("-inf"), dtype=torch.float64)
@@ -38,21 +41,32 @@ def dense_mask(forward: Forward) -> torch.Tensor:
             mine = slice(band.start, band.start + band.rows)
             mask[mine, segment.start : segment.start + band.seen] = 0
             mask[mine, mine] = band.mask.double()
+    if window is not None:
+        # Of all that a row sees, what stands no further back than the window.
+        behind = forward.positions[0][:, None] - forward.positions[0]
+        mask[behind >= window] = float("-inf")
     return mask
 
 
-def test_values_and_gradients_are_those_of_sdpa() -> None:
+@pytest.mark.parametrize("window", [None, 1, 25, 140])
+def test_values_and_gradients_are_those_of_sdpa(window: int | None) -> None:
     torch.manual_seed(0)
     # Stems of more than one band (128 rows) and sides of more than one (80 rows).
-    forward = forward_of((150, (30, 40, 35)), (3, (1,)), (20, ()), like=torch.zeros(1).double())
+    forward = forward_of(
+        (150, (30, 40, 35)),
+        (3, (1,)),
+        (20, ()),
+        like=torch.zeros(1).double(),
+        windows=(window,),
+    )
     rows = forward.ids.shape[1]
     query, key, value = (
         torch.randn(1, heads, rows, 8, dtype=torch.float64, requires_grad=True)
         for heads in (4, 2, 2)
     )
-    got = attend(query, key, value, 0.3, forward.segments)
+    got = attend(query, key, value, 0.3, forward.segments, window)
     want = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, dense_mask(forward), scale=0.3, enable_gqa=True
+        query, key, value, dense_mask(forward, window), scale=0.3, enable_gqa=True
     ).transpose(1, 2)
     # The softmax runs in fp32, so 1e-6 is all there is.
     torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)

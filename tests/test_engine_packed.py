@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM
 
 from promptrank.engine import attention, forward, probe
 from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree
 from promptrank.engine.layout import Forward
 from promptrank.engine.lean_layers import fuse
 from promptrank.engine.loaded_adapters import Adapters
-from promptrank.engine.model import load_model, packed_window
+from promptrank.engine.model import load_model
 from promptrank.engine.packed import PackedEngine, open_packed
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import ModelError
@@ -48,17 +48,6 @@ def llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- sliding windows
 
 
-def test_within_the_window_packed_beyond_it_plain(tmp_path: Path) -> None:
-    path = saved(gemma3(sliding_window=32), tmp_path)
-    engine, plain = open_packed(path), open_packed(path, plain=True)
-    assert engine.info.notes == (
-        "paths beyond the sliding window of 32 tokens: one prompt at a time",
-    )
-    # 22 + 7 + 1 + 2 tokens just fit the window; 20 more do not.
-    for one in (tree(22, 7, 7, 3), tree(42, 7, 3), tree(22, 7, 20)):
-        assert numbers(engine, one) == pytest.approx(numbers(plain, one), abs=1e-4)
-
-
 def test_a_path_as_long_as_the_window_is_still_full_attention(tmp_path: Path) -> None:
     full = ["full_attention"] * 3
     narrow = saved(gemma3(sliding_window=32, rope_parameters=ROPE), tmp_path / "narrow")
@@ -82,6 +71,7 @@ def test_the_self_test_notices_a_window_nobody_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("promptrank.engine.packed.packed_window", lambda config: None)
+    monkeypatch.setattr("promptrank.engine.packed_engine.layer_windows", lambda config: None)
     engine = open_packed(saved(gemma3(sliding_window=32), tmp_path))
     (note,) = engine.info.notes
     assert note.startswith("one prompt at a time: the self-test found that packed scores differ")
@@ -105,22 +95,6 @@ def test_the_self_test_notices_wrong_attention(
     reason = probe.misfit(model, info, Limits(512, 97), None)
     assert reason is not None
     assert reason.startswith("packed scores differ")
-
-
-def test_a_window_for_all_layers_is_known(tmp_path: Path) -> None:
-    config = MistralConfig(**(SIZES | {"sliding_window": 24}))
-    assert packed_window(config) == 24
-    torch.manual_seed(0)
-    engine = open_packed(saved(MistralForCausalLM(config), tmp_path))
-    assert "24 tokens" in engine.info.notes[0]
-
-
-@pytest.mark.parametrize("kind", ["linear_attention", "chunked_attention"])
-def test_layers_without_full_attention_are_never_packed(kind: str) -> None:
-    config = gemma3().config
-    config.layer_types = ["full_attention", kind, "full_attention"]
-    config.attention_chunk_size = 8
-    assert packed_window(config) == 0
 
 
 def test_capped_scores_are_not_dropped(tmp_path: Path) -> None:
@@ -252,10 +226,13 @@ def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:
     assert one != open_packed(saved(other, tmp_path / "other")).info.digest
 
 
-def test_notes_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_are_logged(
+    llama_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.engine.packed.misfit", lambda *test: "it is Monday")
     with caplog.at_level(logging.WARNING, "promptrank"):
-        open_packed(saved(gemma3(sliding_window=32), tmp_path), name="small")
-    assert "small: paths beyond the sliding window of 32 tokens" in caplog.text
+        open_packed(llama_path, name="small")
+    assert "small: one prompt at a time: the self-test found that it is Monday" in caplog.text
 
 
 # ---- cost

@@ -14,10 +14,11 @@ from promptrank.adapters.card import read_card, write_card
 from promptrank.api.train import Trained
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError
+from promptrank.training.adapter_model import base_model, longest_packed
 from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
 from support.models import make_model
-from support.runs import TURNS, WEIGHTS, placed, run, weights_of
+from support.runs import TURNS, WEIGHTS, apart, placed, run, weights_of
 
 
 def test_an_adapter_and_its_card(whole: Trained, tiny_llama_path: Path) -> None:
@@ -232,7 +233,28 @@ def test_the_command_line(toys: Path) -> None:
     assert "there is an adapter of this name" in str(again.exception)
 
 
-def test_a_window_shorter_than_an_example_is_refused(toys: Path, tmp_path: Path) -> None:
-    narrow = make_model(tmp_path / "narrow", "gemma3", sliding_window=16)
-    with pytest.raises(ModelError, match="a window of 16 tokens and an example has"):
-        run(toys, model=str(narrow))
+@pytest.mark.slow
+def test_a_window_shorter_than_an_example_is_kept_in_training(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow = str(make_model(tmp_path / "narrow", "gemma3", sliding_window=16))
+    kept = run(toys, model=narrow)
+    monkeypatch.setattr("promptrank.training.fit.layer_windows", lambda config: None)
+    dropped = run(toys, "dropped", model=narrow)
+    assert apart(kept.path, dropped.path) > 1e-6
+
+
+def test_windows_that_the_self_test_does_not_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_model(tmp_path / "narrow", "gemma3", sliding_window=16)
+    model = base_model(path, "narrow")
+    assert longest_packed(model, "narrow", examples=40, requests=60) is None
+    monkeypatch.setattr(
+        "promptrank.training.adapter_model.misfit_beyond", lambda *test: "it is Monday"
+    )
+    assert longest_packed(model, "narrow", examples=16) is None
+    # Validation has one prompt at a time to fall back on.
+    assert longest_packed(model, "narrow", examples=16, requests=17) == 16
+    with pytest.raises(ModelError, match=r"a window of 16, and the self-test found that it is Mon"):
+        longest_packed(model, "narrow", examples=17)

@@ -4,7 +4,9 @@ is built.
 Registered with transformers as an attention function. A forward's rows are parts one after
 another (see ``layout``); the layout travels as the keyword ``tree``. Rows are attended in bands:
 each against the keys that all its rows see, which need no mask, and against the band's own, which
-a small square mask orders. Nothing is computed for most of what a dense mask would hide.
+a small square mask orders. In a layer with a sliding window a band begins at the first key that any
+of its rows sees, and a mask over the few next keys says which rows still see those. Nothing is
+computed for most of what a dense mask would hide.
 """
 
 from typing import Any
@@ -16,6 +18,7 @@ from transformers.masking_utils import sdpa_mask
 
 from promptrank.engine.backward import attend
 from promptrank.engine.layout import Band, Segment
+from promptrank.engine.sliding import Windows
 
 NAME = "promptrank_tree"
 
@@ -28,6 +31,7 @@ def tree_attention(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     tree: tuple[Segment, ...] | None = None,
+    windows: Windows = (),
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over one forward's rows; without ``tree``, transformers' own sdpa.
@@ -39,6 +43,8 @@ def tree_attention(
         attention_mask: unused with ``tree``.
         scaling: of the scores; 1 / sqrt(head dim) if None.
         tree: the rows' layout.
+        windows: of all layers, as the layout has bands for them; none for none. What layers
+            themselves pass on as ``sliding_window`` is not read: not all do.
         kwargs: passed on without ``tree``; a soft cap or sinks raise NotImplementedError with it.
 
     Returns:
@@ -51,18 +57,20 @@ def tree_attention(
     if kwargs.get("softcap") is not None or kwargs.get("s_aux") is not None:
         raise NotImplementedError("soft-capped scores and attention sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if torch.is_grad_enabled() and query.requires_grad:
-        return attend(query, key, value, scale, tree), None
-    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     layer: int = module.layer_idx  # type: ignore[assignment]
+    window = windows[layer] if windows else None
+    if torch.is_grad_enabled() and query.requires_grad:
+        return attend(query, key, value, scale, tree, window), None
+    out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     for segment in tree:
-        _segment(segment, layer, scale, query[0], key[0], value[0], out[0])
+        _segment(segment, layer, window, scale, query[0], key[0], value[0], out[0])
     return out, None
 
 
 def _segment(
     segment: Segment,
     layer: int,
+    window: int | None,
     scale: float,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -80,7 +88,7 @@ def _segment(
             keys, values = past_keys, past_values
     if segment.keep:
         segment.keep.layers[layer] = (keys.contiguous(), values.contiguous())
-    for band in segment.bands:
+    for band in segment.within(window):
         _band(band, scale, query, key, value, keys, values, out)
 
 
@@ -95,7 +103,9 @@ def _band(
     out: torch.Tensor,
 ) -> None:
     """Attend one band's rows of ``query`` into ``out``; ``keys`` are the past's and the stem's."""
-    rows, seen = slice(band.start, band.start + band.rows), band.seen
+    rows, seen = slice(band.start, band.start + band.rows), band.seen - band.since
+    if band.since:
+        keys, values = keys[:, band.since :], values[:, band.since :]
     heads, kv_heads, dim = query.shape[0], keys.shape[0], query.shape[2]
     # The heads that share a key head stand under one another: one product per key head.
     mine = query[:, rows].reshape(kv_heads, -1, dim)
@@ -104,7 +114,10 @@ def _band(
     if seen:
         torch.baddbmm(common, mine, keys[:, :seen].mT, beta=0, alpha=scale, out=common)
     torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
-    scores.view(heads, band.rows, -1)[:, :, seen:] += band.mask
+    by_head = scores.view(heads, band.rows, -1)
+    by_head[:, :, seen:] += band.mask
+    if band.edge is not None:
+        by_head[:, :, : band.edge.shape[1]] += band.edge
     # In fp32, as transformers does.
     weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
     mixed = torch.bmm(weights[:, :, seen:], value[:, rows])

@@ -15,7 +15,12 @@ Tensor = torch.Tensor
 
 
 def attend(
-    query: Tensor, key: Tensor, value: Tensor, scale: float, tree: tuple[Segment, ...]
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scale: float,
+    tree: tuple[Segment, ...],
+    window: int | None = None,
 ) -> Tensor:
     """Attention over one forward's rows.
 
@@ -24,6 +29,7 @@ def attend(
         key: (1, kv heads, rows, head dim), like ``value``.
         scale: of the scores.
         tree: the rows' layout; segments with a past are refused, since nothing could learn there.
+        window: the layer's, for which the layout has bands; None for attention over all tokens.
 
     Returns:
         (1, rows, heads, head dim).
@@ -35,7 +41,9 @@ def attend(
         # As torch does for its own attention: rotary positions leave queries and keys in float32.
         lower = torch.get_autocast_dtype(kind)
         query, key, value = query.to(lower), key.to(lower), value.to(lower)
-    out: Tensor = _Attention.apply(query, key, value, scale, tree)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
+        query, key, value, scale, tuple(_bands(tree, window))
+    )
     return out
 
 
@@ -44,18 +52,24 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, query: Tensor, key: Tensor, value: Tensor, scale: float, tree: tuple[Segment, ...]
+        ctx: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scale: float,
+        bands: tuple[tuple[int, Band], ...],
     ) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.scale, ctx.tree = scale, tree
+        ctx.scale, ctx.bands = scale, bands
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
         with torch.autocast(query.device.type, enabled=False):
-            for start, band in _bands(tree):
+            for start, band in bands:
                 rows, seen = _places(start, band)
                 weights, _ = _weights(band, scale, query[0], key[0], seen, rows)
-                mixed = torch.bmm(weights[:, :, band.seen :], value[0][:, rows])
-                if band.seen:
-                    mixed.baddbmm_(weights[:, :, : band.seen], value[0][:, seen])
+                cut = band.seen - band.since
+                mixed = torch.bmm(weights[:, :, cut:], value[0][:, rows])
+                if cut:
+                    mixed.baddbmm_(weights[:, :, :cut], value[0][:, seen])
                 out[0, rows] = mixed.view(query.shape[1], band.rows, -1).transpose(0, 1)
         return out
 
@@ -67,7 +81,7 @@ class _Attention(torch.autograd.Function):
         to_key = torch.zeros_like(key, memory_format=torch.contiguous_format)
         to_value = torch.zeros_like(value, memory_format=torch.contiguous_format)
         with torch.autocast(query.device.type, enabled=False):
-            for start, band in _bands(ctx.tree):
+            for start, band in ctx.bands:
                 _band_back(
                     start,
                     band,
@@ -79,14 +93,15 @@ class _Attention(torch.autograd.Function):
         return to_query, to_key, to_value, None, None
 
 
-def _bands(tree: tuple[Segment, ...]) -> Iterator[tuple[int, Band]]:
-    """Every band with the first row of its segment."""
-    return ((segment.start, band) for segment in tree for band in segment.bands)
+def _bands(tree: tuple[Segment, ...], window: int | None) -> Iterator[tuple[int, Band]]:
+    """Every band of a layer with the first row of its segment."""
+    return ((segment.start, band) for segment in tree for band in segment.within(window))
 
 
 def _places(start: int, band: Band) -> tuple[slice, slice]:
-    """The band's own rows, and the rows that all of them see."""
-    return slice(band.start, band.start + band.rows), slice(start, start + band.seen)
+    """The band's own rows, and the rows before them that they see."""
+    rows = slice(band.start, band.start + band.rows)
+    return rows, slice(start + band.since, start + band.seen)
 
 
 def _weights(
@@ -95,13 +110,17 @@ def _weights(
     """The band's attention probabilities, (kv heads, rows of a key head, keys), and its queries."""
     heads, kv_heads, dim = query.shape[0], key.shape[0], query.shape[2]
     mine = query[:, rows].reshape(kv_heads, -1, dim)
-    scores = query.new_empty(kv_heads, mine.shape[1], band.seen + band.rows)
-    if band.seen:
-        common = scores[:, :, : band.seen]
+    cut = band.seen - band.since
+    scores = query.new_empty(kv_heads, mine.shape[1], cut + band.rows)
+    if cut:
+        common = scores[:, :, :cut]
         torch.baddbmm(common, mine, key[:, seen].mT, beta=0, alpha=scale, out=common)
-    own = scores[:, :, band.seen :]
+    own = scores[:, :, cut:]
     torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
-    scores.view(heads, band.rows, -1)[:, :, band.seen :] += band.mask
+    by_head = scores.view(heads, band.rows, -1)
+    by_head[:, :, cut:] += band.mask
+    if band.edge is not None:
+        by_head[:, :, : band.edge.shape[1]] += band.edge
     return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype), mine
 
 
@@ -120,7 +139,7 @@ def _band_back(
     heads, kv_heads = query.shape[0], key.shape[0]
     above = grad[rows].transpose(0, 1).reshape(kv_heads, -1, value.shape[-1])
     to_weights = torch.empty_like(weights)
-    cut = band.seen
+    cut = band.seen - band.since
     to_value[:, rows].baddbmm_(weights[:, :, cut:].mT, above)
     to_weights[:, :, cut:] = torch.bmm(above, value[:, rows].mT)
     if cut:

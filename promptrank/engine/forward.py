@@ -25,6 +25,7 @@ def run(model: Any, forward: Forward) -> torch.Tensor:
         attention_mask=forward.ids.new_zeros(1, 1, 1, 1),
         use_cache=False,
         tree=forward.segments,
+        windows=forward.windows,
         **reads,
     ).logits[0]
     return logits

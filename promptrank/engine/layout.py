@@ -1,11 +1,13 @@
 """Parts laid out as the rows of one forward pass: ids, positions, and who sees whom."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 
 from promptrank.engine.cutting import Block, KeptKeys, Part
+from promptrank.engine.sliding import Windows
 
 _BAND = 128  # stem rows attended at once
 _SIDE = 80  # block rows attended at once, if more than one block
@@ -17,25 +19,49 @@ class Band:
 
     Attributes:
         start, rows: where they are.
-        seen: how many of the past's and the stem's keys all of them see.
+        seen: where the past's and the stem's keys end that they see.
         mask: (rows, rows), -inf where a row must not see another of the band, else 0.
+        since: the first of those keys that any of them sees; later than 0 in a sliding window.
+        edge: (rows, keys from ``since`` that some of them no longer see), -inf and 0 as in
+            ``mask``; None where all see all.
     """
 
     start: int
     rows: int
     seen: int
     mask: torch.Tensor
+    since: int = 0
+    edge: torch.Tensor | None = None
+
+    def to(self, device: Any) -> Self:
+        """The same on another device."""
+        edge = None if self.edge is None else self.edge.to(device)
+        return replace(self, mask=self.mask.to(device), edge=edge)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One part's rows: ``stem`` of them from ``start``, then its blocks; all cut into bands."""
+    """One part's rows: ``stem`` of them from ``start``, then its blocks; all cut into bands.
+
+    Attributes:
+        narrow: by sliding window the bands of its layers, where they differ from ``bands``.
+    """
 
     start: int
     stem: int
     past: KeptKeys | None
     keep: KeptKeys | None
     bands: tuple[Band, ...]
+    narrow: Mapping[int, tuple[Band, ...]] = field(default_factory=dict)
+
+    def within(self, window: int | None) -> tuple[Band, ...]:
+        """The bands of a layer with this window."""
+        return self.bands if window is None else self.narrow.get(window, self.bands)
+
+    def to(self, device: Any) -> Self:
+        """The same on another device."""
+        narrow = {w: tuple(band.to(device) for band in self.narrow[w]) for w in self.narrow}
+        return replace(self, bands=tuple(band.to(device) for band in self.bands), narrow=narrow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +73,7 @@ class Forward:
         logit_rows: rows whose logits are read.
         reads: per part and block read, its index in ``logit_rows``.
         segments: the attention layout.
+        windows: per layer (see `sliding.Windows`); empty where no layer has one.
     """
 
     ids: torch.Tensor
@@ -54,10 +81,16 @@ class Forward:
     logit_rows: torch.Tensor
     reads: list[list[int]]
     segments: tuple[Segment, ...]
+    windows: Windows = ()
 
 
-def lay_out(parts: Sequence[Part], like: torch.Tensor) -> Forward:
-    """The tensors of one forward pass, on the device and, for masks, of the dtype of ``like``."""
+def lay_out(parts: Sequence[Part], like: torch.Tensor, windows: Windows = ()) -> Forward:
+    """The tensors of one forward pass, on the device and, for masks, of the dtype of ``like``.
+
+    Args:
+        windows: of the model's layers; none for a model that has no sliding windows.
+    """
+    distinct = {window for window in windows if window is not None}
     ids: list[int] = []
     positions: list[int] = []
     wanted: dict[int, int] = {}
@@ -84,14 +117,54 @@ def lay_out(parts: Sequence[Part], like: torch.Tensor) -> Forward:
                     part_reads.append(wanted.setdefault(row, len(wanted)))
         reads.append(part_reads)
         filled = tuple(band for band in bands if band.rows)
-        segments.append(Segment(start, len(part.stem), part.past, part.keep, filled))
+        narrow = _narrowed(filled, positions, distinct, like)
+        segments.append(Segment(start, len(part.stem), part.past, part.keep, filled, narrow))
     return Forward(
         torch.tensor([ids], dtype=torch.long, device=like.device),
         torch.tensor([positions], dtype=torch.long, device=like.device),
         torch.tensor(list(wanted), dtype=torch.long, device=like.device),
         reads,
         tuple(segments),
+        windows if distinct else (),
     )
+
+
+def _narrowed(
+    bands: tuple[Band, ...], positions: Sequence[int], windows: Iterable[int], like: torch.Tensor
+) -> dict[int, tuple[Band, ...]]:
+    """By window the bands that end on the left, where the window is shorter than a path."""
+    narrow = {}
+    for window in windows:
+        mine = tuple(_narrow(band, positions, window, like) for band in bands)
+        if any(band is not own for band, own in zip(mine, bands, strict=True)):
+            narrow[window] = mine
+    return narrow
+
+
+def _narrow(band: Band, positions: Sequence[int], window: int, like: torch.Tensor) -> Band:
+    """The band in a layer with this window.
+
+    A key's place among the past's and the stem's is its position, and rows see none before
+    their own position - window + 1.
+    """
+    places = positions[band.start : band.start + band.rows]
+    first, last = min(places) - window + 1, max(places) - window + 1
+    if last <= 0:
+        return band
+    since, until = max(0, first), min(last, band.seen)
+    mine = torch.tensor(places)
+    left = mine[:, None] - window  # the last position that a row no longer sees
+    mask, edge = band.mask, None
+    if until > since:
+        edge = _hidden(torch.arange(since, until) <= left, like)
+    if last > min(places):
+        mask = mask + _hidden(mine <= left, like)
+    return Band(band.start, band.rows, band.seen, mask, since, edge)
+
+
+def _hidden(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """-inf where ``hidden``, else 0."""
+    return torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf")).to(like)
 
 
 def _sides(blocks: Iterable[Block]) -> Iterator[list[Block]]:
@@ -122,5 +195,4 @@ def _side(blocks: Sequence[Block], start: int, seen: int, like: torch.Tensor) ->
                     hidden[row] = hidden[base + parent]
                 hidden[row, row] = False
         base = end
-    mask = torch.zeros(rows, rows).masked_fill_(hidden, float("-inf"))
-    return Band(start, rows, seen, mask.to(like))
+    return Band(start, rows, seen, _hidden(hidden, like))

@@ -5,13 +5,13 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.cache_utils import get_layer_types_and_kwargs
 from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
 from promptrank.engine.foreign_files import foreign
 from promptrank.engine.lean_layers import fuse, trim
 from promptrank.engine.model_files import check_model_folder
+from promptrank.engine.sliding import layer_windows, narrowest
 from promptrank.errors import ModelError
 
 _DTYPES = {
@@ -28,7 +28,8 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
         lean: replace layers by those of `fuse`, which have no gradients.
 
     Raises:
-        ModelError: no such folder, no config, no safetensors, or weights that do not fit.
+        ModelError: no such folder, no config, no safetensors, weights that do not fit, or a
+            sliding window below 1.
     """
     if dtype not in _DTYPES:
         raise ModelError(f"dtype {dtype!r}: not known; choose one of {', '.join(_DTYPES)}")
@@ -56,6 +57,7 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
             f"{path}: {len(missing)} weights are missing, the first is {missing[0]}; "
             "the files are incomplete or belong to another model"
         )
+    layer_windows(model.config, f"{path}/config.json")
     model.eval()
     model.requires_grad_(False)
     if needs_eager(model):
@@ -83,14 +85,8 @@ def packed_window(config: PreTrainedConfig) -> int | None:
 
     Within a sliding window attention is full; linear, chunked and state-space layers never are.
     """
-    layer_types, layer_kwargs = get_layer_types_and_kwargs(config.get_text_config())
-    windows = []
-    for kind, kwargs in zip(layer_types, layer_kwargs, strict=True):
-        if kind == "sliding_attention":
-            windows.append(int(kwargs["sliding_window"]))
-        elif kind != "full_attention":
-            return 0
-    return min(windows, default=None)
+    windows = layer_windows(config)
+    return 0 if windows is None else narrowest(windows)
 
 
 def vocab_size(model: PreTrainedModel) -> int:

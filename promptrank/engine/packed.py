@@ -19,7 +19,7 @@ from promptrank.engine.model import (
 )
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
-from promptrank.engine.probe import misfit
+from promptrank.engine.probe import misfit, misfit_beyond
 from promptrank.engine.products import Shape, free_memory, pack, weight_bytes
 from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
@@ -118,10 +118,15 @@ def _way(model: Adapters, info: EngineInfo, limits: Limits) -> tuple[int | None,
         return 0, (
             "one prompt at a time: the model has layers that are not attention over all tokens",
         )
+    slides = window is not None and window < limits.max_tokens
+    beyond = misfit_beyond(model, info, limits) if slides else None
+    if slides and not beyond:
+        return None, ()
     if reason := misfit(model, info, limits, window):
         return 0, (f"one prompt at a time: the self-test found that {reason}",)
-    if window is not None and window < limits.max_tokens:
+    if beyond:
         return window, (
-            f"paths beyond the sliding window of {window} tokens: one prompt at a time",
+            f"paths beyond the sliding window of {window} tokens: one prompt at a time, since the "
+            f"self-test found that {beyond}",
         )
     return None, ()

@@ -24,6 +24,7 @@ from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.logits import SlotRows, score_slots
 from promptrank.engine.plain import plain_logits
 from promptrank.engine.products import Shape
+from promptrank.engine.sliding import Windows, layer_windows
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.trie import Trie
 from promptrank.engine.windows import in_order
@@ -73,6 +74,8 @@ class PackedEngine:
     groups = 1  # a forward takes every core by itself
     ways: Mapping[Shape, str]
     """(out, in) of each shape of linear layer -> the way its products go."""
+    windows: Windows
+    """By layer, what packed attention goes by; the model's own."""
 
     def __init__(
         self,
@@ -87,6 +90,7 @@ class PackedEngine:
         self.ways = {}
         self._adapters: Adapters | None = model
         self._limits, self._budget, self._longest = limits, budget, longest
+        self.windows = layer_windows(model.base.config) or ()
         # One prompt at a time gains nothing from trees begun together.
         step = 0 if longest == 0 else budget.tokens
         self.window = Window(_WINDOW_TREES, _WINDOW_FORWARDS * budget.tokens, step)
@@ -214,7 +218,7 @@ class PackedEngine:
         self, adapter: str | None, batch: Sequence[Part], works: Sequence[_TreeWork]
     ) -> None:
         with self._model().using(adapter) as model:
-            forward = lay_out(batch, model.get_input_embeddings().weight)
+            forward = lay_out(batch, model.get_input_embeddings().weight, self.windows)
             logits = run(model, forward)
         places, slots = [], []
         for part, rows in zip(batch, forward.reads, strict=True):

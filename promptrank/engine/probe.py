@@ -1,18 +1,24 @@
 """The self-test at load: packed scores against plain ones, on the very model in hand."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from transformers import PreTrainedModel
 
 from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree, TreeScore
 from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.packed_engine import PackedEngine
+from promptrank.engine.sliding import layer_windows
 from promptrank.engine.tree_checks import Limits
 
 # Between two ways to compute one log-prob. A repeat in fp32 moves by less than 1e-5.
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3}
 _PATH = 96  # tokens of the longest path tried
 _SHORTEST = 8
+_WINDOWS = 8  # in the longest path tried, so that windows end in prefixes and in branches
+_WHOLE = ForwardBudget(2048, 512)
 
 
 def misfit(model: Adapters, info: EngineInfo, limits: Limits, longest: int | None) -> str | None:
@@ -25,9 +31,56 @@ def misfit(model: Adapters, info: EngineInfo, limits: Limits, longest: int | Non
     if path < _SHORTEST:
         return f"its longest path is {path} tokens"
     trees = _trees(path, limits.vocab)
-    plain = PackedEngine(model, info, limits, ForwardBudget(2048, 512), longest=0)
-    want = _flat(plain.score(trees))
-    for budget in (ForwardBudget(2048, 512), ForwardBudget(path // 3, 4)):
+    return _apart(model, info, limits, trees, _plain(model, info, limits, trees))
+
+
+def misfit_beyond(model: Adapters, info: EngineInfo, limits: Limits) -> str | None:
+    """Why packed scores of paths beyond the model's sliding windows cannot be trusted, else None.
+
+    As `misfit`; longer windows are made short for that long, since paths beyond them would take
+    as long to load as to rank. Plain attention then goes by the short ones too, because it reads
+    them where packed attention does, in the config. Where that does not hold, scores differ.
+    """
+    path = min(_PATH, limits.max_tokens)
+    if path < _SHORTEST:
+        return f"its longest path is {path} tokens"
+    trees = _trees(path, limits.vocab)
+    with _short_windows(model.base, path // _WINDOWS) as short:
+        if not short:
+            return "its windows are not those that its config sets for all layers"
+        want = _plain(model, info, limits, trees)
+        if reason := _apart(model, info, limits, trees, want):
+            return reason
+        # Windows that made no difference would not have been tested.
+        engine = PackedEngine(model, info, limits, _WHOLE, longest=None)
+        engine.windows = ()
+        if _distance(_flat(engine.score(trees)), want) <= _TOLERANCE[info.dtype]:
+            return "scores without windows are the same"
+    return None
+
+
+@contextmanager
+def _short_windows(model: PreTrainedModel, window: int) -> Iterator[bool]:
+    """Windows longer than this are of this length; whether all layers' are."""
+    config = model.config.get_text_config()
+    own = config.sliding_window
+    try:
+        config.sliding_window = min(own, window)
+        yield {*(layer_windows(config) or ())} - {None} == {config.sliding_window}
+    finally:
+        config.sliding_window = own
+
+
+def _plain(model: Adapters, info: EngineInfo, limits: Limits, trees: Sequence[Tree]) -> list[float]:
+    return _flat(PackedEngine(model, info, limits, _WHOLE, longest=0).score(trees))
+
+
+def _apart(
+    model: Adapters, info: EngineInfo, limits: Limits, trees: Sequence[Tree], want: list[float]
+) -> str | None:
+    """What is wrong with packed scores that should be these, else None."""
+    path = max(len(tree.prefix) + len(branch.ids) for tree in trees for branch in tree.branches)
+    for budget in (_WHOLE, ForwardBudget(path // 3, 4)):
         try:
             engine = PackedEngine(model, info, limits, budget, longest=None)
             got = _flat(engine.score(trees))
@@ -35,10 +88,13 @@ def misfit(model: Adapters, info: EngineInfo, limits: Limits, longest: int | Non
             return f"its layers do not take our attention ({type(error).__name__}: {error})"
         if len(got) != len(want) or not want:
             return "some scores are not numbers"
-        apart = max(abs(a - b) for a, b in zip(got, want, strict=True))
-        if not apart <= _TOLERANCE[info.dtype]:
+        if not (apart := _distance(got, want)) <= _TOLERANCE[info.dtype]:
             return f"packed scores differ from plain ones by {apart:.2g}"
     return None
+
+
+def _distance(some: Sequence[float], others: Sequence[float]) -> float:
+    return max(abs(a - b) for a, b in zip(some, others, strict=True))
 
 
 def _trees(path: int, vocab: int) -> list[Tree]:

@@ -13,9 +13,13 @@ from transformers import PreTrainedModel, set_seed
 from promptrank.adapters.lora_options import TARGETS
 from promptrank.adapters.shelf import CONFIG, WEIGHTS, adapter_config
 from promptrank.engine.adapter_tensors import AdapterTensors, read_adapter_tensors
+from promptrank.engine.contract import EngineInfo
 from promptrank.engine.lean_lora import lean
-from promptrank.engine.model import load_model, needs_eager, packed_window
+from promptrank.engine.loaded_adapters import Adapters
+from promptrank.engine.model import load_model, needs_eager, packed_window, vocab_size
+from promptrank.engine.probe import misfit_beyond
 from promptrank.engine.products import free_memory, pack, weight_bytes
+from promptrank.engine.tree_checks import Limits
 from promptrank.errors import InputError, ModelError
 from promptrank.runtime.kept_ways import PACK_WEIGHTS, keep_ways, kept_ways
 from promptrank.training.lean_norms import lean_norms
@@ -47,20 +51,34 @@ def base_model(folder: Path, name: str, dtype: str = "float32") -> PreTrainedMod
     window = packed_window(model.config)
     if needs_eager(model) or window == 0:
         raise ModelError(
-            f"{name}: its attention is not plain attention over all tokens (windows, states, "
-            "capped scores), and training packs; choose another base"
+            f"{name}: its attention is not plain attention over all tokens or a sliding window "
+            "(chunks, states, capped scores), and training packs; choose another base"
         )
     return model
 
 
-def check_window(model: PreTrainedModel, name: str, longest: int) -> None:
-    """ModelError where a path of ``longest`` tokens leaves the model's sliding window."""
-    window = packed_window(model.config)
-    if window is not None and longest > window:
+def longest_packed(
+    model: PreTrainedModel, name: str, examples: int, requests: int = 0
+) -> int | None:
+    """The longest path that may run packed, None for all; tests it where sliding windows are left.
+
+    Args:
+        examples, requests: tokens of the longest path of those that train and those that validate.
+
+    Raises:
+        ModelError: the self-test finds that examples beyond the window cannot be packed.
+    """
+    window, longest = packed_window(model.config), max(examples, requests)
+    if window is None or longest <= window:
+        return None
+    info = EngineInfo("packed", name, "", str(model.dtype).removeprefix("torch."), longest)
+    reason = misfit_beyond(Adapters(model), info, Limits(longest, vocab_size(model)))
+    if reason and examples > window:
         raise ModelError(
-            f"{name}: attends over a window of {window} tokens and an example has {longest}; "
-            f"lower budget.tokens to {window}"
+            f"{name}: an example has {examples} tokens, layers attend over a window of {window}, "
+            f"and the self-test found that {reason}; lower budget.tokens to {window}"
         )
+    return window if reason else None
 
 
 def _pack(model: PreTrainedModel) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from promptrank.engine.cutting import Part, flatten, tries
 from promptrank.engine.layout import Forward, lay_out
+from promptrank.engine.sliding import Windows
 from promptrank.training.examples import Example, PathTarget, TurnTarget
 
 Tensor = torch.Tensor
@@ -56,16 +57,13 @@ class Batch:
                 moved[name] = value.to(device)
         moved["lists"] = [places.to(device) for places in self.lists]
         forward = self.forward
-        segments = tuple(
-            replace(s, bands=tuple(replace(b, mask=b.mask.to(device)) for b in s.bands))
-            for s in forward.segments
-        )
         moved["forward"] = Forward(
             forward.ids.to(device),
             forward.positions.to(device),
             forward.logit_rows.to(device),
             forward.reads,
-            segments,
+            tuple(segment.to(device) for segment in forward.segments),
+            forward.windows,
         )
         return replace(self, **moved)
 
@@ -103,10 +101,10 @@ class _Slots:
 
 
 class Collator:
-    """Makes batches; ``like`` gives masks their float type."""
+    """Makes batches; ``like`` gives masks their float type, ``windows`` are of the layers."""
 
-    def __init__(self, like: torch.dtype = torch.float32) -> None:
-        self._like = torch.zeros((), dtype=like)
+    def __init__(self, like: torch.dtype = torch.float32, windows: Windows = ()) -> None:
+        self._like, self._windows = torch.zeros((), dtype=like), windows
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
         """As transformers.Trainer calls it; the batch is under ``batch``."""
@@ -115,7 +113,7 @@ class Collator:
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The batch of these examples, in their order."""
         parts = [_part(number, example) for number, example in enumerate(examples)]
-        forward = lay_out(parts, self._like)
+        forward = lay_out(parts, self._like, self._windows)
         slots, lists = _Slots(), []
         prompt: list[tuple[int, int]] = []
         for example, part, segment in zip(examples, parts, forward.segments, strict=True):

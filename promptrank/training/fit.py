@@ -14,6 +14,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from promptrank.basics.seals import read_kept, write_sealed
+from promptrank.engine.sliding import layer_windows
 from promptrank.errors import InputError
 from promptrank.evaluation.bootstrap import DRAWS
 from promptrank.evaluation.report import Report
@@ -81,7 +82,12 @@ def set_up(
     with _quiet():
         with processes.together():
             base = lora.base_model(model, name)
-            lora.check_window(base, name, max(example.longest for example in examples))
+            longest_packed = lora.longest_packed(
+                base,
+                name,
+                max(example.longest for example in examples),
+                max((part.encoder.limit for part in slices), default=0),
+            )
             wrapped = lora.with_adapter(base, name, settings, init)
             args = _arguments(settings, len(examples), bool(slices), run, logs)
         callbacks: list[Any] = [Watch(say, progress, bool(slices))]
@@ -91,9 +97,10 @@ def set_up(
             settings,
             [len(group) for group in groups],
             slices,
+            longest_packed,
             model=wrapped,
             args=args,
-            data_collator=Collator(),
+            data_collator=Collator(windows=layer_windows(base.config) or ()),
             train_dataset=[*examples, blank_of(examples[0])],
             eval_dataset=[0] if slices else None,
             callbacks=callbacks,

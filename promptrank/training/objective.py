@@ -59,6 +59,7 @@ def answer_logprobs(model: Any, batch: Batch) -> Tensor:
         use_cache=False,
         logits_to_keep=forward.logit_rows,
         tree=forward.segments,
+        windows=forward.windows,
     )
     return losses.answer_logprobs(
         out.logits[0], batch.step_rows, batch.step_ids, batch.step_paths, batch.slot_paths

@@ -32,11 +32,17 @@ class AdapterTrainer(Trainer):
     """Trains the adapter on examples; the loss is divided by what the whole step counts."""
 
     def __init__(
-        self, settings: Settings, sizes: Sequence[int], slices: Sequence[Slice], **kwargs: Any
+        self,
+        settings: Settings,
+        sizes: Sequence[int],
+        slices: Sequence[Slice],
+        longest_packed: int | None,
+        **kwargs: Any,
     ) -> None:
         # Ours is divided by the step's own counts, so it must not be divided again.
         self.loss_is_scaled_for_ga = True
         self._settings, self._sizes, self._slices = settings, sizes, slices
+        self._longest_packed = longest_packed  # see `validation.engine_over`
         self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, since the start
         self.reports: dict[str, Report] = {}  # by task, of the latest measurement
         self._taken_up = False  # trained before: the model was never handed to FSDP
@@ -136,7 +142,7 @@ class AdapterTrainer(Trainer):
                 base = self._base()
                 base.eval()
                 longest = max(part.encoder.limit for part in self._slices)
-                engine = engine_over(base, longest)
+                engine = engine_over(base, longest, self._longest_packed)
                 for part in self._slices:
                     metrics[part.name], self.reports[part.name] = measure(engine, part, draws)
         return processes.from_first(metrics)

@@ -9,7 +9,7 @@ import numpy as np
 from promptrank.engine.contract import EngineInfo
 from promptrank.engine.cutting import ForwardBudget
 from promptrank.engine.loaded_adapters import Adapters
-from promptrank.engine.model import packed_window, vocab_size
+from promptrank.engine.model import vocab_size
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import DataError
@@ -47,17 +47,18 @@ class Slice:
     metrics: tuple[str, ...]
 
 
-def engine_over(model: Any, max_tokens: int) -> PackedEngine:
+def engine_over(model: Any, max_tokens: int, longest_packed: int | None) -> PackedEngine:
     """An engine over a model in memory, with whatever adapter is on it.
 
     Args:
         model: of transformers, its layers wrapped by peft or not.
+        longest_packed: the longest path that may run packed, None for all.
     """
     vocab = vocab_size(model)
     info = EngineInfo("packed", "the model in training", "", "float32", max_tokens)
     budget = ForwardBudget(_TOKENS, max(1, _LOGITS // vocab))
     limits = Limits(max_tokens, vocab)
-    return PackedEngine(Adapters(model), info, limits, budget, packed_window(model.config))
+    return PackedEngine(Adapters(model), info, limits, budget, longest_packed)
 
 
 def measure(engine: PackedEngine, part: Slice, draws: int = 0) -> tuple[dict[str, float], Report]:

@@ -24,6 +24,7 @@ from promptrank.basics.json_files import read_json
 from promptrank.basics.quiet import no_library_bars
 from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
+from promptrank.engine.sliding import layer_windows
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.prompt import Encoder
 from promptrank.records import Request
@@ -32,7 +33,7 @@ from promptrank.students.kind_options import Options, positive, read_options, wh
 from promptrank.students.lessons import Learning, Lesson, Lessons, check, collect
 from promptrank.students.targets import targets
 from promptrank.training import answer_losses as answer_losses
-from promptrank.training.adapter_model import base_model
+from promptrank.training.adapter_model import base_model, longest_packed
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, Soft, examples
 from promptrank.training.label_shares import Share
@@ -92,11 +93,12 @@ def fit(
     check(task, collect(task, lessons()), settings)
     network = base_model(model, str(model))
     kept = prune(network, options["layers"])
+    learned = list(_examples(task, encoder, lessons(), settings))
+    longest_packed(network, str(model), max((example.longest for example in learned), default=0))
     network.train()
     network.requires_grad_(True)
     # The table of words is shared with the output and knows more than these prompts do.
     network.get_input_embeddings().requires_grad_(False)
-    learned = list(_examples(task, encoder, lessons(), settings))
     loss = _learn(network, learned, options, settings.seed, say)
     facts = {"layers": kept, "loss": loss, "options": options, "prompt": encoder.fingerprint}
     with ExitStack() as stack:
@@ -184,7 +186,8 @@ def _learn(
         raise DataError("no training request can be rendered; see promptrank validate")
     weights = [p for p in network.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(weights, options["learning_rate"], weight_decay=0.0)
-    collator, size = Collator(network.dtype), options["batch"]
+    windows = layer_windows(network.config) or ()
+    collator, size = Collator(network.dtype, windows), options["batch"]
     order = np.random.default_rng(seed)
     means = []
     for epoch in range(1, options["epochs"] + 1):
