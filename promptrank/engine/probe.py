@@ -63,7 +63,10 @@ def misfit_beyond(model: Adapters, info: EngineInfo, limits: Limits) -> str | No
 def _short_windows(model: PreTrainedModel, window: int) -> Iterator[bool]:
     """Windows longer than this are of this length; whether all layers' are."""
     config = model.config.get_text_config()
-    own = config.sliding_window
+    own = getattr(config, "sliding_window", None)
+    if own is None:  # only layers by themselves have one
+        yield False
+        return
     try:
         config.sliding_window = min(own, window)
         yield {*(layer_windows(config) or ())} - {None} == {config.sliding_window}
