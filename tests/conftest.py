@@ -30,7 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A developer's own project must not change what the tests find.
 os.environ.pop("PROMPTRANK_PROJECT", None)
 
-DOWNLOADS = {"smollm2_path", "ml100k_path"}
+DOWNLOADS = {"smollm2_path", "gemma3_path", "ml100k_path"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,6 +76,14 @@ def smollm2_path() -> Path:
     from promptrank.assets import resolve_model
 
     return resolve_model("smollm2-135m-instruct")
+
+
+@pytest.fixture(scope="session")
+def gemma3_path() -> Path:
+    """Gemma 3 270M through the pull code, in the user's own cache; its terms are accepted here."""
+    from promptrank.assets import resolve_model
+
+    return resolve_model("gemma-3-270m", accept=True)
 
 
 @pytest.fixture(scope="session")

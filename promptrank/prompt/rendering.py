@@ -5,7 +5,7 @@ and ``event.action`` by both; what uses neither row nor request is rendered once
 rendered each time and looked up by its text, so that only new text is ever tokenized.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +74,7 @@ class Rendering:
         self._static_slots: tuple[Slot, ...] | None = None
         self._find_static(template)
         self.slot_tokens = 0
-        self.problems = tuple(task_problems(task, template))
+        self.problems = (*self._start_problems(), *task_problems(task, template))
         if not self.problems:
             self.problems = tuple(self._answer_problems())
 
@@ -233,6 +233,23 @@ class Rendering:
             except RowError as error:
                 problems.append(error.message)
         return problems
+
+    def _start_problems(self) -> Iterator[str]:
+        """A model that wants BOS, and prompts that begin without: the scores would be noise."""
+        wanted = self._tokenizer.wanted_bos
+        if wanted is None or self.start.ids[:1] == (wanted,):
+            return
+        bos = self._tokenizer.decode([wanted])
+        if self.chat is not None:
+            yield (
+                f"chat: the model wants {bos} before every prompt, and its chat template writes "
+                "none; set chat: false, or mend the template"
+            )
+            return
+        yield (
+            f"model: it wants {bos} before every prompt, and its tokenizer adds none; convert the "
+            f"model again with a tokenizer that does (for known names: `promptrank pull`)"
+        )
 
     def last_text(self, ids: Sequence[int], count: int) -> str:
         """What the last ``count`` ids of a slot add to its text."""

@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from promptrank.engine.foreign_files import foreign
 from promptrank.errors import ModelError
 from promptrank.prompt.chat import Chat, split_chat
+from promptrank.prompt.model_words import check_ids, wanted_bos
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -37,6 +38,8 @@ class TextTokenizer:
     Attributes:
         full: knows every token; for the chat wrapper and for decoding.
         bos: what the tokenizer puts before any text by itself; ``()`` for many models.
+        wanted_bos: the id that every prompt of the model must begin with, if there is one.
+        text_ids: those that texts may become; no control tokens.
         vocab_size: number of ids, added tokens included.
         fingerprint: SHA-256 over the tokenizer's definition.
     """
@@ -51,9 +54,12 @@ class TextTokenizer:
         self.vocab_size = core.get_vocab_size(with_added_tokens=True)
         self._anchor = _ANCHORS[0] if self._needs_anchor() else ""
         self._anchor_ids: list[int] = self._raw(self._anchor) if self._anchor else []
+        known = core.get_vocab().values()
         # Ids above 256 are new objects each time; one shared object an id keeps caches small.
-        self._shared = list(range(max(core.get_vocab().values(), default=0) + 1))
+        self._shared = list(range(max(known, default=0) + 1))
+        self.text_ids = frozenset(known) - self._control.keys()
         self.bos = self._bos()
+        self.wanted_bos: int | None = None
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
 
     def encode(self, text: str) -> Ids:
@@ -137,12 +143,19 @@ class TextTokenizer:
 
 
 def open_tokenizer(model_path: str | Path) -> TextTokenizer:
-    """The tokenizer of a model folder."""
+    """The tokenizer of a model folder.
+
+    Raises:
+        ModelError: none can be loaded, or it is another model's.
+    """
     import transformers
 
     with foreign(Path(model_path), "no tokenizer can be loaded"):
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_path))
-        return from_transformers(tokenizer, str(model_path))
+        words = from_transformers(tokenizer, str(model_path))
+    check_ids(Path(model_path), words.text_ids)
+    words.wanted_bos = wanted_bos(Path(model_path))
+    return words
 
 
 def from_transformers(tokenizer: Any, name: str = "the model") -> TextTokenizer:

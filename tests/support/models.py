@@ -146,6 +146,15 @@ TOKENIZERS: dict[TokenizerKind, Callable[[], PreTrainedTokenizerFast]] = {
 }
 
 
+def begin_with_bos(fast: PreTrainedTokenizerFast) -> None:
+    """Have a tokenizer put BOS before every text."""
+    fast.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{fast.bos_token} $A",
+        pair=f"{fast.bos_token} $A {fast.bos_token} $B",
+        special_tokens=[(fast.bos_token, fast.bos_token_id)],
+    )
+
+
 def make_config(kind: Kind, vocab_size: int, **overrides: Any) -> PretrainedConfig:
     """A two-layer config of width 32 with grouped-query attention; ``overrides`` are its fields.
 
@@ -189,14 +198,18 @@ def make_model(
     *,
     tokenizer: TokenizerKind = "bytes",
     seed: int = 0,
+    bos: bool = True,
     **overrides: Any,
 ) -> Path:
     """Write a tiny random model with its tokenizer into the folder ``path`` and return ``path``.
 
     Equal arguments give equal weights, and the global random state is left as it was.
+    A Gemma's tokenizer begins every text with BOS, unless ``bos`` is false.
     ``overrides`` are config fields, such as ``sliding_window=64`` or ``num_hidden_layers=4``.
     """
     fast = TOKENIZERS[tokenizer]()
+    if kind == "gemma3" and bos:
+        begin_with_bos(fast)
     ids = {name: getattr(fast, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
     config = make_config(kind, len(fast), **ids | overrides)
     with torch.random.fork_rng(devices=[]):
