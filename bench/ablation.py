@@ -60,6 +60,8 @@ VARIANTS = {
     "with a listwise loss": Variant((), replace(BASE, losses={"answers": 1.0, "listwise": 0.5})),
     "no member's share": Variant(("template=ablation/viewers.j2",), BASE),
     "history of 30": Variant(("history.last=30", "budget.tokens=1536"), BASE),
+    "no loss on the prompt": Variant((), replace(BASE, prompt_weight=0.0)),
+    "a sampled loss on the prompt": Variant((), replace(BASE, prompt_rows=128)),
     "augmented": Variant(
         (), replace(BASE, rewordings=0.25, templates={"ablation/reworded_a.j2": 0.25})
     ),

@@ -12,6 +12,7 @@ from promptrank.training import answer_losses as losses
 from promptrank.training import objective
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, PathTarget, TurnTarget
+from promptrank.training.settings import SAMPLED_ROWS, Settings
 from support.engines import llama
 
 YES, NO = (5,), (6,)
@@ -159,6 +160,39 @@ def test_the_prompts_gradient_is_that_of_plain_cross_entropy(model: Any) -> None
     torch.testing.assert_close(
         torch.autograd.grad(3 * ours, hidden), torch.autograd.grad(3 * plain, hidden)
     )
+
+
+def test_a_sample_of_the_prompt_is_an_estimate_without_bias(model: Any) -> None:
+    batch = Collator().batch([example(1.0, 0.0)])
+    counts, count = objective.counts_of(batch), len(batch.prompt_rows)
+    hidden = torch.randn(batch.tokens, 32, requires_grad=True)
+
+    def loss_and_grad(some: Any) -> torch.Tensor:
+        total = objective.prompt_total(model.lm_head, hidden, some, counts)
+        (grad,) = torch.autograd.grad(total, hidden)
+        return torch.cat([total.detach()[None], grad.flatten()])
+
+    draws = [objective.thinned(batch, 1, f"0 {n} 0 0") for n in range(300)]
+    by_row = {int(d.prompt_rows[0]) * 100 + int(d.prompt_ids[0]): d for d in draws}
+    pairs = zip(batch.prompt_rows.tolist(), batch.prompt_ids.tolist(), strict=True)
+    assert by_row.keys() == {row * 100 + token for row, token in pairs}
+    # Each token has the same chance, so the mean over tokens is what is expected of a draw.
+    mean = torch.stack([loss_and_grad(d) for d in by_row.values()]).mean(0)
+    torch.testing.assert_close(mean, loss_and_grad(batch))
+    times = [sum(int(d.prompt_ids[0]) == int(t) for d in draws) for t in batch.prompt_ids]
+    assert min(times) > 300 / count / 3
+    half = objective.thinned(batch, 3, "x")
+    assert len(set(zip(half.prompt_rows.tolist(), half.prompt_ids.tolist(), strict=True))) == 3
+    assert half.prompt_scale == count / 3
+    assert objective.thinned(batch, 3, "x").prompt_rows.tolist() == half.prompt_rows.tolist()
+    assert objective.thinned(batch, count, "x") is batch
+
+
+def test_large_vocabularies_sample_unless_told() -> None:
+    rows = [Settings().for_vocabulary(n).prompt_rows for n in (49_152, 262_144)]
+    assert rows == [0, SAMPLED_ROWS]
+    assert Settings(prompt_rows=0).for_vocabulary(262_144).prompt_rows == 0
+    assert Settings(prompt_weight=0.0).for_vocabulary(262_144).prompt_rows == 0
 
 
 def test_without_prompt_weight_only_answers_get_a_gradient(model: Any) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from promptrank.api.train import Trained
 from promptrank.errors import InputError, ModelError
-from promptrank.training import checkpoints
+from promptrank.training import checkpoints, objective
 from promptrank.training.settings import Settings
 from promptrank.training.trainer import AdapterTrainer
 from support.runs import QUICK, TURNS, apart, killed_before_saving, run
@@ -42,6 +42,35 @@ def test_a_stopped_run_ends_where_an_unbroken_one_does(toys: Path, whole: Traine
     assert whole.before == again.before
     assert whole.after["toys/like"] == pytest.approx(again.after["toys/like"])
     assert whole.best == again.best
+
+
+@pytest.mark.slow
+def test_a_resumed_run_draws_the_same_prompt_tokens(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[int]] = []
+    plain = objective.thinned
+
+    def thinned(*given: Any) -> Any:
+        made = plain(*given)
+        drawn.append(made.prompt_rows.tolist())
+        return made
+
+    def stop(done: int, total: int | None) -> None:
+        if done == 3:
+            raise Stop
+
+    monkeypatch.setattr(objective, "thinned", thinned)
+    training = replace(QUICK, steps=4, every=2, valid=0, prompt_rows=5)
+    run(toys, "unbroken", training=training)
+    every = list(drawn)
+    assert all(len(rows) == 5 for rows in every) and len({str(r) for r in every}) > 1
+    drawn.clear()
+    with pytest.raises(Stop):
+        run(toys, "broken", training=training, progress=stop)
+    drawn.clear()
+    run(toys, "broken", training=training, resume=True)
+    assert drawn == every[len(every) // 2 :]
 
 
 @pytest.mark.slow

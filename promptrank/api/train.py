@@ -126,6 +126,7 @@ def train(
             if start is not None:
                 chosen = as_started(chosen, start)
             base = resolve_model(name, say=say)
+            chosen = _for_vocabulary(chosen, base, say)
             if start is not None:
                 check_base(start, name, base)
             try:
@@ -162,6 +163,20 @@ def train(
         return Trained(
             target, labels, fitted.before, fitted.after, fitted.steps, fitted.best, reports
         )
+
+
+def _for_vocabulary(chosen: Settings, base: Path, say: Say) -> Settings:
+    """Settings with the prompt's loss decided, which a large vocabulary makes dear."""
+    from promptrank.engine.limits import model_limits
+
+    words = model_limits(base).vocab
+    decided = chosen.for_vocabulary(words)
+    if decided.prompt_rows and chosen.prompt_rows is None:
+        say(
+            f"the prompt's own loss is estimated from {decided.prompt_rows} tokens of each forward "
+            f"pass, as the model knows {words:,} words; --prompt-rows 0 takes all"
+        )
+    return decided
 
 
 def _write_report(reports: Mapping[str, "Report"], path: Path, say: Say) -> None:

@@ -25,6 +25,14 @@ def train(
     prompt_weight: Annotated[
         float, typer.Option(help="Weight of the prompt's own tokens against the answers'.")
     ] = 0.01,
+    prompt_rows: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Prompt tokens of a forward pass that stand for all; 0: all. Default: all, or "
+            "128 of a vocabulary above 100,000.",
+        ),
+    ] = None,
     question: Annotated[
         list[str] | None, typer.Option(help="Weight of a question: apply=2. Repeatable.")
     ] = None,
@@ -90,6 +98,7 @@ def train(
         shape=shape,
         losses=_numbers("--loss", loss or ["answers"], 1.0),
         prompt_weight=prompt_weight,
+        prompt_rows=prompt_rows,
         questions=_numbers("--question", question or []),
         limit=limit,
         rank=rank,

@@ -29,6 +29,7 @@ class Batch:
         lists: per request and question, its slots.
         prompt_rows, prompt_ids: the rows that predict a token which is no answer, and that token.
         tokens, labels, examples: how many.
+        prompt_scale: how many prompt tokens each of ``prompt_rows`` stands for.
     """
 
     forward: Forward
@@ -47,6 +48,7 @@ class Batch:
     tokens: int
     labels: int
     examples: int
+    prompt_scale: float = 1.0
 
     def to(self, device: Any, **_: Any) -> Self:
         """The same on another device."""

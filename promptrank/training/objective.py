@@ -1,8 +1,9 @@
 """The loss of one forward pass: answers at their slots, lists, and the prompt's own tokens."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ def answers_total(
 def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: LossCounts) -> Tensor:
     """Next-token cross-entropy over prompt tokens, over their count in the whole step.
 
-    The logits exist a chunk of rows at a time, and their gradient is taken at once, so memory does
+    Of a batch that was `thinned` it is an estimate without bias. The logits exist a chunk of rows at a time, and their gradient is taken at once, so memory does
     not grow with rows x vocabulary (as in Hsu et al. 2024, arXiv:2410.10989).
 
     Args:
@@ -150,7 +151,28 @@ def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: LossCounts) ->
     """
     rows = hidden[batch.prompt_rows]
     total: Tensor = _Prompt.apply(rows, batch.prompt_ids, head)  # type: ignore[no-untyped-call]
-    return total / max(counts.prompt, 1.0)
+    return total * batch.prompt_scale / max(counts.prompt, 1.0)
+
+
+def thinned(batch: Batch, rows: int, drawn: str) -> Batch:
+    """The batch with at most ``rows`` of its prompt tokens, each with the same chance.
+
+    `counts_of` the whole batch is still what the sum is divided by.
+
+    Args:
+        drawn: what the draw depends on, and nothing else: a step that is done again draws the same.
+    """
+    whole = len(batch.prompt_rows)
+    if whole <= rows:
+        return batch
+    seed = int(hashlib.sha256(drawn.encode()).hexdigest()[:15], 16)
+    chosen = torch.randperm(whole, generator=torch.Generator().manual_seed(seed))[:rows]
+    return replace(
+        batch,
+        prompt_rows=batch.prompt_rows[chosen],
+        prompt_ids=batch.prompt_ids[chosen],
+        prompt_scale=whole / rows,
+    )
 
 
 class _Prompt(torch.autograd.Function):

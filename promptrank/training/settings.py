@@ -1,7 +1,7 @@
 """Settings of a training run; what cannot work is refused before anything is loaded."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from promptrank.adapters.lora_options import check_options
@@ -10,6 +10,9 @@ from promptrank.errors import InputError
 from promptrank.schema.metric_names import parse_metric
 
 SHAPES = ("auto", "turns", "packed")
+# Of 262,144 words, the head of a model of 100M parameters costs more than all its layers.
+LARGE_VOCABULARY = 100_000
+SAMPLED_ROWS = 128
 LOSSES = ("answers", "listwise", "ranknet")
 
 # What the run itself decides; setting it elsewhere would break resuming or the loss.
@@ -52,6 +55,9 @@ class Settings:
             it; ``packed`` the candidates alone; ``auto`` takes turns where history is turns.
         losses: name -> weight.
         prompt_weight: w_p of w_p * L_prompt + (1 - w_p) * L_answers, in [0, 1).
+        prompt_rows: most prompt tokens of a forward pass whose loss is computed; of more, so many
+            are drawn anew each time and stand for all. 0 for all; None for all, or for
+            `SAMPLED_ROWS` where the vocabulary is larger than `LARGE_VOCABULARY`.
         questions: question -> weight of its labels; 1 where left out.
         limit: about this many labels per task; all where None.
         rank, alpha: of the LoRA; the update is scaled by alpha / rank.
@@ -76,6 +82,7 @@ class Settings:
     shape: str = "auto"
     losses: Mapping[str, float] = field(default_factory=lambda: {"answers": 1.0})
     prompt_weight: float = 0.01
+    prompt_rows: int | None = None
     questions: Mapping[str, float] = field(default_factory=dict)
     limit: int | None = None
     rank: int = RANK
@@ -105,6 +112,7 @@ class Settings:
             raise InputError("loss: weights must be at least 0, and one of them above")
         _check(min(self.questions.values(), default=0.0) >= 0, "question: weights: at least 0")
         _check(0 <= self.prompt_weight < 1, "prompt_weight: must be at least 0 and below 1")
+        _check((self.prompt_rows or 0) >= 0, "prompt_rows: must be at least 0, which means all")
         for problem in _lora_problems(self.lora):
             raise InputError(problem)
         for problem in check_options({"r": self.rank}):
@@ -149,6 +157,13 @@ class Settings:
                     f"trainer: report_to: {name} is not installed; `pip install {name}`, or leave "
                     "it out"
                 ) from None
+
+    def for_vocabulary(self, words: int) -> "Settings":
+        """The same with ``prompt_rows`` decided, for a model of so many words."""
+        if self.prompt_rows is not None:
+            return self
+        sampled = words > LARGE_VOCABULARY and self.prompt_weight > 0
+        return replace(self, prompt_rows=SAMPLED_ROWS if sampled else 0)
 
     def passes(self, processes: int) -> tuple[int, int]:
         """How ``batch`` is shared: examples in a forward pass, passes of a process in a step.

@@ -69,6 +69,10 @@ class AdapterTrainer(Trainer):
         sums = sum((objective.counts_of(f["batch"]).as_tensor() for f in forwards), torch.zeros(4))
         if self.args.world_size > 1:
             sums = self.accelerator.gather(sums[None].to(device)).sum(0)
+        if rows := self._settings.prompt_rows:
+            place = f"{self._settings.seed} {self.state.global_step} {self.args.process_index}"
+            for number, forward in enumerate(forwards):
+                forward["batch"] = objective.thinned(forward["batch"], rows, f"{place} {number}")
         return forwards, sums
 
     # -- loss --------------------------------------------------------------------------------
