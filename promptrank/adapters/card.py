@@ -125,6 +125,7 @@ def prompting(task: Task, sources: Mapping[str, str]) -> Prompting:
     history = task.history
     shown = {
         "chat": task.chat or None,
+        "wrapper": task.wrapper.model_dump() if task.wrapper is not None else None,
         "vars": task.vars or None,
         "history.as": history.as_ if history is not None else None,
         "history.question": history.question if history is not None else None,

@@ -76,6 +76,19 @@ def split_chat(
     return Chat(pairs[0], pairs[1], pairs[2], pairs[3], lead, tuple(notes))
 
 
+def written_out(head: str, answer: str, encode: Callable[[str], Ids]) -> Chat:
+    """A wrapper that a task writes out: one text, one answer, no turns.
+
+    Its pieces are tokenized apart from the text between them, as publishers of such formats do.
+
+    Args:
+        encode: knows control tokens.
+    """
+    return Chat(
+        (head, encode(head) if head else ()), (answer, encode(answer)), ("", ()), ("", ()), "", ()
+    )
+
+
 def _render(tokenizer: Any, texts: tuple[str, ...], generate: bool) -> str:
     roles = ("user", "assistant", "user")
     messages = [{"role": r, "content": t} for r, t in zip(roles, texts, strict=False)]

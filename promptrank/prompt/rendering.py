@@ -13,6 +13,7 @@ from promptrank.engine.contract import Slot
 from promptrank.errors import RowError
 from promptrank.prompt.answers import AnswerPaths, resolve, wordings
 from promptrank.prompt.blocks import Blocks, Parts, ids_of
+from promptrank.prompt.chat import written_out
 from promptrank.prompt.fragments import Fragment, Recent
 from promptrank.prompt.printable import event_values, question_values, subject_values, task_problems
 from promptrank.prompt.sandbox import Absent
@@ -60,6 +61,10 @@ class Rendering:
         self._absent = {n: None for n, stat in task.statistics.items() if stat.of == "item"}
         self.blocks = Blocks(template, task.vars, tokenizer, cache_tokens)
         self.chat = tokenizer.chat if task.chat else None
+        if task.wrapper is not None:
+            self.chat = written_out(
+                task.wrapper.head, task.wrapper.answer, tokenizer.encode_wrapper
+            )
         self.start = self._start()
         self._ordered_only = task.ordered_only
         self.turns = task.history is not None and task.history.as_ == "turns"

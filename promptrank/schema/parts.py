@@ -97,6 +97,20 @@ class Question(Strict):
         return None
 
 
+class Wrapper(Strict):
+    """A model's published prompt format around the template's text, control tokens included.
+
+    Control tokens are read here and nowhere else: in templates and data they stay text.
+    """
+
+    head: str = Field("", description="What stands before the first block.")
+    answer: str = Field(
+        min_length=1,
+        description="What stands between the block question and the answer, which follows it "
+        "without a space.",
+    )
+
+
 class Events(Source):
     """A table of past events, where history does not come from the requests' own rows."""
 

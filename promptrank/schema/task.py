@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Ratings, Table
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
-from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic
+from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic, Wrapper
 from promptrank.schema.question_columns import question_columns
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
@@ -28,6 +28,9 @@ class Task(Strict):
     )
     model: str = Field("smollm2-135m-instruct", description="Name or path of the decoder.")
     chat: bool = Field(False, description="Wrap prompts in the model's own chat template.")
+    wrapper: Wrapper | None = Field(
+        None, description="The same written out, for models with a prompt format of their own."
+    )
     data: str = Field(".", description="Folder of the tables: a path, or the name of a data set.")
     vars: dict[str, Any] = Field(
         default_factory=dict, description="Constants for templates: vars.X."
@@ -74,6 +77,10 @@ class Task(Strict):
         if len(given) != 1:
             names = " and ".join(given) or "none"
             problems.append(f"give exactly one of ratings, judgements and requests (found {names})")
+        if self.wrapper is not None and self.chat:
+            problems.append("wrapper: chat: true is the model's own wrapper; give one of the two")
+        if self.wrapper is not None and self.history is not None and self.history.as_ == "turns":
+            problems.append("wrapper: says nothing of turns; set history.as: list")
         if self.outcomes is not None and self.requests is None:
             problems.append("outcomes: goes with requests only")
         if self.requests is not None and self.outcomes is not None:

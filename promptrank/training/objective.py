@@ -142,8 +142,9 @@ def answers_total(
 def prompt_total(head: Any, hidden: Tensor, batch: Batch, counts: LossCounts) -> Tensor:
     """Next-token cross-entropy over prompt tokens, over their count in the whole step.
 
-    Of a batch that was `thinned` it is an estimate without bias. The logits exist a chunk of rows at a time, and their gradient is taken at once, so memory does
-    not grow with rows x vocabulary (as in Hsu et al. 2024, arXiv:2410.10989).
+    Of a batch that was `thinned` it is an estimate without bias. The logits exist a chunk of rows
+    at a time, and their gradient is taken at once, so memory does not grow with rows x vocabulary
+    (as in Hsu et al. 2024, arXiv:2410.10989).
 
     Args:
         head: the model's output layer, or what it does; it does not train.
