@@ -20,6 +20,7 @@ from promptrank.training.examples import Example
 from promptrank.training.label_shares import Choosable, HeldOut, select
 from promptrank.training.prepared import Prepared, prepare
 from promptrank.training.settings import Settings
+from promptrank.training.survey import Survey
 from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -49,7 +50,16 @@ def prepared(task: OpenTask, file: Path, model: Path, settings: Settings) -> Pre
         return open_encoder(replace(task, task=words), model, 2048)
 
     source = given_file(task, file)
-    return prepare(task.name, task.task, source, settings, encoder_of, number=0, say=lambda _: None)
+    return prepare(
+        task.name,
+        task.task,
+        source,
+        settings,
+        encoder_of,
+        number=0,
+        store=file.parent / "examples",
+        say=lambda _: None,
+    )
 
 
 @pytest.mark.parametrize("settings", [[], TURNS])
@@ -144,7 +154,7 @@ def test_requests_whose_labels_are_turns_already_are_left_out() -> None:
         entry("r2", 20, "cd", {"a": 10, "b": 11}),
         entry("r3", 30, "ef", {"c": 20, "d": 22}),
     ]
-    shares = select(entries, None)
+    shares = select(Survey(entries).subjects(), None)
     # r3 trains e, f and the turns c, d: r2 has nothing left, and r1 is nobody's turn.
     assert {name: share.labels for name, share in shares.items()} == {"r3": 4, "r1": 2}
 
@@ -155,12 +165,12 @@ def test_a_label_that_two_requests_show_is_trained_by_the_later_one() -> None:
         entry("r2", 20, "d", {"c": 12}),
         entry("r3", 30, "e", {"d": 20, "z": 5}),
     ]
-    shares = select(entries, None)
+    shares = select(Survey(entries).subjects(), None)
     assert shares["r3"].labels == 3  # e, d, and z, which is no candidate of any request here
     assert "r2" not in shares
     assert shares["r1"].labels == 3
     overlapping = [entry("r1", 10, "a", {}), *entries[1:], entry("r4", 40, "fgh", {"d": 20})]
-    shares = select(overlapping, None)
+    shares = select(Survey(overlapping).subjects(), None)
     assert shares["r4"].labels == 4 and shares["r3"].turns == {("d", 20)}
 
 
@@ -182,7 +192,7 @@ def logs(draw: st.DrawFn) -> Iterator[tuple[list[Choosable], int]]:
 @given(logs())
 def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Choosable], int]) -> None:
     entries, labels = log
-    shares = select(entries, None)
+    shares = select(Survey(entries).subjects(), None)
     trained: Counter[str] = Counter()
     for request in entries:
         if (share := shares.get(request.request_id)) is not None:
@@ -196,9 +206,12 @@ def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Choosable],
 
 def test_a_larger_limit_adds_to_a_smaller_one() -> None:
     entries = [Choosable(f"r{n}", f"m{n}", 1.0, ("a", "b"), ()) for n in range(20)]
-    few, many = list(select(entries, 6)), list(select(entries, 20))
+    few, many = (
+        list(select(Survey(entries).subjects(), 6)),
+        list(select(Survey(entries).subjects(), 20)),
+    )
     assert len(few) == 3 and many[:3] == few
-    assert list(select(entries, 6, seed=1)) != few
+    assert list(select(Survey(entries).subjects(), 6, seed=1)) != few
 
 
 def test_a_held_out_label_never_stands_in_a_history() -> None:

@@ -190,7 +190,7 @@ def test_two_processes_killed_and_resumed_end_where_one_does(toys: Path) -> None
     again = launch(toys, *words.split(), "--resume")
     said = again.communicate()[1]
     assert again.returncode == 0, said
-    assert [said.count(text) for text in ("choosing requests", "-> /", "resuming after")] == [1] * 3
+    assert [said.count(text) for text in ("examples: reused", "-> /", "resuming after")] == [1] * 3
     made = toys / "adapters" / "two"
     assert sorted(p.name for p in (toys / "adapters").iterdir()) == ["two", "whole"]
     expected, resumed = load_file(whole.path / WEIGHTS), load_file(made / WEIGHTS)

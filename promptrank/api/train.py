@@ -69,6 +69,7 @@ def train(
     report: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
+    encoding: Progress = no_progress,
 ) -> Trained:
     """Train a LoRA adapter on the part ``train`` of tasks and write it to ``adapters/<adapter>``.
 
@@ -88,6 +89,9 @@ def train(
         overwrite: replace an adapter, or an unfinished run, of this name.
         report: where to write, as JSON, how the adapter does on validation, with intervals; for a
             single task.
+        progress: is told the steps that are done.
+        encoding: is told the requests that are encoded; where their examples are there from an
+            earlier run, nothing.
 
     Raises:
         InputError: whatever in the input keeps the run from starting, or ends it.
@@ -97,7 +101,7 @@ def train(
     chosen = training if training is not None else Settings()
     processes.join(chosen.trainer.get("ddp_timeout"))
     if not processes.is_first():
-        say, progress = silent, no_progress
+        say, progress, encoding = silent, no_progress, no_progress
     from promptrank.engine.torch_threads import set_threads
 
     set_threads(threads)
@@ -133,7 +137,16 @@ def train(
                 if not resume and processes.is_first():
                     start_over(folder, target)
                 files = [requests_of(o, n, requests, folder, say) for n, o in enumerate(opened)]
-                prepared = prepare_tasks(opened, files, chosen, base, say)
+                prepared = prepare_tasks(
+                    opened,
+                    files,
+                    chosen,
+                    base,
+                    run=folder,
+                    threads=threads,
+                    say=say,
+                    progress=encoding,
+                )
             except InputError:
                 if not resume:
                     shutil.rmtree(folder, ignore_errors=True)

@@ -121,7 +121,11 @@ def train(
         trainer=_values("--trainer", trainer or []),
     )
     how = "the same command with --resume goes on from the last checkpoint"
-    with if_stopped(how), progress_bar("training", "steps") as progress:
+    with (
+        if_stopped(how),
+        progress_bar("encoding", "requests") as encoding,
+        progress_bar("training", "steps") as progress,
+    ):
         trained = run(
             tasks or [],
             adapter,
@@ -138,6 +142,7 @@ def train(
             report=report,
             say=say_once(),
             progress=progress,
+            encoding=encoding,
         )
     if not processes.is_first():
         return

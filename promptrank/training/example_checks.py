@@ -1,11 +1,11 @@
 """Faults in the data that no training can make good, reported before it starts."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from promptrank.errors import DataError, ErrorRow, InputError
+from promptrank.errors import DataError, InputError
 from promptrank.schema.task import Task
-from promptrank.training.examples import Example
+from promptrank.training.example_facts import Facts
 
 
 def check_answers(tasks: Mapping[str, Task]) -> None:
@@ -31,48 +31,40 @@ def check_answers(tasks: Mapping[str, Task]) -> None:
                         )
 
 
-def check_examples(
-    name: str, task: Task, examples: Sequence[Example], requests: int, lost: Sequence[ErrorRow]
-) -> None:
+def check_examples(name: str, task: Task, facts: Facts, requests: int) -> None:
     """Refuse what teaches nothing.
 
     Args:
+        facts: of the task's examples.
         requests: of the training part.
-        lost: what could not be encoded.
 
     Raises:
         DataError: no requests, no labels, no example within the budget, or labels of one kind.
     """
     if not requests:
         raise DataError(f"{name}: no request in the part train; see split and the tables")
-    if not examples:
-        whole = [row for row in lost if not row.reason.startswith("event_")]
+    if not facts.examples:
+        whole = {r: count for r, count in facts.lost.items() if not r.startswith("event_")}
         if whole:
-            reason, count = Counter(row.reason for row in whole).most_common(1)[0]
-            first = next(row.message for row in whole if row.reason == reason)
+            reason, count = Counter(whole).most_common(1)[0]
             raise DataError(
-                f"{name}: none of its requests can be trained on; {count:,} times {reason}: {first}"
+                f"{name}: none of its requests can be trained on; {count:,} times {reason}: "
+                f"{facts.why[reason]}"
             )
         raise DataError(
             f"{name}: none of {requests:,} training requests has a label; see label and answers"
         )
-    turns = Counter((t.question, t.answer) for example in examples for t in example.turns)
+    turns = [(q, a, count) for q, counts in facts.turns.items() for a, count in counts.items()]
     if len(turns) == 1:
-        (question, answer), count = next(iter(turns.items()))
+        question, answer, count = turns[0]
         raise DataError(
             f"{name}: all {count:,} events of the history answer {question} with {answer!r}; as "
             "turns that would only teach to say so. Show such a log with history.as: list"
         )
-    for place, question in enumerate(task.questions):
-        kinds = {
-            target.shares
-            for example in examples
-            for _, targets in example.branches
-            if (target := targets[place]) is not None
-        }
-        asked = {answer for name_, answer in turns if name_ == question}
-        if len(kinds) == 1 and len(asked) < 2 and max(next(iter(kinds))) == 1.0:
-            answer = list(task.questions[question].answers)[next(iter(kinds)).index(1.0)]
+    for (question, asked), kinds in zip(task.questions.items(), facts.kinds, strict=False):
+        several = len(kinds) != 1 or len(facts.turns.get(question, ())) > 1
+        if not several and max(kinds[0]) == 1.0:
+            answer = list(asked.answers)[kinds[0].index(1.0)]
             raise DataError(
                 f"{name}: every label of question {question} is {answer!r}; ranking needs "
                 "candidates of both kinds (ratings and judgements can add some: negatives)"

@@ -63,6 +63,7 @@ class Example:
         turns: labels in the prefix.
         task: the task's number.
         blank: whether nothing of it counts, see `blank_of`.
+        candidate_ids: of the branches, in their order.
     """
 
     request_id: str
@@ -71,6 +72,7 @@ class Example:
     branches: tuple[tuple[Branch, tuple[PathTarget | None, ...]], ...]
     turns: tuple[TurnTarget, ...] = ()
     blank: bool = False
+    candidate_ids: tuple[str, ...] = ()
 
     @property
     def labels(self) -> int:
@@ -135,9 +137,7 @@ def examples(
         errors: is told what could not be encoded.
         dropped: is told how many events of a history did not fit.
     """
-    chosen = dict.fromkeys(task.questions, 1.0) | dict(weights or {})
-    makers = [_Maker(q, chosen[n], n) for n, q in task.questions.items()]
-    by_name = {maker.name: maker for maker in makers}
+    makers = makers_of(task, weights)
     for encoded in encoder.encode_many(requests):
         for row in encoded.errors:
             errors(row)
@@ -146,14 +146,40 @@ def examples(
         dropped(encoded.cuts.events_dropped)
         share = shares[encoded.request.request_id]
         wanted = (soft or {}).get(encoded.request.request_id, {})
-        branches = tuple(_branches(encoded, share, makers, wanted))
-        learned: tuple[TurnTarget, ...] = ()
-        if turns:
-            own = (t for t in encoded.turns if _key(t) not in share.turns)
-            learned = tuple(by_name[t.question].turn(t) for t in own)
-        if branches or learned:
-            tree = encoded.tree
-            yield Example(tree.tree_id, number, tuple(tree.prefix), branches, learned)
+        made = example_of(encoded, share, makers, number=number, turns=turns, soft=wanted)
+        if made is not None:
+            yield made
+
+
+def makers_of(task: Task, weights: Mapping[str, float] | None = None) -> dict[str, "Maker"]:
+    """Who makes the targets of each question; ``weights`` as in `examples`."""
+    chosen = dict.fromkeys(task.questions, 1.0) | dict(weights or {})
+    return {name: Maker(q, chosen[name], name) for name, q in task.questions.items()}
+
+
+def example_of(
+    encoded: Encoded,
+    share: Share,
+    makers: Mapping[str, "Maker"],
+    *,
+    number: int = 0,
+    turns: bool = False,
+    soft: Soft | None = None,
+) -> Example | None:
+    """The example of one encoded request, see `examples`; None where it has no label."""
+    tree = encoded.tree
+    assert tree is not None
+    labelled = tuple(_branches(encoded, share, makers.values(), soft or {}))
+    learned: tuple[TurnTarget, ...] = ()
+    if turns:
+        own = (t for t in encoded.turns if _key(t) not in share.turns)
+        learned = tuple(makers[t.question].turn(t) for t in own)
+    if not (labelled or learned):
+        return None
+    branches = tuple((branch, targets) for _, branch, targets in labelled)
+    names = tuple(name for name, *_ in labelled)
+    prefix = tuple(tree.prefix)
+    return Example(tree.tree_id, number, prefix, branches, learned, candidate_ids=names)
 
 
 def _key(turn: Turn) -> tuple[str, float | None]:
@@ -161,8 +187,8 @@ def _key(turn: Turn) -> tuple[str, float | None]:
 
 
 def _branches(
-    encoded: Encoded, share: Share, makers: list["_Maker"], soft: Soft
-) -> Iterator[tuple[Branch, tuple[PathTarget | None, ...]]]:
+    encoded: Encoded, share: Share, makers: Iterable["Maker"], soft: Soft
+) -> Iterator[tuple[str, Branch, tuple[PathTarget | None, ...]]]:
     assert encoded.tree is not None
     by_id = {c.candidate_id: c for c in encoded.request.candidates}
     for name, branch in zip(encoded.candidate_ids, encoded.tree.branches, strict=True):
@@ -172,10 +198,10 @@ def _branches(
         given = soft.get(name, {})
         targets = tuple(maker.target(candidate, given.get(maker.name)) for maker in makers)
         if any(target is not None for target in targets):
-            yield branch, targets
+            yield name, branch, targets
 
 
-class _Maker:
+class Maker:
     """Targets of one question."""
 
     def __init__(self, question: Question, weight: float, name: str) -> None:

@@ -2,9 +2,11 @@
 
 import logging
 import warnings
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +53,27 @@ class Fitted:
     reports: Mapping[str, Report]
 
 
+class Examples(torch.utils.data.Dataset[Example]):
+    """The examples of all tasks, one behind the other, and a blank one behind all of them."""
+
+    def __init__(self, groups: Sequence[Sequence[Example]]) -> None:
+        self._groups = groups
+        self._ends = list(accumulate(map(len, groups)))
+        self.count = self._ends[-1]
+
+    def __len__(self) -> int:
+        return self.count + 1
+
+    def __getitem__(self, place: int) -> Example:
+        if place == self.count:
+            return blank_of(self._groups[0][0])
+        group = bisect_right(self._ends, place)
+        return self._groups[group][place - (self._ends[group - 1] if group else 0)]
+
+
 def set_up(
     groups: Sequence[Sequence[Example]],
+    longest: int,
     slices: Sequence[Slice],
     settings: Settings,
     *,
@@ -67,7 +88,8 @@ def set_up(
     """Model, adapter and trainer: whatever can be refused before the first step.
 
     Args:
-        groups: the examples of each task.
+        groups: the examples of each task; each example is taken when it is wanted.
+        longest: tokens of their longest path.
         slices: what to validate on; none for no validation.
         model: folder of the base; ``name`` is what users call it.
         init: folder of the adapter to start from.
@@ -78,18 +100,18 @@ def set_up(
         InputError: settings that do not go together.
         ModelError: a base that cannot be trained, or an adapter that does not fit it.
     """
-    examples = [example for group in groups for example in group]
+    examples = Examples(groups)
     with _quiet():
         with processes.together():
             base = lora.base_model(model, name)
             longest_packed = lora.longest_packed(
                 base,
                 name,
-                max(example.longest for example in examples),
+                longest,
                 max((part.encoder.limit for part in slices), default=0),
             )
             wrapped = lora.with_adapter(base, name, settings, init)
-            args = _arguments(settings, len(examples), bool(slices), run, logs)
+            args = _arguments(settings, examples.count, bool(slices), run, logs)
         callbacks: list[Any] = [Watch(say, progress, bool(slices))]
         if slices and settings.patience:
             callbacks.append(EarlyStoppingCallback(settings.patience))
@@ -101,7 +123,7 @@ def set_up(
             model=wrapped,
             args=args,
             data_collator=Collator(windows=layer_windows(base.config) or ()),
-            train_dataset=[*examples, blank_of(examples[0])],
+            train_dataset=examples,
             eval_dataset=[0] if slices else None,
             callbacks=callbacks,
         )

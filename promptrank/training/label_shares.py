@@ -8,14 +8,18 @@ whose candidates are not yet turns of one that was taken.
 
 import hashlib
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from promptrank.records import Candidate, Event, Request
 from promptrank.schema.task import Task
 
 Label = tuple[str | None, str, float | None]
 """A labelled event: the request it was a candidate of (where known), its item, else its time."""
+
+_NOTHING: frozenset[Any] = frozenset()
+"""Most shares leave nothing out, and an empty set of their own would be most of their memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +98,21 @@ def labelled(candidate: Candidate) -> bool:
     return bool(candidate.outcomes) and candidate.weight != 0
 
 
-def select(entries: Iterable[Choosable], limit: int | None, seed: int = 0) -> dict[str, Share]:
+def select(
+    subjects: Iterable[Sequence[Choosable]], limit: int | None, seed: int = 0
+) -> dict[str, Share]:
     """The requests that train, and what of each does.
 
     Args:
-        entries: of all requests of the training part.
+        subjects: all requests of the training part, those of one subject together.
         limit: about this many labels, of whole requests; all of them where None.
         seed: of the sample; the order is a hash of request ids, so a larger limit adds to it.
 
     Returns:
         Request id -> its share, in the order of the sample.
     """
-    by_subject: dict[str, list[Choosable]] = {}
-    for entry in entries:
-        by_subject.setdefault(entry.subject_id, []).append(entry)
     shares: dict[str, Share] = {}
-    for mine in by_subject.values():
+    for mine in subjects:
         shares.update(_tile(mine))
     order = sorted(shares, key=lambda name: hashlib.md5(f"{seed}:{name}".encode()).digest())
     chosen: dict[str, Share] = {}
@@ -122,7 +125,7 @@ def select(entries: Iterable[Choosable], limit: int | None, seed: int = 0) -> di
     return chosen
 
 
-def _tile(entries: list[Choosable]) -> Iterator[tuple[str, Share]]:
+def _tile(entries: Sequence[Choosable]) -> Iterator[tuple[str, Share]]:
     """One subject's requests, the last one first, each label once."""
     ordered = sorted(entries, key=lambda e: (e.time is not None, e.time or 0.0), reverse=True)
     starts = sorted((e.time, e.request_id) for e in entries if e.time is not None)
@@ -137,8 +140,8 @@ def _tile(entries: list[Choosable]) -> Iterator[tuple[str, Share]]:
         trained |= {(entry.request_id, item, None) for item in fresh} | set(names)
         share = Share(
             len(fresh) + len(turns),
-            frozenset(entry.labelled) - frozenset(fresh),
-            frozenset(entry.turns) - frozenset(turns),
+            frozenset(entry.labelled) - frozenset(fresh) or _NOTHING,
+            frozenset(entry.turns) - frozenset(turns) or _NOTHING,
         )
         yield entry.request_id, share
 

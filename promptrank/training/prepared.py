@@ -1,26 +1,48 @@
 """A task's part of a training run: its requests chosen, encoded, and split off for validation."""
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from promptrank import __version__
 from promptrank.basics.digests import json_digest
-from promptrank.basics.telling import Say
-from promptrank.errors import ErrorRow, InputError
-from promptrank.prompt.encode import Encoder
-from promptrank.records import Request
+from promptrank.basics.telling import Progress, Say, no_progress
+from promptrank.errors import InputError
+from promptrank.prompt.encode import WINDOW, Encoder
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs.manifest import task_config
 from promptrank.schema.task import Task
+from promptrank.training.choosing import choose
+from promptrank.training.encoding import (
+    Chosen,
+    ChunkEncoder,
+    EncodedChunk,
+    EncoderOf,
+    Recipe,
+    chunks,
+)
+from promptrank.training.encoding_processes import encoded_by
 from promptrank.training.example_checks import check_examples
-from promptrank.training.examples import Example, examples
-from promptrank.training.label_shares import Choosable, HeldOut, entry_of, select
+from promptrank.training.example_facts import Facts
+from promptrank.training.example_store import (
+    About,
+    StoredExamples,
+    kept,
+    look_up,
+    make_room,
+    writing,
+)
+from promptrank.training.examples import Example
 from promptrank.training.settings import Settings
 from promptrank.training.validation import Slice
 
-EncoderOf = Callable[[Task], Encoder]
-"""A task, or a variant of it with other words -> its encoder for the model that is trained."""
+FORMAT = 1
+"""Raised when the same requests become other examples, or other rows."""
+LABELS_A_WORKER = 20_000
+"""A process takes seconds to start; so many labels are worth another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +50,32 @@ class Prepared:
     """One task, ready to train.
 
     Attributes:
+        examples: in the order of the sample; read from disk, one by one.
+        facts: of the examples.
         requests: part -> how many requests are used.
         data: digest of the requests trained on.
-        labels: in its examples.
-        lost: rows that could not be read or encoded.
+        unread: rows that could not be read.
     """
 
     name: str
     task: Task
     encoder: Encoder
     examples: Sequence[Example]
+    facts: Facts
     slice: Slice | None
     requests: dict[str, int]
     data: str
-    labels: int
-    lost: int
+    unread: int
+
+    @property
+    def labels(self) -> int:
+        """Labels in its examples."""
+        return self.facts.labels
+
+    @property
+    def lost(self) -> int:
+        """Rows that could not be read or encoded."""
+        return self.unread + sum(self.facts.lost.values())
 
 
 def shape_of(name: str, task: Task, settings: Settings) -> str:
@@ -77,73 +110,133 @@ def prepare(
     encoder_of: EncoderOf,
     *,
     number: int,
+    store: Path,
+    workers: int = 1,
     say: Say,
+    progress: Progress = no_progress,
 ) -> Prepared:
-    """Choose, encode and check one task's requests.
+    """Choose, encode and check one task's requests; or take examples that are in the store.
 
     Args:
         file: its request file, with all parts.
         number: of the task in the run.
+        store: folder of examples; each set has a folder of its own there, named by its key.
+        workers: processes that encode, at most; the examples are the same for any number, and a
+            few thousand labels are encoded by this process alone.
+        progress: is told how many requests are encoded.
 
     Raises:
         DataError: nothing to learn from.
     """
     turns = shape_of(name, task, settings) == "turns"
-    unread: list[ErrorRow] = []
-    say(f"{name}: choosing requests")
-    held, entries = _survey(task, file, turns, unread)
-    shares = select(entries, settings.limit, settings.seed)
-    chosen = [held.without(request) for request in file.read(_train(task), set(shares))]
     encoder = encoder_of(task)
-    unencoded: list[ErrorRow] = []
-    dropped: list[int] = []
-    made: list[Example] = []
-    for variant, requests in _variants(name, task, encoder, settings, encoder_of, chosen):
-        made += examples(
-            task,
-            variant,
-            requests,
-            shares,
-            number=number,
-            turns=turns,
-            weights=settings.questions,
-            errors=unencoded.append,
-            dropped=dropped.append,
-        )
-    if turns and (count := sum(dropped)):
+    ways = list(_ways(name, task, settings))
+    encoders = [encoder, *(encoder_of(words) for _, words in ways[1:])]
+    folder = store / _key(task, file, settings, turns, ways, encoders)
+    with kept(folder, say):
+        about = look_up(folder, say)
+        if about is not None:
+            say(f"{name}: examples: reused from {folder}")
+        else:
+            recipe = Recipe(
+                task, tuple(words for _, words in ways), encoder_of, turns, settings.questions
+            )
+            encoding = Encoding(recipe, encoders, [share for share, _ in ways], workers, progress)
+            about = _write(name, file, settings, encoding, folder, say)
+        made = StoredExamples(folder, number)
+    facts = about.facts
+    if turns and facts.dropped:
         say(
-            f"{name}: {count:,} events of histories did not fit into budget.tokens="
+            f"{name}: {facts.dropped:,} events of histories did not fit into budget.tokens="
             f"{task.budget.tokens}; their labels train nothing"
         )
-    check_examples(name, task, made, len(entries), unencoded)
-    # Examples stand in the order of the sample, however the file is sorted.
-    order = {request: place for place, request in enumerate(shares)}
-    made.sort(key=lambda example: order[example.request_id])
     part = _slice(name, task, file, encoder, settings)
     counts = {"train": len(made), "valid": len(part.requests) if part is not None else 0}
-    used: list[Any] = [requests_digest(file.path), [example.request_id for example in made]]
-    if (items := file.items_stamp()) is not None:
-        used.append(items)
-    labels = sum(example.labels for example in made)
-    lost = len(unread) + len(unencoded)
-    return Prepared(name, task, encoder, made, part, counts, json_digest(used), labels, lost)
+    return Prepared(name, task, encoder, made, facts, part, counts, about.data, about.unread)
 
 
-def _train(task: Task) -> set[str] | None:
-    return {"train"} if task.split is not None else None
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """How the chosen requests of a task are encoded.
+
+    Attributes:
+        encoders: of the recipe's ways, and ``shares`` how much of the examples each words.
+    """
+
+    recipe: Recipe
+    encoders: Sequence[Encoder]
+    shares: Sequence[float]
+    workers: int
+    progress: Progress
+
+    def encoded(self, chosen: Iterable[Chosen], labels: int) -> Iterator[EncodedChunk]:
+        """The chunks of these requests, which have so many labels, in their order."""
+        workers = min(self.workers, labels // LABELS_A_WORKER)
+        if workers > 1:
+            yield from encoded_by(workers, self.recipe, chunks(chosen))
+        else:
+            alone = ChunkEncoder(self.recipe, self.encoders)
+            yield from map(alone.encode, chunks(chosen))
 
 
-def _survey(
-    task: Task, file: RequestFile, turns: bool, unread: list[ErrorRow]
-) -> tuple[HeldOut, list[Choosable]]:
-    """Labels that must not be seen, and what there is to choose from."""
-    held, entries = HeldOut(), []
-    for request in file.read(errors=unread.append):
-        if request.split in ("test", "valid"):
-            held.add(request)
-        elif task.split is None or request.split == "train":
-            entries.append(entry_of(request, task, turns))
-    return held, entries
+def _write(
+    name: str, file: RequestFile, settings: Settings, encoding: Encoding, folder: Path, say: Say
+) -> About:
+    """Choose requests and encode them into the folder."""
+    task = encoding.recipe.task
+    say(f"{name}: choosing requests")
+    choice = choose(
+        task, file, turns=encoding.recipe.turns, limit=settings.limit, seed=settings.seed
+    )
+    # Examples are read in the order of the sample, however the file is sorted.
+    places = {request: place for place, request in enumerate(choice.shares)}
+    chosen = (
+        Chosen(
+            places[request.request_id],
+            request,
+            choice.shares[request.request_id],
+            _way(request.request_id, encoding.shares, settings.seed),
+        )
+        for request in choice.read(file)
+    )
+    facts, done = Facts(), 0
+    with writing(folder) as written:
+        for some in written.rows(encoding.encoded(chosen, choice.labels)):
+            facts.join(some)
+            done = min(done + WINDOW, len(places))
+            encoding.progress(done, len(places))
+        check_examples(name, task, facts, choice.requests)
+        used: list[Any] = [requests_digest(file.path), written.ids()]
+        if (items := file.items_stamp()) is not None:
+            used.append(items)
+        about = written.about(facts, choice.requests, len(choice.unread), json_digest(used))
+    make_room(folder, say)
+    return about
+
+
+def _key(
+    task: Task,
+    file: RequestFile,
+    settings: Settings,
+    turns: bool,
+    ways: Sequence[tuple[float, Task]],
+    encoders: Sequence[Encoder],
+) -> str:
+    """What makes examples what they are, as a folder's name."""
+    facts = {
+        "version": [__version__, FORMAT],
+        "task": task_config(task),
+        "requests": requests_digest(file.path),
+        "items": file.items_stamp(),
+        "turns": turns,
+        "questions": settings.questions,
+        "limit": settings.limit,
+        "seed": settings.seed,
+        "ways": [
+            [share, encoder.fingerprint] for (share, _), encoder in zip(ways, encoders, strict=True)
+        ],
+    }
+    return json_digest(facts)[:32]
 
 
 def _slice(
@@ -159,31 +252,22 @@ def _slice(
     return Slice(name, task, encoder, requests, metrics)
 
 
-def _variants(
-    name: str,
-    task: Task,
-    encoder: Encoder,
-    settings: Settings,
-    encoder_of: EncoderOf,
-    requests: Sequence[Request],
-) -> Iterator[tuple[Encoder, list[Request]]]:
-    """Encoders of the task's own words and of other words, each with its share of the requests."""
+def _ways(name: str, task: Task, settings: Settings) -> Iterator[tuple[float, Task]]:
+    """The task's own words and other words, each with its share of the requests."""
     variants = list(_reworded(name, task, settings))
-    left = 1.0 - sum(share for share, _ in variants)
-    ways = [(left, encoder)]
-    ways += [(share, encoder_of(variant)) for share, variant in variants]
-    groups: list[list[Request]] = [[] for _ in ways]
-    for request in requests:
-        drawn = f"{settings.seed}:words:{request.request_id}".encode()
-        draw = int.from_bytes(hashlib.md5(drawn).digest()[:6]) / 2**48
-        place = 0
-        while place < len(ways) - 1 and draw >= ways[place][0]:
-            draw -= ways[place][0]
-            place += 1
-        groups[place].append(request)
-    for (_, way), mine in zip(ways, groups, strict=True):
-        if mine:
-            yield way, mine
+    yield 1.0 - sum(share for share, _ in variants), task
+    yield from variants
+
+
+def _way(request_id: str, shares: Sequence[float], seed: int) -> int:
+    """Which words a request gets: once for all epochs, by a hash of its id."""
+    drawn = hashlib.md5(f"{seed}:words:{request_id}".encode()).digest()
+    draw = int.from_bytes(drawn[:6]) / 2**48
+    place = 0
+    while place < len(shares) - 1 and draw >= shares[place]:
+        draw -= shares[place]
+        place += 1
+    return place
 
 
 def _reworded(name: str, task: Task, settings: Settings) -> Iterator[tuple[float, Task]]:

@@ -1,13 +1,15 @@
 """The parts of a training run: tasks opened and prepared, the base, the trainer."""
 
+import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptrank.adapters.shelf import adapter_config
-from promptrank.basics.telling import Progress, Say
+from promptrank.assets.wheels import cache_root
+from promptrank.basics.telling import Progress, Say, no_progress
 from promptrank.errors import InputError, ModelError
 from promptrank.project import open_project
 from promptrank.requests.source import RequestFile
@@ -89,31 +91,73 @@ def requests_of(
     return given_file(opened, path)
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderOpener:
+    """Opens a task's encoder, and those of its variants; other processes can be handed it."""
+
+    task: OpenTask
+    folder: Path
+    longest: int
+
+    def __call__(self, words: "Task") -> "Encoder":
+        """The encoder of the task, or of a variant with other words."""
+        return open_encoder(replace(self.task, task=words), self.folder, self.longest)
+
+
+def example_folder(run: Path) -> Path:
+    """Where examples are kept: in the cache; with the run where no cache can be written."""
+    try:
+        folder = cache_root() / "examples"
+        folder.mkdir(parents=True, exist_ok=True)
+    except (ModelError, OSError):
+        return run / "examples"
+    return folder if os.access(folder, os.W_OK) else run / "examples"
+
+
 def prepare_tasks(
     opened: Sequence[OpenTask],
     files: Sequence[RequestFile],
     chosen: Settings,
-    folder: Path,
+    model: Path,
+    *,
+    run: Path,
+    threads: int | None = None,
     say: Say,
+    progress: Progress = no_progress,
 ) -> "list[Prepared]":
-    """Each task's part of the run."""
+    """Each task's part of the run.
+
+    Args:
+        model: folder of the base.
+        run: the run's folder.
+        threads: processes that encode, at most; as many as there are cores where left out.
+        progress: is told how many requests of a task are encoded.
+    """
+    from promptrank.engine.cores import cores
     from promptrank.engine.limits import model_limits
     from promptrank.training.example_checks import check_answers
     from promptrank.training.prepared import prepare
 
     check_answers({task.name: task.task for task in opened})
-    longest = model_limits(folder).max_tokens
+    longest = model_limits(model).max_tokens
     prepared = []
     for number, (task, file) in enumerate(zip(opened, files, strict=True)):
-
-        def encoder_of(words: "Task", task: OpenTask = task) -> "Encoder":
-            return open_encoder(replace(task, task=words), folder, longest)
-
-        part = prepare(task.name, task.task, file, chosen, encoder_of, number=number, say=say)
-        tokens = sum(example.tokens for example in part.examples)
+        part = prepare(
+            task.name,
+            task.task,
+            file,
+            chosen,
+            EncoderOpener(task, model, longest),
+            number=number,
+            store=example_folder(run),
+            workers=min(cores(), threads or cores()),
+            say=say,
+            progress=progress,
+        )
+        count, tokens = len(part.examples), part.facts.tokens
         say(
-            f"{part.name}: {part.labels:,} labels in {len(part.examples):,} examples of "
-            f"{tokens / len(part.examples):.0f} tokens, {tokens / part.labels:.1f} a label; "
+            f"{part.name}: {part.labels:,} labels in {count:,} examples of "
+            f"{tokens / count:.0f} tokens, {tokens / part.labels:.1f} a label; "
             f"{part.requests['valid']} requests to validate on"
         )
         if part.lost:
@@ -135,6 +179,7 @@ def set_up_trainer(
     try:
         return set_up(
             [part.examples for part in run.tasks],
+            max(part.facts.longest for part in run.tasks),
             slices,
             chosen,
             model=run.model,
