@@ -40,6 +40,7 @@ _EXPORTS = {
     "compare_students": "promptrank.api.compare_students",
     "distill": "promptrank.api.distill",
     "evaluate": "promptrank.api.evaluate",
+    "export": "promptrank.api.export",
     "fuse": "promptrank.api.fuse",
     "init": "promptrank.api.start",
     "ls": "promptrank.api.tasks",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from promptrank.api.compare_students import compare_students as compare_students
     from promptrank.api.distill import distill as distill
     from promptrank.api.evaluate import evaluate as evaluate
+    from promptrank.api.export import export as export
     from promptrank.api.fuse import fuse as fuse
     from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank

@@ -23,6 +23,7 @@ from promptrank.cli import (
     distill,
     endings,
     evaluate,
+    export,
     fuse,
     parity,
     rank,
@@ -75,6 +76,7 @@ app.command()(fuse.fuse)
 app.command(name="eval")(evaluate.eval_)
 app.command()(parity.parity)
 app.command()(train.train)
+app.command()(export.export)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

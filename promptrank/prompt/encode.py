@@ -1,15 +1,16 @@
 """Requests to trees of token ids, within the budget."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 from promptrank.basics.digests import json_digest
-from promptrank.engine.contract import Branch, Tree
+from promptrank.engine.contract import Branch, Slot, Tree
 from promptrank.errors import ErrorRow, RowError, TemplateError
 from promptrank.prompt.answers import wordings
 from promptrank.prompt.blocks import Parts, ids_of
 from promptrank.prompt.budget import Cuts
+from promptrank.prompt.chat import Chat
 from promptrank.prompt.encoded import Assembled, Encoded, Turn
 from promptrank.prompt.fitter import Fitter
 from promptrank.prompt.preview import Preview, preview_of, seams_of
@@ -99,6 +100,15 @@ class Encoder:
         made = self._assemble(plan)
         encoded = self._encoded(request, made)
         return preview_of(self._rendering, made, encoded)
+
+    def path_text(self, slot: Slot, path: Sequence[int]) -> str:
+        """What one of a slot's paths adds to its text."""
+        return self._rendering.last_text((*slot.ids, *path), len(path))
+
+    @property
+    def chat(self) -> Chat | None:
+        """The model's chat wrapper, where the task uses it."""
+        return self._rendering.chat
 
     def seams(self, preview: Preview) -> list[str]:
         """Where encoding neighbouring pieces at once would give other ids than apart.
