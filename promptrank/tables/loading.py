@@ -4,24 +4,22 @@ A table of the task keeps its name (queries of the task see it so); the rows to 
 outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import duckdb
 
 from promptrank.basics.door import is_remote, lock, workspace
 from promptrank.basics.hints import near
 from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
-from promptrank.basics.sql import Connection, columns, explain, ident, literal, run
+from promptrank.basics.sql import Connection, columns, ident, literal, run
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
 from promptrank.tables.iso_times import refuse_odd_times
 from promptrank.tables.names import FILE, refuse_ours
 from promptrank.tables.reading import table_rows
+from promptrank.tables.remote_files import remote_files
 from promptrank.tables.statements import Query, expression, query
 from promptrank.tables.text_columns import AS_WRITTEN
 
@@ -94,7 +92,8 @@ def load(
     by_path = task.split is not None and task.split.by == "file" and not task.split.column
     waiting = {k: v for k, v in sources(task).items() if only is None or k in only}
     loaded: dict[str, dict[str, str]] = {}
-    named = {k: _named(con, k, source, root, task) for k, (_, source) in waiting.items()}
+    urls: dict[str, list[str]] = {}
+    named = {k: _named(con, k, source, root, task, urls) for k, (_, source) in waiting.items()}
     lock(con, (file for read in named.values() if isinstance(read, Query) for file in read.files))
     while True:
         # A query may use a table that stands below it: go round while that gets us further.
@@ -105,7 +104,7 @@ def load(
                 if isinstance(query_or_files, DataError):
                     raise query_or_files
                 if by_path and where == task.form:
-                    query_or_files = _by_path(con, where, source, root, ids)
+                    query_or_files = _by_path(con, where, source, root, ids, urls)
                 loaded[where] = _create(con, where, relation, source, query_or_files, ids)
             except DataError as error:
                 failed[where] = str(error)
@@ -118,9 +117,18 @@ def load(
 
 
 def _named(
-    con: Connection, where: str, source: Source, root: Path, task: Task
+    con: Connection,
+    where: str,
+    source: Source,
+    root: Path,
+    task: Task,
+    urls: dict[str, list[str]],
 ) -> Query | DataError:
-    """The files that a source may read, with its query; or what is wrong with it."""
+    """The files that a source may read, with its query; or what is wrong with it.
+
+    Args:
+        urls: is told what DuckDB reads for each URL.
+    """
     try:
         if source.sql is not None:
             return query(source.sql, f"{where}.sql", task.tables, root)
@@ -129,7 +137,9 @@ def _named(
             raise DataError(f"{where}.path: the list of files is empty")
         files: list[str] = []
         for path in given:
-            files += _remote(con, where, path) if is_remote(path) else _local(where, path, root)
+            if is_remote(path) and path not in urls:
+                urls[path] = remote_files(con, where, path)
+            files += urls[path] if is_remote(path) else _local(where, path, root)
         return Query("", tuple(files))
     except DataError as error:
         return error
@@ -169,12 +179,19 @@ def _create(
     return kinds
 
 
-def _by_path(con: Connection, where: str, source: Source, root: Path, ids: set[str]) -> Query:
+def _by_path(
+    con: Connection,
+    where: str,
+    source: Source,
+    root: Path,
+    ids: set[str],
+    urls: dict[str, list[str]],
+) -> Query:
     """A query whose rows say in `FILE` which entry of ``path`` they came from."""
     entries = [source.path] if isinstance(source.path, str) else list(source.path or ())
     entry_of: dict[str, str] = {}
     for path in entries:
-        for file in [path] if is_remote(path) else _local(where, path, root):
+        for file in urls[path] if is_remote(path) else _local(where, path, root):
             if file in entry_of:
                 raise DataError(
                     f"{where}.path: {file} is read for {entry_of[file]!r} and for {path!r}, and "
@@ -240,27 +257,6 @@ def _local(where: str, path: str, root: Path) -> list[str]:
         raise DataError(f"{where}.path: no folder {folder}")
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     raise DataError(f"{where}.path: no file {full}; {near(full.name, names)}")
-
-
-def _remote(con: Connection, where: str, path: str) -> list[str]:
-    """A URL as it is; reading it needs DuckDB's httpfs, asked for only here."""
-    if os.environ.get("PROMPTRANK_OFFLINE", "0") not in ("", "0"):
-        raise DataError(
-            f"{where}.path: {path} is a URL, and PROMPTRANK_OFFLINE is set; download the file and "
-            "give its local path"
-        )
-    try:
-        con.execute("LOAD httpfs")
-    except duckdb.Error:
-        try:
-            con.execute("INSTALL httpfs; LOAD httpfs")
-        except duckdb.Error as error:
-            raise DataError(
-                f"{where}.path: {path} needs DuckDB's httpfs extension, which is not installed "
-                f"and could not be fetched ({explain(error)[:160]}); download the file and give "
-                "its local path"
-            ) from error
-    return [path]
 
 
 def _id_columns(task: Task) -> dict[str, set[str]]:
