@@ -102,6 +102,7 @@ def test_rows_come_in_their_own_types(hub: Path, tmp_path: Path) -> None:
     assert [p.stat().st_mtime_ns for p in kept] == before
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_fetched_again(hub: Path, tmp_path: Path) -> None:
     (hub / "shop/toys/README.md").unlink()  # by its configs alone, a folder has no version
     path = f"{ADDRESS}?split=test"
@@ -111,6 +112,7 @@ def test_what_has_changed_is_fetched_again(hub: Path, tmp_path: Path) -> None:
         assert request.candidates[0].item.fields["title"] == title
 
 
+@pytest.mark.slow
 def test_the_only_split_needs_no_name(hub: Path, tmp_path: Path) -> None:
     requests = built(_task(f"{ADDRESS}?config=small"), _ratings(tmp_path, 8))
     assert [c.item.fields["title"] for r in requests.values() for c in r.candidates] == ["yes"]

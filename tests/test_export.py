@@ -145,7 +145,10 @@ def test_labels_are_those_that_train(toys: Path, tmp_path: Path, tiny_llama_path
 
 
 def test_the_folder_is_whole_or_as_it_was(toys: Path, tmp_path: Path) -> None:
-    words = ["export", "toys/like", "--project", str(toys), "--limit", "20", "--to"]
+    requests = tmp_path / "r.parquet"
+    promptrank.build("toys/like", requests, project=toys)
+    words = ["export", "toys/like", "--project", str(toys), "--limit", "20"]
+    words += ["--requests", str(requests), "--to"]
     out = tmp_path / "deep" / "out"
     result = CliRunner().invoke(app, [*words, str(out)])
     assert result.exit_code == 0, result.output

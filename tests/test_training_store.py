@@ -295,6 +295,24 @@ def test_several_processes_encode_what_a_single_one_does(
 
     with pytest.raises(DataError, match=r"ended by itself.*--threads 1"):
         list(encoded_by(2, recipe, killed()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparing, "LABELS_A_WORKER", 100)
+        source, plain = given_file(opened, tmp_path / "r.parquet"), Settings(valid=0)
+        for workers in (1, 2):
+            store = tmp_path / str(workers)
+            prepare(
+                "t",
+                opened.task,
+                source,
+                plain,
+                opener,
+                number=0,
+                store=store,
+                workers=workers,
+                say=print,
+            )
+        one, two = ((p / ROWS).read_bytes() for n in (1, 2) for p in (tmp_path / str(n)).iterdir())
+        assert one == two
     missing = replace(recipe, encoder_of=replace(opener, folder=tmp_path / "gone"))
     with pytest.raises(InputError, match="tokenizer"):
         list(encoded_by(1, missing, chunks(chosen[:2])))

@@ -209,7 +209,7 @@ def test_two_trainings_of_one_name_are_refused_and_do_not_mix(toys: Path) -> Non
 def test_a_training_killed_while_it_builds_is_resumed_over_todays_tables(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(*_: object) -> None:
+    def kill(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training, "prepare_tasks", kill)
