@@ -96,7 +96,7 @@ def export(
         part = part_of(place)
         remove(part)
         try:
-            part.mkdir()
+            part.mkdir(parents=True)
             with request_file(opened, requests, splits=None, say=say) as file:
                 done = _write(opened, encoder, file, part, splits, limit, seed, progress)
             exported = Exported(place, *done)
