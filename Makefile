@@ -71,6 +71,7 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/score.py
 	$(BIN)/python bench/prompts.py
 	$(BIN)/python bench/data.py
+	$(BIN)/python bench/data.py --examples 100000 1000000
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/fit.py
