@@ -43,6 +43,7 @@ LAYERS = (
 ONLY = {"engine": {"errors"}, "simulation": {"errors", "basics"}}
 HEAVY = {
     "accelerate",
+    "bm25s",
     "datasets",
     "duckdb",
     "gguf",

@@ -1,21 +1,23 @@
 """Cheap rankers on the same candidates, so that a decoder's number means something.
 
-``popularity``, ``item_member_mean`` and the fitted ``logistic`` are what a team would build in an
-afternoon; ``logged`` is the ranker that made the log, where the log holds its scores; ``random``
-shows what a metric is worth by chance, exactly: `any_order`. Popularity and means use as-of numbers
-where the data knows time: those in `promptrank.records.Candidate.baseline` were known before the
-request. The logistic regression learns from all of the training part, some of which may be later
-than a request that is judged (under a split by the last requests of each subject): a stronger rival
-than one could serve.
+``popularity``, ``item_member_mean``, ``bm25`` and the fitted ``logistic`` are what a team would
+build in an afternoon; ``logged`` is the ranker that made the log, where the log holds its scores;
+``random`` shows what a metric is worth by chance, exactly: `any_order`. Popularity and means use
+as-of numbers where the data knows time: those in `promptrank.records.Candidate.baseline` were known
+before the request. The logistic regression learns from all of the training part, some of which may
+be later than a request that is judged (under a split by the last requests of each subject): a
+stronger rival than one could serve.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from promptrank.evaluation.bm25 import Bm25, Bm25Fit
+from promptrank.evaluation.item_texts import ItemTexts
 from promptrank.evaluation.labelled import Label
-from promptrank.evaluation.logistic import LogisticFit
+from promptrank.evaluation.logistic import Logistic, LogisticFit
 from promptrank.evaluation.values import RankValues, Values
 from promptrank.records import Candidate, Request
 from promptrank.scores.origin import Origin
@@ -43,32 +45,48 @@ class BaselineFit:
     (judgements), they are those of the training requests: `Means`.
     """
 
-    def __init__(self, gain_of: Label, relevant_at: float) -> None:
+    def __init__(
+        self, gain_of: Label, relevant_at: float, texts: Sequence[str] | None = None
+    ) -> None:
+        """Learn nothing yet.
+
+        Args:
+            texts: the item fields whose words count for BM25; None for all that are texts.
+        """
         self._gain_of, self._relevant_at = gain_of, relevant_at
         self._means = Means()
         self._logistic = LogisticFit(gain_of)
+        self._bm25 = Bm25Fit(ItemTexts(texts, gain_of, relevant_at))
 
     def add(self, request: Request) -> None:
-        """Take in a request, if it is of split ``train``."""
+        """Take in a request; what it holds counts if it is of split ``train``."""
+        self._bm25.add(request)
         if request.split == "train":
             self._means.add(request, self._gain_of, self._relevant_at)
             self._logistic.add(request)
 
-    def baselines(self) -> dict[str, Baseline]:
-        """All of them by name."""
-        fitted = self._logistic.fit(self._relevant_at)
-        logistic = (
-            Baseline(None, fitted)
-            if isinstance(fitted, str)
-            else Baseline(fitted.rank, facts=fitted.facts())
-        )
+    def baselines(self, catalogue: Iterable[str] | None = None) -> dict[str, Baseline]:
+        """All of them by name.
+
+        Args:
+            catalogue: texts of all items that were known, for BM25's statistics; those of the
+                training requests where left out.
+        """
         return {
             "logged": Baseline(_each(logged_score)),
             "popularity": Baseline(self._means.popularity),
             "item_member_mean": Baseline(self._means.item_member_mean),
-            "logistic": logistic,
+            "bm25": _fitted(self._bm25.fit(catalogue)),
+            "logistic": _fitted(self._logistic.fit(self._relevant_at)),
             "random": Baseline(any_order),
         }
+
+
+def _fitted(model: Logistic | Bm25 | str) -> Baseline:
+    """A model as a baseline; a text is the reason why there is none."""
+    if isinstance(model, str):
+        return Baseline(None, model)
+    return Baseline(model.rank, facts=model.facts())
 
 
 def baselines(

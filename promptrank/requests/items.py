@@ -1,6 +1,6 @@
 """Items by row or by id, over a memory-mapped snapshot."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,31 @@ class ItemTable:
     def _since(self, number: int) -> float | None:
         since: float | None = self._batches[number // BATCH].column(1)[number % BATCH].as_py()
         return since
+
+    def known(
+        self, time: float | None = None, names: Collection[str] | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Fields of each item as it was known just before ``time``, a batch in memory at a time.
+
+        Without a time, of its latest row; an item that was not known yet is left out.
+
+        Args:
+            names: only fields of these names.
+        """
+        places = [i for i, n in enumerate(self._names, 2) if names is None or n in names]
+        waiting: tuple[str, dict[str, Any]] | None = None
+        for batch in self._batches:
+            ids, since = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+            columns = [decode(batch.column(place)) for place in places]
+            for i, item_id in enumerate(ids):
+                if time is not None and since[i] is not None and since[i] >= time:
+                    continue
+                if waiting is not None and waiting[0] != item_id:
+                    yield waiting[1]
+                row = {self._names[p - 2]: c[i] for p, c in zip(places, columns, strict=True)}
+                waiting = item_id, row
+        if waiting is not None:
+            yield waiting[1]
 
     def find(self, item_id: str, time: float | None = None) -> Item | None:
         """The item as it was known just before ``time``, or None if it was not known yet.

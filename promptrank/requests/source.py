@@ -1,6 +1,7 @@
 """A request file as verbs work on it: opened once, its chosen requests decoded once."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 from promptrank.errors import ErrorRow
 from promptrank.records import Request
 from promptrank.requests.format import items_path_of
+from promptrank.requests.items import ItemTable
 from promptrank.requests.read import OwnItems, read_requests
 from promptrank.requests.sampling import request_ids
 from promptrank.schema.task import Task
@@ -65,6 +67,21 @@ class RequestFile:
         """
         own = items_path_of(self.path).is_file()
         return None if own or self.stamp is None else self.stamp()
+
+    @contextmanager
+    def catalogue(self) -> Iterator[ItemTable | None]:
+        """The table that items come from: the snapshot beside the file, else the task's own.
+
+        None where there is neither.
+        """
+        beside = items_path_of(self.path)
+        if beside.is_file():
+            yield ItemTable(beside)
+        elif self.own_items is not None:
+            with self.own_items() as table:
+                yield table
+        else:
+            yield None
 
     def ids(self, splits: set[str] | None = None, limit: int | None = None) -> list[str]:
         """Ids of the requests of these parts; at most ``limit``, sampled by a hash of the ids."""

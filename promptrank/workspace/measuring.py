@@ -22,6 +22,7 @@ from promptrank.runs.manifest import manifest
 from promptrank.runs.scoring import reasons_beside, score, score_into
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
+from promptrank.workspace.catalogue import catalogue_texts, printed_item_fields
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
 
@@ -134,13 +135,19 @@ def measured_on(
     part = part_of(opened.task, split)
     with request_file(opened, requests, splits=None, say=say) as file:
         gain, relevant_at = gain_of(opened.task)
-        fit, seen = BaselineFit(gain, relevant_at), SeenInTraining()
+        texts = printed_item_fields(opened)
+        fit, seen = BaselineFit(gain, relevant_at, texts), SeenInTraining()
+        from_table = False
 
         def watch(request: Request) -> None:
+            nonlocal from_table
             fit.add(request)
             seen.add(request)
+            # An item of a table has a key; one whose fields came with the request has none.
+            from_table = from_table or any(c.item.key is not None for c in request.candidates)
 
         sample = Sample(file, part, limit)
         say("fitting baselines")
         sample.hold(watch)
-        yield MeasuredOn(opened, file, sample, fit.baselines(), seen)
+        catalogue = catalogue_texts(file, sample, texts) if from_table else None
+        yield MeasuredOn(opened, file, sample, fit.baselines(catalogue), seen)
