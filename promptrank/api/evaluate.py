@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.errors import InputError
 from promptrank.fusion.scored import without_decoder
+from promptrank.requests.obscure import Obscuring
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
-from promptrank.scores.scores import cuts_of, label_mass_of
+from promptrank.scores.scores import Scores, cuts_of, label_mass_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import parse_named
+from promptrank.workspace.obscurable import check_obscurable
 from promptrank.workspace.rankers import STUDENT, open_named, open_ranker
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -36,6 +39,7 @@ def evaluate(
     threads: int | None = None,
     allow_changed: bool = False,
     vs: Sequence[str] = (),
+    obscure: Sequence[str] = (),
     draws: int = 1000,
     out: str | Path | None = None,
     say: Say = silent,
@@ -52,25 +56,42 @@ def evaluate(
         allow_changed: take ``scores`` of other prompts than the task words today.
         vs: further rankers on the same candidates, each with its paired difference:
             ``student:NAME``, ``adapter:NAME``, ``base`` or ``scores:FILE``.
+        obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
+            that tells ranking from remembering. The report says what share of its lift survives.
         draws: bootstrap draws of whole subjects, for 95% intervals.
-        out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``).
+        out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
+            ``<stem>.obscured.scores.parquet``).
+
+    Raises:
+        InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
+            that is not there, that holds no texts, or that the template does not print.
     """
     from promptrank.evaluation.report import write_report
     from promptrank.workspace.measuring import measured_on
 
     opened = open_task(task, project=project, settings=settings)
     rivals = [parse_named(text, ("student", "adapter", "base", "scores")) for text in vs]
+    obscuring = Obscuring(obscure) if obscure else None
+    if obscuring is not None and scores is not None:
+        raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
     if out is not None:
         check_output(out, (".json",), [requests, scores])
     facts: dict[str, Any] = {}
     kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
+    obscured_kept = None
+    if kept is not None and obscuring is not None:
+        obscured_kept = kept.with_name(f"{Path(kept.stem).stem}.obscured.scores.parquet")
     with (
         taken(out, "eval"),
         taken(kept, "eval"),
+        taken(obscured_kept, "eval"),
         measured_on(opened, requests, split, limit, say) as on,
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "threads": threads, "runtime": runtime, "say": say}
+        if obscuring is not None:
+            check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
+        hidden: Scores | None = None
         if scores is not None:
             path = Path(scores)
             own = open_scores(opened, scores, say, allow_changed=allow_changed)
@@ -81,6 +102,9 @@ def evaluate(
                 opened, engine=engine, adapter=adapter, allow_changed=True, **given
             ) as ranker:
                 own, errors = on.scores(ranker, kept, say, progress)
+                if obscuring is not None:
+                    say(f"ranking with made-up texts in {', '.join(obscuring.fields)}")
+                    hidden, _ = on.scores(ranker, obscured_kept, say, progress, obscuring)
                 facts = {
                     "notes": [*ranker.info.notes, *ranker.notes()],
                     "label_mass": label_mass_of(own, opened.task),
@@ -94,6 +118,10 @@ def evaluate(
             compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
             # Only what a fusion gains over the same fusion without the decoder is the decoder's.
             pairs = [(FUSED, WITHOUT)]
+        control = None
+        if hidden is not None:
+            control = f"{reference}, obscured", reference
+            compared[control[0]] = hidden.before_steps(opened.task) if opened.task.fused else hidden
         decoder = "packed" if engine.startswith(STUDENT) else engine
         for who in rivals:
             if who.kind == "scores":
@@ -103,7 +131,15 @@ def evaluate(
                 with open_named(unfused(opened), who, engine=decoder, **given) as ranker:
                     named, _ = on.scores(ranker, None, say, progress)
             compared[str(who)] = named
-        report = on.report("eval", compared, reference=reference, draws=draws, pairs=pairs, say=say)
+        report = on.report(
+            "eval",
+            compared,
+            reference=reference,
+            draws=draws,
+            pairs=pairs,
+            control=control,
+            say=say,
+        )
         report = replace(
             report,
             cuts=cuts_of(own),

@@ -39,6 +39,13 @@ def eval_(
             "--vs", help="Also compare with student:NAME, adapter:NAME, base or scores:FILE."
         ),
     ] = None,
+    obscure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--obscure",
+            help="Also rank with made-up texts in this field, such as item.title. Repeatable.",
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
 ) -> None:
     """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject.
@@ -65,6 +72,7 @@ def eval_(
             threads=threads,
             allow_changed=allow_changed,
             vs=vs or (),
+            obscure=obscure or (),
             draws=draws,
             out=out,
             say=say_once(),

@@ -22,6 +22,7 @@ from promptrank.evaluation.measure import (
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
 from promptrank.evaluation.report import Cell, Counts, Difference, Pair, RankerRow, Report
+from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
 from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
@@ -42,6 +43,7 @@ def compare(
     draws: int = DRAWS,
     seed: int = 0,
     pairs: Sequence[tuple[str, str]] = (),
+    control: tuple[str, str] | None = None,
     tolerances: Mapping[str, float] | None = None,
 ) -> Report:
     """Every ranker and metric on the candidates that all rankers score, with intervals.
@@ -57,6 +59,8 @@ def compare(
         reference: the ranker that others are compared with; the first where left out.
         draws: bootstrap draws of whole subjects, for 95% intervals; 0 for none.
         pairs: of rankers; the first one's metrics minus the second's are given too.
+        control: a ranker with made-up texts and the same one without: how much of its lift over
+            ``random``, which must be there too, is left on the first metric.
         tolerances: ranker -> how far the log-odds of its answers may be from the reference's.
 
     Raises:
@@ -67,7 +71,15 @@ def compare(
     if names:
         gain, relevant_at = gain_of(task)
         labelled = label_rows(requests, scores, gain_of=gain, relevant_at=relevant_at)
-        report = report_of(labelled, names, reference=first, draws=draws, seed=seed, pairs=pairs)
+        report = report_of(
+            labelled,
+            names,
+            reference=first,
+            draws=draws,
+            seed=seed,
+            pairs=pairs,
+            control=control,
+        )
     else:
         report = _unmeasured(list(requests), scores, first)
     rows = []
@@ -100,6 +112,7 @@ def report_of(
     seed: int = 0,
     min_scored: float = MIN_SCORED,
     pairs: Sequence[tuple[str, str]] = (),
+    control: tuple[str, str] | None = None,
 ) -> Report:
     """The report of labelled rows: the part of `compare` that needs neither task nor requests.
 
@@ -145,6 +158,7 @@ def report_of(
         absent,
         notes=_notes(counts),
         pairs=gaps,
+        survival=survival_of(parsed, *control, values, drawn) if control is not None else None,
     )
 
 

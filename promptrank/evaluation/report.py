@@ -101,6 +101,27 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Survival:
+    """How much of a ranker's lift over chance is left in the control with made-up texts.
+
+    Attributes:
+        name, against: the obscured ranker, and the same one as it is.
+        metric: on which.
+        share: (obscured - random) / (ranker - random); None where the ranker's own lift is not
+            clear of 0, and then ``reason`` says so.
+        low, high: its interval, from the same draws of subjects above and below the line.
+    """
+
+    name: str
+    against: str
+    metric: str
+    share: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Counts:
     """What was compared, and what could not be.
 
@@ -131,6 +152,7 @@ class Report:
         provenance: the verb, the task's configuration, versions; each ranker has its origin.
         pairs: further paired differences that were asked for.
         best_baseline: the one to beat, where students are compared.
+        survival: what the control with made-up texts left, where it was asked for.
     """
 
     reference: str
@@ -148,6 +170,7 @@ class Report:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     pairs: tuple[Pair, ...] = ()
     best_baseline: str | None = None
+    survival: Survival | None = None
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

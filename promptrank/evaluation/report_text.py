@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference, Report
+from promptrank.evaluation.report import Cell, Difference, Report, Survival
 
 _GAP = 2  # terminal cells between columns
 _WHOLE = 100_000  # wider than any row of a markdown table
@@ -89,6 +89,8 @@ def facts(report: Report) -> Iterator[str]:
             f"seen in training: {_share(s.subjects_seen, s.subjects)} of the subjects, "
             f"{_share(s.items_seen, s.items)} of the items"
         )
+    if report.survival is not None:
+        yield survival_text(report.survival)
     for name, reason in report.absent.items():
         yield f"{name} is not compared: {reason}"
     yield from _reasons(report)
@@ -97,6 +99,18 @@ def facts(report: Report) -> Iterator[str]:
     if report.errors:
         yield f"errors: {_counted(report.errors)}"
     yield from report.notes
+
+
+def survival_text(survival: Survival) -> str:
+    """What is left of a ranker's lift, as a sentence."""
+    s = survival
+    what = f"{s.metric} of {s.name}"
+    if s.share is None:
+        return f"{what}: {s.reason}"
+    ends = ""
+    if s.low is not None and s.high is not None:
+        ends = f" ({s.low:.0%} to {s.high:.0%})"
+    return f"{what}: {s.share:.0%}{ends} of the lift of {s.against} over chance survives"
 
 
 def _tables(first: str, names: list[str], columns: Columns, width: int) -> list[RenderableType]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from promptrank.errors import ErrorRow
 from promptrank.records import Request
 from promptrank.requests.format import items_path_of
 from promptrank.requests.items import ItemTable
+from promptrank.requests.obscure import Obscuring
 from promptrank.requests.read import OwnItems, read_requests
 from promptrank.requests.sampling import request_ids
 from promptrank.schema.task import Task
@@ -95,7 +97,10 @@ class Sample:
         ids: which they are.
         lost: rows that could not be read, by request (under an empty id where they name none);
             complete once all requests have been read.
+        obscuring: what made-up texts its requests have; None where they are as the file has them.
     """
+
+    obscuring: Obscuring | None = None
 
     def __init__(
         self,
@@ -121,9 +126,17 @@ class Sample:
 
     def __iter__(self) -> Iterator[Request]:
         if self._held is not None:
-            return iter(self._held)
-        self.lost.clear()
-        return self.file.read(self.splits, self.ids, self._lose)
+            requests = iter(self._held)
+        else:
+            self.lost.clear()
+            requests = self.file.read(self.splits, self.ids, self._lose)
+        return requests if self.obscuring is None else map(self.obscuring, requests)
+
+    def obscured(self, obscuring: Obscuring) -> "Sample":
+        """The same requests with made-up texts; what is held is shared."""
+        sample = copy(self)
+        sample.obscuring = obscuring
+        return sample
 
     def hold(self, watch: Callable[[Request], None] | None = None) -> None:
         """Decode them now, and keep them in memory where they are not more than `HELD`.

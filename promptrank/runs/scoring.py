@@ -26,7 +26,7 @@ from promptrank.runs.journal import Entry, Journal
 from promptrank.runs.manifest import manifest
 from promptrank.schema.task import Task
 from promptrank.scores.columns import schema_of
-from promptrank.scores.origin import METADATA
+from promptrank.scores.origin import METADATA, Origin
 from promptrank.scores.read import config_of
 from promptrank.scores.scores import Scores
 
@@ -101,7 +101,7 @@ def score(
         say: is told how much there is, where the total is known.
         watch: is shown every ranking.
     """
-    schema = schema_of(ranker.task)
+    schema, origin = schema_of(ranker.task), _origin(ranker, requests)
     batches: list[pa.RecordBatch] = []
     waiting: list[Ranking] = []
     if total is not None:
@@ -115,7 +115,14 @@ def score(
             batches.append(columns_of(waiting, schema))
             waiting = []
     batches.append(columns_of(waiting, schema))
-    return Scores(pa.Table.from_batches(batches, schema), ranker.origin)
+    return Scores(pa.Table.from_batches(batches, schema), origin)
+
+
+def _origin(ranker: Ranker, requests: Iterable[Request]) -> Origin:
+    """The ranker's, with the fields that were made up: such scores never pass for plain ones."""
+    if not isinstance(requests, Sample) or requests.obscuring is None:
+        return ranker.origin
+    return replace(ranker.origin, obscured=requests.obscuring.fields)
 
 
 def score_into(
@@ -140,7 +147,7 @@ def score_into(
     task, digest = ranker.task, requests_digest(sample.file.path)
     if not sample.ids:
         raise DataError(f"no request to rank in {sample.file.path.name}")
-    origin = replace(ranker.origin, requests=digest)
+    origin = replace(_origin(ranker, sample), requests=digest)
     about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
     with Journal(path, identity, schema_of(task), sample.ids) as journal:

@@ -27,6 +27,7 @@ class Origin:
         adapter, adapter_digest: folder of the adapter, and a digest of its files.
         fusion, fusion_digest: the fusion file, and its digest.
         requests: digest of the request file.
+        obscured: fields whose texts were made up for the control of ``eval --obscure``.
         versions: of the libraries that can change a score.
     """
 
@@ -41,6 +42,7 @@ class Origin:
     fusion: str | None = None
     fusion_digest: str | None = None
     requests: str | None = None
+    obscured: tuple[str, ...] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

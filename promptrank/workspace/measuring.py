@@ -17,6 +17,7 @@ from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
+from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
 from promptrank.runs.scoring import reasons_beside, score, score_into
@@ -46,29 +47,36 @@ class MeasuredOn:
     seen: SeenInTraining
 
     def scores(
-        self, ranker: Ranker, path: Path | None, say: Say, progress: Progress
+        self,
+        ranker: Ranker,
+        path: Path | None,
+        say: Say,
+        progress: Progress,
+        obscuring: Obscuring | None = None,
     ) -> tuple[Scores, dict[str, int]]:
         """A ranker's scores of the part, and rows that were set aside on the way, by reason.
 
         Args:
             path: where they are written, resumable; they stay in memory where there is none.
+            obscuring: makes up texts of the requests that the ranker sees.
         """
+        sample = self.sample if obscuring is None else self.sample.obscured(obscuring)
         if path is None:
             reasons: Counter[str] = Counter()
             scores = score(
                 ranker,
-                self.sample,
+                sample,
                 progress,
-                total=len(self.sample),
+                total=len(sample),
                 say=say,
                 watch=lambda ranking: reasons.update(row.reason for row in ranking.errors),
             )
             return scores, dict(sorted((reasons + Counter(self.set_aside())).items()))
         facts = {
             "items": self.file.items_stamp(),
-            "sample": json_digest(sorted(self.sample.ids)),
+            "sample": json_digest(sorted(sample.ids)),
         }
-        score_into(path, ranker, self.sample, facts, say, progress)
+        score_into(path, ranker, sample, facts, say, progress)
         return read_scores(path, ranker.task, self.opened.name), reasons_beside(path)
 
     def set_aside(self) -> dict[str, int]:
@@ -87,6 +95,7 @@ class MeasuredOn:
         metrics: Sequence[str] | None = None,
         draws: int,
         pairs: Sequence[tuple[str, str]] = (),
+        control: tuple[str, str] | None = None,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from."""
@@ -104,6 +113,7 @@ class MeasuredOn:
             reference=reference,
             draws=draws,
             pairs=pairs,
+            control=control,
         )
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}

@@ -19,9 +19,16 @@ def open_scores(
         allow_changed: only say so where they are not.
 
     Raises:
-        DataError: no scores file, scores of another task, or scores of other prompts.
+        DataError: no scores file, scores of another task, of other prompts, or of requests with
+            made-up texts.
     """
     scores = read_scores(Path(path), opened.task, opened.name)
+    if scores.origin.obscured is not None:
+        raise DataError(
+            f"{path}: these scores are of requests whose {', '.join(scores.origin.obscured)} was "
+            "obscured, a control that stands for no ranker; rank again, or run `promptrank eval` "
+            "with --obscure"
+        )
     name = Path(path).name
     if scores.origin.prompt is None:
         say(f"{name} does not say how it was made: whether its prompts are today's is not known")
