@@ -40,6 +40,7 @@ def evaluate(
     allow_changed: bool = False,
     vs: Sequence[str] = (),
     obscure: Sequence[str] = (),
+    slices: Sequence[str] = (),
     draws: int = 1000,
     out: str | Path | None = None,
     say: Say = silent,
@@ -58,6 +59,8 @@ def evaluate(
             ``student:NAME``, ``adapter:NAME``, ``base`` or ``scores:FILE``.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
+        slices: compare again by ``history`` (events that the request brings) or ``item_events``
+            (events of the item before the request).
         draws: bootstrap draws of whole subjects, for 95% intervals.
         out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
@@ -67,10 +70,12 @@ def evaluate(
             that is not there, that holds no texts, or that the template does not print.
     """
     from promptrank.evaluation.report import write_report
+    from promptrank.evaluation.slices import check_slicings, slicings_of
     from promptrank.workspace.measuring import measured_on
 
     opened = open_task(task, project=project, settings=settings)
     rivals = [parse_named(text, ("student", "adapter", "base", "scores")) for text in vs]
+    slicings = slicings_of(slices)
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
@@ -89,6 +94,7 @@ def evaluate(
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "threads": threads, "runtime": runtime, "say": say}
+        check_slicings(slicings, on.sample)
         if obscuring is not None:
             check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
         hidden: Scores | None = None
@@ -138,6 +144,7 @@ def evaluate(
             draws=draws,
             pairs=pairs,
             control=control,
+            slicings=slicings,
             say=say,
         )
         report = replace(

@@ -46,6 +46,13 @@ def eval_(
             help="Also rank with made-up texts in this field, such as item.title. Repeatable.",
         ),
     ] = None,
+    slice_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--slice",
+            help="Compare again by history or item_events: how many there were. Repeatable.",
+        ),
+    ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
 ) -> None:
     """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject.
@@ -73,6 +80,7 @@ def eval_(
             allow_changed=allow_changed,
             vs=vs or (),
             obscure=obscure or (),
+            slices=slice_ or (),
             draws=draws,
             out=out,
             say=say_once(),

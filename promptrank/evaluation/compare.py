@@ -1,6 +1,6 @@
 """The one comparison: rankers' scores on the same candidates, with intervals and differences."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +9,8 @@ from promptrank.basics.arrays import Flags, Floats
 from promptrank.basics.hints import near
 from promptrank.errors import DataError
 from promptrank.evaluation.agreement import agreement
-from promptrank.evaluation.bootstrap import DRAWS, LEVEL, Interval, bootstrap, interval, value_of
+from promptrank.evaluation.bootstrap import DRAWS, LEVEL, bootstrap, value_of
+from promptrank.evaluation.cells import cell_of, differences_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import (
@@ -21,7 +22,8 @@ from promptrank.evaluation.measure import (
     rank_rows,
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
-from promptrank.evaluation.report import Cell, Counts, Difference, Pair, RankerRow, Report
+from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, Slice
+from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
 from promptrank.schema.task import Task
@@ -44,6 +46,7 @@ def compare(
     seed: int = 0,
     pairs: Sequence[tuple[str, str]] = (),
     control: tuple[str, str] | None = None,
+    slicings: Sequence[Slicing] = (),
     tolerances: Mapping[str, float] | None = None,
 ) -> Report:
     """Every ranker and metric on the candidates that all rankers score, with intervals.
@@ -61,6 +64,7 @@ def compare(
         pairs: of rankers; the first one's metrics minus the second's are given too.
         control: a ranker with made-up texts and the same one without: how much of its lift over
             ``random``, which must be there too, is left on the first metric.
+        slicings: compare again on each slice, on the rows that all rankers score.
         tolerances: ranker -> how far the log-odds of its answers may be from the reference's.
 
     Raises:
@@ -70,7 +74,9 @@ def compare(
     names = list(task.metrics if metrics is None else metrics)
     if names:
         gain, relevant_at = gain_of(task)
-        labelled = label_rows(requests, scores, gain_of=gain, relevant_at=relevant_at)
+        labelled = label_rows(
+            requests, scores, gain_of=gain, relevant_at=relevant_at, slicings=slicings
+        )
         report = report_of(
             labelled,
             names,
@@ -80,6 +86,7 @@ def compare(
             pairs=pairs,
             control=control,
         )
+        report = replace(report, slices=tuple(_slices(labelled, report, names, slicings)))
     else:
         report = _unmeasured(list(requests), scores, first)
     rows = []
@@ -136,14 +143,14 @@ def report_of(
         RankerRow(
             name,
             len(labelled) - scored[name],
-            {m.name: _cell(m, name, measured, values, drawn) for m in parsed},
-            _differences(parsed, name, reference, values, drawn) if name != reference else {},
+            {m.name: cell_of(m, name, measured, values, drawn) for m in parsed},
+            differences_of(parsed, name, reference, values, drawn) if name != reference else {},
         )
         for name in [reference, *(name for name in names if name != reference)]
     )
     counts = _counts(labelled, keep, rows)
     gaps = tuple(
-        Pair(name, against, _differences(parsed, name, against, values, drawn))
+        Pair(name, against, differences_of(parsed, name, against, values, drawn))
         for name, against in pairs
         if name in names and against in names
     )
@@ -160,6 +167,29 @@ def report_of(
         pairs=gaps,
         survival=survival_of(parsed, *control, values, drawn) if control is not None else None,
     )
+
+
+def _slices(
+    labelled: Labelled, report: Report, metrics: Sequence[str], slicings: Sequence[Slicing]
+) -> Iterator[Slice]:
+    """Each slice that has rows, in its order; the rows of a slicing's slices are all rows."""
+    rankers = [row.name for row in report.rankers]
+    scored = np.ones(len(labelled), dtype=np.bool_)
+    for name in rankers:
+        scored &= ~np.isnan(labelled.scores[name])
+    for slicing in slicings:
+        for code, label in enumerate(slicing.labels):
+            inside = scored & (labelled.slices[slicing.name] == code)
+            if not labelled.weight[inside].any():  # no rows, or none that counts
+                continue
+            part = report_of(
+                labelled.take(inside, rankers),
+                metrics,
+                reference=report.reference,
+                draws=report.draws,
+                seed=report.seed,
+            )
+            yield Slice(slicing.name, label, part.counts, part.rankers)
 
 
 def _absent(
@@ -235,65 +265,6 @@ def _draw(
         return values, {}
     table = bootstrap(list(estimates.values()), num_subjects, draws, seed)
     return values, {key: table[:, i] for i, key in enumerate(estimates)}
-
-
-def _cell(
-    metric: Metric,
-    name: str,
-    measured: Mapping[Key, Measured],
-    values: Mapping[Key, float],
-    drawn: Mapping[Key, Floats],
-) -> Cell:
-    key = name, metric.name
-    reduced = measured[key]
-    value = values.get(key, np.nan)
-    if np.isnan(value):
-        reason = reduced.reason or "the rows it needs have weight 0"
-        return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
-    ends = _interval(metric, value, drawn.get(key))
-    if isinstance(ends, str):
-        return Cell(value, None, None, ends, reduced.unit, reduced.used, reduced.left_out)
-    low = max(0.0, ends.low)
-    return Cell(value, low, ends.high, None, reduced.unit, reduced.used, reduced.left_out)
-
-
-def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
-    if draws is None:
-        return "no interval: one subject, or no draws"
-    ends = interval(draws, mirror=value if metric.base == "ece" else None)
-    return ends or "no interval: undefined in too many draws; there are too few subjects"
-
-
-def _differences(
-    metrics: Sequence[Metric],
-    name: str,
-    against: str,
-    values: Mapping[Key, float],
-    drawn: Mapping[Key, Floats],
-) -> dict[str, Difference]:
-    gaps = {m.name: _difference(m, name, against, values, drawn) for m in metrics}
-    return {metric: gap for metric, gap in gaps.items() if gap is not None}
-
-
-def _difference(
-    metric: Metric,
-    name: str,
-    reference: str,
-    values: Mapping[Key, float],
-    drawn: Mapping[Key, Floats],
-) -> Difference | None:
-    ours, theirs = (name, metric.name), (reference, metric.name)
-    value = values.get(ours, np.nan) - values.get(theirs, np.nan)
-    if np.isnan(value):
-        return None
-    draws = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-    ends = _interval(metric, value, draws)
-    if isinstance(ends, str):
-        return Difference(value, None, None, None)
-    verdict = None
-    if ends.excludes_zero:
-        verdict = "better" if (ends.low > 0) != metric.lower_is_better else "worse"
-    return Difference(value, ends.low, ends.high, verdict)
 
 
 def _counts(labelled: Labelled, keep: Flags, rows: Rows) -> Counts:

@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.basics.hints import near_names
 from promptrank.errors import DataError
+from promptrank.evaluation.slices import Slicing
 from promptrank.records import Candidate, Request
 from promptrank.scores.scores import Scores
 
@@ -30,6 +31,7 @@ class Labelled:
         scores: per ranker; NaN where the ranker has no score, which is never read as a number.
         probabilities: P(relevant) per ranker that offers it; NaN where it has none.
         unlabelled: candidates that were left out because nothing is known of them.
+        slices: name of a slicing -> code of each row's slice.
     """
 
     request: Codes
@@ -42,6 +44,7 @@ class Labelled:
     scores: Mapping[str, Floats]
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
     unlabelled: int = 0
+    slices: Mapping[str, Codes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = [*_shape_problems(self), *_name_problems(self)]
@@ -52,6 +55,23 @@ class Labelled:
     def __len__(self) -> int:
         return len(self.gain)
 
+    def take(self, keep: Flags, rankers: Iterable[str]) -> "Labelled":
+        """Fewer rows and rankers; codes stay as they are."""
+        rankers = list(rankers)
+        chances = {n: self.probabilities[n][keep] for n in rankers if n in self.probabilities}
+        return replace(
+            self,
+            request=self.request[keep],
+            subject=self.subject[keep],
+            gain=self.gain[keep],
+            relevant=self.relevant[keep],
+            weight=self.weight[keep],
+            scores={name: self.scores[name][keep] for name in rankers},
+            probabilities={n: v for n, v in chances.items() if not np.isnan(v).all()},
+            unlabelled=0,
+            slices={},
+        )
+
 
 def label_rows(
     requests: Iterable[Request],
@@ -59,17 +79,20 @@ def label_rows(
     *,
     gain_of: Label,
     relevant_at: float,
+    slicings: Sequence[Slicing] = (),
 ) -> Labelled:
     """Every labelled candidate of ``requests`` beside each ranker's scores, in one pass.
 
     A candidate is relevant where its value is ``relevant_at`` or more. A request without any
     subject is a subject of its own, so that the bootstrap still draws something independent.
-    Memory is about 40 bytes a candidate and 16 more per ranker, besides the ids.
+    ``slicings`` say which slice each row is in. Memory is about 40 bytes a candidate, 16 more per
+    ranker and 8 per slicing, besides the ids.
     """
     request_codes, subject_codes = dict[str, int](), dict[str, int]()
     request, subject = array("q"), array("q")
     gain, weight = array("d"), array("d")
     keys: list[tuple[str, str]] = []
+    codes = {slicing.name: array("q") for slicing in slicings}
     unlabelled = 0
     for each in requests:
         if each.request_id in request_codes:
@@ -86,6 +109,8 @@ def label_rows(
             subject.append(subject_codes.setdefault(name, len(subject_codes)))
             gain.append(float(value))
             weight.append(1.0 if candidate.weight is None else candidate.weight)
+            for slicing in slicings:
+                codes[slicing.name].append(slicing.code(each, candidate))
             keys.append((each.request_id, candidate.candidate_id))
     gains = np.array(gain, dtype=np.float64)
     rows = {name: given.rows(keys) for name, given in scores.items()}
@@ -101,6 +126,7 @@ def label_rows(
         scores={name: scores[name].at("score", at) for name, at in rows.items()},
         probabilities={name: v for name, v in chances.items() if not np.isnan(v).all()},
         unlabelled=unlabelled,
+        slices={name: np.array(code, dtype=np.int64) for name, code in codes.items()},
     )
 
 

@@ -142,6 +142,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Slice:
+    """The same rankers on a part of the candidates.
+
+    Attributes:
+        by, name: the slicing, and which of its slices: ``history``, ``1-2``.
+        rankers: as in the report, without origins.
+    """
+
+    by: str
+    name: str
+    counts: Counts
+    rankers: tuple[RankerRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """Numbers with provenance.
 
@@ -152,6 +167,7 @@ class Report:
         provenance: the verb, the task's configuration, versions; each ranker has its origin.
         pairs: further paired differences that were asked for.
         best_baseline: the one to beat, where students are compared.
+        slices: the comparison again on each slice that has candidates.
         survival: what the control with made-up texts left, where it was asked for.
     """
 
@@ -171,6 +187,7 @@ class Report:
     pairs: tuple[Pair, ...] = ()
     best_baseline: str | None = None
     survival: Survival | None = None
+    slices: tuple[Slice, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

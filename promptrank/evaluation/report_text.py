@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference, Report, Survival
+from promptrank.evaluation.report import Cell, Difference, Report, Slice, Survival
 
 _GAP = 2  # terminal cells between columns
 _WHOLE = 100_000  # wider than any row of a markdown table
@@ -37,7 +37,30 @@ def table(report: Report, width: int = 100) -> RenderableType:
         both = [f"{pair.name} - {pair.against}" for pair in report.pairs]
         gaps = {m: [_gap(pair.differences.get(m)) for pair in report.pairs] for m in report.metrics}
         parts += _tables("paired", both, gaps, width)
+    for part in report.slices:
+        parts += _slice_tables(part, report.metrics, width)
     return Group(*parts, *(Text(line) for line in facts(report)))
+
+
+def _slice_tables(part: Slice, metrics: Sequence[str], width: int) -> list[RenderableType]:
+    names = [ranker.name for ranker in part.rankers]
+    values = {m: [_value(ranker.cells[m]) for ranker in part.rankers] for m in metrics}
+    parts: list[RenderableType] = [Text(slice_text(part), style="bold")]
+    parts += _tables("ranker", names, values, width)
+    if len(names) > 1:
+        others = part.rankers[1:]
+        gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in metrics}
+        parts += _tables("difference", names[1:], gaps, width)
+    return parts
+
+
+def slice_text(part: Slice) -> str:
+    """Which slice it is, and how much of everything it has."""
+    c = part.counts
+    return (
+        f"{part.by} {part.name}: {c.subjects:,} subjects, {c.requests:,} requests, "
+        f"{c.candidates:,} candidates, {c.positives:,} of them relevant"
+    )
 
 
 def markdown(report: Report) -> str:
@@ -64,6 +87,20 @@ def markdown(report: Report) -> str:
         lines += ["", f"{pair.name} minus {pair.against}, paired:", ""]
         row = [_difference_text(pair.differences, m) for m in metrics]
         lines += markdown_table(metrics, [row])
+    for part in report.slices:
+        lines += ["", f"{slice_text(part)}:", ""]
+        lines += markdown_table(
+            ["ranker", *metrics],
+            [[r.name, *(cell_text(r.cells[m]) for m in metrics)] for r in part.rankers],
+        )
+        lines += ["", f"Difference to {report.reference} there, paired:", ""]
+        lines += markdown_table(
+            ["ranker", *metrics],
+            [
+                [r.name, *(_difference_text(r.differences, m) for m in metrics)]
+                for r in part.rankers[1:]
+            ],
+        )
     return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
 
 

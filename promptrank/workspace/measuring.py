@@ -15,6 +15,7 @@ from promptrank.evaluation.compare import compare
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
+from promptrank.evaluation.slices import Slicing
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.obscure import Obscuring
@@ -96,6 +97,7 @@ class MeasuredOn:
         draws: int,
         pairs: Sequence[tuple[str, str]] = (),
         control: tuple[str, str] | None = None,
+        slicings: Sequence[Slicing] = (),
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from."""
@@ -114,6 +116,7 @@ class MeasuredOn:
             draws=draws,
             pairs=pairs,
             control=control,
+            slicings=slicings,
         )
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
