@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
 
 
+RRF = "rrf"
+_RIVALS = ("student", "adapter", "base", "scores", RRF)
+
+
 def evaluate(
     task: str | OpenTask,
     *,
@@ -56,7 +60,8 @@ def evaluate(
             learn from all of ``train``.
         allow_changed: take ``scores`` of other prompts than the task words today.
         vs: further rankers on the same candidates, each with its paired difference:
-            ``student:NAME``, ``adapter:NAME``, ``base`` or ``scores:FILE``.
+            ``student:NAME``, ``adapter:NAME``, ``base``, ``scores:FILE``, or
+            ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings) or ``item_events``
@@ -74,7 +79,9 @@ def evaluate(
     from promptrank.workspace.measuring import measured_on
 
     opened = open_task(task, project=project, settings=settings)
-    rivals = [parse_named(text, ("student", "adapter", "base", "scores")) for text in vs]
+    named_all = [parse_named(text, _RIVALS) for text in vs]
+    rivals = [who for who in named_all if who.kind != RRF]
+    by_ranks = [who.name for who in named_all if who.kind == RRF]
     slicings = slicings_of(slices)
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
@@ -145,6 +152,7 @@ def evaluate(
             pairs=pairs,
             control=control,
             slicings=slicings,
+            by_ranks=by_ranks,
             say=say,
         )
         report = replace(

@@ -36,7 +36,9 @@ def eval_(
     vs: Annotated[
         list[str] | None,
         typer.Option(
-            "--vs", help="Also compare with student:NAME, adapter:NAME, base or scores:FILE."
+            "--vs",
+            help="Also compare with student:NAME, adapter:NAME, base, scores:FILE, or "
+            "rrf:decoder+bm25.",
         ),
     ] = None,
     obscure: Annotated[

@@ -10,7 +10,6 @@ from promptrank.basics.hints import near
 from promptrank.errors import DataError
 from promptrank.evaluation.agreement import agreement
 from promptrank.evaluation.bootstrap import DRAWS, LEVEL, bootstrap, value_of
-from promptrank.evaluation.cells import cell_of, differences_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import (
@@ -22,7 +21,8 @@ from promptrank.evaluation.measure import (
     rank_rows,
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
-from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, Slice
+from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
+from promptrank.evaluation.report_cells import cell_of, differences_of
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
@@ -171,7 +171,7 @@ def report_of(
 
 def _slices(
     labelled: Labelled, report: Report, metrics: Sequence[str], slicings: Sequence[Slicing]
-) -> Iterator[Slice]:
+) -> Iterator[ReportSlice]:
     """Each slice that has rows, in its order; the rows of a slicing's slices are all rows."""
     rankers = [row.name for row in report.rankers]
     scored = np.ones(len(labelled), dtype=np.bool_)
@@ -189,7 +189,7 @@ def _slices(
                 draws=report.draws,
                 seed=report.seed,
             )
-            yield Slice(slicing.name, label, part.counts, part.rankers)
+            yield ReportSlice(slicing.name, label, part.counts, part.rankers)
 
 
 def _absent(

@@ -142,7 +142,7 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
-class Slice:
+class ReportSlice:
     """The same rankers on a part of the candidates.
 
     Attributes:
@@ -187,7 +187,7 @@ class Report:
     pairs: tuple[Pair, ...] = ()
     best_baseline: str | None = None
     survival: Survival | None = None
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[ReportSlice, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

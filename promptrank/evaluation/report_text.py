@@ -7,7 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference, Report, Slice, Survival
+from promptrank.evaluation.report import Cell, Difference, Report, ReportSlice, Survival
 
 _GAP = 2  # terminal cells between columns
 _WHOLE = 100_000  # wider than any row of a markdown table
@@ -42,7 +42,7 @@ def table(report: Report, width: int = 100) -> RenderableType:
     return Group(*parts, *(Text(line) for line in facts(report)))
 
 
-def _slice_tables(part: Slice, metrics: Sequence[str], width: int) -> list[RenderableType]:
+def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list[RenderableType]:
     names = [ranker.name for ranker in part.rankers]
     values = {m: [_value(ranker.cells[m]) for ranker in part.rankers] for m in metrics}
     parts: list[RenderableType] = [Text(slice_text(part), style="bold")]
@@ -54,7 +54,7 @@ def _slice_tables(part: Slice, metrics: Sequence[str], width: int) -> list[Rende
     return parts
 
 
-def slice_text(part: Slice) -> str:
+def slice_text(part: ReportSlice) -> str:
     """Which slice it is, and how much of everything it has."""
     c = part.counts
     return (

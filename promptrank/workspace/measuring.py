@@ -13,6 +13,7 @@ from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scores
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import Slicing
@@ -98,14 +99,27 @@ class MeasuredOn:
         pairs: Sequence[tuple[str, str]] = (),
         control: tuple[str, str] | None = None,
         slicings: Sequence[Slicing] = (),
+        by_ranks: Sequence[str] = (),
         say: Say,
     ) -> Report:
-        """Scores beside the baselines, with what training had seen and where it all comes from."""
+        """Scores beside the baselines, with what training had seen and where it all comes from.
+
+        Args:
+            by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
+        """
         cheap = baseline_scores(self.sample, self.baselines)
         logged = cheap.get("logged")
         if logged is not None and np.isnan(logged.numbers("score")).all():
             # Most logs hold no scores; only a log that holds some is worth a word.
             del cheap["logged"]
+        scores, pairs = {**scores}, [*pairs]
+        compared = {**scores, **cheap}
+        for name in by_ranks:
+            members = parts_of(name, compared)
+            whole = f"rrf:{name}"
+            scores[whole] = reciprocal_ranks([compared[who] for who in members], whole)
+            # The reference is what all are compared with anyway.
+            pairs += [(whole, who) for who in members if who != reference]
         say(f"bootstrapping {draws:,} draws of whole subjects")
         report = compare(
             self.opened.task,

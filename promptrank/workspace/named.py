@@ -5,14 +5,17 @@ from dataclasses import dataclass
 
 from promptrank.errors import InputError
 
+_WHAT = {"scores": "FILE", "rrf": "decoder+bm25"}
+
 
 @dataclass(frozen=True, slots=True)
 class Named:
     """A ranker that somebody named.
 
     Attributes:
-        kind: ``base``, ``adapter``, ``student`` or ``scores``.
-        name: of the adapter or student, or the path of the scores file.
+        kind: ``base``, ``adapter``, ``student``, ``scores`` or ``rrf``.
+        name: of the adapter or student, the path of the scores file, or the rankers that are fused
+            by their ranks, as ``decoder+bm25``.
     """
 
     kind: str
@@ -31,5 +34,5 @@ def parse_named(text: str, kinds: Sequence[str]) -> Named:
     kind, _, name = text.partition(":")
     if kind in kinds and bool(name) == (kind != "base"):
         return Named(kind, name)
-    shown = [k if k == "base" else f"{k}:{'FILE' if k == 'scores' else 'NAME'}" for k in kinds]
+    shown = [k if k == "base" else f"{k}:{_WHAT.get(k, 'NAME')}" for k in kinds]
     raise InputError(f"{text!r}: write {', '.join(shown[:-1])} or {shown[-1]}")
