@@ -6,6 +6,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.compute import Compute
 from promptrank.errors import InputError
 from promptrank.records import Request
 from promptrank.runs.outputs import check_output, taken
@@ -87,7 +88,7 @@ def compare_students(
         costs: dict[str, Cost] = {}
         scores[TEACHER], costs[TEACHER] = _teacher(on, teacher, engine, model, wide, say, progress)
         for name, student in folders.items():
-            with open_ranker(opened, engine=f"student:{name}", threads=1) as ranker:
+            with open_ranker(opened, engine=f"student:{name}", threads=1, device="cpu") as ranker:
                 costs[name] = _cost(ranker.rank, wide, student.size)
                 say(f"ranking with {student.card.name}")
                 scores[name], _ = on.scores(ranker, None, say, progress)
@@ -125,7 +126,8 @@ def _teacher(
     who = parse_named(teacher, ("adapter", "base", "scores"))
     if who.kind == "scores":
         return open_scores(on.opened, who.name, say), Cost()
-    with open_named(on.opened, who, engine=engine, model=model, threads=1, say=say) as ranker:
+    compute = Compute(1, "cpu" if engine in ("packed", "plain") else "auto")
+    with open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker:
         size = _model_size(on.opened, model, ranker.adapter)
         cost = _cost(ranker.rank, wide[:1], size, runs=2)
         with_store(ranker, on.opened.project)

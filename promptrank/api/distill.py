@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.compute import Compute
 from promptrank.errors import DataError, InputError
 from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest, versions
@@ -60,6 +61,8 @@ def distill(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     timed: int = TIMED,
     report: str | Path | None = None,
     say: Say = silent,
@@ -79,6 +82,8 @@ def distill(
         limit: at most this many requests of each part, sampled by a hash of their ids.
         labels: use the labels of this many requests of each part only (those of ``valid`` stop the
             training); 0: of none, for a student of the teacher alone.
+        device: of the teacher, and of a student of kind ``decoder`` while it learns.
+        dtype: of the teacher's weights.
         replace_: put the student in the place of one of that name.
         timed: requests that are timed for its card.
         report: where to write, as JSON, how it does on ``valid``.
@@ -98,13 +103,14 @@ def distill(
     )
     from promptrank.students.lessons import Learning
 
+    compute = Compute(threads, device, dtype)
     if report is not None:
         check_output(report, (".json",), [requests])
     opened = open_task(task, project=project, settings=settings)
     place = place_of(opened.project, name)
     check_free(place, replace_)
     checked = _checked(opened, student, loss, teacher)
-    learning = Learning(checked, alpha, seed, threads, options or {})
+    learning = Learning(checked, alpha, seed, threads, options or {}, device)
     typed = check_options(opened, student, model, learning, say)
     slow = student == "decoder"
     with (
@@ -113,7 +119,7 @@ def distill(
         request_file(opened, requests, splits=None, say=say) as file,
     ):
         source = LearnedFrom(opened, file, unlabelled, limit)
-        taught = teach(source, teacher, engine, model, threads, say, progress)
+        taught = teach(source, teacher, engine, model, compute, say, progress)
         lessons = source.lessons(taught.scores, labels)
         data = counts(opened.task, lessons)
         if teacher is not None and not any(data["taught"].values()):

@@ -1,11 +1,12 @@
 """``evaluate``: a ranker beside others and cheap baselines on the same candidates."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.compute import Compute
 from promptrank.errors import InputError
 from promptrank.fusion.scored import without_decoder
 from promptrank.requests.obscure import Obscuring
@@ -41,6 +42,8 @@ def evaluate(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     allow_changed: bool = False,
     vs: Sequence[str] = (),
     obscure: Sequence[str] = (),
@@ -78,6 +81,7 @@ def evaluate(
     from promptrank.evaluation.slices import check_slicings, slicings_of
     from promptrank.workspace.measuring import measured_on
 
+    compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
     named_all = [parse_named(text, _RIVALS) for text in vs]
     rivals = [who for who in named_all if who.kind != RRF]
@@ -100,7 +104,7 @@ def evaluate(
         measured_on(opened, requests, split, limit, say) as on,
         Runtime() as runtime,
     ):
-        given: dict[str, Any] = {"model": model, "threads": threads, "runtime": runtime, "say": say}
+        given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
         check_slicings(slicings, on.sample)
         if obscuring is not None:
             check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
@@ -112,7 +116,12 @@ def evaluate(
         else:
             # A changed template is worth a look here, and what it costs is what one looks for.
             with open_ranker(
-                opened, engine=engine, adapter=adapter, allow_changed=True, **given
+                opened,
+                engine=engine,
+                adapter=adapter,
+                allow_changed=True,
+                **asdict(compute),
+                **given,
             ) as ranker:
                 own, errors = on.scores(ranker, kept, say, progress)
                 if obscuring is not None:
@@ -141,7 +150,9 @@ def evaluate(
                 named = open_scores(unfused(opened), who.name, say, allow_changed=True)
             else:
                 say(f"ranking with {who}")
-                with open_named(unfused(opened), who, engine=decoder, **given) as ranker:
+                with open_named(
+                    unfused(opened), who, engine=decoder, compute=compute, **given
+                ) as ranker:
                     named, _ = on.scores(ranker, None, say, progress)
             compared[str(who)] = named
         report = on.report(

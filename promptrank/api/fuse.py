@@ -29,6 +29,8 @@ def fuse(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     out: str | Path | None = None,
     report: str | Path | None = None,
     allow_changed: bool = False,
@@ -57,7 +59,8 @@ def fuse(
         check_output(report, (".json",), [requests])
     own = unfused(opened)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
-    given |= {"threads": threads, "allow_changed": allow_changed, "say": say}
+    given |= {"threads": threads, "device": device, "dtype": dtype}
+    given |= {"allow_changed": allow_changed, "say": say}
     with ExitStack() as stack:
         stack.enter_context(taken(report, "fuse"))
         ranker = stack.enter_context(open_ranker(own, **given))

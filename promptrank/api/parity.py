@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.compute import Compute
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import score
+from promptrank.runtime.decoders import settle
 from promptrank.workspace.merging import merge_adapter
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 REFERENCE = "plain"
 TOLERANCES: Mapping[str, float] = MappingProxyType({"packed": 1e-4, "vllm": 2e-3, "merged": 1e-3})
 """Of log-odds in float32, in nats: a packing of our own, other kernels, other weights."""
+COARSE = 0.5
+"""In nats, of log-odds in fewer bits, where every order of sums rounds in its own way."""
 
 
 def parity(
@@ -43,7 +47,9 @@ def parity(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
-    tolerances: Mapping[str, float] = TOLERANCES,
+    device: str = "auto",
+    dtype: str | None = None,
+    tolerances: Mapping[str, float] | None = None,
     out: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -56,7 +62,10 @@ def parity(
         adapter: an adapter for all of them; ``merged`` then scores base + adapter as one model.
         engines: of ``packed``, ``vllm`` and ``merged``; all that can run where left out.
         limit: so many requests, sampled by a hash of their ids.
-        tolerances: engine -> how far log-odds may be from the reference's, in nats.
+        device: of all but vllm.
+        dtype: of all of them.
+        tolerances: engine -> how far log-odds may be from the reference's, in nats; `TOLERANCES`
+            for float32 and `COARSE` for other dtypes where left out.
         out: where to write the report as JSON.
 
     Raises:
@@ -67,7 +76,12 @@ def parity(
 
     if out is not None:
         check_output(out, (".json",), [requests])
-    chosen, left_out = _choose(engines, adapter)
+    compute = Compute(threads, device, dtype)
+    settled = settle(REFERENCE, compute)
+    chosen, left_out = _choose(engines, adapter, settled)
+    if tolerances is None:
+        coarse = dict.fromkeys(TOLERANCES, COARSE)
+        tolerances = TOLERANCES if settled.dtype == "float32" else coarse
     opened = open_task(task, project=project, settings=settings)
     splits = {split} if split is not None else None
     check_splits(opened.task, splits)
@@ -84,7 +98,7 @@ def parity(
         for number, name in enumerate((REFERENCE, *chosen)):
             say(f"scoring with {name}")
             shown = partial(_show, progress, number * len(sample), total)
-            with _ranker(opened, name, adapter, model, threads, say) as ranker:
+            with _ranker(opened, name, adapter, model, settled, say) as ranker:
                 scores[name] = score(ranker, sample, shown)
                 notes += [f"{name}: {note}" for note in ranker.info.notes]
         report = compare(
@@ -113,7 +127,7 @@ def passed(report: "Report") -> bool:
 
 
 def _choose(
-    engines: Sequence[str] | None, adapter: str | Path | None
+    engines: Sequence[str] | None, adapter: str | Path | None, compute: Compute
 ) -> tuple[list[str], dict[str, str]]:
     """The engines to run, and why others do not."""
     if unknown := sorted(set(engines or ()) - set(TOLERANCES)):
@@ -123,6 +137,10 @@ def _choose(
         reasons["vllm"] = "vLLM is not installed"
     if adapter is None:
         reasons["merged"] = "there is no adapter to merge; name one with --adapter"
+    elif compute.dtype == "int8":
+        reasons["merged"] = "int8 rounds merged weights otherwise than their base"
+    if compute.dtype == "int8":
+        reasons["vllm"] = "vLLM does not round as --dtype int8 does"
     for name in engines or ():
         if name in reasons:
             raise InputError(f"engine {name} cannot run: {reasons[name]}")
@@ -138,10 +156,12 @@ def _ranker(
     name: str,
     adapter: str | Path | None,
     model: str | None,
-    threads: int | None,
+    compute: Compute,
     say: Say,
 ) -> Iterator[Ranker]:
-    options: dict[str, Any] = {"threads": threads, "say": say, "allow_changed": True}
+    if name == "vllm":
+        compute = replace(compute, device="auto")
+    options: dict[str, Any] = {**asdict(compute), "say": say, "allow_changed": True}
     if name != "merged":
         with open_ranker(opened, engine=name, model=model, adapter=adapter, **options) as ranker:
             yield ranker

@@ -26,6 +26,8 @@ def rank(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     threads: int | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     allow_changed: bool = False,
     store: bool = False,
     say: Say = silent,
@@ -50,7 +52,8 @@ def rank(
     path = check_output(out, (".parquet", ".jsonl"), [requests])
     opened = open_task(task, project=project, settings=settings)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
-    given |= {"threads": threads, "allow_changed": allow_changed, "say": say}
+    given |= {"threads": threads, "device": device, "dtype": dtype}
+    given |= {"allow_changed": allow_changed, "say": say}
     with taken(path, "rank"), open_ranker(opened, **given) as ranker:
         stored = with_store(ranker, opened.project) if store else None
         if requests is None:

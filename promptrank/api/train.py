@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from promptrank.adapters.shelf import check_base, check_name, find_adapter
 from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.compute import Compute
 from promptrank.errors import InputError
 from promptrank.project import open_project
 from promptrank.runs.manifest import manifest
@@ -66,6 +67,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     threads: int | None = None,
+    device: str = "auto",
     report: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -86,6 +88,8 @@ def train(
         model: name or path of the base; the tasks' own where left out.
         settings: ``a.b=c`` overrides of the task files.
         training: how to train.
+        device: ``cpu``, ``cuda``, ``mps``, or ``auto``: cuda if there, else mps, else cpu. On cuda
+            the base is in bfloat16 and the adapter in float32.
         overwrite: replace an adapter, or an unfinished run, of this name.
         report: where to write, as JSON, how the adapter does on validation, with intervals; for a
             single task.
@@ -99,12 +103,14 @@ def train(
     from promptrank.assets import resolve_model
 
     chosen = training if training is not None else Settings()
-    processes.join(chosen.trainer.get("ddp_timeout"))
+    Compute(threads, device)  # a name that nobody knows is told before anybody waits
+    processes.join(chosen.trainer.get("ddp_timeout"), device)
     if not processes.is_first():
         say, progress, encoding = silent, no_progress, no_progress
     from promptrank.engine.torch_threads import set_threads
 
     set_threads(threads)
+    kind = processes.training_device(device).type
     with ExitStack() as held:
         with processes.in_turn():
             chosen.check_trainer()
@@ -151,11 +157,14 @@ def train(
                 if not resume:
                     shutil.rmtree(folder, ignore_errors=True)
                 raise
-            run = open_run(Run(target, folder, name, base, start, tuple(prepared)), chosen, resume)
+            run = Run(target, folder, name, base, start, tuple(prepared), kind)
+            run = open_run(run, chosen, resume)
         # Only now, since it imports torch: most of what can be refused has been.
         from promptrank.training.fit import fit
 
-        trainer = set_up_trainer(run, chosen, root / "runs" / adapter, resume, say, progress)
+        trainer = set_up_trainer(
+            run, chosen, device, root / "runs" / adapter, resume, say, progress
+        )
         measured = report is not None
         fitted = fit(
             trainer, chosen, run=folder, out=run.made, resume=resume, report=measured, say=say

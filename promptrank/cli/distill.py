@@ -54,6 +54,8 @@ def distill(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
     report: options.SideReport = None,
 ) -> None:
     """Train a small ranker on a decoder's answers and the labels, and write students/NAME/.
@@ -86,6 +88,8 @@ def distill(
             project=project,
             settings=set_,
             threads=threads,
+            device=device,
+            dtype=dtype,
             report=report,
             say=say_once(),
             progress=progress,

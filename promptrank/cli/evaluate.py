@@ -29,6 +29,8 @@ def eval_(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
     allow_changed: Annotated[
         bool,
         typer.Option("--allow-changed", help="Take --scores of other prompts than today's."),
@@ -79,6 +81,8 @@ def eval_(
             project=project,
             settings=set_,
             threads=threads,
+            device=device,
+            dtype=dtype,
             allow_changed=allow_changed,
             vs=vs or (),
             obscure=obscure or (),

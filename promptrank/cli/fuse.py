@@ -26,6 +26,8 @@ def fuse(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
     allow_changed: options.AllowChanged = False,
     report: options.SideReport = None,
 ) -> None:
@@ -49,6 +51,8 @@ def fuse(
             project=project,
             settings=set_,
             threads=threads,
+            device=device,
+            dtype=dtype,
             report=report,
             out=out,
             allow_changed=allow_changed,

@@ -54,6 +54,21 @@ Threads = Annotated[
         help="CPU threads. Default: every core allowed; fewer are faster where others use them.",
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        help="auto (cuda if there, else mps, else cpu), cpu, cuda, cuda:1 or mps.",
+    ),
+]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="Of the weights: float32, bfloat16, float16, or int8 (CPU only). Default: bfloat16 on "
+        "cuda, else float32.",
+    ),
+]
 ReportFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the report as JSON here.")
 ]

@@ -34,6 +34,8 @@ def parity(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
 ) -> None:
     """Check that every engine scores as one prompt at a time does; exit code 2 if one does not.
 
@@ -54,6 +56,8 @@ def parity(
             project=project,
             settings=set_,
             threads=threads,
+            device=device,
+            dtype=dtype,
             out=out,
             say=say_once(),
             progress=progress,

@@ -22,6 +22,8 @@ def rank(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
     allow_changed: options.AllowChanged = False,
     store: Annotated[
         bool,
@@ -50,6 +52,8 @@ def rank(
             project=project,
             settings=set_,
             threads=threads,
+            device=device,
+            dtype=dtype,
             allow_changed=allow_changed,
             store=store,
             say=say_once(),

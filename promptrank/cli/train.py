@@ -84,6 +84,7 @@ def train(
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
+    device: options.Device = "auto",
     report: options.SideReport = None,
 ) -> None:
     """Train a LoRA adapter on tasks' labelled requests; it is written to adapters/NAME.
@@ -139,6 +140,7 @@ def train(
             resume=resume,
             overwrite=overwrite,
             threads=threads,
+            device=device,
             report=report,
             say=say_once(),
             progress=progress,

@@ -110,6 +110,8 @@ class EngineInfo:
         dtype: of the weights (``float32``).
         max_tokens: the longest path (prefix + branch + slot + answer) it takes.
         notes: things a reader must know, such as a fall-back and its reason.
+        device: kind of device that it computes on (``cpu``, ``cuda``, ``mps``), since kernels sum
+            in orders of their own; None where the engine does not say.
     """
 
     name: str
@@ -118,6 +120,7 @@ class EngineInfo:
     dtype: str
     max_tokens: int
     notes: tuple[str, ...] = ()
+    device: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,8 @@ def _plain(layer: Any, x: Tensor) -> str | None:
         return None
     if type(layer.base_layer) is not nn.Linear or torch.is_autocast_enabled(x.device.type):
         return None
-    same = layer.base_layer.weight.dtype == layer.lora_A[name].weight.dtype == x.dtype
-    return name if same else None
+    fits = layer.base_layer.weight.dtype in (x.dtype, torch.int8)
+    return name if fits and layer.lora_A[name].weight.dtype == x.dtype else None
 
 
 class _Lora(torch.autograd.Function):

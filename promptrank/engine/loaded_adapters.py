@@ -88,9 +88,11 @@ class Adapters:
 
     def _add(self, adapter: AdapterTensors, name: str) -> None:
         if self._wrapped is None:
-            self._wrapped = get_peft_model(self.base, adapter.config, adapter_name=name)
+            self._wrapped = get_peft_model(
+                self.base, adapter.config, adapter_name=name, autocast_adapter_dtype=False
+            )
         else:
-            self._wrapped.add_adapter(name, adapter.config)
+            self._wrapped.add_adapter(name, adapter.config, autocast_adapter_dtype=False)
         wrapped = self._wrapped
         assert isinstance(wrapped, PeftModel)
         set_peft_model_state_dict(wrapped, adapter.tensors, name)

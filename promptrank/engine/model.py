@@ -1,6 +1,7 @@
 """A decoder from a folder: safetensors only, nothing downloaded, no code from the folder run."""
 
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import torch
@@ -8,32 +9,33 @@ from transformers import AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from promptrank.engine import attention
+from promptrank.engine.devices import TORCH_DTYPES, check_room, within_memory
 from promptrank.engine.foreign_files import foreign
+from promptrank.engine.int8 import quantize
 from promptrank.engine.lean_layers import fuse, trim
 from promptrank.engine.model_files import check_model_folder
 from promptrank.engine.sliding import layer_windows, narrowest
 from promptrank.errors import ModelError
 
-_DTYPES = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+_CPU = torch.device("cpu")
 
 
-def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
-    """The model in ``path``, on the CPU, in eval mode, with `attention` as its attention.
+def load_model(
+    path: Path, dtype: str, *, lean: bool = True, device: torch.device = _CPU
+) -> PreTrainedModel:
+    """The model in ``path``, in eval mode, with `attention` as its attention.
+
+    Logits are float32 whatever the weights are.
 
     Args:
         lean: replace layers by those of `fuse`, which have no gradients.
 
     Raises:
-        ModelError: no such folder, no config, no safetensors, weights that do not fit, or a
-            sliding window below 1.
+        ModelError: no such folder, no config, no safetensors, weights that do not fit, a sliding
+            window below 1, or a GPU that is too small.
     """
-    if dtype not in _DTYPES:
-        raise ModelError(f"dtype {dtype!r}: not known; choose one of {', '.join(_DTYPES)}")
     check_model_folder(path)
+    check_room(path, device, dtype)
     attention.register()
     bars = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
@@ -41,7 +43,7 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
         with foreign(path, "cannot be loaded as a causal decoder"):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
-                dtype=_DTYPES[dtype],
+                dtype=TORCH_DTYPES[dtype],
                 attn_implementation=attention.NAME,
                 local_files_only=True,
                 use_safetensors=True,
@@ -58,6 +60,9 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
             "the files are incomplete or belong to another model"
         )
     layer_windows(model.config, f"{path}/config.json")
+    with within_memory(device, str(path), dtype):
+        model.to(device)  # type: ignore[arg-type]
+        widen_head(model)
     model.eval()
     model.requires_grad_(False)
     if needs_eager(model):
@@ -65,7 +70,25 @@ def load_model(path: Path, dtype: str, *, lean: bool = True) -> PreTrainedModel:
     if lean:
         fuse(model)
     model.reads_rows = lean and trim(model)  # type: ignore[assignment]
+    if dtype == "int8":
+        quantize(model)
     return model
+
+
+def widen_head(model: PreTrainedModel) -> None:
+    """Let the output layer of a model in fewer bits compute in float32, with a copy of its weights.
+
+    In bfloat16 logits near 20 would be 0.125 apart, and so would scores be.
+    """
+    head: Any = model.get_output_embeddings()
+    if head is not None and head.weight.dtype != torch.float32:
+        head.wide = head.weight.detach().float()
+        head.forward = MethodType(_wide, head)
+
+
+def _wide(self: Any, x: torch.Tensor) -> torch.Tensor:
+    bias = self.bias.float() if self.bias is not None else None
+    return torch.nn.functional.linear(x.float(), self.wide, bias)
 
 
 def needs_eager(model: PreTrainedModel) -> bool:

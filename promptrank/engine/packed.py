@@ -7,8 +7,10 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
+from promptrank.engine.compute import Compute
 from promptrank.engine.contract import EngineInfo
 from promptrank.engine.cutting import ForwardBudget
+from promptrank.engine.devices import settled, slow_bfloat16
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import (
     load_model,
@@ -36,7 +38,8 @@ def open_packed(
     model_path: str | Path,
     *,
     name: str | None = None,
-    dtype: str = "float32",
+    dtype: str | None = None,
+    device: str = "auto",
     adapters: Iterable[str | Path] = (),
     max_tokens: int | None = None,
     token_budget: int = 1152,
@@ -50,7 +53,10 @@ def open_packed(
     Args:
         model_path: a folder with config.json and safetensors.
         name: what `EngineInfo.model` says; the path if None.
-        dtype: of the weights; scores agree to 1e-4 in float32 only.
+        dtype: of the weights: float32, bfloat16, float16, or int8 (CPU only); bfloat16 on cuda and
+            float32 elsewhere if None. Scores agree to 1e-4 in float32 only.
+        device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``: cuda if there, else mps, else
+            cpu.
         adapters: peft folders to load now, so that a wrong one is an error here; others are loaded
             when a tree names them, and a wrong one then fails its trees.
         max_tokens: longest path; the model's own limit if None, and never more than that.
@@ -63,11 +69,13 @@ def open_packed(
         ways: what was chosen for which shape of layer before (`PackedEngine.ways`).
 
     Raises:
-        ModelError: the folder or an adapter cannot be used.
+        ModelError: the folder or an adapter cannot be used, there is no such device, it does not
+            take this dtype, or it is too small.
     """
     path = Path(model_path)
+    place, dtype = settled(Compute(threads, device, dtype))
     set_threads(threads)
-    model = load_model(path, dtype)
+    model = load_model(path, dtype, device=place)
     own = longest_path(model.config)
     longest = min(n for n in (max_tokens, own, 1 << 20) if n is not None)
     if longest < 1 or token_budget < 1:
@@ -75,8 +83,10 @@ def open_packed(
     limits = Limits(longest, vocab_size(model))
     budget = ForwardBudget(token_budget, max(1, _LOGITS // limits.vocab))
     chosen, notes = dict[Shape, str](), tuple[str, ...]()
-    if pack_weights and not plain:
+    if pack_weights and not plain and place.type == "cpu" and dtype != "int8":
         chosen, notes = _packed(model, ways)
+    if note := slow_bfloat16(place, dtype):
+        notes = (*notes, note)
     base = Adapters(model)
     info = EngineInfo(
         "plain" if plain else "packed",
@@ -84,6 +94,7 @@ def open_packed(
         model_digest(path),
         dtype,
         limits.max_tokens,
+        device=place.type,
     )
     longest_packed, more = (0, ()) if plain else _way(base, info, limits)
     notes = (*notes, *more)

@@ -2,7 +2,9 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -18,6 +20,7 @@ from promptrank.engine.contract import (
     Window,
 )
 from promptrank.engine.cutting import ForwardBudget, KeptKeys, Part, cut, pack, tries
+from promptrank.engine.devices import within_memory
 from promptrank.engine.forward import run
 from promptrank.engine.layout import lay_out
 from promptrank.engine.loaded_adapters import Adapters
@@ -165,6 +168,9 @@ class PackedEngine:
             raise ModelError("the engine is closed; open another")
         return self._adapters
 
+    def _within_memory(self, model: Any) -> AbstractContextManager[None]:
+        return within_memory(model.device, self.info.model, self.info.dtype)
+
     def _forwards(self, works: Sequence[_TreeWork]) -> Iterator[None]:
         """Score all works, one forward at a time, those of one adapter after another."""
         for adapter in dict.fromkeys(work.tree.adapter for work in works):
@@ -217,7 +223,7 @@ class PackedEngine:
     def _forward(
         self, adapter: str | None, batch: Sequence[Part], works: Sequence[_TreeWork]
     ) -> None:
-        with self._model().using(adapter) as model:
+        with self._model().using(adapter) as model, self._within_memory(model):
             forward = lay_out(batch, model.get_input_embeddings().weight, self.windows)
             logits = run(model, forward)
         places, slots = [], []
@@ -247,7 +253,7 @@ class PackedEngine:
     def _plain_branch(
         self, adapter: str | None, work: _TreeWork, number: int, branch_tries: tuple[Trie, ...]
     ) -> None:
-        with self._model().using(adapter) as model:
+        with self._model().using(adapter) as model, self._within_memory(model):
             entry = (number, work.tree.branches[number], branch_tries)
             rows, logits = plain_logits(model, work.tree, [entry], self._budget.tokens)
         slots = [

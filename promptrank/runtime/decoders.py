@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Engine
+from promptrank.errors import ModelError
 
 ENGINES = ("packed", "vllm", "plain", "fake")
 
@@ -14,7 +17,7 @@ def open_engine(
     folder: Path,
     name: str,
     adapter: str | None,
-    threads: int | None,
+    compute: Compute,
     longest: int | None,
     say: Callable[[str], None],
 ) -> Engine:
@@ -23,6 +26,7 @@ def open_engine(
     Args:
         name: of the model, as users give it.
         adapter: folder of an adapter to load.
+        compute: as `settle` gave it.
         longest: tokens of the longest prompt that the task allows, if it says.
 
     Raises:
@@ -43,27 +47,60 @@ def open_engine(
 
         # It sets memory aside for the longest prompt there may be.
         most = min(limits.max_tokens, longest or limits.max_tokens)
-        opened = open_vllm(folder, name=name, adapters=adapters, max_tokens=most, threads=threads)
+        opened = open_vllm(
+            folder,
+            name=name,
+            dtype=compute.dtype or "float32",
+            adapters=adapters,
+            max_tokens=most,
+            threads=compute.threads,
+        )
     else:
         from promptrank.engine.packed import open_packed
         from promptrank.engine.torch_threads import set_threads
         from promptrank.runtime.kept_ways import PACK_WEIGHTS, keep_ways, kept_ways
 
-        set_threads(threads)  # what is kept holds for so many
+        set_threads(compute.threads)  # what is kept holds for so many
+        assert compute.dtype is not None
         opened = packed = open_packed(
             folder,
             name=name,
             adapters=adapters,
             max_tokens=limits.max_tokens,
-            threads=threads,
+            threads=compute.threads,
+            device=compute.device,
+            dtype=compute.dtype,
             plain=engine == "plain",
             pack_weights=os.environ.get(PACK_WEIGHTS, "1") != "0",
-            ways=kept_ways("float32"),
+            ways=kept_ways(compute.dtype),
         )
-        keep_ways("float32", packed.ways)
+        keep_ways(compute.dtype, packed.ways)
     for note in opened.info.notes:
         say(note)
     return opened
+
+
+def settle(engine: str, compute: Compute) -> Compute:
+    """What a choice comes to for an engine on this machine: equal ones share what is opened.
+
+    Raises:
+        ModelError: a device or dtype that the machine or the engine does not have.
+    """
+    if engine in ("packed", "plain"):
+        from promptrank.engine.devices import settled
+
+        device, dtype = settled(compute)
+        return replace(compute, device=str(device), dtype=dtype)
+    if engine == "fake" and compute.special:
+        raise ModelError(f"engine fake has no weights to put anywhere; leave {compute.special} out")
+    if engine == "vllm" and compute.device != "auto":
+        raise ModelError(
+            f"engine vllm takes the device that it was built for; leave --device {compute.device} "
+            "out, or take --engine packed"
+        )
+    if engine == "vllm" and compute.dtype == "int8":
+        raise ModelError("engine vllm: no --dtype int8 here; take bfloat16, or --engine packed")
+    return compute
 
 
 def make_room(engine: Engine, folder: Path, longest: int | None) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import make_room, open_engine
+from promptrank.runtime.decoders import make_room, open_engine, settle
 from promptrank.runtime.opened import Opened
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Runtime:
         *,
         name: str,
         engine: str,
-        threads: int | None = None,
+        compute: Compute = Compute(),  # noqa: B008 (frozen)
         longest: int | None = None,
         adapter: str | None = None,
         say: Callable[[str], None] = _silent,
@@ -83,20 +84,21 @@ class Runtime:
         Args:
             name: of the model, as users give it; `info` keeps that of the first call.
             engine: one of `decoders.ENGINES`.
-            threads: of the CPU; other threads than before are another process of vLLM, or a
-                second copy of the model.
+            compute: threads, device and dtype; others than before are another process of vLLM, or
+                a second copy of the model.
             longest: tokens of the longest prompt that the task allows, if it says.
             adapter: folder of an adapter to load now, so that a wrong one is an error now.
             say: is told what takes long.
 
         Raises:
-            ModelError: the folder or the adapter cannot be used, the engine is not installed, or
-                the runtime is closed.
+            ModelError: the folder or the adapter cannot be used, the engine is not installed, it
+                or the machine does not have the device or dtype, or the runtime is closed.
         """
+        compute = settle(engine, compute)
         place = folder.resolve()
         opened = self.opened(
-            ("decoder", place, engine, threads),
-            lambda: open_engine(engine, folder, name, adapter, threads, longest, say),
+            ("decoder", place, engine, compute),
+            lambda: open_engine(engine, folder, name, adapter, compute, longest, say),
         )
         shared = cast(Engine, opened.engine)
         if engine == "vllm":

@@ -23,7 +23,7 @@ class Origin:
         method: how a request is asked about, such as ``pointwise``.
         prompt: fingerprint of all that turns a request into what is scored.
         engine: ``name``, ``model``, ``digest`` of its weights, ``dtype``, ``max_tokens``,
-            ``notes``.
+            ``notes``, ``device``.
         adapter, adapter_digest: folder of the adapter, and a digest of its files.
         fusion, fusion_digest: the fusion file, and its digest.
         requests: digest of the request file.

@@ -50,6 +50,7 @@ class Learning:
     seed: int = 0
     threads: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    device: str = "cpu"
 
 
 @dataclass(slots=True)

@@ -9,7 +9,8 @@ A part bears the digest of its own bytes in its name, and its numbers are looked
 a part that was damaged is refused, never answered from. Parts of older versions bear a random name,
 and their numbers alone are looked at.
 
-``<model>`` is a digest of the model's weights, its dtype and the adapter's weights. A prompt's key
+``<model>`` is a digest of the model's weights, its dtype, the adapter's weights, and the device
+where that is no CPU. A prompt's key
 is a digest of its token ids: prefix, branch, slots and answer paths. So another template, history
 or answer wording is another key, whatever task, file or run it comes from, and a prompt that two
 tasks share is answered once.
@@ -155,12 +156,15 @@ class StoredEngine:
     def _of(self, adapter: str | None) -> "StoredAnswers":
         if adapter not in self._parts:
             info, digest = self.inner.info, self._digest(adapter)
-            facts = json.dumps([info.digest, info.dtype, digest]).encode()
-            name = hashlib.blake2b(facts, digest_size=8).hexdigest()
+            facts = [info.digest, info.dtype, digest]
+            if info.device not in (None, "cpu"):
+                facts.append(info.device)
+            name = hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).hexdigest()
             about: dict[str, str | None] = {
                 "model": info.model,
                 "model_digest": info.digest,
                 "dtype": info.dtype,
+                "device": info.device,
             }
             about |= {"engine": info.name, "adapter": adapter, "adapter_digest": digest}
             self._parts[adapter] = StoredAnswers(self.folder / name, about)

@@ -26,6 +26,7 @@ from promptrank.training.lean_norms import lean_norms
 from promptrank.training.settings import Settings
 
 _NAME = "default"
+_CPU = torch.device("cpu")
 # What says where an adapter's weights are and how they are scaled.
 _KEPT = (
     "r",
@@ -41,13 +42,16 @@ _KEPT = (
 )
 
 
-def base_model(folder: Path, name: str, dtype: str = "float32") -> PreTrainedModel:
+def base_model(
+    folder: Path, name: str, dtype: str = "float32", device: torch.device = _CPU
+) -> PreTrainedModel:
     """The base model, ready for packed forwards with gradients.
 
     Raises:
-        ModelError: it cannot be loaded, or its layers do not allow packing.
+        ModelError: it cannot be loaded, its layers do not allow packing, or the device is too
+            small for it.
     """
-    model = load_model(folder, dtype, lean=False)
+    model = load_model(folder, dtype, lean=False, device=device)
     window = packed_window(model.config)
     if needs_eager(model) or window == 0:
         raise ModelError(
@@ -83,6 +87,8 @@ def longest_packed(
 
 def _pack(model: PreTrainedModel) -> None:
     """Products of the frozen weights in the fastest way, where memory has room for two copies."""
+    if model.device.type != "cpu":
+        return
     free, needed = free_memory(), 2 * weight_bytes(model)
     if os.environ.get(PACK_WEIGHTS, "1") == "0" or (free is not None and needed > free / 2):
         return

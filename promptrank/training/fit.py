@@ -16,6 +16,7 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from transformers.utils import logging as transformers_logging
 
 from promptrank.basics.seals import read_kept, write_sealed
+from promptrank.engine.devices import default_dtype, within_memory
 from promptrank.engine.sliding import layer_windows
 from promptrank.errors import InputError
 from promptrank.evaluation.bootstrap import DRAWS
@@ -80,6 +81,7 @@ def set_up(
     model: Path,
     name: str,
     init: Path | None,
+    device: str,
     run: Path,
     logs: Path,
     say: Say,
@@ -93,6 +95,7 @@ def set_up(
         slices: what to validate on; none for no validation.
         model: folder of the base; ``name`` is what users call it.
         init: folder of the adapter to start from.
+        device: as users name it; on cuda the base is in bfloat16 and the adapter in float32.
         run: folder of the run's checkpoints.
         logs: folder for what trackers write into files; its parent bears the adapter's name.
 
@@ -103,7 +106,8 @@ def set_up(
     examples = Examples(groups)
     with _quiet():
         with processes.together():
-            base = lora.base_model(model, name)
+            place = processes.training_device(device)
+            base = lora.base_model(model, name, default_dtype(place), place)
             longest_packed = lora.longest_packed(
                 base,
                 name,
@@ -111,7 +115,7 @@ def set_up(
                 max((part.encoder.limit for part in slices), default=0),
             )
             wrapped = lora.with_adapter(base, name, settings, init)
-            args = _arguments(settings, examples.count, bool(slices), run, logs)
+            args = _arguments(settings, examples.count, bool(slices), place, run, logs)
         callbacks: list[Any] = [Watch(say, progress, bool(slices))]
         if slices and settings.patience:
             callbacks.append(EarlyStoppingCallback(settings.patience))
@@ -156,7 +160,8 @@ def fit(
     """
     validate = trainer.eval_dataset is not None
     wrapped: Any = trainer.model
-    with _quiet():
+    base = trainer.base
+    with _quiet(), within_memory(base.device, "training"):
         with processes.in_turn():
             start = checkpoints.newest(run, say) if resume else None
         if start is not None:
@@ -205,7 +210,12 @@ def _log_into(trainer: AdapterTrainer, logs: Path) -> None:
 
 
 def _arguments(
-    settings: Settings, examples: int, validate: bool, run: Path, logs: Path
+    settings: Settings,
+    examples: int,
+    validate: bool,
+    device: torch.device,
+    run: Path,
+    logs: Path,
 ) -> TrainingArguments:
     micro, accumulation = settings.passes(processes.count())
     steps = settings.steps or max(1, round(settings.epochs * -(-examples // settings.batch)))
@@ -235,10 +245,10 @@ def _arguments(
         "seed": settings.seed,
         "report_to": "none",
         "run_name": logs.parent.name,
-        "use_cpu": processes.on_cpu(),
+        "use_cpu": device.type == "cpu",
         "ddp_find_unused_parameters": False,
         "disable_tqdm": True,
-        "dataloader_pin_memory": torch.cuda.is_available(),
+        "dataloader_pin_memory": device.type == "cuda",
     }
     try:
         args = TrainingArguments(**{**fields, **settings.trainer})

@@ -9,9 +9,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from promptrank.errors import InputError
+from promptrank.errors import InputError, ModelError
+
+if TYPE_CHECKING:
+    import torch
 
 Found = TypeVar("Found")
 # As accelerate reads them: torchrun's own, and those of three kinds of MPI.
@@ -29,10 +32,11 @@ def is_first() -> bool:
     return count() == 1 or max(_number(name, 0) for name in _RANKS) == 0
 
 
-def join(timeout: float | None = None) -> None:
+def join(timeout: float | None = None, device: str = "auto") -> None:
     """Wait until all processes are here; a single process goes on at once.
 
     Args:
+        device: as users name it.
         timeout: seconds that one waits for another; a day where left out, since the first builds
             requests and fetches models while the others wait.
     """
@@ -45,7 +49,7 @@ def join(timeout: float | None = None) -> None:
     # Told to use a CPU only, accelerate makes a group of processes; else it looks for GPUs, and
     # without any each process would train an adapter of its own.
     PartialState(
-        cpu=on_cpu(), timeout=timedelta(seconds=timeout if timeout is not None else 86_400)
+        cpu=on_cpu(device), timeout=timedelta(seconds=timeout if timeout is not None else 86_400)
     )
     assert torch.distributed.is_initialized()
     if new:
@@ -60,12 +64,39 @@ def _part() -> None:
         torch.distributed.destroy_process_group()
 
 
-def on_cpu() -> bool:
-    """Whether the machine has no accelerator, or was told to leave it alone."""
+def on_cpu(device: str = "auto") -> bool:
+    """Whether the machine has no accelerator, or was told to leave it alone.
+
+    Args:
+        device: as users name it.
+    """
+    if device == "cpu":
+        return True
     import torch
     from accelerate.utils import parse_flag_from_env
 
     return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
+def training_device(name: str) -> "torch.device":
+    """The device to train on; several processes have a GPU each, which accelerate gives them.
+
+    Args:
+        name: as users give it.
+
+    Raises:
+        ModelError: there is no such device here, or it is a certain GPU, which the Trainer would
+            not take.
+    """
+    from promptrank.engine.devices import find_device
+
+    device = find_device("cpu" if name == "auto" and on_cpu() else name)
+    if device.index:
+        raise ModelError(
+            f"device {name}: training takes the first GPU that it sees; say --device cuda with "
+            f"CUDA_VISIBLE_DEVICES={device.index}"
+        )
+    return device
 
 
 @contextmanager

@@ -36,6 +36,7 @@ class Run:
         folder: where it is made: requests, checkpoints, and `made`, the adapter itself.
         name: of the base, as users give it; ``model`` is its folder.
         start: folder of the adapter to start from.
+        device: kind of device that it trains on; on cuda in another dtype than elsewhere.
     """
 
     target: Path
@@ -44,6 +45,7 @@ class Run:
     model: Path
     start: Path | None
     tasks: "tuple[Prepared, ...]"
+    device: str = "cpu"
 
     @property
     def made(self) -> Path:
@@ -118,12 +120,14 @@ def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
         "tasks": tasks,
         "base": weights_digest(run.model),
         "init": adapter_digest(run.start),
+        "device": run.device,
     }
     path = run.folder / _RUN
     if not path.is_file():
         write_sealed(path, {name: json_digest(value) for name, value in facts.items()})
         return run
     known = read_sealed(path, error=InputError, then="start over with --overwrite")
+    known = {"device": json_digest("cpu"), **known}  # runs that are older than this fact
     other = [name for name, value in facts.items() if known.get(name) != json_digest(value)]
     if other and resume:
         raise InputError(
@@ -140,6 +144,7 @@ def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
 
     start = run.start
     facts: dict[str, Any] = {**asdict(chosen), "steps": fitted.steps, "best": fitted.best}
+    facts["device"] = run.device
     card = AdapterCard(
         Base(run.name, weights_digest(run.model)),
         {part.name: _task_card(part, fitted) for part in run.tasks},

@@ -88,7 +88,7 @@ class AdapterTrainer(Trainer):
         batch: Batch = inputs["batch"].to(self.args.device)
         counts = objective.LossCounts(*num_items_in_batch.tolist())
         share = self._settings.prompt_weight
-        with objective.prompt_loss(self._base(), batch, counts, wanted=share > 0) as prompts:
+        with objective.prompt_loss(self.base, batch, counts, wanted=share > 0) as prompts:
             logprobs = objective.answer_logprobs(model, batch)
         loss = objective.answers_total(logprobs, batch, self._settings.losses, counts)
         loss = (1 - share) * loss
@@ -107,13 +107,15 @@ class AdapterTrainer(Trainer):
                 "from it. Lower --lr, or train in float32, and start over with --overwrite"
             )
 
-    def _base(self) -> Any:
+    @property
+    def base(self) -> Any:
+        """The base model, its layers wrapped by peft."""
         return self.accelerator.unwrap_model(self.model).get_base_model()
 
     def floating_point_ops(self, inputs: Any) -> int:
         """2 x parameters for each token forward, and as much back (the weights do not train)."""
         tokens = int(inputs["batch"].tokens)
-        weights = sum(int(p.numel()) for p in self._base().parameters())
+        weights = sum(int(p.numel()) for p in self.base.parameters())
         return 4 * tokens * weights
 
     # -- validation --------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class AdapterTrainer(Trainer):
         with processes.together(), _gathered(self.model):
             # Where weights are sharded over processes, no forward is one process's own.
             if processes.is_first() or self.is_fsdp_enabled:
-                base = self._base()
+                base = self.base
                 base.eval()
                 longest = max(part.encoder.limit for part in self._slices)
                 engine = engine_over(base, longest, self._longest_packed)

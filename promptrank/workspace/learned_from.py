@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Progress, Say
+from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Engine
 from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
@@ -89,7 +90,7 @@ def teach(
     teacher: str | None,
     engine: str,
     model: str | None,
-    threads: int | None,
+    compute: Compute,
     say: Say,
     progress: Progress,
 ) -> Taught:
@@ -103,7 +104,7 @@ def teach(
             scores.logprobs(source.opened.task, name)  # a baseline's scores teach nothing
         return Taught(scores, {"name": str(who), **scores.origin.as_dict(), **_count(scores)})
     with open_named(
-        source.opened, who, engine=engine, model=model, threads=threads, say=say
+        source.opened, who, engine=engine, model=model, compute=compute, say=say
     ) as ranker:
         stored = with_store(ranker, source.opened.project)
         total = sum(1 for _ in source.requests())

@@ -7,6 +7,7 @@ from typing import Any
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Say, silent
+from promptrank.engine.compute import Compute
 from promptrank.engine.contract import EngineInfo
 from promptrank.errors import InputError
 from promptrank.fusion.step import FusionStep
@@ -37,6 +38,8 @@ def open_ranker(
     project: str | Path | None = None,
     settings: Iterable[str] = (),
     threads: int | None = None,
+    device: str = "auto",
+    dtype: str | None = None,
     allow_changed: bool = False,
     runtime: Runtime | None = None,
     say: Say = silent,
@@ -51,6 +54,10 @@ def open_ranker(
         adapter: a peft adapter folder, a name in ``adapters/``, or an alias (``movies@prod``).
         settings: ``a.b=c`` overrides of the task file.
         threads: CPU threads; torch's own choice where left out.
+        device: of ``packed`` and ``plain``: ``auto`` (cuda if there, else mps, else cpu), ``cpu``,
+            ``cuda``, ``cuda:1`` or ``mps``.
+        dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (on a CPU);
+            bfloat16 on cuda and float32 elsewhere where left out.
         allow_changed: only warn where template or answers changed since an adapter was trained.
         runtime: what owns the opened models; rankers that are given the same one share them, and
             closing a ranker then closes none. One for this ranker alone where left out.
@@ -59,6 +66,7 @@ def open_ranker(
     Raises:
         InputError: whatever in the input keeps it from ranking.
     """
+    compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
     own = Runtime() if runtime is None else None
     try:
@@ -70,7 +78,7 @@ def open_ranker(
                 )
             student = find_student(engine.removeprefix(STUDENT), opened.project)
             check_task(student, opened.task, opened.name)
-            ranker = student_ranker(opened, student, runtime or own or Runtime(), threads, say)
+            ranker = student_ranker(opened, student, runtime or own or Runtime(), compute, say)
         else:
             ranker = _decoder_ranker(
                 opened,
@@ -78,7 +86,7 @@ def open_ranker(
                 model,
                 adapter,
                 runtime or own or Runtime(),
-                threads,
+                compute,
                 allow_changed,
                 say,
             )
@@ -97,12 +105,12 @@ def open_named(
     *,
     engine: str = "packed",
     model: str | None = None,
-    threads: int | None = None,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
     runtime: Runtime | None = None,
     say: Say,
 ) -> Ranker:
     """The ranker behind ``base``, ``adapter:NAME`` or ``student:NAME``."""
-    given: dict[str, Any] = {"threads": threads, "runtime": runtime, "say": say}
+    given: dict[str, Any] = {**asdict(compute), "runtime": runtime, "say": say}
     if who.kind == "student":
         return open_ranker(opened, engine=str(who), **given)
     adapter = who.name if who.kind == "adapter" else None
@@ -113,7 +121,7 @@ def student_ranker(
     opened: OpenTask,
     student: StudentFolder,
     runtime: Runtime,
-    threads: int | None = None,
+    compute: Compute = Compute(),  # noqa: B008 (frozen)
     say: Say = silent,
 ) -> Ranker:
     """The ranker of a student in its folder.
@@ -124,18 +132,23 @@ def student_ranker(
     if opened.task.fused:
         raise InputError("a fusion is over a decoder's log-odds; a student ranks an unfused task")
     if student.card.kind == "decoder":
-        return _decoder_student(opened, student, runtime, threads, say)
+        return _decoder_student(opened, student, runtime, compute, say)
+    if compute.special:
+        say(
+            f"student {student.card.name} computes in float64 on the CPU; {compute.special} is for "
+            "decoders"
+        )
     from promptrank.students.engine import StudentEngine
     from promptrank.students.kinds import kind_of
 
     name = f"{STUDENT}{student.card.name}"
 
     def load() -> StudentEngine:
-        loaded = kind_of(student.card.kind).load(opened.task, student.folder, threads)
-        info = EngineInfo(student.card.kind, name, student.digest, "float64", 0)
+        loaded = kind_of(student.card.kind).load(opened.task, student.folder, compute.threads)
+        info = EngineInfo(student.card.kind, name, student.digest, "float64", 0, device="cpu")
         return StudentEngine(opened.task, loaded, info)
 
-    key = ("student", student.folder, student.digest, opened.name, threads)
+    key = ("student", student.folder, student.digest, opened.name, compute.threads)
     shared = runtime.opened(key, load)
     engine = shared.engine
     assert isinstance(engine, StudentEngine)
@@ -148,12 +161,12 @@ def _decoder_student(
     opened: OpenTask,
     student: StudentFolder,
     runtime: Runtime,
-    threads: int | None,
+    compute: Compute,
     say: Say,
 ) -> Ranker:
     model = str(student.folder / "model")
     runtime.know(model, student.digest)
-    ranker = _decoder_ranker(opened, "packed", model, None, runtime, threads, False, say)
+    ranker = _decoder_ranker(opened, "packed", model, None, runtime, compute, False, say)
     # Cards that are older than this fact say nothing.
     if student.card.facts.get("prompt", ranker.fingerprint) != ranker.fingerprint:
         raise InputError(
@@ -170,7 +183,7 @@ def _decoder_ranker(
     model: str | None,
     adapter: str | Path | None,
     runtime: Runtime,
-    threads: int | None,
+    compute: Compute,
     allow_changed: bool,
     say: Say,
 ) -> Ranker:
@@ -192,7 +205,7 @@ def _decoder_ranker(
         folder,
         name=name,
         engine=engine,
-        threads=threads,
+        compute=compute,
         longest=opened.task.budget.tokens,
         adapter=path,
         say=say,

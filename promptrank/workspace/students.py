@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from promptrank.basics.telling import Say
+from promptrank.engine.compute import Compute
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
@@ -75,7 +76,8 @@ def measure_student(
     """
     card = student.card
     with Runtime() as runtime:
-        ranker = student_ranker(opened, student, runtime, threads, say)
+        # On the CPU, since its times are those of one core.
+        ranker = student_ranker(opened, student, runtime, Compute(threads, "cpu", "float32"), say)
         metrics: dict[str, Any] = {}
         report = None
         if opened.task.split is not None:

@@ -167,7 +167,13 @@ def prepare_tasks(
 
 
 def set_up_trainer(
-    run: Run, chosen: Settings, logs: Path, resume: bool, say: Say, progress: Progress
+    run: Run,
+    chosen: Settings,
+    device: str,
+    logs: Path,
+    resume: bool,
+    say: Say,
+    progress: Progress,
 ) -> "AdapterTrainer":
     """The trainer of a run; where it is refused, nothing of a fresh run is left."""
     from promptrank.training.fit import set_up
@@ -185,6 +191,7 @@ def set_up_trainer(
             model=run.model,
             name=run.name,
             init=run.start,
+            device=device,
             run=run.folder,
             logs=logs / run.began,
             say=say,

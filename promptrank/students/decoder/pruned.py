@@ -24,6 +24,7 @@ from promptrank.basics.json_files import read_json
 from promptrank.basics.quiet import no_library_bars
 from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
+from promptrank.engine.devices import within_memory
 from promptrank.engine.sliding import layer_windows
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.prompt import Encoder
@@ -38,6 +39,7 @@ from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, Soft, examples
 from promptrank.training.label_shares import Share
 from promptrank.training.objective import answer_logprobs
+from promptrank.training.processes import training_device
 
 OPTIONS: Options = {
     "layers": (None, whole()),
@@ -91,7 +93,8 @@ def fit(
     """
     options = check_options(settings)
     check(task, collect(task, lessons()), settings)
-    network = base_model(model, str(model))
+    device = training_device(settings.device)
+    network = base_model(model, str(model), device=device)
     kept = prune(network, options["layers"])
     learned = list(_examples(task, encoder, lessons(), settings))
     longest_packed(network, str(model), max((example.longest for example in learned), default=0))
@@ -99,7 +102,8 @@ def fit(
     network.requires_grad_(True)
     # The table of words is shared with the output and knows more than these prompts do.
     network.get_input_embeddings().requires_grad_(False)
-    loss = _learn(network, learned, options, settings.seed, say)
+    with within_memory(device, "learning"):
+        loss = _learn(network, learned, options, settings.seed, say)
     facts = {"layers": kept, "loss": loss, "options": options, "prompt": encoder.fingerprint}
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
@@ -194,7 +198,7 @@ def _learn(
         total = weight = 0.0
         mixed = [learned[i] for i in order.permutation(len(learned))]
         for start in range(0, len(mixed), size):
-            batch = collator.batch(mixed[start : start + size])
+            batch = collator.batch(mixed[start : start + size]).to(network.device)
             logs = answer_logprobs(network, batch)
             summed = answer_losses.answers_loss(logs, batch.shares, batch.weights)
             count = float(batch.weights.sum())
