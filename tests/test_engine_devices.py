@@ -67,7 +67,9 @@ def test_a_device_that_nobody_knows(name: str) -> None:
 @pytest.mark.parametrize(
     ("version", "message"), [(None, r"is built for CPUs; install its CUDA build"), ("13.0", "sees")]
 )
-def test_no_gpu_says_why(monkeypatch: pytest.MonkeyPatch, version: str | None, message: str) -> None:
+def test_no_gpu_says_why(
+    monkeypatch: pytest.MonkeyPatch, version: str | None, message: str
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.version, "cuda", version)
     monkeypatch.setattr(torch.version, "hip", None)
@@ -118,7 +120,9 @@ def test_memory_that_ends_in_the_middle_ends_the_run_with_a_sentence(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+        raise torch.OutOfMemoryError(
+            "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ..."
+        )
 
     engines = [open_packed(llama_path, name="m", plain=plain) for plain in (False, True)]
     monkeypatch.setattr(devices, "free_bytes", lambda device: 250_000_000)
@@ -220,6 +224,7 @@ def test_answers_of_another_device_or_dtype_are_not_taken(tmp_path: Path) -> Non
     assert [len(names) for names in known] == [1, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_does_not_go_on_in_another_dtype(
     tmp_path: Path, tiny_llama_path: Path
 ) -> None:

@@ -16,6 +16,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from promptrank.engine import flex
 from promptrank.engine.backward import attend
 from promptrank.engine.layout import Band, Segment
 from promptrank.engine.sliding import Windows
@@ -32,6 +33,7 @@ def tree_attention(
     scaling: float | None = None,
     tree: tuple[Segment, ...] | None = None,
     windows: Windows = (),
+    spans: flex.Spans | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over one forward's rows; without ``tree``, transformers' own sdpa.
@@ -45,6 +47,7 @@ def tree_attention(
         tree: the rows' layout.
         windows: of all layers, as the layout has bands for them; none for none. What layers
             themselves pass on as ``sliding_window`` is not read: not all do.
+        spans: the same where it is for FlexAttention.
         kwargs: passed on without ``tree``; a soft cap or sinks raise NotImplementedError with it.
 
     Returns:
@@ -58,6 +61,8 @@ def tree_attention(
         raise NotImplementedError("soft-capped scores and attention sinks")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     layer: int = module.layer_idx  # type: ignore[assignment]
+    if spans is not None:
+        return flex.attend(query, key, value, scale, spans, layer), None
     window = windows[layer] if windows else None
     if torch.is_grad_enabled() and query.requires_grad:
         return attend(query, key, value, scale, tree, window), None

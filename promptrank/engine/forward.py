@@ -15,9 +15,11 @@ def run(model: Any, forward: Forward) -> torch.Tensor:
         forward: its rows.
     """
     if model.reads_rows:  # the layers give back these rows alone
-        reads = {"read_rows": forward.logit_rows, "logits_to_keep": 0}
+        reads: dict[str, Any] = {"read_rows": forward.logit_rows, "logits_to_keep": 0}
     else:
         reads = {"logits_to_keep": forward.logit_rows}
+    if forward.spans is not None:
+        reads["spans"] = forward.spans
     logits: torch.Tensor = model(
         input_ids=forward.ids,
         position_ids=forward.positions,

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 
 from promptrank.engine.cutting import Block, KeptKeys, Part
+from promptrank.engine.flex import Spans, spans_of
 from promptrank.engine.sliding import Windows
 
 _BAND = 128  # stem rows attended at once
@@ -72,8 +73,9 @@ class Forward:
         ids, positions: (1, rows).
         logit_rows: rows whose logits are read.
         reads: per part and block read, its index in ``logit_rows``.
-        segments: the attention layout.
+        segments: the attention layout; without bands where there are spans.
         windows: per layer (see `sliding.Windows`); empty where no layer has one.
+        spans: the layout for one FlexAttention, which knows no windows.
     """
 
     ids: torch.Tensor
@@ -82,13 +84,17 @@ class Forward:
     reads: list[list[int]]
     segments: tuple[Segment, ...]
     windows: Windows = ()
+    spans: Spans | None = None
 
 
-def lay_out(parts: Sequence[Part], like: torch.Tensor, windows: Windows = ()) -> Forward:
+def lay_out(
+    parts: Sequence[Part], like: torch.Tensor, windows: Windows = (), flex: bool = False
+) -> Forward:
     """The tensors of one forward pass, on the device and, for masks, of the dtype of ``like``.
 
     Args:
         windows: of the model's layers; none for a model that has no sliding windows.
+        flex: make spans in place of bands; for paths that no window cuts.
     """
     distinct = {window for window in windows if window is not None}
     ids: list[int] = []
@@ -102,12 +108,13 @@ def lay_out(parts: Sequence[Part], like: torch.Tensor, windows: Windows = ()) ->
         ids += part.stem
         positions += range(part.before, after)
         bands = []
-        for low in range(0, len(part.stem), _BAND):
+        for low in range(0, 0 if flex else len(part.stem), _BAND):
             rows = min(_BAND, len(part.stem) - low)
             bands.append(Band(start + low, rows, part.before + low, causal[:rows, :rows]))
         part_reads = []
         for blocks in _sides(part.blocks):
-            bands.append(_side(blocks, len(ids), after, like))
+            if not flex:
+                bands.append(_side(blocks, len(ids), after, like))
             for block in blocks:
                 base = len(ids)
                 ids += block.ids
@@ -126,6 +133,7 @@ def lay_out(parts: Sequence[Part], like: torch.Tensor, windows: Windows = ()) ->
         reads,
         tuple(segments),
         windows if distinct else (),
+        spans_of(parts, like.device) if flex else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from transformers import PreTrainedModel
@@ -96,13 +96,13 @@ def open_packed(
         limits.max_tokens,
         device=place.type,
     )
-    longest_packed, more = (0, ()) if plain else _way(base, info, limits)
-    notes = (*notes, *more)
+    way = _Way(0) if plain else _way(base, info, limits, place.type == "cuda")
+    notes = (*notes, *way.notes)
     for note in notes:
         log.warning("%s: %s", info.model, note)
     for adapter in adapters:
         base.load(str(adapter))
-    engine = PackedEngine(base, replace(info, notes=notes), limits, budget, longest_packed)
+    engine = PackedEngine(base, replace(info, notes=notes), limits, budget, way.longest, way.flex)
     engine.ways = chosen
     return engine
 
@@ -120,24 +120,47 @@ def _packed(
     return pack(model, ways), ()
 
 
-def _way(model: Adapters, info: EngineInfo, limits: Limits) -> tuple[int | None, tuple[str, ...]]:
-    """The longest path that may run packed (None for all), and what a reader must know."""
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a model is scored.
+
+    Attributes:
+        longest: the longest path that may run packed; None for all, 0 for none.
+        flex: by FlexAttention.
+        notes: what a reader must know of it.
+    """
+
+    longest: int | None
+    flex: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def _way(model: Adapters, info: EngineInfo, limits: Limits, flex: bool) -> _Way:
+    """The way that the model allows; ``flex`` says whether FlexAttention is to be tried first."""
     window = packed_window(model.base.config)
     if needs_eager(model.base):
-        return 0, ("one prompt at a time: the model caps its attention scores, or has sinks",)
+        note = "one prompt at a time: the model caps its attention scores, or has sinks"
+        return _Way(0, notes=(note,))
     if window == 0:
-        return 0, (
-            "one prompt at a time: the model has layers that are not attention over all tokens",
-        )
+        note = "one prompt at a time: the model has layers that are not attention over all tokens"
+        return _Way(0, notes=(note,))
     slides = window is not None and window < limits.max_tokens
+    notes: tuple[str, ...] = ()
+    if flex and slides:
+        flex, notes = False, ("attention in bands, which is slower on a GPU: sliding windows",)
+    if flex and (reason := misfit(model, info, limits, window, flex=True)):
+        flex, notes = False, (f"attention in bands, which is slower on a GPU: {reason}",)
+    if flex:
+        return _Way(None, flex)
     beyond = misfit_beyond(model, info, limits) if slides else None
     if slides and not beyond:
-        return None, ()
+        return _Way(None, notes=notes)
     if reason := misfit(model, info, limits, window):
-        return 0, (f"one prompt at a time: the self-test found that {reason}",)
+        return _Way(0, notes=(f"one prompt at a time: the self-test found that {reason}",))
     if beyond:
-        return window, (
+        note = (
             f"paths beyond the sliding window of {window} tokens: one prompt at a time, since the "
-            f"self-test found that {beyond}",
+            f"self-test found that {beyond}"
         )
-    return None, ()
+        return _Way(window, notes=(*notes, note))
+    return _Way(None, notes=notes)

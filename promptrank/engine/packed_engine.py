@@ -87,12 +87,18 @@ class PackedEngine:
         limits: Limits,
         budget: ForwardBudget,
         longest: int | None,
+        flex: bool = False,
     ) -> None:
-        """``longest`` is the longest path that may run packed: None for all, 0 for none."""
+        """An engine over a model.
+
+        Args:
+            longest: the longest path that may run packed: None for all, 0 for none.
+            flex: attend by one FlexAttention in place of bands.
+        """
         self.info = info
         self.ways = {}
         self._adapters: Adapters | None = model
-        self._limits, self._budget, self._longest = limits, budget, longest
+        self._limits, self._budget, self._longest, self._flex = limits, budget, longest, flex
         self.windows = layer_windows(model.base.config) or ()
         # One prompt at a time gains nothing from trees begun together.
         step = 0 if longest == 0 else budget.tokens
@@ -224,7 +230,8 @@ class PackedEngine:
         self, adapter: str | None, batch: Sequence[Part], works: Sequence[_TreeWork]
     ) -> None:
         with self._model().using(adapter) as model, self._within_memory(model):
-            forward = lay_out(batch, model.get_input_embeddings().weight, self.windows)
+            like = model.get_input_embeddings().weight
+            forward = lay_out(batch, like, self.windows, self._flex)
             logits = run(model, forward)
         places, slots = [], []
         for part, rows in zip(batch, forward.reads, strict=True):

@@ -12,27 +12,34 @@ from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.sliding import layer_windows
 from promptrank.engine.tree_checks import Limits
+from promptrank.errors import ModelError
 
 # Between two ways to compute one log-prob. A repeat in fp32 moves by less than 1e-5.
 # In int8 a difference in the last bit of an input can round it to the next whole number.
 _TOLERANCE = {"float32": 1e-4, "float16": 0.05, "bfloat16": 0.3, "int8": 0.3}
+_FAULTS = (NotImplementedError, RuntimeError, TypeError, ValueError, LookupError)
 _PATH = 96  # tokens of the longest path tried
 _SHORTEST = 8
 _WINDOWS = 8  # in the longest path tried, so that windows end in prefixes and in branches
 _WHOLE = ForwardBudget(2048, 512)
 
 
-def misfit(model: Adapters, info: EngineInfo, limits: Limits, longest: int | None) -> str | None:
+def misfit(
+    model: Adapters, info: EngineInfo, limits: Limits, longest: int | None, flex: bool = False
+) -> str | None:
     """Why packed scores of this model cannot be trusted, else None.
 
     Two trees go through every way a tree can be cut: together, in small pieces, and with kept
     keys and values. Paths are no longer than ``longest``.
+
+    Args:
+        flex: by FlexAttention, whose compiler raises errors of every kind.
     """
     path = min(_PATH, limits.max_tokens, longest if longest is not None else _PATH)
     if path < _SHORTEST:
         return f"its longest path is {path} tokens"
     trees = _trees(path, limits.vocab)
-    return _apart(model, info, limits, trees, _plain(model, info, limits, trees))
+    return _apart(model, info, limits, trees, _plain(model, info, limits, trees), flex)
 
 
 def misfit_beyond(model: Adapters, info: EngineInfo, limits: Limits) -> str | None:
@@ -80,16 +87,25 @@ def _plain(model: Adapters, info: EngineInfo, limits: Limits, trees: Sequence[Tr
 
 
 def _apart(
-    model: Adapters, info: EngineInfo, limits: Limits, trees: Sequence[Tree], want: list[float]
+    model: Adapters,
+    info: EngineInfo,
+    limits: Limits,
+    trees: Sequence[Tree],
+    want: list[float],
+    flex: bool = False,
 ) -> str | None:
     """What is wrong with packed scores that should be these, else None."""
     path = max(len(tree.prefix) + len(branch.ids) for tree in trees for branch in tree.branches)
     for budget in (_WHOLE, ForwardBudget(path // 3, 4)):
         try:
-            engine = PackedEngine(model, info, limits, budget, longest=None)
+            engine = PackedEngine(model, info, limits, budget, longest=None, flex=flex)
             got = _flat(engine.score(trees))
-        except (NotImplementedError, RuntimeError, TypeError, ValueError, LookupError) as error:
-            return f"its layers do not take our attention ({type(error).__name__}: {error})"
+        except ModelError:
+            raise
+        except Exception as error:
+            if not (flex or isinstance(error, _FAULTS)):
+                raise
+            return f"its layers do not take our attention ({type(error).__name__}: {_first(error)})"
         if len(got) != len(want) or not want:
             return "some scores are not numbers"
         if not (apart := _distance(got, want)) <= _TOLERANCE[info.dtype]:
@@ -99,6 +115,10 @@ def _apart(
 
 def _distance(some: Sequence[float], others: Sequence[float]) -> float:
     return max(abs(a - b) for a, b in zip(some, others, strict=True))
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
 
 
 def _trees(path: int, vocab: int) -> list[Tree]:

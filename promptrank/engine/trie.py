@@ -14,7 +14,7 @@ class Trie:
     """The places after which a path goes on.
 
     Attributes:
-        nodes: token paths from the slot to each place; the first is ``()``, parents come first.
+        nodes: token paths from the slot to each place, depth first; the first is ``()``.
         parents: index of each node's parent; -1 for the first.
         steps: for every path, its (node, next token) pairs.
     """
@@ -26,10 +26,18 @@ class Trie:
 
 def build_trie(paths: Sequence[Path]) -> Trie:
     """The trie of paths of which none is empty and none the beginning of another."""
-    index: dict[Path, int] = {(): 0}
+    after: dict[Path, list[Path]] = {(): []}
     for path in paths:
         for end in range(1, len(path)):
-            index.setdefault(path[:end], len(index))
+            if path[:end] not in after:
+                after[path[: end - 1]].append(path[:end])
+                after[path[:end]] = []
+    index: dict[Path, int] = {}
+    waiting: list[Path] = [()]
+    while waiting:
+        node = waiting.pop()
+        index[node] = len(index)
+        waiting += reversed(after[node])
     nodes = tuple(index)
     parents = tuple(index[node[:-1]] if node else -1 for node in nodes)
     steps = tuple(tuple((index[path[:k]], path[k]) for k in range(len(path))) for path in paths)

@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from promptrank.adapters.lora_options import TARGETS
 from promptrank.adapters.shelf import CONFIG, WEIGHTS, adapter_config
 from promptrank.engine.adapter_tensors import AdapterTensors, read_adapter_tensors
 from promptrank.engine.contract import EngineInfo
+from promptrank.engine.flex import faulty_gradients
 from promptrank.engine.lean_lora import lean
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.model import load_model, needs_eager, packed_window, vocab_size
 from promptrank.engine.probe import misfit_beyond
 from promptrank.engine.products import free_memory, pack, weight_bytes
+from promptrank.engine.sliding import layer_windows
 from promptrank.engine.tree_checks import Limits
 from promptrank.errors import InputError, ModelError
 from promptrank.runtime.kept_ways import PACK_WEIGHTS, keep_ways, kept_ways
@@ -59,6 +62,20 @@ def base_model(
             "(chunks, states, capped scores), and training packs; choose another base"
         )
     return model
+
+
+def trains_by_flex(model: PreTrainedModel, say: Callable[[str], None]) -> bool:
+    """Whether the model on its device is to train by FlexAttention, after a trial of it."""
+    if model.device.type != "cuda" or any(layer_windows(model.config) or ()):
+        return False
+    config: Any = model.config.get_text_config()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    fault = faulty_gradients(heads, kv_heads, width, model.device, model.dtype)
+    if fault is not None:
+        say(f"attention in bands, which is slower on a GPU: {fault}")
+    return fault is None
 
 
 def longest_packed(

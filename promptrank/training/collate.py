@@ -66,6 +66,7 @@ class Batch:
             forward.reads,
             tuple(segment.to(device) for segment in forward.segments),
             forward.windows,
+            forward.spans.to(device) if forward.spans is not None else None,
         )
         return replace(self, **moved)
 
@@ -103,10 +104,16 @@ class _Slots:
 
 
 class Collator:
-    """Makes batches; ``like`` gives masks their float type, ``windows`` are of the layers."""
+    """Makes batches.
 
-    def __init__(self, like: torch.dtype = torch.float32, windows: Windows = ()) -> None:
-        self._like, self._windows = torch.zeros((), dtype=like), windows
+    ``like`` gives masks their float type, ``windows`` are of the layers, ``flex`` asks for
+    FlexAttention.
+    """
+
+    def __init__(
+        self, like: torch.dtype = torch.float32, windows: Windows = (), flex: bool = False
+    ) -> None:
+        self._like, self._windows, self._flex = torch.zeros((), dtype=like), windows, flex
 
     def __call__(self, examples: Sequence[Example]) -> dict[str, Batch]:
         """As transformers.Trainer calls it; the batch is under ``batch``."""
@@ -115,7 +122,7 @@ class Collator:
     def batch(self, examples: Sequence[Example]) -> Batch:
         """The batch of these examples, in their order."""
         parts = [_part(number, example) for number, example in enumerate(examples)]
-        forward = lay_out(parts, self._like, self._windows)
+        forward = lay_out(parts, self._like, self._windows, self._flex)
         slots, lists = _Slots(), []
         prompt: list[tuple[int, int]] = []
         for example, part, segment in zip(examples, parts, forward.segments, strict=True):

@@ -114,6 +114,7 @@ def set_up(
                 longest,
                 max((part.encoder.limit for part in slices), default=0),
             )
+            flex = lora.trains_by_flex(base, say)
             wrapped = lora.with_adapter(base, name, settings, init)
             args = _arguments(settings, examples.count, bool(slices), place, run, logs)
         callbacks: list[Any] = [Watch(say, progress, bool(slices))]
@@ -124,9 +125,10 @@ def set_up(
             [len(group) for group in groups],
             slices,
             longest_packed,
+            flex,
             model=wrapped,
             args=args,
-            data_collator=Collator(windows=layer_windows(base.config) or ()),
+            data_collator=Collator(windows=layer_windows(base.config) or (), flex=flex),
             train_dataset=examples,
             eval_dataset=[0] if slices else None,
             callbacks=callbacks,

@@ -52,6 +52,9 @@ def answer_logprobs(model: Any, batch: Batch) -> Tensor:
         model: a causal decoder with our attention, or a wrapper (peft, DDP) around one.
     """
     forward = batch.forward
+    layout: dict[str, Any] = {"tree": forward.segments, "windows": forward.windows}
+    if forward.spans is not None:
+        layout["spans"] = forward.spans
     out = model(
         input_ids=forward.ids,
         position_ids=forward.positions,
@@ -59,8 +62,7 @@ def answer_logprobs(model: Any, batch: Batch) -> Tensor:
         attention_mask=forward.ids.new_zeros(1, 1, 1, 1),
         use_cache=False,
         logits_to_keep=forward.logit_rows,
-        tree=forward.segments,
-        windows=forward.windows,
+        **layout,
     )
     return losses.answer_logprobs(
         out.logits[0], batch.step_rows, batch.step_ids, batch.step_paths, batch.slot_paths

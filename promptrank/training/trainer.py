@@ -37,11 +37,12 @@ class AdapterTrainer(Trainer):
         sizes: Sequence[int],
         slices: Sequence[Slice],
         longest_packed: int | None,
+        flex: bool = False,
         **kwargs: Any,
     ) -> None:
         # Ours is divided by the step's own counts, so it must not be divided again.
         self.loss_is_scaled_for_ga = True
-        self._settings, self._sizes, self._slices = settings, sizes, slices
+        self._settings, self._sizes, self._slices, self._flex = settings, sizes, slices, flex
         self._longest_packed = longest_packed  # see `validation.engine_over`
         self.measured: dict[int, dict[str, dict[str, float]]] = {}  # by step, since the start
         self.reports: dict[str, Report] = {}  # by task, of the latest measurement
@@ -148,7 +149,7 @@ class AdapterTrainer(Trainer):
                 base = self.base
                 base.eval()
                 longest = max(part.encoder.limit for part in self._slices)
-                engine = engine_over(base, longest, self._longest_packed)
+                engine = engine_over(base, longest, self._longest_packed, self._flex)
                 for part in self._slices:
                     metrics[part.name], self.reports[part.name] = measure(engine, part, draws)
         return processes.from_first(metrics)

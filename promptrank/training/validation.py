@@ -47,18 +47,21 @@ class Slice:
     metrics: tuple[str, ...]
 
 
-def engine_over(model: Any, max_tokens: int, longest_packed: int | None) -> PackedEngine:
+def engine_over(
+    model: Any, max_tokens: int, longest_packed: int | None, flex: bool = False
+) -> PackedEngine:
     """An engine over a model in memory, with whatever adapter is on it.
 
     Args:
         model: of transformers, its layers wrapped by peft or not.
         longest_packed: the longest path that may run packed, None for all.
+        flex: attend by FlexAttention.
     """
     vocab = vocab_size(model)
     info = EngineInfo("packed", "the model in training", "", "float32", max_tokens)
     budget = ForwardBudget(_TOKENS, max(1, _LOGITS // vocab))
     limits = Limits(max_tokens, vocab)
-    return PackedEngine(Adapters(model), info, limits, budget, longest_packed)
+    return PackedEngine(Adapters(model), info, limits, budget, longest_packed, flex)
 
 
 def measure(engine: PackedEngine, part: Slice, draws: int = 0) -> tuple[dict[str, float], Report]:
