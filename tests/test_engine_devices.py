@@ -149,30 +149,79 @@ def test_rounding_by_hand() -> None:
     assert scale.tolist() == [[1.0], [0.0]]
 
 
+def layer(weight: torch.Tensor, wide: tuple[int, ...] = (3, 5)) -> Any:
+    """The product of a weight with these channels in float32."""
+    channels = torch.tensor(wide, dtype=torch.long)
+    whole, scale = int8.rounded(weight.index_fill(1, channels, 0.0))
+    return int8.product(whole, scale[:, 0], channels, weight[:, channels])
+
+
 @pytest.mark.parametrize("shape", [(24,), (3, 24), (2, 5, 24), (1, 0, 24)])
 @pytest.mark.parametrize("bias", [True, False])
-def test_a_product_is_that_of_the_rounded_numbers(shape: tuple[int, ...], bias: bool) -> None:
+@pytest.mark.parametrize("wide", [(), (3, 5)])
+def test_a_product_is_that_of_the_rounded_numbers(
+    shape: tuple[int, ...], bias: bool, wide: tuple[int, ...]
+) -> None:
     torch.manual_seed(0)
     x, weight = torch.randn(*shape), torch.randn(40, 24)
     more = torch.randn(40) if bias else None
-    whole, scale = int8.rounded(weight)
-    got = int8.product(whole, scale[:, 0])(x, more)
-    inputs, sizes = (part.double() for part in int8.rounded(x))
-    want = (inputs * sizes) @ (whole.double() * scale.double()).T
+    got = layer(weight, wide)(x, more)
+    kept = torch.zeros(24).index_fill(0, torch.tensor(wide, dtype=torch.long), 1.0)
+    inputs, sizes = (part.double() for part in int8.rounded(x * (1 - kept)))
+    whole, scale = (part.double() for part in int8.rounded(weight * (1 - kept)))
+    want = (inputs * sizes) @ (whole * scale).T + (x * kept).double() @ weight.double().T
     want = want + more.double() if more is not None else want
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, want.float(), atol=1e-5, rtol=1e-5)
 
 
-def test_a_row_never_depends_on_its_neighbours() -> None:
+def test_rounded_twice_an_uneven_row_keeps_its_small_numbers() -> None:
     torch.manual_seed(0)
     whole, scale = int8.rounded(torch.randn(40, 24))
-    multiply, x = int8.product(whole, scale[:, 0]), torch.randn(3, 24)
+    none = torch.zeros(0, dtype=torch.long)
+    x = torch.randn(5, 24)
+    x[:, 7] *= 1000
+    want = x @ (whole * scale).T
+    once, twice = (
+        int8.product(whole, scale[:, 0], none, torch.zeros(40, 0), often)(x, None)
+        for often in (False, True)
+    )
+    assert (once - want).abs().max() > 1
+    assert (twice - want).abs().max() < (once - want).abs().max() / 100
+
+
+def test_a_row_never_depends_on_its_neighbours() -> None:
+    torch.manual_seed(0)
+    multiply, x = layer(torch.randn(40, 24)), torch.randn(3, 24)
     alone = multiply(x[1:2], None)
     for neighbour in (1000.0, float("nan"), float("inf")):
         x[0], x[2] = neighbour, -x[2]
         assert torch.equal(multiply(x, None)[1:2], alone)
     assert not multiply(x, None)[0].isfinite().any()
+
+
+def test_channels_with_large_inputs_stay_in_float32() -> None:
+    model = llama(hidden_size=128, num_hidden_layers=1)
+    norm = dict(model.named_parameters())["model.layers.0.input_layernorm.weight"]
+    with torch.no_grad():
+        norm[[9, 70]] *= 100  # two channels, in queries, keys and values
+        x = torch.randn(50, 128) * norm
+        want = x @ model.model.layers[0].self_attn.q_proj.weight.T
+    wide = llama(hidden_size=128, num_hidden_layers=1)
+    wide.load_state_dict(model.state_dict())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(int8, "_CHANNELS", 0)
+        int8.quantize(wide, None)
+    assert int8.quantize(model, None) == 7
+    assert model.model.layers[0].self_attn.q_proj.weight.dtype == torch.int8
+    # The columns of what is in float32 are 0 in what is whole.
+    zero = (model.model.layers[0].self_attn.q_proj.weight == 0).all(0).nonzero().flatten()
+    assert {9, 70} <= set(zero.tolist()) and len(zero) == int8.channels(128) == 4
+    errors = [
+        float((m.model.layers[0].self_attn.q_proj(x) - want).norm() / want.norm())
+        for m in (model, wide)
+    ]
+    assert errors[0] < errors[1] / 5
 
 
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
@@ -191,7 +240,7 @@ def test_packed_scores_are_plain_ones_in_fewer_bits_too(
     for name in (None, tuned, None):
         asked = [replace(tree, adapter=name) for tree in _trees(40, VOCAB)]
         got, want, exact = (_flat(engine.score(asked)) for engine in (packed, plain, wide))
-        assert got == pytest.approx(want, abs=0.3)
+        assert got == pytest.approx(want, abs=0.5)
         # Other numbers than in float32, and not far from them: the dtype is really there.
         apart = [abs(a - b) for a, b in zip(want, exact, strict=True)]
         assert 1e-3 < max(apart) < 0.8

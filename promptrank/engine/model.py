@@ -71,7 +71,7 @@ def load_model(
         fuse(model)
     model.reads_rows = lean and trim(model)  # type: ignore[assignment]
     if dtype == "int8":
-        quantize(model)
+        quantize(model, longest_path(model.config))
     return model
 
 
