@@ -27,6 +27,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 # Threads that wait by spinning make tiny models many times slower when cores are shared, with the
 # other worker of pytest-xdist for one. Read once, when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Numbers are held to what a CPU gives, unless a device is named (see bench/device.sh).
+if "PROMPTRANK_TEST_DEVICE" not in os.environ:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # A developer's own project must not change what the tests find.
 os.environ.pop("PROMPTRANK_PROJECT", None)
 

@@ -7,8 +7,8 @@ and not of the batch, so that a score still depends on its own candidate only.
 Decoders have a few channels whose inputs are an order of magnitude larger than all others, and a
 row with one of them would leave two or three bits to the rest. Those channels are found on some
 tokens when a model is opened, and multiplied in float32 beside the others (as in Dettmers et al.
-2022, arXiv:2208.07339). Where the rest is still too uneven for 8 bits, as behind a gated activation,
-it gets 16: what the first rounding leaves is rounded once more, and multiplied too.
+2022, arXiv:2208.07339). Where the rest is still too uneven for 8 bits, as behind a gated
+activation, it gets 16: what the first rounding leaves is rounded once more, and multiplied too.
 
 Norms, activations, attention, embeddings and the head stay in float32, and so do adapters, which
 are added to what a layer gives.
@@ -54,7 +54,7 @@ def quantize(model: Any, longest: int | None) -> int:
         errors[layer] = float((rest - whole * scale).norm() / rows.norm())
 
     _watch(model, layers, count, largest)
-    wide = {
+    wide: dict[nn.Module, Tensor] = {
         layer: peaks[layer].topk(channels(layer.in_features)).indices.sort().values
         for layer in layers
     }
