@@ -19,6 +19,7 @@ from scipy.stats import kendalltau
 
 from promptrank import open_ranker
 from promptrank.api.parity import COARSE
+from promptrank.basics.arrays import Floats
 from promptrank.engine.compute import DTYPES
 from promptrank.evaluation.compare import compare
 from promptrank.ranking.ranker import Ranker
@@ -55,14 +56,17 @@ def scored(
     return scores, seconds
 
 
+def pairs(first: Scores, second: Scores) -> tuple[Floats, Floats]:
+    """Both scores of each candidate, in the order of the first; files hold the best ones first."""
+    return first.numbers("score"), second.at("score", second.rows(first.keys))
+
+
 def tau(first: Scores, second: Scores) -> float:
-    """Kendall's, the mean over requests; the two have the same rows in the same order."""
+    """Kendall's, the mean over requests."""
     rows: dict[str, list[tuple[float, float]]] = {}
-    for (request, _), a, b in zip(
-        first.keys, first.numbers("score"), second.numbers("score"), strict=True
-    ):
-        rows.setdefault(request, []).append((float(a), float(b)))
-    found = [float(kendalltau(*zip(*pairs, strict=True)).statistic) for pairs in rows.values()]
+    for (request, _), *pair in zip(first.keys, *pairs(first, second), strict=True):
+        rows.setdefault(request, []).append((float(pair[0]), float(pair[1])))
+    found = [float(kendalltau(*zip(*both, strict=True)).statistic) for both in rows.values()]
     return sum(found) / len(found)
 
 
@@ -106,7 +110,7 @@ def main() -> None:
         speed, auc = seconds[WIDE] / seconds[row.name], row.cells["auc"].value
         line = f"{row.name:10} {speed:5.2f}"
         if row.agreement is not None:
-            mine, wide = scores[row.name].numbers("score"), scores[WIDE].numbers("score")
+            wide, mine = pairs(scores[WIDE], scores[row.name])
             moved, less = float(abs(mine - wide).max()), row.differences["auc"]
             line += f"  {row.agreement.difference:12.3f}  {moved:9.4f}"
             line += f"  {tau(scores[WIDE], scores[row.name]):.3f}  {auc:.3f}"
