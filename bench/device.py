@@ -149,7 +149,7 @@ def main() -> None:
     trained = training(str(device), 2 if small else 30, 1 if small else 16)
     against = f"{rates['packed10'] / rates['vllm']:.2f}" if "vllm" in rates else "none"
     print(
-        f"packed={rates['packed']:.1f} packed/vllm={against} train={trained:.1f} examples/s "
+        f"packed={rates['packed']:.1f} packed/vllm={against} train={trained:.3g} examples/s "
         f"peak_share={rates['share']:.3f}"
     )
 

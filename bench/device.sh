@@ -5,7 +5,8 @@
 #     bench/device.sh                      # cuda
 #     DEVICE=cpu SMALL=1 bench/device.sh   # a rehearsal of the same steps in some minutes
 #
-# PYTHON names the interpreter, MOST the seconds that a step may take (240). The last line sums up; the exit code is 1 where a check failed.
+# PYTHON names the interpreter, MOST the seconds that a step may take. The last line sums up; the
+# exit code is 1 where a check failed.
 set -u
 cd "$(dirname "$0")/.."
 DEVICE=${DEVICE:-cuda} SMALL=${SMALL:-} PYTHON=${PYTHON:-python}
