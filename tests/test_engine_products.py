@@ -11,7 +11,7 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 from torch.nn import functional as F
 
-from promptrank.engine import products
+from promptrank.engine import fused, products
 from promptrank.engine.lean_lora import lean
 from promptrank.engine.packed import open_packed
 from promptrank.engine.probe import _flat, _trees
@@ -46,6 +46,33 @@ def test_a_packed_product_is_the_product(bias: bool, shape: tuple[int, ...]) -> 
     assert products.weight_bytes(nn.Sequential(made)) == 24 * 40 * 4
     assert torch.allclose(made(x), want, atol=1e-5)
     assert made(x).shape == want.shape
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("step", ["swish", "mul", "add"])
+@torch.inference_mode()
+def test_what_comes_after_a_product_is_the_same_within_it(bias: bool, step: str) -> None:
+    x, other, made = torch.randn(2, 5, 24), torch.randn(2, 5, 40), layer(bias)
+
+    def ours() -> torch.Tensor:
+        if step == "swish":
+            return fused.silu(made, x)
+        return (fused.times if step == "mul" else fused.plus)(made, x, other.clone())
+
+    want = {"swish": F.silu(made(x)), "mul": made(x) * other, "add": made(x) + other}[step]
+    assert torch.allclose(ours(), want, atol=1e-5)  # as a pass of its own
+    packed(nn.Sequential(made))
+    kept, steps = products.of(made), list[str]()
+    assert kept is not None and kept.fused is not None
+    whole = kept.fused
+
+    def told(*given: Any) -> torch.Tensor:
+        steps.append(given[2])
+        return whole(*given)
+
+    made.products = replace(kept, fused=told)  # type: ignore[assignment]
+    assert torch.allclose(ours(), want, atol=1e-5)
+    assert steps == [step]
 
 
 def test_gradients_of_a_packed_layer_are_those_of_the_layer() -> None:
@@ -105,14 +132,14 @@ def test_what_gives_other_numbers_or_cannot_run_is_not_chosen(
     def wrong(way: str, weight: torch.Tensor) -> products.Product:
         return real(way, weight) if way == OWN else lambda x, _: F.linear(x, weight) + 1
 
-    def broken(way: str, weight: torch.Tensor) -> products.Product:
-        if way == OWN:
-            return real(way, weight)
+    def broken(weight: torch.Tensor) -> products.Fused:
         raise RuntimeError("no such instruction")
 
-    for fault in (wrong, broken):
-        monkeypatch.setattr(products, "product", fault)
+    with monkeypatch.context() as patch:
+        patch.setattr(products, "product", wrong)
         assert products.choose([layer()]) == {(40, 24): OWN}
+    monkeypatch.setattr(products, "fused", broken)
+    assert products.choose([layer()]) == {(40, 24): OWN}
     # A choice kept on another processor.
     made = layer()
     x = torch.randn(3, 24)

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 Tensor = torch.Tensor
 Shape = tuple[int, int]
 Product = Callable[[Tensor, Tensor | None], Tensor]
+Fused = Callable[[Tensor, Tensor | None, str, Tensor | None], Tensor]
 
 OWN, ONEDNN = "torch", "onednn"
 WAYS = (OWN, ONEDNN)
@@ -53,9 +54,25 @@ def product(way: str, weight: Tensor) -> Product:
     """
     if way == OWN:
         return lambda x, bias: F.linear(x, weight, bias)
+    return _by_itself(fused(weight))
+
+
+def fused(weight: Tensor) -> Fused:
+    """(x, bias, step, other) -> what ``step`` makes of x W' + bias, by oneDNN.
+
+    Steps are ``none`` and ``swish``; with ``other``, an array like the result, ``mul`` and ``add``.
+    """
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
     linear = torch.ops.mkldnn._linear_pointwise
-    return lambda x, bias: linear(x, packed, bias, "none", [], "")
+
+    def done(x: Tensor, bias: Tensor | None, step: str, other: Tensor | None) -> Tensor:
+        if other is None:
+            out: Tensor = linear(x, packed, bias, step, [], "")
+        else:
+            out = linear.binary(x, other, packed, bias, step)
+        return out
+
+    return done
 
 
 @torch.inference_mode()
@@ -151,23 +168,33 @@ def pack(
         if chosen[_shape(layer)] == OWN:
             continue
         try:
-            forward = product(chosen[_shape(layer)], weight)
-            backward = product(chosen[_shape(layer)], weight.T) if back else None
+            with_more = fused(weight)
+            backward = product(ONEDNN, weight.T) if back else None
         except (RuntimeError, NotImplementedError):
             # Chosen on another processor, of which the file that keeps choices was copied.
             chosen[_shape(layer)] = OWN
             continue
-        layer.products = Products(forward, backward)  # type: ignore[assignment]
+        made = Products(_by_itself(with_more), backward, with_more)
+        layer.products = made  # type: ignore[assignment]
         layer.forward = MethodType(_forward, layer)  # type: ignore[method-assign]
     return chosen
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """A packed layer's: (x, bias) -> x W' + bias, and (grad, None) -> grad W where it trains."""
+    """A layer's: (x, bias) -> x W' + bias, and (grad, None) -> grad W where it trains.
+
+    Attributes:
+        fused: the first with what comes after it, where the way can do that.
+    """
 
     forward: Product
     backward: Product | None
+    fused: Fused | None = None
+
+
+def _by_itself(with_more: Fused) -> Product:
+    return lambda x, bias: with_more(x, bias, "none", None)
 
 
 def of(layer: nn.Module) -> Products | None:
