@@ -80,7 +80,7 @@ def test_spans_are_the_mask_that_bands_stand_for() -> None:
         Part(2, None, tuple(range(20)), None, ()),
     ]
     like = torch.zeros(1)
-    want = dense_mask(lay_out(parts, like)) == 0
+    want = dense_mask(lay_out(parts, like), None) == 0
     spans = lay_out(parts, like, flex=True).spans
     assert spans is not None
     assert torch.equal(seen(spans), want)

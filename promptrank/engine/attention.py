@@ -108,26 +108,22 @@ def _band(
     out: torch.Tensor,
 ) -> None:
     """Attend one band's rows of ``query`` into ``out``; ``keys`` are the past's and the stem's."""
-    rows, seen = slice(band.start, band.start + band.rows), band.seen - band.since
-    if band.since:
-        keys, values = keys[:, band.since :], values[:, band.since :]
+    rows, seen = slice(band.start, band.start + band.rows), slice(band.since, band.seen)
+    # Side by side, so that each product is one for all key heads.
+    keys = torch.cat((keys[:, seen], key[:, rows]), 1)
+    values = torch.cat((values[:, seen], value[:, rows]), 1)
     heads, kv_heads, dim = query.shape[0], keys.shape[0], query.shape[2]
-    # The heads that share a key head stand under one another: one product per key head.
+    # The heads that share a key head stand under one another.
     mine = query[:, rows].reshape(kv_heads, -1, dim)
-    scores = query.new_empty(kv_heads, mine.shape[1], seen + band.rows)
-    common, own = scores[:, :, :seen], scores[:, :, seen:]
-    if seen:
-        torch.baddbmm(common, mine, keys[:, :seen].mT, beta=0, alpha=scale, out=common)
-    torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
+    scores = query.new_empty(kv_heads, mine.shape[1], keys.shape[1])
+    torch.baddbmm(scores, mine, keys.mT, beta=0, alpha=scale, out=scores)
     by_head = scores.view(heads, band.rows, -1)
-    by_head[:, :, seen:] += band.mask
+    by_head[:, :, -band.rows :] += band.mask
     if band.edge is not None:
         by_head[:, :, : band.edge.shape[1]] += band.edge
     # In fp32, as transformers does.
     weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
-    mixed = torch.bmm(weights[:, :, seen:], value[:, rows])
-    if seen:
-        mixed.baddbmm_(weights[:, :, :seen], values[:, :seen])
+    mixed = torch.bmm(weights, values)
     out[rows] = mixed.view(heads, band.rows, -1).transpose(0, 1)
 
 

@@ -65,11 +65,8 @@ class _Attention(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             for start, band in bands:
                 rows, seen = _places(start, band)
-                weights, _ = _weights(band, scale, query[0], key[0], seen, rows)
-                cut = band.seen - band.since
-                mixed = torch.bmm(weights[:, :, cut:], value[0][:, rows])
-                if cut:
-                    mixed.baddbmm_(weights[:, :, :cut], value[0][:, seen])
+                weights, _, _ = _weights(band, scale, query[0], key[0], seen, rows)
+                mixed = torch.bmm(weights, _side_by_side(value[0], seen, rows))
                 out[0, rows] = mixed.view(query.shape[1], band.rows, -1).transpose(0, 1)
         return out
 
@@ -104,24 +101,26 @@ def _places(start: int, band: Band) -> tuple[slice, slice]:
     return rows, slice(start + band.since, start + band.seen)
 
 
+def _side_by_side(array: Tensor, seen: slice, rows: slice) -> Tensor:
+    """What the band sees, then its own: a product is then one for all key heads."""
+    return torch.cat((array[:, seen], array[:, rows]), 1)
+
+
 def _weights(
     band: Band, scale: float, query: Tensor, key: Tensor, seen: slice, rows: slice
-) -> tuple[Tensor, Tensor]:
-    """The band's attention probabilities, (kv heads, rows of a key head, keys), and its queries."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The band's attention probabilities, (kv heads, rows of a key head, keys), queries, keys."""
     heads, kv_heads, dim = query.shape[0], key.shape[0], query.shape[2]
     mine = query[:, rows].reshape(kv_heads, -1, dim)
-    cut = band.seen - band.since
-    scores = query.new_empty(kv_heads, mine.shape[1], cut + band.rows)
-    if cut:
-        common = scores[:, :, :cut]
-        torch.baddbmm(common, mine, key[:, seen].mT, beta=0, alpha=scale, out=common)
-    own = scores[:, :, cut:]
-    torch.baddbmm(own, mine, key[:, rows].mT, beta=0, alpha=scale, out=own)
+    keys = _side_by_side(key, seen, rows)
+    scores = query.new_empty(kv_heads, mine.shape[1], keys.shape[1])
+    torch.baddbmm(scores, mine, keys.mT, beta=0, alpha=scale, out=scores)
     by_head = scores.view(heads, band.rows, -1)
-    by_head[:, :, cut:] += band.mask
+    by_head[:, :, -band.rows :] += band.mask
     if band.edge is not None:
         by_head[:, :, : band.edge.shape[1]] += band.edge
-    return torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype), mine
+    weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
+    return weights, mine, keys
 
 
 def _band_back(
@@ -135,21 +134,16 @@ def _band_back(
     """Add one band's gradients to ``outputs``; ``grad`` is (rows, heads, head dim)."""
     (query, key, value), (to_query, to_key, to_value) = inputs, outputs
     rows, seen = _places(start, band)
-    weights, mine = _weights(band, scale, query, key, seen, rows)
+    weights, mine, keys = _weights(band, scale, query, key, seen, rows)
     heads, kv_heads = query.shape[0], key.shape[0]
     above = grad[rows].transpose(0, 1).reshape(kv_heads, -1, value.shape[-1])
-    to_weights = torch.empty_like(weights)
     cut = band.seen - band.since
-    to_value[:, rows].baddbmm_(weights[:, :, cut:].mT, above)
-    to_weights[:, :, cut:] = torch.bmm(above, value[:, rows].mT)
-    if cut:
-        to_value[:, seen].baddbmm_(weights[:, :, :cut].mT, above)
-        to_weights[:, :, :cut] = torch.bmm(above, value[:, seen].mT)
+    to_values = torch.bmm(weights.mT, above)
+    to_weights = torch.bmm(above, _side_by_side(value, seen, rows).mT)
     # The gradient of a softmax: p * (g - sum(p * g)).
-    to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype)
-    to_key[:, rows].baddbmm_(to_scores[:, :, cut:].mT, mine, alpha=scale)
-    to_rows = torch.bmm(to_scores[:, :, cut:], key[:, rows])
-    if cut:
-        to_key[:, seen].baddbmm_(to_scores[:, :, :cut].mT, mine, alpha=scale)
-        to_rows.baddbmm_(to_scores[:, :, :cut], key[:, seen])
-    to_query[:, rows] = to_rows.mul_(scale).view(heads, band.rows, -1)
+    to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype).mul_(scale)
+    to_keys = torch.bmm(to_scores.mT, mine)
+    for total, part in ((to_value, to_values), (to_key, to_keys)):
+        total[:, seen] += part[:, :cut]
+        total[:, rows] += part[:, cut:]
+    to_query[:, rows] = torch.bmm(to_scores, keys).view(heads, band.rows, -1)
