@@ -1,9 +1,11 @@
 """Candidates per second of the packed engine beside plain transformers and beside vLLM.
 
-    python bench/score.py [--requests N] [--rounds N] [--threads N] [--vllm all|quick|no]
+    python bench/score.py [--quick] [--requests N] [--rounds N] [--threads N] [--vllm all|quick|no]
 
 Every rival scores the same requests, ids and answers, in turns; a rate is the median over rounds.
-vLLM (where it is installed) runs in a process of its own, opened in the way that is fastest here.
+vLLM (where it is installed) runs in a process of its own, opened in the way that is fastest here,
+and sleeps while others have their turn. --quick ends in three minutes: fewer requests and rounds,
+the plain loop in its faster form only, vLLM opened in the way that won before.
 """
 
 import argparse
@@ -13,12 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
 from _movielens import encoder_of, requests_of
 from _rivals import plain_left, plain_right, reuse
-from _vllm import fastest, name_of, open_rival
+from _vllm import WON, fastest, name_of, open_rival
 from transformers import AutoModelForCausalLM
 
 from promptrank.assets import resolve_dataset, resolve_model
@@ -28,6 +31,7 @@ from promptrank.engine.packed import PackedEngine, open_packed
 from promptrank.runtime.kept_ways import processor
 from promptrank.runtime.opened import Opened
 
+WARM = 3  # answers before the first that counts
 Scores = list[float]
 Run = Callable[[Sequence[Tree]], Scores]
 
@@ -129,6 +133,25 @@ def packed_run(engine: PackedEngine, score: Callable[[Sequence[Tree]], Iterator[
     return run
 
 
+def first_answers(folder: Path, data: Path, engine: PackedEngine, count: int) -> list[float]:
+    """Seconds from a request of 10 candidates to its scores, one request after another, sorted.
+
+    The model is warm and the request is new: its text is rendered and tokenized within the time.
+    """
+    encoder, opened = encoder_of(folder), Opened(engine)
+    seconds = []
+    for number, request in enumerate(requests_of(data, count + WARM, 10)):
+        start = time.perf_counter()
+        tree = encoder.encode(request).tree
+        assert tree is not None
+        scores = next(iter(opened.stream([tree])))
+        taken = time.perf_counter() - start
+        assert not isinstance(scores, Failure), scores
+        if number >= WARM:
+            seconds.append(taken)
+    return sorted(seconds)
+
+
 def race(rivals: dict[str, Run], shape: Shape, rounds: int) -> tuple[dict[str, float], float]:
     """Median seconds of each rival, who take turns; prints how far apart their scores are.
 
@@ -161,19 +184,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--data", default="ml-100k")
-    parser.add_argument("--requests", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="three minutes")
+    parser.add_argument("--requests", type=int, help="of 10 candidates; 6, or 3 with --quick")
+    parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--budget", type=int)
-    parser.add_argument("--vllm", choices=["all", "quick", "no"], default="all")
+    parser.add_argument("--vllm", choices=["all", "quick", "no"])
     parser.add_argument("--shapes", type=int, nargs="+", choices=[10, 30], default=[10, 30])
     args = parser.parse_args()
+    few = args.quick
+    asked, rounds = args.requests or (3 if few else 6), args.rounds or (2 if few else 5)
+    vllm = args.vllm or ("quick" if few else "all")
     torch.set_num_threads(args.threads)
     folder, data = resolve_model(args.model), resolve_dataset(args.data)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     budget = {"token_budget": args.budget} if args.budget else {}
     engine = open_packed(folder, name=args.model, **budget)
-    own = open_packed(folder, name=args.model, pack_weights=False, **budget)
     peaks = matmul_peak()
     peak = max(peaks.values())
     rates = ", ".join(f"{way} {rate / 1e9:.0f}" for way, rate in peaks.items())
@@ -183,7 +209,7 @@ def main() -> None:
     ratios: dict[int, float] = {}
     with_ten: dict[str, float] = {}
     share = 0.0
-    for candidates, requests in ((10, args.requests), (30, max(1, args.requests // 2))):
+    for candidates, requests in ((10, asked), (30, max(1, asked // 2))):
         if candidates not in args.shapes:
             continue
         encoder = encoder_of(folder)
@@ -192,36 +218,43 @@ def main() -> None:
         each = shape.tokens / len(shape.trees)
         print(f"{requests} requests of {candidates} candidates, {each:.0f} unique tokens each")
         rivals = {
-            "plain, left": transformers_run(model, plain_left),
             "plain, right": transformers_run(model, plain_right),
-            "reuse": transformers_run(model, reuse),
             "packed": packed_run(engine, engine.score),
-            "own products": packed_run(own, own.score),
-            "runtime": packed_run(engine, Opened(engine).stream),
         }
+        if not few:
+            own = open_packed(folder, name=args.model, pack_weights=False, **budget)
+            rivals |= {
+                "plain, left": transformers_run(model, plain_left),
+                "reuse": transformers_run(model, reuse),
+                "own products": packed_run(own, own.score),
+                "runtime": packed_run(engine, Opened(engine).stream),
+            }
         with ExitStack() as stack:
-            if candidates == 10 and args.vllm != "no" and find_spec("vllm") is not None:
-                way = fastest(folder, shape.trees, args.threads, args.vllm == "quick")
+            if candidates == 10 and vllm != "no" and find_spec("vllm") is not None:
+                way = WON if few else fastest(folder, shape.trees, args.threads, vllm == "quick")
                 if way is not None:
                     print(f"  vllm is the one with {name_of(*way)}")
                     rivals["vllm"] = stack.enter_context(open_rival(folder, way, args.threads))
-            seconds, best = race(rivals, shape, args.rounds)
-        plain = min(seconds["plain, left"], seconds["plain, right"])
+            seconds, best = race(rivals, shape, rounds)
+        plain = min(taken for name, taken in seconds.items() if name.startswith("plain"))
         peak = max(peak, *matmul_peak(1.0).values())
         ratios[candidates] = plain / seconds["packed"]
-        print(f"  runtime/packed {seconds['packed'] / seconds['runtime']:.2f}")
-        print(f"  packed/own products {seconds['own products'] / seconds['packed']:.2f}")
+        for name in ("runtime", "own products", "reuse"):
+            if name in seconds:
+                print(f"  packed/{name} {seconds[name] / seconds['packed']:.2f}")
         print(f"  packed/plain {ratios[candidates]:.2f} (by tokens {token_ratio(shape):.2f})")
         print(f"  packed's best round reaches {shape.flops / best / peak:.3f} of the matmul peak")
         if candidates == 10:
             with_ten, share = seconds, shape.flops / best
     if set(args.shapes) < {10, 30}:
         return
-    print(f"packed/reuse={with_ten['reuse'] / with_ten['packed']:.2f}")
+    answers = first_answers(folder, data, engine, 30 if few else 100)
+    p50, p99 = (1000 * answers[int(share * (len(answers) - 1))] for share in (0.5, 0.99))
+    print(f"one request of 10 candidates, from a warm model: p50 {p50:.0f} ms, p99 {p99:.0f} ms")
     against = f"{with_ten['vllm'] / with_ten['packed']:.2f}" if "vllm" in with_ten else "none"
     print(
         f"packed/plain={ratios[10]:.2f} packed/plain30={ratios[30]:.2f}"
-        f" packed/vllm={against} peak_share={share / peak:.3f}"
+        f" packed/vllm={against} peak_share={share / peak:.3f} first_ms={p50:.0f}"
     )
 
 
