@@ -126,7 +126,7 @@ def compare_examples(sizes: list[int], model: str, workers: int) -> None:
             make_examples_project(root, size, model)
             for phase, known in peaks.items():
                 words = [sys.executable, __file__, "--phase", phase, str(root), str(workers)]
-                out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+                out = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
                 sys.stdout.write(out)
                 sys.stdout.flush()
                 known.append(float(out.rpartition("own=")[2].split()[0]))
@@ -141,7 +141,7 @@ def make_examples_project(root: Path, labels: int, model: str) -> None:
         ("templates", "bench.j2", TEMPLATE),
     ):
         (root / folder).mkdir(parents=True)
-        (root / folder / name).write_text(text)
+        (root / folder / name).write_text(text, encoding="utf-8")
     make_tables(root, round(labels * 1.12))  # the last block of every member is test
     code = "import promptrank, sys; promptrank.build('bench', sys.argv[2], project=sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(root), str(root / "r.parquet")], check=True)
@@ -197,7 +197,7 @@ def own_peak() -> Iterator[list[float]]:
 
     def watch() -> None:
         while not over.wait(0.02):
-            lines = Path("/proc/self/status").read_text().splitlines()
+            lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
             held = next(line for line in lines if line.startswith("RssAnon"))
             highest[0] = max(highest[0], int(held.split()[1]) * 1024 / 1e9)
 

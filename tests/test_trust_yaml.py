@@ -211,4 +211,4 @@ def test_a_mutated_task_file_is_a_task_or_one_sentence_per_problem(tmp_path: Pat
         except PromptrankError as error:
             assert all(line.startswith(str(path)) for line in str(error).split("\n"))
             outcomes["refused"] += 1
-    assert min(outcomes.values()) >= 10
+    assert min(outcomes.values()) >= 5
