@@ -126,7 +126,9 @@ def compare_examples(sizes: list[int], model: str, workers: int) -> None:
             make_examples_project(root, size, model)
             for phase, known in peaks.items():
                 words = [sys.executable, __file__, "--phase", phase, str(root), str(workers)]
-                out = subprocess.run(words, check=True, stdout=subprocess.PIPE, encoding="utf-8").stdout
+                out = subprocess.run(
+                    words, check=True, stdout=subprocess.PIPE, encoding="utf-8"
+                ).stdout
                 sys.stdout.write(out)
                 sys.stdout.flush()
                 known.append(float(out.rpartition("own=")[2].split()[0]))
