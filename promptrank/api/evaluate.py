@@ -77,6 +77,7 @@ def evaluate(
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
             that is not there, that holds no texts, or that the template does not print.
     """
+    from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.report import write_report
     from promptrank.evaluation.slices import check_slicings, slicings_of
     from promptrank.workspace.measuring import measured_on
@@ -86,6 +87,8 @@ def evaluate(
     named_all = [parse_named(text, _RIVALS) for text in vs]
     rivals = [who for who in named_all if who.kind != RRF]
     by_ranks = [who.name for who in named_all if who.kind == RRF]
+    for name in by_ranks:
+        check_form(name)
     slicings = slicings_of(slices)
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:

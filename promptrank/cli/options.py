@@ -66,7 +66,7 @@ Dtype = Annotated[
     typer.Option(
         "--dtype",
         help="Of the weights: float32, bfloat16, float16, or int8 (CPU only). Default: bfloat16 on "
-        "cuda, else float32.",
+        "cuda (vllm: float32), else float32.",
     ),
 ]
 ReportFile = Annotated[

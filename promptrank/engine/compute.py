@@ -7,7 +7,7 @@ from promptrank.errors import ModelError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 DTYPES = ("float32", "bfloat16", "float16", "int8")
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?|mps")
+_DEVICE = re.compile(r"auto|cpu|cuda(:(0|[1-9][0-9]?))?|mps")
 
 
 @dataclass(frozen=True, slots=True)

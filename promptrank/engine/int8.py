@@ -54,6 +54,7 @@ def quantize(model: Any, longest: int | None) -> int:
         errors[layer] = float((rest - whole * scale).norm() / rows.norm())
 
     _watch(model, layers, count, largest)
+    layers = [layer for layer in layers if layer in peaks]  # not those for pictures
     wide: dict[nn.Module, Tensor] = {
         layer: peaks[layer].topk(channels(layer.in_features)).indices.sort().values
         for layer in layers

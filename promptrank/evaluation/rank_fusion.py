@@ -13,15 +13,25 @@ K = 60
 """Cormack, Clarke and Buettcher 2009: how little the first places count for more than the next."""
 
 
+def check_form(name: str) -> list[str]:
+    """The names in ``decoder+bm25``.
+
+    Raises:
+        InputError: fewer than two, or one twice.
+    """
+    parts = name.split("+")
+    if len(parts) < 2 or len(set(parts)) < len(parts):
+        raise InputError(f"rrf:{name}: write two rankers or more, each once, as rrf:decoder+bm25")
+    return parts
+
+
 def parts_of(name: str, rankers: Mapping[str, Scores]) -> list[str]:
     """The rankers of ``decoder+bm25``, two or more of those that are compared.
 
     Raises:
         InputError: fewer, one twice, or one that is not compared.
     """
-    parts = name.split("+")
-    if len(parts) < 2 or len(set(parts)) < len(parts):
-        raise InputError(f"rrf:{name}: write two rankers or more, each once, as rrf:decoder+bm25")
+    parts = check_form(name)
     for part in parts:
         if part not in rankers:
             raise InputError(f"rrf:{name}: no ranker {part!r} is compared; {near(part, rankers)}")

@@ -251,6 +251,9 @@ class Rendering:
                 "none; set chat: false, or mend the template"
             )
             return
+        if self._task.wrapper is not None:
+            yield f"wrapper.head: the model wants {bos} before every prompt; begin it with {bos}"
+            return
         yield (
             f"model: it wants {bos} before every prompt, and its tokenizer adds none; convert the "
             f"model again with a tokenizer that does (for known names: `promptrank pull`)"

@@ -168,9 +168,10 @@ def _write(rows: Any, file: Path) -> None:
 def _told(place: str) -> Iterator[None]:
     """What `datasets` and the hub raise, as one sentence."""
     from datasets.exceptions import DatasetNotFoundError, DatasetsError
-    from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
+    # HTTPError of whichever library this hub speaks with, and OSError.
+    of_network = HfHubHTTPError.__bases__
     local = "download its files and give their local paths"
     try:
         yield
@@ -187,7 +188,7 @@ def _told(place: str) -> Iterator[None]:
         if "scripts are no longer supported" not in str(error):
             raise
         raise DataError(f"{place}: is made by a script, and none is run; {local}") from error
-    except (DatasetsError, HfHubHTTPError, HTTPError, OSError) as error:
+    except (DatasetsError, HfHubHTTPError, *of_network, OSError) as error:
         raise DataError(f"{place}: cannot be fetched ({_line(error)}); {local}") from error
 
 

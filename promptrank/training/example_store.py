@@ -203,7 +203,9 @@ def _limit() -> float:
     try:
         room = float(given) if given else _ROOM
     except ValueError:
-        raise InputError(f"{ROOM}: a number of gigabytes, not {given!r}") from None
+        room = -1.0
+    if not room >= 0:
+        raise InputError(f"{ROOM}: a number of gigabytes, not {given!r}")
     return room * 1e9
 
 

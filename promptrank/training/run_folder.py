@@ -127,7 +127,6 @@ def open_run(run: Run, chosen: Settings, resume: bool) -> Run:
         write_sealed(path, {name: json_digest(value) for name, value in facts.items()})
         return run
     known = read_sealed(path, error=InputError, then="start over with --overwrite")
-    known = {"device": json_digest("cpu"), **known}  # runs that are older than this fact
     other = [name for name, value in facts.items() if known.get(name) != json_digest(value)]
     if other and resume:
         raise InputError(

@@ -57,7 +57,7 @@ def open_ranker(
         device: of ``packed`` and ``plain``: ``auto`` (cuda if there, else mps, else cpu), ``cpu``,
             ``cuda``, ``cuda:1`` or ``mps``.
         dtype: of the weights: ``float32``, ``bfloat16``, ``float16``, or ``int8`` (on a CPU);
-            bfloat16 on cuda and float32 elsewhere where left out.
+            bfloat16 on cuda and float32 elsewhere where left out; vllm: float32.
         allow_changed: only warn where template or answers changed since an adapter was trained.
         runtime: what owns the opened models; rankers that are given the same one share them, and
             closing a ranker then closes none. One for this ranker alone where left out.

@@ -76,8 +76,8 @@ def measure_student(
     """
     card = student.card
     with Runtime() as runtime:
-        # On the CPU, since its times are those of one core.
-        ranker = student_ranker(opened, student, runtime, Compute(threads, "cpu", "float32"), say)
+        # On the CPU, in float32, since its times are those of one core.
+        ranker = student_ranker(opened, student, runtime, Compute(threads, "cpu"), say)
         metrics: dict[str, Any] = {}
         report = None
         if opened.task.split is not None:
