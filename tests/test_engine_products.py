@@ -123,6 +123,26 @@ def test_a_packed_model_scores_as_before(tmp_path: Path, monkeypatch: pytest.Mon
         assert got == pytest.approx(want, abs=1e-4)
 
 
+def test_a_packed_model_runs_what_comes_after_within_its_products(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(products, "_SMALL", 0)
+    path, steps, real = saved(llama(), tmp_path), list[str](), fused._fused
+
+    def told(layer: Any, x: torch.Tensor, step: str, other: Any) -> torch.Tensor | None:
+        done = real(layer, x, step, other)
+        steps.extend([step] if done is not None else [])
+        return done
+
+    monkeypatch.setattr(fused, "_fused", told)
+    shapes = {products._shape(m) for m in products.linear_layers(llama())}
+    engine = open_packed(path, ways=dict.fromkeys(shapes, ONEDNN))
+    assert all(_flat(engine.score(_trees(40, VOCAB))))
+    # Of each layer: the activation, the gate, and two sums with the residual.
+    assert steps.count("swish") == steps.count("mul") > 0
+    assert steps.count("add") == 2 * steps.count("mul")
+
+
 def test_what_gives_other_numbers_or_cannot_run_is_not_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from transformers.activations import SiLUActivation
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from promptrank.engine import fused
@@ -106,7 +107,7 @@ def _copied(inputs: dict[str, Any]) -> dict[str, Any]:
 
 def _mlp(self: Any, x: torch.Tensor, residual: torch.Tensor | None = None) -> torch.Tensor:
     """The layer's; with ``residual``, added to that."""
-    if isinstance(self.act_fn, nn.SiLU):
+    if isinstance(self.act_fn, nn.SiLU | SiLUActivation):
         gate = fused.silu(self.gate_proj, x)
     else:
         gate = self.act_fn(self.gate_proj(x))
