@@ -31,7 +31,7 @@ configs:
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of data sets, which names are looked up in."""
     folder = tmp_path / "hub"
-    monkeypatch.delenv("PROMPTRANK_OFFLINE")
+    monkeypatch.delenv("PROMPTRANK_OFFLINE", raising=False)
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(hub_datasets, "_address", lambda name: str(folder / name))
@@ -153,7 +153,7 @@ def test_the_hub_is_not_asked_offline(tmp_path: Path, monkeypatch: pytest.Monkey
         build(_task(ADDRESS), _ratings(tmp_path, 7))
     # The hub's own switch leaves what is in its cache, where this is not; a folder of that name
     # below the working folder is no data set of the hub.
-    monkeypatch.delenv("PROMPTRANK_OFFLINE")
+    monkeypatch.delenv("PROMPTRANK_OFFLINE", raising=False)
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "hf"))
     monkeypatch.chdir(tmp_path)
