@@ -144,6 +144,7 @@ def test_labels_are_those_that_train(toys: Path, tmp_path: Path, tiny_llama_path
     assert written == trained
 
 
+@pytest.mark.slow
 def test_the_folder_is_whole_or_as_it_was(toys: Path, tmp_path: Path) -> None:
     requests = tmp_path / "r.parquet"
     promptrank.build("toys/like", requests, project=toys)

@@ -115,6 +115,7 @@ def test_the_share_that_survives_by_hand() -> None:
     assert "not clear of 0" in markdown(report)
 
 
+@pytest.mark.slow
 def test_eval_ranks_a_second_time_and_the_scores_say_so(toys: Path, tmp_path: Path) -> None:
     out = tmp_path / "e.json"
     report = promptrank.evaluate(
