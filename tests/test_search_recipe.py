@@ -172,6 +172,15 @@ def test_a_decoder_learns_to_match_in_minutes(tmp_path: Path) -> None:
     assert tuned > 0.95
 
 
+def test_a_catalogue_of_a_few_products_gives_what_it_can() -> None:
+    items: list[dict[str, str | None]] = [
+        {"id": str(n), "title": f"{'red' if n < 3 else 'blue'} w{n}"} for n in range(16)
+    ]
+    made = lists(Catalogue(items, "id", ["title"]), 4, good=3, bad=9, draw=random.Random(0))
+    assert {query for query, _ in made} == {"red"}
+    assert all(len(judged) <= 12 for _, judged in made)
+
+
 def test_the_tables_are_those_that_the_example_reads(tmp_path: Path) -> None:
     made = lists(catalogue(), 5, good=2, bad=3, draw=random.Random(3))
     write(made, tmp_path)

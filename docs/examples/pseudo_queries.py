@@ -99,7 +99,11 @@ def lists(
         relevant = [item, *draw.sample(others, min(good - 1, len(others)))]
         hard = [number for number in catalogue.high(query) if number not in holding]
         hard = draw.sample(hard, min(len(hard), bad // 2))
-        easy = [n for n in draw.sample(everyone, 2 * bad) if n not in holding and n not in hard]
+        easy = [
+            n
+            for n in draw.sample(everyone, min(2 * bad, len(everyone)))
+            if n not in holding and n not in hard
+        ]
         judged = [(n, 3) for n in relevant] + [(n, 0) for n in (hard + easy)[:bad]]
         draw.shuffle(judged)
         made.append((" ".join(query), [(catalogue.ids[n], grade) for n, grade in judged]))
@@ -131,9 +135,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    if not args.items.is_file():
+        raise SystemExit(f"{args.items}: no such file; give the table of products as parquet")
+    known = pq.read_schema(args.items).names
+    if missing := [name for name in (args.key, *args.text) if name not in known]:
+        raise SystemExit(f"{args.items}: no column {missing[0]!r}; it has {', '.join(known)}")
     items = pq.read_table(args.items, columns=[args.key, *args.text]).to_pylist()
     catalogue = Catalogue(items, args.key, args.text)
     made = lists(catalogue, args.lists, args.good, args.bad, random.Random(args.seed))
+    if not made:
+        raise SystemExit(
+            f"{args.items}: no word is held by three products or more, and by less than a fifth of "
+            "all; name other columns with --text"
+        )
     write(made, args.out)
     print(f"{len(made)} pseudo-queries -> {args.out}")
 
