@@ -1,15 +1,18 @@
 """The bootstrap: what it draws, that its intervals cover, and that pairs are pairs."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import bootstrap, interval, subject_draws
+from promptrank.evaluation.bootstrap import bootstrap, interval, spread, subject_draws
 from promptrank.evaluation.measure import Estimate, Rows
 from support.measured import measured, rows_of, simulated, value
 
 # Not ece: its bins stay those of the data at hand.
-NAMES = ["auc", "gauc", "ndcg@5", "mrr", "recall@2", "log_loss"]
+NAMES = ["auc", "gauc", "wauc", "ndcg@5", "mrr", "map", "recall@2", "precision@2", "hit@2"]
+NAMES += ["log_loss", "brier"]
 
 
 def estimate_of(name: str, rows: Rows, score: Floats) -> Estimate:
@@ -50,12 +53,22 @@ def test_a_draw_is_the_metric_of_the_drawn_subjects(name: str) -> None:
         assert estimate(each[None, :])[0] == pytest.approx(expected, abs=1e-12)
 
 
-def test_ece_of_a_draw_by_hand() -> None:
-    rows = rows_of([1, 0, 1, 1], request=[0, 0, 1, 1])
-    estimate = estimate_of("ece", rows, np.array([0.9, 0.2, 0.4, 0.6]))
-    # Gaps p - y: subject 0 has -.1 and .2, subject 1 -.6 and -.4, each in a bin of its own.
-    found = estimate(np.array([[1.0, 1.0], [2.0, 0.0], [0.0, 2.0]]))
-    assert found == pytest.approx([1.3 / 4, 0.6 / 4, 2.0 / 4])
+def test_draws_of_ece_lie_around_its_value_and_are_ordered_as_the_observed_one() -> None:
+    generator = np.random.default_rng(8)
+    chance = generator.uniform(0.05, 0.95, 1200)
+    gain = (generator.random(1200) < chance).astype(float)
+    rows = rows_of(list(gain), list(np.repeat(np.arange(200), 6)))
+    estimate = estimate_of("ece", rows, chance)
+    (times,) = subject_draws(200, 400, seed=0)
+    draws = estimate(times)
+    assert np.median(draws) == pytest.approx(value("ece", rows, chance), abs=0.004)
+    bins = np.argsort(np.argsort(chance)) // 120
+    gaps = np.array([[(chance - gain)[(rows.subject == s) & (bins == b)].sum() for b in range(10)]
+                     for s in range(200)])  # fmt: skip
+    observed = np.abs(times @ gaps).sum(axis=1)
+    order = np.argsort(observed, kind="stable")
+    assert (np.diff(draws[order]) >= 0).all()
+    assert draws.min() == 0.0
 
 
 def coverage(name: str, runs: int, *, whole_subjects: bool = True) -> int:
@@ -99,26 +112,62 @@ def test_interval_is_the_middle_and_undefined_draws_are_not_numbers() -> None:
     assert interval(np.array([])) is None
 
 
-def test_a_mirrored_interval_undoes_the_bias_and_holds_the_value() -> None:
-    draws = 0.3 + np.arange(1001) / 10000  # 0.30 to 0.40 around a value of 0.32
-    found = interval(draws, mirror=0.32)
-    assert found is not None
-    assert found.low == pytest.approx(0.64 - 0.3975)
-    assert found.high == pytest.approx(0.64 - 0.3025)
-    biased = interval(draws + 0.1, mirror=0.32)
-    assert biased is not None
-    assert biased.high == 0.32
+def test_draws_are_spread_by_what_few_subjects_take_off() -> None:
+    draws = np.linspace(0.0, 1.0, 101)[:, None]
+    ends = {n: interval(spread(draws, n)[:, 0]) for n in (60, 1000)}
+    for n, factor in ((60, 1.0294), (1000, 1.0017)):  # t(n - 1) / 1.96 * sqrt(n / (n - 1))
+        found = ends[n]
+        assert found is not None
+        assert found.low == pytest.approx(0.5 - 0.475 * factor, abs=1e-4)
+        assert found.high == pytest.approx(0.5 + 0.475 * factor, abs=1e-4)
+    few = spread(np.column_stack([draws[:, 0], np.full(101, np.nan)]), 2)
+    assert (few[:, 0].min(), few[:, 0].max()) == (0.0, 1.0)  # a share stays one
+    assert np.isnan(few[:, 1]).all()
 
 
-def test_ece_of_a_calibrated_ranker_reaches_down_to_little() -> None:
-    generator = np.random.default_rng(8)
-    probability = generator.uniform(0.05, 0.95, 1200)
-    gain = (generator.random(1200) < probability).astype(float)
-    rows = rows_of(list(gain), list(np.repeat(np.arange(200), 6)))
-    estimate = estimate_of("ece", rows, probability)
-    here = value("ece", rows, probability)
-    draws = bootstrap([estimate], 200, 300, seed=0)[:, 0]
-    plain, mirrored = interval(draws), interval(draws, mirror=here)
-    assert plain is not None and mirrored is not None
-    assert mirrored.low < plain.low
-    assert mirrored.low <= here <= mirrored.high
+def test_estimates_are_drawn_together_as_alone() -> None:
+    generator = np.random.default_rng(4)
+    rows, raw = simulated(40, 6, generator)
+    score = 1 / (1 + np.exp(-raw))
+    estimates = [estimate_of(name, rows, score) for name in NAMES]
+    table = bootstrap([*estimates, estimates[1]], 40, 30, seed=3)
+    assert np.array_equal(table[:, -1], table[:, 1])
+    for i, estimate in enumerate(estimates):
+        alone = bootstrap([estimate], 40, 30, seed=3)[:, 0]
+        assert table[:, i] == pytest.approx(alone, abs=1e-12), NAMES[i]
+
+
+def test_auc_of_whole_weights_is_that_of_any_weights() -> None:
+    """Counts are summed as whole numbers, weights as floats; both are the same metric."""
+    generator = np.random.default_rng(5)
+    rows, raw = simulated(30, 6, generator)
+    score = np.round(raw, 1)  # with ties
+    heavy = dataclasses.replace(rows, weight=np.full(len(raw), 2.5))
+    (times,) = subject_draws(30, 20, seed=0)
+    once = estimate_of("auc", rows, score)
+    expected = estimate_of("auc", heavy, score)(times)
+    assert once(times) == pytest.approx(expected, abs=1e-12)
+    assert once(times * 0.5) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("stretch", "shift"), [(1.0, 0.0), (1.0, 0.5), (2.0, 0.0)])
+def test_ece_covers_the_truth(stretch: float, shift: float) -> None:
+    """Of a calibrated ranker and of others; intervals around the observed ECE miss the first."""
+    truth = 0.0
+    covered = 0
+    for run in range(-1, 60):
+        generator = np.random.default_rng(100 + run)
+        subjects = 4000 if run < 0 else 60
+        odds = generator.normal(size=subjects * 10) + np.repeat(generator.normal(size=subjects), 10)
+        happened = (generator.random(len(odds)) < 1 / (1 + np.exp(-odds))).astype(float)
+        rows = rows_of(list(happened), list(np.repeat(np.arange(subjects), 10)))
+        said = 1 / (1 + np.exp(-stretch * odds - shift))
+        if run < 0:
+            truth = value("ece", rows, said)
+            continue
+        estimate = estimate_of("ece", rows, said)
+        found = interval(bootstrap([estimate], subjects, 200, seed=run)[:, 0])
+        assert found is not None
+        covered += found.low <= truth <= found.high
+    assert covered >= 53  # at .95 of 60, fewer in 1 of 100 cases

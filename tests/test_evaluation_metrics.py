@@ -8,18 +8,39 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import log_loss, ndcg_score, roc_auc_score
+from scipy.stats import kendalltau
+from sklearn.metrics import brier_score_loss, log_loss, ndcg_score, roc_auc_score
 
 from promptrank.errors import InputError
-from promptrank.evaluation.metrics import MEANING, parse_metrics
-from promptrank.schema.metric_names import METRICS
+from promptrank.evaluation.measure import Rows, function_of, rank_rows
+from promptrank.evaluation.measures.orders import kendall_tau, top1
+from promptrank.evaluation.metrics import parse_metrics
+from promptrank.schema.metric_kinds import KINDS
+from promptrank.schema.metric_names import METRICS, parse_metric
 from support.measured import measured, rows_of, value
 
 RANKED = ["ndcg@1", "ndcg@3", "ndcg@9", "mrr", "mrr@2", "recall@1", "recall@3"]
+RANKED += ["map", "map@2", "map@4", "precision@2", "precision@5", "hit@1", "hit@2", "hit@4"]
 
 
-def test_every_metric_has_a_definition() -> None:
-    assert set(MEANING) == set(METRICS)
+def test_every_metric_has_a_function_and_a_source() -> None:
+    assert set(KINDS) == set(METRICS)
+    for kind in KINDS.values():
+        assert callable(function_of(kind)), kind.name
+        assert kind.meaning.endswith(".")
+        assert kind.source
+
+
+def test_names_over_sampled_negatives() -> None:
+    assert parse_metric("ndcg@10~u99") == ("ndcg", 10)
+    assert parse_metric("auc~p5") == ("auc", None)
+    for bad, said in [
+        ("auc~x5", "no sampler 'x'"),
+        ("auc~u", "no metric"),
+        ("auc~u0", "no metric"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            parse_metric(bad)
 
 
 def test_names_are_taken_apart() -> None:
@@ -55,6 +76,15 @@ HAND_SCORE = [0.8, 0.9, 0.4, 0.1]
         ("recall@1", 0.0),
         ("recall@2", 1 / 2),
         ("recall@3", 1.0),
+        ("wauc", 2 / 4),
+        # The relevant rows are at ranks 2 and 3: precision there is 1/2 and 2/3.
+        ("map", (1 / 2 + 2 / 3) / 2),
+        ("map@2", (1 / 2) / 2),
+        ("precision@2", 1 / 2),
+        ("precision@8", 2 / 8),
+        ("hit@1", 0.0),
+        ("hit@2", 1.0),
+        ("brier", (0.2**2 + 0.9**2 + 0.6**2 + 0.1**2) / 4),
         ("ndcg@1", 0.0),
         ("ndcg@2", (2 / math.log2(3)) / (2 + 1 / math.log2(3))),
         ("ndcg@4", (2 / math.log2(3) + 1 / 2) / (2 + 1 / math.log2(3))),
@@ -76,6 +106,12 @@ def test_worked_by_hand(name: str, expected: float) -> None:
         ("recall@1", 1 / 4),
         ("recall@3", 3 / 4),
         ("ndcg@1", 0.75 / 2),
+        ("precision@2", 1 / 2),
+        ("hit@1", 1 / 2),
+        ("hit@2", 1 - (2 / 4) * (1 / 3)),
+        ("hit@3", 1.0),
+        # Of the six pairs of places, each as likely: (1,2) (1,3) (1,4) (2,3) (2,4) (3,4).
+        ("map", (2 + (1 + 2 / 3) + (1 + 1 / 2) + (1 / 2 + 2 / 3) + 1 + (1 / 3 + 1 / 2)) / 12),
         ("ece", abs(0.7 - 0.5)),
     ],
 )
@@ -120,6 +156,8 @@ def test_agrees_with_sklearn(rows: list[tuple[int, int, int]]) -> None:
         assert value("gauc", data, probability) == pytest.approx(expected, abs=1e-9)
         expected = log_loss(truth, probability, sample_weight=weight)
         assert value("log_loss", data, probability) == pytest.approx(expected, abs=1e-9)
+        expected = brier_score_loss(truth, probability, sample_weight=weight)
+        assert value("brier", data, probability) == pytest.approx(expected, abs=1e-9)
     if len(set(gain)) > 1:
         for k in (1, 3, 10):
             expected = ndcg_score([gain], [probability], k=k)
@@ -141,11 +179,17 @@ def test_agrees_with_ir_measures(requests: list[list[int]]) -> None:
         ("mrr", ir_measures.RR),
         ("mrr@2", ir_measures.RR @ 2),
         ("recall@2", ir_measures.R @ 2),
+        ("map", ir_measures.AP),
+        ("map@2", ir_measures.AP @ 2),
+        ("precision@3", ir_measures.P @ 3),
+        ("hit@1", ir_measures.Success @ 1),
+        ("hit@2", ir_measures.Success @ 2),
     ):
         differ = {
             str(i)
             for i, one in enumerate(requests)
-            if (len(set(one)) > 1 if name.startswith("ndcg") else any(one))
+            if name.startswith("precision")
+            or (len(set(one)) > 1 if name.startswith("ndcg") else any(one))
         }
         found = [
             one.value
@@ -175,7 +219,7 @@ def test_a_weight_counts_as_that_many_rows() -> None:
     repeated = [i for i, times in enumerate(weight) for _ in range(times)]
     once = rows_of(gain, weight=weight)
     many = rows_of([gain[i] for i in repeated])
-    for name in ("auc", "gauc", "log_loss", "ece"):
+    for name in ("auc", "gauc", "wauc", "log_loss", "brier", "ece"):
         expected = value(name, many, [score[i] for i in repeated])
         assert value(name, once, score) == pytest.approx(expected, abs=1e-12), name
 
@@ -212,6 +256,9 @@ def test_equal_probabilities_share_the_bin_where_their_middle_lies() -> None:
         ("ndcg@10", [-1, 0, 2], "below 0"),
         ("mrr", [0, 0, 0], "no request has a relevant candidate"),
         ("recall@2", [0, 0, 0], "no request has a relevant candidate"),
+        ("map", [0, 0, 0], "no request has a relevant candidate"),
+        ("hit@2", [0, 0, 0], "no request has a relevant candidate"),
+        ("wauc", [1, 1, 1], "no domain has labels of both kinds"),
     ],
 )
 def test_undefined_has_a_reason(name: str, gain: list[float], reason: str) -> None:
@@ -226,7 +273,7 @@ def test_infinite_scores_keep_their_place() -> None:
     assert value("auc", data, [math.inf, 0.0, -math.inf]) == 1.0
 
 
-@pytest.mark.parametrize("name", ["auc", "gauc", *RANKED, "log_loss", "ece"])
+@pytest.mark.parametrize("name", ["auc", "gauc", "wauc", *RANKED, "log_loss", "brier", "ece"])
 def test_the_order_of_rows_changes_nothing(name: str) -> None:
     generator = np.random.default_rng(3)
     size = 200
@@ -237,4 +284,101 @@ def test_the_order_of_rows_changes_nothing(name: str) -> None:
     for _ in range(5):
         order = generator.permutation(size)
         rows = rows_of(list(gain[order]), list(request[order]))
-        assert value(name, rows, score[order]) == pytest.approx(expected, abs=1e-12)
+        assert value(name, rows, score[order]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_precision_counts_requests_without_a_relevant_candidate() -> None:
+    data = rows_of([1, 0, 0, 0], request=[0, 0, 1, 1])
+    one = measured("precision@1", data, [2, 1, 2, 1])
+    assert (one.used, one.left_out) == (2, 0)
+    assert value("precision@1", data, [2, 1, 2, 1]) == 1 / 2
+
+
+def test_wauc_weighs_domains_by_impressions_and_leaves_one_class_out() -> None:
+    gain, score = [1, 0, 1, 0, 0, 1, 1], [0.9, 0.1, 0.2, 0.3, 0.1, 0.5, 0.6]
+    domain = np.array([0, 0, 1, 1, 1, 2, 2])
+    one = rows_of(gain, request=list(range(7)))
+    data = Rows(*(getattr(one, f) for f in one.__slots__[:7]), domain)
+    reduced = measured("wauc", data, score)
+    assert (reduced.used, reduced.left_out, reduced.unit) == (2, 1, "domains")
+    # Domain 0: AUC 1 of 2 rows. Domain 1: .2 is above .1 and below .3, so 1/2 of 3 rows.
+    assert value("wauc", data, score) == pytest.approx((2 * 1 + 3 * 1 / 2) / 5)
+    # Subjects 2 to 4 (domain 1) not drawn: domain 0 alone. Subject 1 not drawn: domain 1 alone.
+    assert reduced.estimate is not None
+    times = np.array([[1, 1, 0, 0, 0, 1, 1], [1, 0, 1, 1, 1, 0, 0], [1, 0, 1, 0, 0, 0, 0]], float)
+    assert reduced.estimate(times) == pytest.approx([1, 1 / 2, np.nan], nan_ok=True)
+    plain = rows_of(gain, request=list(range(7)))
+    assert value("wauc", plain, score) == value("auc", plain, score)
+
+
+def orders(first: list[float], second: list[float], request: list[int]) -> tuple[float, float]:
+    rows = rows_of([0] * len(first), request)
+    ranked = [rank_rows(rows.request, np.array(each, dtype=float)) for each in (first, second)]
+    usable = np.ones(rows.num_requests, dtype=np.bool_)
+    found = [f(rows, *ranked, usable).estimate for f in (top1, kendall_tau)]
+    assert found[0] is not None
+    assert found[1] is not None
+    one, two = (float(each(np.ones((1, rows.num_subjects)))[0]) for each in found)
+    return one, two
+
+
+def test_two_orders_by_hand() -> None:
+    # Request 0: the same first candidate; of three pairs the last is turned. Request 1: opposite.
+    found = orders([3, 2, 1, 5, 6], [9, 7, 8, 6, 5], [0, 0, 0, 1, 1])
+    assert found == pytest.approx(((1 + 0) / 2, ((2 - 1) / 3 - 1) / 2))
+    # All tied against an order: any candidate is first as often, and no pair has a direction.
+    assert orders([1, 1, 1], [3, 2, 1], [0, 0, 0]) == pytest.approx((1 / 3, 0))
+    assert orders([1, math.inf, 0], [2, 3, -math.inf], [0, 0, 0]) == (1, 1)
+
+
+def test_requests_of_one_candidate_say_nothing_of_orders() -> None:
+    rows = rows_of([0, 0, 0], request=[0, 1, 1])
+    ranked = rank_rows(rows.request, np.array([1.0, 2.0, 3.0]))
+    for function in (top1, kendall_tau):
+        every = function(rows, ranked, ranked, np.ones(2, dtype=np.bool_))
+        assert (every.used, every.left_out) == (1, 1)
+        none = function(rows, ranked, ranked, np.array([True, False]))
+        assert none.reason == "no request has two candidates in both"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.permutations(range(7)), st.permutations(range(7)))
+def test_tau_agrees_with_scipy(first: list[int], second: list[int]) -> None:
+    found = orders([*first, 1, 2], [*second, 1, 2], [0] * 7 + [1] * 2)[1]
+    assert found == pytest.approx((kendalltau(first, second).statistic + 1) / 2)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=4))
+def test_agreement_of_ties_is_the_mean_over_both_sides_orders(rows: list[tuple[int, int]]) -> None:
+    first, second = [r[0] for r in rows], [r[1] for r in rows]
+    request = [0] * len(rows)
+    every = list(permutations(range(len(rows))))
+    broken = [
+        orders(
+            [s + 1e-3 * i for s, i in zip(first, one, strict=True)],
+            [s + 1e-3 * i for s, i in zip(second, two, strict=True)],
+            request,
+        )
+        for one in every
+        for two in every
+    ]
+    assert orders(first, second, request) == pytest.approx(np.mean(broken, axis=0), abs=1e-9)
+
+
+def test_ece_takes_off_what_noise_adds_and_keeps_what_is_there() -> None:
+    generator = np.random.default_rng(2)
+    chance = generator.uniform(0.1, 0.9, 1200)
+    happened = (generator.random(1200) < chance).astype(float)
+    rows = rows_of(list(happened), list(np.repeat(np.arange(100), 12)))
+    gaps = [
+        abs((part - fact).mean())
+        for part, fact in zip(
+            np.split(np.sort(chance), 10),
+            np.split(happened[np.argsort(chance)], 10),
+            strict=True,
+        )
+    ]
+    assert np.mean(gaps) > 0.02  # what a calibrated ranker is said to be off by
+    assert value("ece", rows, chance) < np.mean(gaps) / 2
+    assert value("ece", rows, chance + 0.1) == pytest.approx(0.1, abs=0.03)

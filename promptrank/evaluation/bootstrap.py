@@ -3,7 +3,8 @@
 A subject's candidates are not independent of each other, so rows are never drawn alone: a draw
 takes as many subjects as there are, with replacement, each with everything it has (the cluster
 bootstrap; Field and Welsh 2007). Every ranker and metric sees the same draws, so a difference of
-two rankers is taken within a draw. Intervals are percentile intervals, those of ECE mirrored.
+two rankers is taken within a draw. Intervals are percentile intervals of draws that are spread by
+what few subjects take off: `spread`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.measure import Estimate
+from promptrank.evaluation.measure import Estimate, Sums
 
 DRAWS = 1000
 LEVEL = 0.95
-BLOCK = 4_000_000  # numbers in a block of multiplicities: 32 MB
+BLOCK = 2_000_000  # numbers in a block of multiplicities: 16 MB
 _DEFINED = 0.9  # least share of draws in which a metric must be defined
 
 
@@ -52,12 +53,50 @@ def subject_draws(
 
 
 def bootstrap(estimates: Sequence[Estimate], num_subjects: int, draws: int, seed: int) -> Floats:
-    """Values of shape (draws, estimates); every estimate sees the same draws."""
-    blocks = [
-        np.column_stack([estimate(times) for estimate in estimates])
-        for times in subject_draws(num_subjects, draws, seed)
-    ]
-    return np.concatenate(blocks)
+    """Values of shape (draws, estimates), spread; every estimate sees the same draws.
+
+    Sums of all estimates are one product of multiplicities with what subjects add, block by block,
+    so that memory does not grow with the draws.
+    """
+    linear = [*{id(each): each for each in estimates if isinstance(each, Sums)}.values()]
+    columns = np.column_stack([each.columns for each in linear]) if linear else np.empty((0, 0))
+    ends = np.cumsum([each.columns.shape[1] for each in linear])
+    blocks = []
+    for times in subject_draws(num_subjects, draws, seed):
+        parts = iter(np.split(times @ columns, ends[:-1], axis=1) if linear else ())
+        values = dict[int, Floats]()  # an estimate that two metrics share is drawn once
+        for each in estimates:
+            if id(each) not in values:
+                values[id(each)] = (
+                    each.finish(next(parts)) if isinstance(each, Sums) else each(times)
+                )
+        blocks.append(np.column_stack([values[id(each)] for each in estimates]))
+    return spread(np.concatenate(blocks), num_subjects)
+
+
+def spread(table: Floats, num_subjects: int) -> Floats:
+    """Draws, moved away from their median as far as few subjects have kept them too near.
+
+    A draw of n subjects varies as if divided by n, not n - 1, and percentiles are those of a normal
+    distribution where Student's t would be due: 3% too narrow at 60 subjects, 0.2% at 1,000
+    (Hesterberg 2015, doi:10.1080/00031305.2015.1089789, section 4.3). No draw leaves the range of
+    the draws, so that shares stay shares.
+
+    Args:
+        table: (draws, values).
+    """
+    from scipy.special import ndtri, stdtrit
+
+    tail = (1 + LEVEL) / 2
+    freedom = num_subjects - 1
+    factor = float(stdtrit(freedom, tail) / ndtri(tail) * np.sqrt(num_subjects / freedom))
+    wide = np.full_like(table, np.nan)
+    some = ~np.isnan(table).all(axis=0)
+    given = table[:, some]
+    middle = np.nanmedian(given, axis=0)
+    low, high = np.nanmin(given, axis=0), np.nanmax(given, axis=0)
+    wide[:, some] = np.clip(middle + factor * (given - middle), low, high)
+    return wide
 
 
 def value_of(estimate: Estimate, num_subjects: int) -> float:
@@ -65,20 +104,11 @@ def value_of(estimate: Estimate, num_subjects: int) -> float:
     return float(estimate(np.ones((1, num_subjects)))[0])
 
 
-def interval(
-    values: Floats, level: float = LEVEL, *, mirror: float | None = None
-) -> Interval | None:
-    """The middle ``level`` of the draws; None where more than a tenth of them is undefined.
-
-    ``mirror`` is for a metric that counts noise as error (ECE): there a draw is biased away from
-    the value by about as much as the value is from the truth, so the percentiles are mirrored at
-    the value (the basic interval; Davison and Hinkley 1997, section 5.2).
-    """
+def interval(values: Floats, level: float = LEVEL) -> Interval | None:
+    """The middle ``level`` of the draws; None where more than a tenth of them is undefined."""
     defined = values[~np.isnan(values)]
     if not len(values) or len(defined) < _DEFINED * len(values):
         return None
     tail = (1 - level) / 2
     low, high = (float(end) for end in np.quantile(defined, [tail, 1 - tail]))
-    if mirror is None:
-        return Interval(low, high)
-    return Interval(min(mirror, 2 * mirror - high), max(mirror, 2 * mirror - low))
+    return Interval(low, high)

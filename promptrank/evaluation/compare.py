@@ -15,14 +15,18 @@ from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import (
     Estimate,
     Measured,
+    RankedRows,
     Rows,
     measure,
     measure_probability,
     rank_rows,
 )
-from promptrank.evaluation.metrics import Metric, parse_metrics
+from promptrank.evaluation.metrics import Metric
+from promptrank.evaluation.orders import order_agreements, order_measures
+from promptrank.evaluation.reliability import bins_of_ranker, curves
 from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
 from promptrank.evaluation.report_cells import cell_of, differences_of
+from promptrank.evaluation.sampled import metrics_over
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
@@ -126,7 +130,7 @@ def report_of(
     What the arrays cannot know (seen, cuts, errors, provenance) is added with
     `dataclasses.replace`.
     """
-    parsed = parse_metrics(metrics)
+    parsed = metrics_over(metrics, labelled.sampling)
     scored = {name: int((~np.isnan(values)).sum()) for name, values in labelled.scores.items()}
     absent = _absent(labelled, scored, reference, min_scored)
     names = [name for name in labelled.scores if name not in absent]
@@ -137,7 +141,14 @@ def report_of(
         each = ", ".join(f"{name} {scored[name]}" for name in names)
         raise DataError(f"no candidate is scored by all rankers (scored: {each}); leave one out")
     rows = _rows(labelled, keep)
-    measured = _measure_all(labelled, keep, rows, names, parsed)
+    ranked = {name: rank_rows(rows.request, labelled.scores[name][keep]) for name in names}
+    sure, chances = _chances(labelled, keep, names)
+    measured = _measure_all(labelled, keep, rows, ranked, (rows.take(sure), chances), parsed)
+    position = None if labelled.position is None else labelled.position[keep]
+    measured |= order_measures(rows, ranked, reference, position)
+    shown = chances if any(metric.needs_probability for metric in parsed) else {}
+    bins = curves(rows.take(sure), shown)
+    measured |= {key: share for key, (_, share) in bins.items()}
     values, drawn = _draw(measured, rows.num_subjects, draws, seed)
     results = tuple(
         RankerRow(
@@ -147,6 +158,9 @@ def report_of(
             differences_of(parsed, name, reference, values, drawn) if name != reference else {},
         )
         for name in [reference, *(name for name in names if name != reference)]
+    )
+    results = tuple(
+        replace(row, reliability=bins_of_ranker(row.name, bins, values, drawn)) for row in results
     )
     counts = _counts(labelled, keep, rows)
     gaps = tuple(
@@ -166,6 +180,7 @@ def report_of(
         notes=_notes(counts),
         pairs=gaps,
         survival=survival_of(parsed, *control, values, drawn) if control is not None else None,
+        orders=order_agreements([row.name for row in results], reference, measured, values, drawn),
     )
 
 
@@ -221,34 +236,46 @@ def _rows(labelled: Labelled, keep: Flags) -> Rows:
         labelled.weight[keep],
         len(requests),
         len(subjects),
+        None if labelled.domain is None else labelled.domain[keep],
     )
 
 
-def _measure_all(
-    labelled: Labelled, keep: Flags, rows: Rows, names: Sequence[str], metrics: Sequence[Metric]
-) -> dict[Key, Measured]:
-    chances = {
+def _chances(
+    labelled: Labelled, keep: Flags, names: Sequence[str]
+) -> tuple[Flags, dict[str, Floats]]:
+    """Which of the kept rows have P(relevant) by every ranker that offers it, and those."""
+    offered = {
         name: labelled.probabilities[name][keep] for name in names if name in labelled.probabilities
     }
-    chances = {
-        name: values
-        for name, values in chances.items()
-        if np.isnan(values).mean() <= 1 - MIN_SCORED
-    }
-    sure = np.ones(len(rows.gain), dtype=np.bool_)
-    for values in chances.values():
+    offered = {n: v for n, v in offered.items() if np.isnan(v).mean() <= 1 - MIN_SCORED}
+    sure = np.ones(int(keep.sum()), dtype=np.bool_)
+    for values in offered.values():
         sure &= ~np.isnan(values)
-    sure_rows = rows.take(sure)
+    return sure, {n: v[sure] for n, v in offered.items()} if sure.any() else {}
+
+
+def _measure_all(
+    labelled: Labelled,
+    keep: Flags,
+    rows: Rows,
+    ranked: Mapping[str, RankedRows],
+    sure: tuple[Rows, Mapping[str, Floats]],
+    metrics: Sequence[Metric],
+) -> dict[Key, Measured]:
+    """Every metric of every ranker.
+
+    Args:
+        sure: rows on which every ranker that offers P(relevant) has it, and what they say there.
+    """
+    sure_rows, chances = sure
     measured = {}
-    for name in names:
+    for name, order in ranked.items():
         score = labelled.scores[name][keep]
-        ranked = rank_rows(rows.request, score)
-        chance = chances[name][sure] if name in chances and sure.any() else None
         for metric in metrics:
             measured[name, metric.name] = (
-                measure_probability(metric, sure_rows, chance)
+                measure_probability(metric, sure_rows, chances.get(name))
                 if metric.needs_probability
-                else measure(metric, rows, score, ranked)
+                else measure(metric, rows, score, order)
             )
     return measured
 
@@ -259,7 +286,10 @@ def _draw(
     estimates: dict[Key, Estimate] = {
         key: metric.estimate for key, metric in measured.items() if metric.estimate is not None
     }
-    values = {key: value_of(estimate, num_subjects) for key, estimate in estimates.items()}
+    values = {
+        key: value_of(estimate, num_subjects) if (own := measured[key].value) is None else own
+        for key, estimate in estimates.items()
+    }
     estimates = {key: e for key, e in estimates.items() if not np.isnan(values[key])}
     if num_subjects < 2 or not draws or not estimates:
         return values, {}

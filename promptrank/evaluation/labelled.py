@@ -1,5 +1,6 @@
 """Labelled candidates beside every ranker's scores, as flat arrays."""
 
+import math
 from array import array
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.basics.hints import near_names
 from promptrank.errors import DataError
+from promptrank.evaluation.sampled import Sampled
 from promptrank.evaluation.slices import Slicing
 from promptrank.records import Candidate, Request
 from promptrank.scores.scores import Scores
@@ -32,6 +34,10 @@ class Labelled:
         probabilities: P(relevant) per ranker that offers it; NaN where it has none.
         unlabelled: candidates that were left out because nothing is known of them.
         slices: name of a slicing -> code of each row's slice.
+        domain: code of each row's domain; None where all rows are of one.
+        position: where a logged list showed it (1 is first), NaN where that is not known; None
+            where it is known of no row.
+        sampling: sampler and count of sampled negatives, as names of metrics write it (``u99``).
     """
 
     request: Codes
@@ -45,6 +51,9 @@ class Labelled:
     probabilities: Mapping[str, Floats] = field(default_factory=dict)
     unlabelled: int = 0
     slices: Mapping[str, Codes] = field(default_factory=dict)
+    domain: Codes | None = None
+    position: Floats | None = None
+    sampling: str | None = None
 
     def __post_init__(self) -> None:
         problems = [*_shape_problems(self), *_name_problems(self)]
@@ -70,6 +79,8 @@ class Labelled:
             probabilities={n: v for n, v in chances.items() if not np.isnan(v).all()},
             unlabelled=0,
             slices={},
+            domain=None if self.domain is None else self.domain[keep],
+            position=None if self.position is None else self.position[keep],
         )
 
 
@@ -85,12 +96,17 @@ def label_rows(
 
     A candidate is relevant where its value is ``relevant_at`` or more. A request without any
     subject is a subject of its own, so that the bootstrap still draws something independent.
-    ``slicings`` say which slice each row is in. Memory is about 40 bytes a candidate, 16 more per
+    ``slicings`` say which slice each row is in. Memory is about 56 bytes a candidate, 16 more per
     ranker and 8 per slicing, besides the ids.
+
+    Raises:
+        DataError: a request comes twice, or negatives were sampled in more than one way.
     """
     request_codes, subject_codes = dict[str, int](), dict[str, int]()
     request, subject = array("q"), array("q")
-    gain, weight = array("d"), array("d")
+    gain, weight, position = array("d"), array("d"), array("d")
+    domains, domain = dict[str, int](), array("q")
+    sampled = Sampled()
     keys: list[tuple[str, str]] = []
     codes = {slicing.name: array("q") for slicing in slicings}
     unlabelled = 0
@@ -109,10 +125,14 @@ def label_rows(
             subject.append(subject_codes.setdefault(name, len(subject_codes)))
             gain.append(float(value))
             weight.append(1.0 if candidate.weight is None else candidate.weight)
+            position.append(math.nan if candidate.position is None else candidate.position)
+            domain.append(domains.setdefault(str(each.meta.get("domain")), len(domains)))
+            sampled.add(each)
             for slicing in slicings:
                 codes[slicing.name].append(slicing.code(each, candidate))
             keys.append((each.request_id, candidate.candidate_id))
     gains = np.array(gain, dtype=np.float64)
+    positions = np.array(position, dtype=np.float64)
     rows = {name: given.rows(keys) for name, given in scores.items()}
     chances = {name: scores[name].at("probability", at) for name, at in rows.items()}
     return Labelled(
@@ -127,6 +147,9 @@ def label_rows(
         probabilities={name: v for name, v in chances.items() if not np.isnan(v).all()},
         unlabelled=unlabelled,
         slices={name: np.array(code, dtype=np.int64) for name, code in codes.items()},
+        domain=np.array(domain, dtype=np.int64) if len(domains) > 1 else None,
+        position=None if np.isnan(positions).all() else positions,
+        sampling=sampled.sampling,
     )
 
 
@@ -141,6 +164,8 @@ def _shape_problems(labelled: Labelled) -> list[str]:
     }
     arrays |= {f"scores['{name}']": values for name, values in labelled.scores.items()}
     arrays |= {f"probabilities['{name}']": v for name, v in labelled.probabilities.items()}
+    optional = {"domain": labelled.domain, "position": labelled.position}
+    arrays |= {name: values for name, values in optional.items() if values is not None}
     problems = [
         f"labelled.{name}: shape {values.shape}, expected ({rows},), one number per row"
         for name, values in arrays.items()

@@ -21,7 +21,7 @@ class Cell:
     Attributes:
         value: None where undefined, and then ``reason`` says why.
         low, high: its interval; None where there is none, and then ``reason`` says why.
-        unit: what it is a mean over: ``candidates``, ``subjects`` or ``requests``.
+        unit: what it is a mean over: ``candidates``, ``subjects``, ``domains`` or ``requests``.
         used, left_out: how many of them count, and for how many the metric is undefined.
     """
 
@@ -122,6 +122,22 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class OrderAgreement:
+    """How alike a ranker's order is to another one, whatever the labels say.
+
+    Attributes:
+        against: the reference, or ``incoming``: the order in which a log showed the candidates.
+        top1: share of requests in which both put the same candidate first.
+        kendall_tau: Kendall's tau-a over a request's candidates, from -1 to 1; mean over requests.
+    """
+
+    name: str
+    against: str
+    top1: Cell
+    kendall_tau: Cell
+
+
+@dataclass(frozen=True, slots=True)
 class Survival:
     """How much of a ranker's lift over chance is left in the control with made-up texts.
 
@@ -190,6 +206,7 @@ class Report:
         best_baseline: the one to beat, where students are compared.
         slices: the comparison again on each slice that has candidates.
         survival: what the control with made-up texts left, where it was asked for.
+        orders: every ranker's order beside the reference's, and beside the incoming one.
     """
 
     reference: str
@@ -209,6 +226,7 @@ class Report:
     best_baseline: str | None = None
     survival: Survival | None = None
     slices: tuple[ReportSlice, ...] = ()
+    orders: tuple[OrderAgreement, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

@@ -37,8 +37,7 @@ def cell_of(
 def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
     if draws is None:
         return "no interval: one subject, or no draws"
-    ends = interval(draws, mirror=value if metric.base == "ece" else None)
-    return ends or "no interval: undefined in too many draws; there are too few subjects"
+    return interval(draws) or "no interval: undefined in too many draws; there are too few subjects"
 
 
 def differences_of(

@@ -21,6 +21,8 @@ from promptrank.engine.sliding import layer_windows
 from promptrank.errors import InputError
 from promptrank.evaluation.bootstrap import DRAWS
 from promptrank.evaluation.report import Report
+from promptrank.schema.metric_kinds import KINDS
+from promptrank.schema.metric_names import parse_metric
 from promptrank.training import adapter_model as lora
 from promptrank.training import checkpoints, processes
 from promptrank.training.collate import Collator
@@ -240,7 +242,9 @@ def _arguments(
         "eval_steps": every if validate else None,
         "load_best_model_at_end": validate,
         "metric_for_best_model": settings.metric if validate else None,
-        "greater_is_better": settings.metric not in ("log_loss", "ece") if validate else None,
+        "greater_is_better": not KINDS[parse_metric(settings.metric)[0]].lower_is_better
+        if validate
+        else None,
         "restore_callback_states_from_checkpoint": True,
         "remove_unused_columns": False,
         "label_names": [],

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from promptrank.adapters.lora_options import check_options
 from promptrank.basics.hints import near_names
 from promptrank.errors import InputError
-from promptrank.schema.metric_names import parse_metric
+from promptrank.schema.metric_names import parse_metric, sampling_of, without_sampling
 
 SHAPES = ("auto", "turns", "packed")
 # Of 262,144 words, the head of a model of 100M parameters costs more than all its layers.
@@ -191,6 +191,9 @@ def _metric(name: str) -> None:
         parse_metric(name)
     except ValueError as error:
         raise InputError(f"metric: {error}") from None
+    if sampling_of(name) is not None:
+        plain = without_sampling(name)
+        raise InputError(f"metric: write {plain}; the task says how its negatives are sampled")
 
 
 def _one_of(what: str, name: str, known: tuple[str, ...]) -> None:

@@ -22,6 +22,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.runs.scoring import score
 from promptrank.runtime.opened import Opened
+from promptrank.schema.metric_names import without_sampling
 from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
 from promptrank.scores.scores import Scores
@@ -79,7 +80,8 @@ def measure(engine: PackedEngine, part: Slice, draws: int = 0) -> tuple[dict[str
     scores = score(Ranker(part.task, method, Opened(engine), origin), part.requests)
     report = compare(part.task, part.requests, {_NAME: scores}, metrics=part.metrics, draws=draws)
     metrics: dict[str, float] = {LOSS: _loss(part, scores)}
-    for name, cell in report.rankers[0].cells.items():
+    for named, cell in report.rankers[0].cells.items():
+        name = without_sampling(named)  # as the settings name it
         if cell.value is not None:
             metrics[name] = cell.value
         elif name == part.metrics[0]:

@@ -50,6 +50,8 @@ def value(name: str, rows: Rows, score: Sequence[float] | Floats) -> float:
     """The metric's number; an AssertionError where it is undefined."""
     reduced = measured(name, rows, score)
     assert reduced.estimate is not None, reduced.reason
+    if reduced.value is not None:
+        return reduced.value
     return value_of(reduced.estimate, rows.num_subjects)
 
 
