@@ -390,3 +390,105 @@ def test_table_fits_its_width_and_shows_every_metric(width: int) -> None:
     assert "…" not in text
     for name in [*ALL, "decoder", "twin", "▼"]:
         assert name in text
+
+
+def test_reliability_says_what_was_said_and_what_happened() -> None:
+    generator = np.random.default_rng(1)
+    chance = generator.uniform(0.0, 1.0, 1000)
+    gain = (generator.random(1000) < chance**2).astype(float)
+    rows = rows_of(list(gain), list(np.repeat(np.arange(100), 10)))
+    labelled = labelled_of(rows, {"a": chance, "b": chance}, {"a": chance})
+    bins = report_of(labelled, ["brier"], reference="a", draws=200).ranker("a").reliability
+    order = np.argsort(chance).reshape(10, 100)
+    assert [one.rows for one in bins] == [100] * 10
+    assert [one.predicted for one in bins] == pytest.approx(chance[order].mean(axis=1))
+    assert [one.observed for one in bins] == pytest.approx(gain[order].mean(axis=1))
+    for one in bins:
+        assert one.low is not None
+        assert one.high is not None
+        assert one.low <= one.observed <= one.high
+    assert sum(one.high is not None and one.high < one.predicted for one in bins) >= 4
+    both_ways = report_of(labelled, ["auc", "brier"], reference="a", draws=0)
+    assert both_ways.ranker("b").reliability == ()
+    assert both_ways.ranker("a").reliability[0].low is None
+    assert report_of(labelled, ["auc"], reference="a", draws=0).ranker("a").reliability == ()
+
+
+def test_orders_stand_beside_the_reference_and_the_incoming_order() -> None:
+    rows = rows_of([1, 0, 0, 1, 0, 0], request=[0, 0, 0, 1, 1, 1])
+    scores = {"decoder": [3, 2, 1, 3, 2, 1], "other": [3, 1, 2, 1, 2, 3]}
+    position = np.array([3, 2, 1, 1, 2, np.nan])
+    labelled = dataclasses.replace(labelled_of(rows, scores), position=position)
+    orders = report_of(labelled, ["auc"], reference="decoder", draws=20).orders
+    assert [(one.name, one.against) for one in orders] == [
+        ("other", "decoder"),
+        ("decoder", "incoming"),
+        ("other", "incoming"),
+    ]
+    beside, came = orders[0], orders[1]
+    assert beside.top1.value == 0.5
+    assert beside.kendall_tau.value == pytest.approx((1 / 3 - 1) / 2)
+    assert beside.kendall_tau.low is not None and beside.kendall_tau.low < 0
+    # Only request 0 has all its positions: they are the other way round.
+    assert (came.top1.value, came.kendall_tau.value) == (0.0, -1.0)
+    assert (came.top1.used, came.top1.left_out) == (1, 1)
+    assert report_of(labelled_of(rows, scores), ["auc"], reference="other").orders[0].name == (
+        "decoder"
+    )
+
+
+def sampled(name: str, sampler: str | None, wanted: Any = 99) -> Request:
+    meta = {} if sampler is None else {"negatives": {"sampler": sampler, "wanted": wanted}}
+    both_kinds = (candidate("x", "1", position=1), candidate("y", "0", position=2))
+    return Request(name, Subject(name), both_kinds, meta=meta)
+
+
+def flat(given: list[Request]) -> dict[str, Scores]:
+    return scores_by(given, {"flat": lambda request: Values([0.0] * len(request.candidates))})
+
+
+def test_metrics_over_sampled_negatives_say_so_in_their_name() -> None:
+    answers = {"1": {"say": "Yes", "value": 1}, "0": {"say": "No", "value": 0}}
+    task = make_task(questions={"q": {"ask": "?", "answers": answers}}, metrics=["auc", "mrr@5"])
+    given = [sampled("a", "uniform"), sampled("b", "uniform")]
+    report = compare(task, given, flat(given), draws=0)
+    assert report.metrics == ("auc~u99", "mrr@5~u99")
+    assert set(report.rankers[0].cells) == {"auc~u99", "mrr@5~u99"}
+    assert [one.against for one in report.orders] == ["incoming"]
+    same = compare(task, given, flat(given), metrics=["auc~u99", "auc"], draws=0)
+    assert same.metrics == ("auc~u99",)
+    with pytest.raises(InputError, match=r"auc~p9: .* are sampled as u99; .* write auc~u99"):
+        compare(task, given, flat(given), metrics=["auc~p9"], draws=0)
+    plain = [sampled("a", None), sampled("b", None)]
+    assert compare(task, plain, flat(plain), draws=0).metrics == ("auc", "mrr@5")
+    with pytest.raises(InputError, match=r"auc~u99: .* are not sampled"):
+        compare(task, plain, flat(plain), metrics=["auc~u99"], draws=0)
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        (sampled("b", "popular"), r"u99 \(request 'a'\) and p99 \(request 'b'\)"),
+        (sampled("b", "uniform", 9), "u99 .* and u9 "),
+        (sampled("b", None), "u99 .* and none "),
+        (sampled("b", "hard"), "request 'b': meta.negatives needs `sampler`"),
+        (sampled("b", "uniform", 0), "a count of 1 or more"),
+    ],
+)
+def test_negatives_that_were_sampled_in_two_ways_are_refused(others: Request, said: str) -> None:
+    given = [sampled("a", "uniform"), others]
+    with pytest.raises(DataError, match=said):
+        label_rows(given, flat(given), gain_of=gain_of, relevant_at=1)
+
+
+def test_a_request_names_its_domain() -> None:
+    given = [
+        Request("a", Subject("a"), (candidate("x", "1"), candidate("y", "0")), meta={"domain": d})
+        for d in ("books", None)
+    ]
+    given[1] = dataclasses.replace(given[1], request_id="b")
+    labelled = label_rows(given, flat(given), gain_of=gain_of, relevant_at=1)
+    assert labelled.domain is not None
+    assert labelled.domain.tolist() == [0, 0, 1, 1]
+    cell = report_of(labelled, ["wauc"], reference="flat", draws=0).rankers[0].cells["wauc"]
+    assert (cell.value, cell.used, cell.unit) == (0.5, 2, "domains")

@@ -1,6 +1,8 @@
 """Metric values: by hand, over all orders of ties, and beside sklearn and ir_measures."""
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import ir_measures
@@ -12,8 +14,9 @@ from scipy.stats import kendalltau
 from sklearn.metrics import brier_score_loss, log_loss, ndcg_score, roc_auc_score
 
 from promptrank.errors import InputError
-from promptrank.evaluation.measure import Rows, function_of, rank_rows
-from promptrank.evaluation.measures.orders import kendall_tau, top1
+from promptrank.evaluation.bootstrap import value_of
+from promptrank.evaluation.measure import function_of, rank_rows
+from promptrank.evaluation.measures.order_pairs import kendall_tau, top1
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.schema.metric_kinds import KINDS
 from promptrank.schema.metric_names import METRICS, parse_metric
@@ -298,7 +301,7 @@ def test_wauc_weighs_domains_by_impressions_and_leaves_one_class_out() -> None:
     gain, score = [1, 0, 1, 0, 0, 1, 1], [0.9, 0.1, 0.2, 0.3, 0.1, 0.5, 0.6]
     domain = np.array([0, 0, 1, 1, 1, 2, 2])
     one = rows_of(gain, request=list(range(7)))
-    data = Rows(*(getattr(one, f) for f in one.__slots__[:7]), domain)
+    data = replace(one, domain=domain)
     reduced = measured("wauc", data, score)
     assert (reduced.used, reduced.left_out, reduced.unit) == (2, 1, "domains")
     # Domain 0: AUC 1 of 2 rows. Domain 1: .2 is above .1 and below .3, so 1/2 of 3 rows.
@@ -311,15 +314,19 @@ def test_wauc_weighs_domains_by_impressions_and_leaves_one_class_out() -> None:
     assert value("wauc", plain, score) == value("auc", plain, score)
 
 
-def orders(first: list[float], second: list[float], request: list[int]) -> tuple[float, float]:
+def orders(
+    first: Sequence[float], second: Sequence[float], request: list[int]
+) -> tuple[float, float]:
+    """top1 and kendall_tau."""
     rows = rows_of([0] * len(first), request)
-    ranked = [rank_rows(rows.request, np.array(each, dtype=float)) for each in (first, second)]
+    one, two = (rank_rows(rows.request, np.array(each, dtype=float)) for each in (first, second))
     usable = np.ones(rows.num_requests, dtype=np.bool_)
-    found = [f(rows, *ranked, usable).estimate for f in (top1, kendall_tau)]
-    assert found[0] is not None
-    assert found[1] is not None
-    one, two = (float(each(np.ones((1, rows.num_subjects)))[0]) for each in found)
-    return one, two
+    found = []
+    for function in (top1, kendall_tau):
+        estimate = function(rows, one, two, usable).estimate
+        assert estimate is not None
+        found.append(value_of(estimate, rows.num_subjects))
+    return found[0], found[1]
 
 
 def test_two_orders_by_hand() -> None:

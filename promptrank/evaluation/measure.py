@@ -3,7 +3,7 @@
 Every metric is reduced once to what its bootstrap needs: an estimate that takes multiplicities of
 shape (draws, subjects) and returns (draws,) values. The metric itself is the draw in which every
 subject counts once, so a value and its interval cannot disagree about the definition; ``ece``
-alone has a value of its own, see `promptrank.evaluation.measures.calibration`. Definitions are the
+alone has a value of its own, see `promptrank.evaluation.measures.calibration_error`. Definitions are the
 records of `promptrank.schema.metric_kinds`.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.measures.rows import (
+from promptrank.evaluation.measures.measurable import (
     Estimate,
     Measured,
     RankedRows,

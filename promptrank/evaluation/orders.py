@@ -11,7 +11,7 @@ import numpy as np
 from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import interval
 from promptrank.evaluation.measure import Measured, RankedRows, Rows, rank_rows
-from promptrank.evaluation.measures.orders import kendall_tau, top1
+from promptrank.evaluation.measures.order_pairs import kendall_tau, top1
 from promptrank.evaluation.report import Cell, OrderAgreement
 
 INCOMING = "incoming"

@@ -7,7 +7,7 @@ import numpy as np
 from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import interval
 from promptrank.evaluation.measure import Measured, Rows
-from promptrank.evaluation.measures.calibration import reliability
+from promptrank.evaluation.measures.calibration_error import reliability
 from promptrank.evaluation.report import ReliabilityBin
 
 Key = tuple[str, str]  # ranker, and a bin's name

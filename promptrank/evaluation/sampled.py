@@ -80,21 +80,3 @@ def metrics_over(names: Iterable[str], sampling: str | None) -> tuple[Metric, ..
         return metrics
     named = (replace(m, name=f"{without_sampling(m.name)}~{sampling}") for m in metrics)
     return tuple(dict.fromkeys(named))
-
-
-def check_sampling(name: str, sampled: str | None, sampling: str | None) -> None:
-    """Refuse a ranker whose scores are of candidates that were sampled otherwise.
-
-    Args:
-        name: of the ranker.
-        sampled: how the negatives that it scored were sampled; None where nobody knows.
-
-    Raises:
-        InputError: not as those of the requests.
-    """
-    if sampled is not None and sampled != sampling:
-        here = f"sampled as {sampling}" if sampling else "not sampled"
-        raise InputError(
-            f"{name}: its scores are of negatives sampled as {sampled}, those of the requests are "
-            f"{here}; rank these requests with it"
-        )

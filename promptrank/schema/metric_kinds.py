@@ -164,7 +164,7 @@ _KINDS = (
         "bias: Roelofs et al. 2022, arXiv:2012.08668",
         "probabilities",
         "candidates",
-        "calibration.ece",
+        "calibration_error.ece",
         lower_is_better=True,
     ),
 )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.measures.rows import Measured, Rows, ratio, sums
+from promptrank.evaluation.measures.measurable import Measured, Rows, ratio, sums
 
 
 def log_loss(rows: Rows, probability: Floats) -> Measured:

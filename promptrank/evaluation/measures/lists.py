@@ -7,7 +7,7 @@ every order is as likely. Sums over such orders have closed forms; each says whi
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
-from promptrank.evaluation.measures.rows import (
+from promptrank.evaluation.measures.measurable import (
     Measured,
     RankedRows,
     Rows,

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from promptrank.basics.arrays import Codes, Floats
-from promptrank.evaluation.measures.rows import (
+from promptrank.evaluation.measures.measurable import (
     Estimate,
     Measured,
     RankedRows,

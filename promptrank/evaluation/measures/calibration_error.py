@@ -15,7 +15,7 @@ in 2.5 or 97.5 of 100 cases: a test turned into an interval (Casella and Berger 
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Floats
-from promptrank.evaluation.measures.rows import Measured, Rows, Sums, divide, ratio, sums
+from promptrank.evaluation.measures.measurable import Measured, Rows, Sums, divide, ratio, sums
 from promptrank.schema.metric_kinds import ECE_BINS
 
 _CASES = 2000  # of noise, the same in every call

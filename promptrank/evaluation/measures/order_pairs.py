@@ -7,7 +7,7 @@ import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.evaluation.measures.lists import per_subject
-from promptrank.evaluation.measures.rows import Measured, RankedRows, Rows, ratio, sums
+from promptrank.evaluation.measures.measurable import Measured, RankedRows, Rows, ratio, sums
 
 _BLOCK = 2_000_000  # pairs at a time
 
