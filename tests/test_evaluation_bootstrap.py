@@ -68,7 +68,7 @@ def test_draws_of_ece_lie_around_its_value_and_are_ordered_as_the_observed_one()
     observed = np.abs(times @ gaps).sum(axis=1)
     order = np.argsort(observed, kind="stable")
     assert (np.diff(draws[order]) >= 0).all()
-    assert draws.min() == 0.0
+    assert draws.min() < 0 < draws.max()
 
 
 def coverage(name: str, runs: int, *, whole_subjects: bool = True) -> int:

@@ -5,25 +5,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from promptrank.basics.arrays import Flags, Floats
+from promptrank.basics.arrays import Flags
 from promptrank.basics.hints import near
 from promptrank.errors import DataError
 from promptrank.evaluation.agreement import agreement
-from promptrank.evaluation.bootstrap import DRAWS, LEVEL, bootstrap, value_of
+from promptrank.evaluation.bootstrap import DRAWS, LEVEL
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.labelled import Labelled, label_rows
-from promptrank.evaluation.measure import (
-    Estimate,
-    Measured,
-    RankedRows,
-    Rows,
-    measure,
-    measure_probability,
-    rank_rows,
-)
-from promptrank.evaluation.metrics import Metric
-from promptrank.evaluation.orders import order_agreements, order_measures
-from promptrank.evaluation.reliability import bins_of_ranker, curves
+from promptrank.evaluation.measure import Rows
+from promptrank.evaluation.measured_rankers import MIN_SCORED, draw_all, measure_rankers
+from promptrank.evaluation.orders import order_agreements
+from promptrank.evaluation.reliability import bins_of_ranker
 from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
 from promptrank.evaluation.report_cells import cell_of, differences_of
 from promptrank.evaluation.sampled import metrics_over
@@ -34,9 +26,6 @@ from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
 
 FEW_SUBJECTS = 30
-MIN_SCORED = 0.5
-
-Key = tuple[str, str]  # ranker, metric
 
 
 def compare(
@@ -140,16 +129,9 @@ def report_of(
     if not keep.any():
         each = ", ".join(f"{name} {scored[name]}" for name in names)
         raise DataError(f"no candidate is scored by all rankers (scored: {each}); leave one out")
-    rows = _rows(labelled, keep)
-    ranked = {name: rank_rows(rows.request, labelled.scores[name][keep]) for name in names}
-    sure, chances = _chances(labelled, keep, names)
-    measured = _measure_all(labelled, keep, rows, ranked, (rows.take(sure), chances), parsed)
-    position = None if labelled.position is None else labelled.position[keep]
-    measured |= order_measures(rows, ranked, reference, position)
-    shown = chances if any(metric.needs_probability for metric in parsed) else {}
-    bins = curves(rows.take(sure), shown)
-    measured |= {key: share for key, (_, share) in bins.items()}
-    values, drawn = _draw(measured, rows.num_subjects, draws, seed)
+    made = measure_rankers(labelled, keep, names, parsed, reference)
+    rows, measured = made.rows, made.measured
+    values, drawn = draw_all(measured, rows.num_subjects, draws, seed)
     results = tuple(
         RankerRow(
             name,
@@ -160,7 +142,8 @@ def report_of(
         for name in [reference, *(name for name in names if name != reference)]
     )
     results = tuple(
-        replace(row, reliability=bins_of_ranker(row.name, bins, values, drawn)) for row in results
+        replace(row, reliability=bins_of_ranker(row.name, made.bins, values, drawn))
+        for row in results
     )
     counts = _counts(labelled, keep, rows)
     gaps = tuple(
@@ -223,78 +206,6 @@ def _absent(
             share = f"{count} of {len(labelled)}" if count else "none"
             absent[name] = f"scores {share} of the labelled candidates"
     return absent
-
-
-def _rows(labelled: Labelled, keep: Flags) -> Rows:
-    requests, request = np.unique(labelled.request[keep], return_inverse=True)
-    subjects, subject = np.unique(labelled.subject[keep], return_inverse=True)
-    return Rows(
-        request,
-        subject,
-        labelled.gain[keep],
-        labelled.relevant[keep],
-        labelled.weight[keep],
-        len(requests),
-        len(subjects),
-        None if labelled.domain is None else labelled.domain[keep],
-    )
-
-
-def _chances(
-    labelled: Labelled, keep: Flags, names: Sequence[str]
-) -> tuple[Flags, dict[str, Floats]]:
-    """Which of the kept rows have P(relevant) by every ranker that offers it, and those."""
-    offered = {
-        name: labelled.probabilities[name][keep] for name in names if name in labelled.probabilities
-    }
-    offered = {n: v for n, v in offered.items() if np.isnan(v).mean() <= 1 - MIN_SCORED}
-    sure = np.ones(int(keep.sum()), dtype=np.bool_)
-    for values in offered.values():
-        sure &= ~np.isnan(values)
-    return sure, {n: v[sure] for n, v in offered.items()} if sure.any() else {}
-
-
-def _measure_all(
-    labelled: Labelled,
-    keep: Flags,
-    rows: Rows,
-    ranked: Mapping[str, RankedRows],
-    sure: tuple[Rows, Mapping[str, Floats]],
-    metrics: Sequence[Metric],
-) -> dict[Key, Measured]:
-    """Every metric of every ranker.
-
-    Args:
-        sure: rows on which every ranker that offers P(relevant) has it, and what they say there.
-    """
-    sure_rows, chances = sure
-    measured = {}
-    for name, order in ranked.items():
-        score = labelled.scores[name][keep]
-        for metric in metrics:
-            measured[name, metric.name] = (
-                measure_probability(metric, sure_rows, chances.get(name))
-                if metric.needs_probability
-                else measure(metric, rows, score, order)
-            )
-    return measured
-
-
-def _draw(
-    measured: Mapping[Key, Measured], num_subjects: int, draws: int, seed: int
-) -> tuple[dict[Key, float], dict[Key, Floats]]:
-    estimates: dict[Key, Estimate] = {
-        key: metric.estimate for key, metric in measured.items() if metric.estimate is not None
-    }
-    values = {
-        key: value_of(estimate, num_subjects) if (own := measured[key].value) is None else own
-        for key, estimate in estimates.items()
-    }
-    estimates = {key: e for key, e in estimates.items() if not np.isnan(values[key])}
-    if num_subjects < 2 or not draws or not estimates:
-        return values, {}
-    table = bootstrap(list(estimates.values()), num_subjects, draws, seed)
-    return values, {key: table[:, i] for i, key in enumerate(estimates)}
 
 
 def _counts(labelled: Labelled, keep: Flags, rows: Rows) -> Counts:

@@ -3,8 +3,8 @@
 Every metric is reduced once to what its bootstrap needs: an estimate that takes multiplicities of
 shape (draws, subjects) and returns (draws,) values. The metric itself is the draw in which every
 subject counts once, so a value and its interval cannot disagree about the definition; ``ece``
-alone has a value of its own, see `promptrank.evaluation.measures.calibration_error`. Definitions are the
-records of `promptrank.schema.metric_kinds`.
+alone has a value of its own, see `promptrank.evaluation.measures.calibration_error`. Definitions
+are the records of `promptrank.schema.metric_kinds`.
 """
 
 from collections.abc import Callable

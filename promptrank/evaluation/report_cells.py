@@ -28,10 +28,12 @@ def cell_of(
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
     ends = _interval(metric, value, drawn.get(key))
+    # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
+    value = max(0.0, value)
     if isinstance(ends, str):
         return Cell(value, None, None, ends, reduced.unit, reduced.used, reduced.left_out)
-    low = max(0.0, ends.low)
-    return Cell(value, low, ends.high, None, reduced.unit, reduced.used, reduced.left_out)
+    low, high = max(0.0, ends.low), max(0.0, ends.high)
+    return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
 def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:

@@ -7,9 +7,11 @@ more to a draw, and cannot take it off: intervals around the observed ECE lie ab
 
 Here the noise of all gaps together is estimated from the differences between subjects, and the
 truth is sought among ``scale * observed gaps``: for each scale, how often would an ECE as large as
-the observed one be seen? The value is the ECE of the scale at which that happens half of the time
-(0 where noise alone explains the observed one), and an end of an interval that at which it happens
-in 2.5 or 97.5 of 100 cases: a test turned into an interval (Casella and Berger 2002, section 9.2).
+the observed one be seen? The value is the ECE of the scale at which that happens half of the time,
+and an end of an interval that at which it happens in 2.5 or 97.5 of 100 cases: a test turned into
+an interval (Casella and Berger 2002, section 9.2). An observed ECE below what noise alone gives
+makes a value below 0, by going on as it does near 0: a report shows 0, and a difference of two
+rankers takes it as it is, or it would be pulled to the side of the better one.
 """
 
 import numpy as np
@@ -58,17 +60,36 @@ def ece(rows: Rows, probability: Floats) -> Measured:
     noise = _normals(gaps.shape[1]) @ _root(apart.T @ apart)
     again = np.sort(np.abs(gap_of + noise).sum(axis=1))  # ECE as draws give it
     top = 1 + _SPREAD * float(again.std()) / observed
-    scales = np.linspace(0, top, _SCALES)
-    shares = [(np.abs(s * gap_of + noise).sum(axis=1) >= observed).mean() for s in scales]
-    reached = np.maximum.accumulate(np.array(shares))
+    squares = np.linspace(0, 1, _SCALES) ** 2 * top**2  # of scales: near 0 the ECE goes by these
+    shares = [(np.abs(s * gap_of + noise).sum(axis=1) >= observed).mean() for s in squares**0.5]
+    reached = _odds_scale(np.maximum.accumulate(np.array(shares)))
+    rising = int(np.searchsorted(reached, reached[0] + 0.5).clip(1, _SCALES - 1))
+    slope = max((reached[rising] - reached[0]) / squares[rising], 1e-9)
+    places = np.linspace(0, 1, len(again))
+
+    def at(percentile: Floats) -> Floats:
+        z = _odds_scale(percentile)
+        square = np.interp(z, reached, squares) + np.minimum(z - reached[0], 0.0) / slope
+        signed: Floats = observed * np.sign(square) * np.sqrt(np.abs(square))
+        return signed
 
     def finish(both: Floats) -> Floats:
         # A draw at the p-th percentile of draws stands for the scale of percentile p.
-        place = np.interp(plain(both), again, np.linspace(0, 1, len(again)))
-        return observed * np.interp(place, reached, scales)
+        observed_again = plain(both)
+        values = at(np.interp(observed_again, again, places))
+        values[np.isnan(observed_again)] = np.nan
+        return values
 
-    value = observed * float(np.interp(0.5, reached, scales))
+    value = float(at(np.array([0.5]))[0])
     return Measured(Sums(columns, finish), "candidates", count, value=value)
+
+
+def _odds_scale(share: Floats) -> Floats:
+    """The normal quantile of a share, without infinities."""
+    from scipy.special import ndtri
+
+    quantile: Floats = ndtri(np.clip(share, 1 / _CASES, 1 - 1 / _CASES))
+    return quantile
 
 
 def reliability(rows: Rows, probability: Floats) -> list[tuple[float, int, Sums]]:
