@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 
 import ir_measures
 import numpy as np
@@ -389,3 +390,15 @@ def test_ece_takes_off_what_noise_adds_and_keeps_what_is_there() -> None:
     assert np.mean(gaps) > 0.02  # what a calibrated ranker is said to be off by
     assert value("ece", rows, chance) < np.mean(gaps) / 2
     assert value("ece", rows, chance + 0.1) == pytest.approx(0.1, abs=0.03)
+
+
+def test_the_page_of_metrics_has_all_of_them() -> None:
+    text = (Path(__file__).parents[1] / "docs/reference/metrics.md").read_text(encoding="utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    told = {names.strip("| ").split("`")[1].partition("@")[0]: rest for names, *rest in rows}
+    assert [*told] == [*KINDS]
+    for name, (_, unit, better, needs) in told.items():
+        kind = KINDS[name]
+        assert unit == kind.unit
+        assert better == ("lower" if kind.lower_is_better else "higher")
+        assert needs.strip(" |") == kind.needs
