@@ -126,3 +126,10 @@ def test_a_linked_adapter_goes_by_its_link(toys: Path) -> None:
     done.path.rename(elsewhere)
     (toys / "adapters" / "linked").symlink_to(elsewhere)
     assert find_adapter("linked", toys).name == "linked"
+
+
+def test_a_metric_is_named_without_the_sampling_of_the_task() -> None:
+    with pytest.raises(InputError, match=r"metric: write ndcg@10; the task says how"):
+        replace(QUICK, metric="ndcg@10~u99")
+    with pytest.raises(InputError, match="did you mean 'brier'"):
+        replace(QUICK, metric="brior")
