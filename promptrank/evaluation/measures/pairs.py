@@ -89,11 +89,12 @@ class _Side:
     subject: Codes
     weight: Floats | None
 
-    def drawn(self, each: NDArray[np.generic]) -> NDArray[np.generic]:
-        """Each row's weight where subject s counts ``each[s]`` times, in the type of ``each``."""
+    def drawn(self, each: NDArray[np.generic], into: NDArray[np.generic]) -> None:
+        """Each row's weight where subject s counts ``each[s]`` times, all of one type."""
         # Codes lie within; any mode but "raise" spares a copy of what is taken.
-        taken = np.take(each, self.subject, mode="clip")
-        return taken if self.weight is None else taken * self.weight
+        np.take(each, self.subject, out=into, mode="clip")
+        if self.weight is not None:
+            np.multiply(into, self.weight, out=into)
 
 
 def _pair_wins(rows: Rows, score: Floats) -> Estimate:
@@ -120,14 +121,19 @@ def _pair_wins(rows: Rows, score: Floats) -> Estimate:
         kind = np.int32 if exact else np.float64
         values = np.full(len(times), np.nan)
         mass = np.zeros(len(others) + 1, kind)  # mass[i]: weight of the i lowest others
+        of_others, of_hits = np.empty(len(others), kind), np.empty(len(hits), kind)
+        reached = np.empty(len(hits), kind)  # mass below each hit
         for draw, each in enumerate(times):
             each = each.astype(kind)
-            np.add.accumulate(low.drawn(each), out=mass[1:])
-            weight = high.drawn(each).astype(np.float64, copy=False)
-            wins = weight @ np.take(mass, below, mode="clip").astype(np.float64, copy=False)
+            low.drawn(each, of_others)
+            np.add.accumulate(of_others, out=mass[1:])
+            high.drawn(each, of_hits)
+            weight = of_hits.astype(np.float64, copy=False)
+            np.take(mass, below, out=reached, mode="clip")
+            wins = weight @ reached.astype(np.float64, copy=False)
             if tied:
-                beside = np.take(mass, up_to, mode="clip").astype(np.float64, copy=False)
-                wins = 0.5 * (wins + weight @ beside)
+                np.take(mass, up_to, out=reached, mode="clip")
+                wins = 0.5 * (wins + weight @ reached.astype(np.float64, copy=False))
             pairs = float(weight.sum()) * float(mass[-1])
             if pairs > 0:
                 values[draw] = wins / pairs
