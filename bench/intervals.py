@@ -1,6 +1,6 @@
 """How often intervals hold the truth: every metric, on simulated data with few subjects.
 
-    python bench/coverage.py [--subjects 60] [--sets 400] [--draws 1000]
+    python bench/intervals.py [--subjects 60] [--sets 400] [--draws 1000]
 
 Each data set has so many subjects with a request of ten candidates; labels share an effect of their
 subject, and so do the errors of rankers. ``exact`` says the probability that the labels were drawn
