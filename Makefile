@@ -75,3 +75,4 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/fit.py
+	$(BIN)/python bench/evaluate.py

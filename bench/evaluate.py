@@ -7,7 +7,8 @@ their subject. Five rankers offer probabilities. `report_of`, which is all of a 
 requests and scores were read, makes the report: every metric, agreement of orders, reliability,
 paired differences, 1,000 draws of whole subjects. Libraries that are installed compute the means of
 ndcg@10, mrr, map, recall@10, precision@10 and hit@10 alone, without intervals, in processes of
-their own (``--no-rivals`` leaves them out). Last line: seconds of the report, and the peak memory
+their own (``--no-rivals`` leaves them out); they count requests without a relevant candidate as 0,
+so their means are lower. Last line: seconds of the report, and the peak memory
 of the process in GiB, data included.
 """
 
