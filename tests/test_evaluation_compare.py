@@ -212,8 +212,9 @@ def test_a_ranker_that_scores_little_is_set_aside() -> None:
     )
     report = report_of(labelled, ["auc"], reference="decoder", draws=10)
     assert report.absent == {
-        "logged": "scores none of the labelled candidates",
-        "some": "scores 1 of 4 of the labelled candidates",
+        "logged": "scores none of the 4 labelled candidates",
+        "some": "scores 1 of the 4 labelled candidates (25%); with less than 50% of them it would "
+        "take the rest from all others",
     }
     assert report.counts.candidates == 4
     with pytest.raises(DataError, match="'logged' scored none of 4"):
