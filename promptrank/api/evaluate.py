@@ -17,7 +17,14 @@ from promptrank.scores.scores import Scores, cuts_of, label_mass_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.obscurable import check_obscurable
-from promptrank.workspace.rankers import STUDENT, open_named, open_ranker
+from promptrank.workspace.rankers import STUDENT, open_ranker, ranker_name
+from promptrank.workspace.rivals import (
+    LOGGED,
+    check_logged,
+    check_templates,
+    open_rival,
+    scores_files,
+)
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask, open_task
 
@@ -26,7 +33,9 @@ if TYPE_CHECKING:
 
 
 RRF = "rrf"
-_RIVALS = ("student", "adapter", "base", "scores", RRF)
+_RIVALS = ("student", "adapter", "base", "template", LOGGED, "scores", RRF)
+_TO_BEAT = ("adapter", "base", "template")
+"""Kinds of rivals that a decoder has to beat before it ships."""
 
 
 def evaluate(
@@ -49,6 +58,7 @@ def evaluate(
     obscure: Sequence[str] = (),
     slices: Sequence[str] = (),
     draws: int = 1000,
+    require: Sequence[str] = (),
     out: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -63,23 +73,36 @@ def evaluate(
             learn from all of ``train``.
         allow_changed: take ``scores`` of other prompts than the task words today.
         vs: further rankers on the same candidates, each with its paired difference:
-            ``student:NAME``, ``adapter:NAME``, ``base``, ``scores:FILE``, or
+            ``student:NAME``, ``adapter:NAME``, ``base``, ``template:FILE`` (the same decoder and
+            adapter with another template), ``logged`` (the log's own scores), ``scores:FILE``, or
             ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings) or ``item_events``
             (events of the item before the request).
         draws: bootstrap draws of whole subjects, for 95% intervals.
+        require: what the ranker must reach, such as ``auc >= base + 0.01`` or
+            ``ndcg@10[history=1-2] >= baseline:best clear``
+            (`promptrank.evaluation.requirements`); whether it does is in ``Report.requirements``.
         out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
 
     Raises:
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
-            that is not there, that holds no texts, or that the template does not print.
+            that is not there, that holds no texts, or that the template does not print; or a
+            requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.report import write_report
+    from promptrank.evaluation.requirements import (
+        check_rankers,
+        metrics_needed,
+        parse_requirements,
+        results_of,
+        slicings_needed,
+    )
     from promptrank.evaluation.slices import check_slicings, slicings_of
+    from promptrank.evaluation.verdict import verdict_of
     from promptrank.workspace.measuring import measured_on
 
     compute = Compute(threads, device, dtype)
@@ -89,10 +112,18 @@ def evaluate(
     by_ranks = [who.name for who in named_all if who.kind == RRF]
     for name in by_ranks:
         check_form(name)
-    slicings = slicings_of(slices)
+    requirements = parse_requirements(require)
+    slicings = slicings_of(slicings_needed(slices, requirements))
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
+    student = engine.startswith(STUDENT)
+    if any(who.kind == "template" for who in rivals) and (student or scores is not None):
+        raise InputError(
+            "--vs template: ranks by the same decoder as the ranker beside it; leave --scores and "
+            "students out"
+        )
+    notes = check_templates(opened, rivals, adapter, say)
     if out is not None:
         check_output(out, (".json",), [requests, scores])
     facts: dict[str, Any] = {}
@@ -110,11 +141,22 @@ def evaluate(
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
         check_slicings(slicings, on.sample)
         if obscuring is not None:
-            check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
+            check_obscurable(opened, obscuring, on.sample, student=student)
+        if any(who.kind == LOGGED for who in rivals):
+            check_logged(on.sample)
+        files = scores_files(unfused(opened), rivals, on.sample, say)
+        reference = ranker_name(opened, engine)
+        if scores is not None:
+            own = open_scores(opened, scores, say, allow_changed=allow_changed)
+            reference = own.origin.ranker
+        judged = FUSED if opened.task.fused else reference
+        baselines = on.baseline_names()
+        named = [reference, *map(str, named_all), *baselines]
+        named += [FUSED, WITHOUT] if opened.task.fused else []
+        check_rankers(requirements, judged, named, baselines)
         hidden: Scores | None = None
         if scores is not None:
             path = Path(scores)
-            own = open_scores(opened, scores, say, allow_changed=allow_changed)
             errors = reasons_beside(path) or on.set_aside()
         else:
             # A changed template is worth a look here, and what it costs is what one looks for.
@@ -134,7 +176,6 @@ def evaluate(
                     "notes": [*ranker.info.notes, *ranker.notes()],
                     "label_mass": label_mass_of(own, opened.task),
                 }
-        reference = own.origin.ranker
         compared = {reference: own}
         pairs = []
         if opened.task.fused:
@@ -147,24 +188,27 @@ def evaluate(
         if hidden is not None:
             control = f"{reference}, obscured", reference
             compared[control[0]] = hidden.before_steps(opened.task) if opened.task.fused else hidden
-        decoder = "packed" if engine.startswith(STUDENT) else engine
+        decoder = "packed" if student else engine
         for who in rivals:
-            if who.kind == "scores":
-                named = open_scores(unfused(opened), who.name, say, allow_changed=True)
-            else:
-                say(f"ranking with {who}")
-                with open_named(
-                    unfused(opened), who, engine=decoder, compute=compute, **given
-                ) as ranker:
-                    named, _ = on.scores(ranker, None, say, progress)
-            compared[str(who)] = named
+            if who.kind == LOGGED:
+                continue  # the log's scores stand in every report that has some
+            if who in files:
+                compared[str(who)] = files[who]
+                continue
+            say(f"ranking with {who}")
+            with open_rival(
+                unfused(opened), who, decoder, adapter, compute=compute, **given
+            ) as ranker:
+                compared[str(who)], _ = on.scores(ranker, None, say, progress)
         report = on.report(
             "eval",
             compared,
             reference=reference,
+            metrics=metrics_needed(opened.task.metrics, requirements),
             draws=draws,
             pairs=pairs,
             control=control,
+            judged=judged,
             slicings=slicings,
             by_ranks=by_ranks,
             say=say,
@@ -173,8 +217,12 @@ def evaluate(
             report,
             cuts=cuts_of(own),
             errors=errors,
+            notes=(*report.notes, *notes),
             provenance={**report.provenance, **facts},
         )
+        report = replace(report, requirements=tuple(results_of(report, requirements)))
+        also = [str(who) for who in rivals if who.kind in _TO_BEAT and not student]
+        report = replace(report, verdict=verdict_of(report, also))
         if out is not None:
             write_report(report, Path(out))
     return report

@@ -25,6 +25,9 @@ def renamed(report: Report, names: Mapping[str, str]) -> Report:
     return replace(
         report,
         reference=name_of(report.reference),
+        judged=name_of(report.judged) if report.judged is not None else None,
+        baselines=tuple(name_of(name) for name in report.baselines),
+        verdict=None,  # a sentence with the old names; the conclusion says it in the demo's words
         rankers=tuple(replace(r, name=name_of(r.name)) for r in report.rankers),
         absent={name_of(name): reason for name, reason in report.absent.items()},
         pairs=tuple(

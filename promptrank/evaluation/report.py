@@ -69,11 +69,11 @@ class Difference:
         """The same two rankers the other way round."""
 
         def minus(end: float | None) -> float | None:
-            return None if end is None else -end
+            return None if end is None else 0.0 - end  # never -0.0
 
         verdict = {"better": "worse", "worse": "better"}.get(self.verdict or "")
         return Difference(
-            -self.value,
+            0.0 - self.value,
             minus(self.high),
             minus(self.low),
             verdict,
@@ -166,8 +166,8 @@ class Verdict:
         outcome: ``ships``, ``does not ship`` or ``the data cannot tell``.
         text: the outcome and why, as one sentence.
         judged: the ranker that it is about.
-        metric: on which it was compared; None where requirements decided.
-        beat: the rankers that it had to beat; none where requirements decided.
+        metric, beat: on which it is held against which rankers; requirements decide in place of
+            these where some are given.
         more_subjects, more_requests: about how many more would show a difference of the size that
             was observed; None where the data can tell, or where nobody knows.
     """

@@ -8,7 +8,7 @@ the report: that is why the best baseline may be chosen on the same data.
 """
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.evaluation.report import (
@@ -28,51 +28,52 @@ _MOST = 1000  # times the data at hand; what needs more is not worth asking for
 
 
 def verdict_of(report: Report, also: Collection[str] = ()) -> Verdict | None:
-    """The verdict of a report; None where no ranker stands beside the judged one.
+    """The verdict of a report; None where nothing stands beside the judged ranker or is required.
 
     Args:
         also: rankers that it has to beat besides what is served today.
     """
     judged = report.judged or report.reference
-    if report.requirements:
-        return _by_requirements(report.requirements, judged)
     cells = report.ranker(judged).cells
     metric = next((m for m in report.metrics if cells[m].value is not None), None)
-    if metric is None:
-        return None
+    leads = _leads(report, metric, also) if metric is not None else {}
+    verdict = None
+    if leads and metric is not None:
+        verdict = _by_leads(report, judged, metric, leads)
+    if not report.requirements:
+        return verdict
+    outcome, text = _by_requirements(report.requirements, judged)
+    return Verdict(outcome, text, judged, metric, tuple(leads))
+
+
+def _leads(report: Report, metric: str, also: Collection[str]) -> dict[str, Difference]:
+    """The judged ranker's lead over each ranker that it has to beat."""
     beat = _to_beat(report, metric, also)
     leads = {name: lead_over(report, report, name, metric) for name in beat}
-    known = {name: lead for name, lead in leads.items() if lead is not None}
-    if not known:
-        return None
-    sides = {name: lead.verdict for name, lead in known.items()}
-    if "worse" in sides.values():
-        outcome, shown = DOES_NOT, [name for name in known if sides[name] == "worse"]
-    elif set(sides.values()) == {"better"}:
-        outcome, shown = SHIPS, list(known)
+    return {name: lead for name, lead in leads.items() if lead is not None}
+
+
+def _by_leads(report: Report, judged: str, metric: str, leads: Mapping[str, Difference]) -> Verdict:
+    sides = {lead.verdict for lead in leads.values()}
+    if "worse" in sides:
+        outcome, side = DOES_NOT, "worse"
     else:
-        outcome, shown = CANNOT_TELL, [name for name in known if sides[name] is None]
+        outcome, side = (SHIPS, "better") if sides == {"better"} else (CANNOT_TELL, None)
+    shown = {name: lead for name, lead in leads.items() if lead.verdict == side}
     roles = _roles(report)
-    gaps = " and ".join(_gap(known[name], name, roles.get(name)) for name in shown)
+    gaps = " and ".join(_gap(lead, name, roles.get(name)) for name, lead in shown.items())
     text = f"{outcome}: {metric} of {judged} is {gaps}"
     if outcome != CANNOT_TELL:
-        return Verdict(outcome, text, judged, metric, tuple(known))
-    subjects = _more_subjects([known[name] for name in shown], report.counts)
-    requests = None
-    if subjects is not None:
-        each = report.counts.requests / report.counts.subjects
-        requests = _rounded(subjects * each)
-    return Verdict(
-        outcome,
-        f"{text}; {_more_text(known[name] for name in shown)}"
-        if subjects is None or requests is None
-        else f"{text}; about {requests:,} more requests{_of(subjects, requests)} could",
-        judged,
-        metric,
-        tuple(known),
-        subjects,
-        requests,
-    )
+        return Verdict(outcome, text, judged, metric, tuple(leads))
+    counts = report.counts
+    subjects = _more_subjects([*shown.values()], counts)
+    if subjects is None:
+        text += f"; {_why_not(shown.values())}"
+        return Verdict(outcome, text, judged, metric, tuple(leads))
+    requests = _rounded(subjects * counts.requests / counts.subjects)
+    of = "" if subjects == requests else f" of {subjects:,} more subjects"
+    text += f"; about {requests:,} more requests{of} could"
+    return Verdict(outcome, text, judged, metric, tuple(leads), subjects, requests)
 
 
 def lead_over(
@@ -152,37 +153,29 @@ def _more_subjects(leads: Sequence[Difference], counts: Counts) -> int | None:
     return _rounded(counts.subjects * (most - 1)) or None
 
 
-def _more_text(leads: Iterable[Difference]) -> str:
+def _why_not(leads: Iterable[Difference]) -> str:
     if any(lead.detectable is None for lead in leads):
-        return "with one subject, too few of them or no draws there is no interval"
+        return "there is no interval: one subject, too few of them, or no draws"
     return f"to show so small a difference takes more than {_MOST:,} times this data"
-
-
-def _of(subjects: int, requests: int) -> str:
-    return "" if subjects == requests else f" of {subjects:,} more subjects"
 
 
 def _rounded(count: float) -> int:
     """Upwards, to two digits: it is an estimate."""
     if count <= 0:
         return 0
-    step = 10 ** max(0, math.floor(math.log10(count)) - 1)
+    step = int(10 ** max(0, math.floor(math.log10(count)) - 1))
     return math.ceil(count / step - 1e-9) * step
 
 
-def _by_requirements(results: Sequence[RequirementResult], judged: str) -> Verdict:
-    """Where requirements are given, they decide."""
-    failing = [r.text for r in results if r.holds is False]
-    open_ = [r.text for r in results if r.holds is None]
-    count = len(results)
-    every = "1 requirement" if count == 1 else f"{count} requirements"
+def _by_requirements(results: Sequence[RequirementResult], judged: str) -> tuple[str, str]:
+    """Outcome and text where requirements are given: they decide."""
+    every = f"{len(results)} requirement{'s' if len(results) > 1 else ''}"
+    failing = [result.text for result in results if result.holds is False]
     if failing:
-        which = "; ".join(failing)
         verb = "fails" if len(failing) == 1 else "fail"
-        return Verdict(
-            DOES_NOT, f"{DOES_NOT}: {len(failing)} of {every} {verb} ({which})", judged
-        )
-    if open_:
-        text = f"{CANNOT_TELL}: {len(open_)} of {every} cannot be decided ({'; '.join(open_)})"
-        return Verdict(CANNOT_TELL, text, judged)
-    return Verdict(SHIPS, f"{SHIPS}: {every} of {judged} hold{'s' if count == 1 else ''}", judged)
+        return DOES_NOT, f"{DOES_NOT}: {len(failing)} of {every} {verb} ({'; '.join(failing)})"
+    unknown = [result.text for result in results if result.holds is None]
+    if unknown:
+        why = f"{len(unknown)} of {every} cannot be decided ({'; '.join(unknown)})"
+        return CANNOT_TELL, f"{CANNOT_TELL}: {why}"
+    return SHIPS, f"{SHIPS}: {every} of {judged} hold{'s' if len(results) == 1 else ''}"

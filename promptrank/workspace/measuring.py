@@ -88,6 +88,12 @@ class MeasuredOn:
         mine = (r for r in rows if r.request_id is None or r.request_id in self.sample.ids)
         return dict(sorted(Counter(row.reason for row in mine).items()))
 
+    def baseline_names(self) -> list[str]:
+        """Baselines that will be compared; ``logged`` only where the log holds a score."""
+        names = [name for name, baseline in self.baselines.items() if baseline.rank is not None]
+        logged = any(c.logged_score is not None for r in self.sample for c in r.candidates)
+        return [name for name in names if name != "logged" or logged]
+
     def report(
         self,
         verb: str,
@@ -98,6 +104,7 @@ class MeasuredOn:
         draws: int,
         pairs: Sequence[tuple[str, str]] = (),
         control: tuple[str, str] | None = None,
+        judged: str | None = None,
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
         say: Say,
@@ -130,6 +137,7 @@ class MeasuredOn:
             draws=draws,
             pairs=pairs,
             control=control,
+            judged=judged,
             slicings=slicings,
         )
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
@@ -138,6 +146,7 @@ class MeasuredOn:
         return replace(
             report,
             absent={**report.absent, **reasons},
+            baselines=tuple(row.name for row in report.rankers if row.name in cheap),
             notes=(*report.notes, _RANDOM),
             seen=seen,
             provenance=manifest(verb, self.opened.task, self.opened.name),
