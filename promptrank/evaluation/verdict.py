@@ -35,15 +35,14 @@ def verdict_of(report: Report, also: Collection[str] = ()) -> Verdict | None:
     """
     judged = report.judged or report.reference
     cells = report.ranker(judged).cells
-    metric = next((m for m in report.metrics if cells[m].value is not None), None)
-    leads = _leads(report, metric, also) if metric is not None else {}
-    verdict = None
-    if leads and metric is not None:
-        verdict = _by_leads(report, judged, metric, leads)
-    if not report.requirements:
-        return verdict
-    outcome, text = _by_requirements(report.requirements, judged)
-    return Verdict(outcome, text, judged, metric, tuple(leads))
+    metric, leads = None, dict[str, Difference]()
+    for name in report.metrics:
+        if not leads and cells[name].value is not None:
+            metric, leads = name, _leads(report, name, also)
+    if report.requirements:
+        outcome, text = _by_requirements(report.requirements, judged)
+        return Verdict(outcome, text, judged, metric, tuple(leads))
+    return _by_leads(report, judged, metric, leads) if leads and metric is not None else None
 
 
 def _leads(report: Report, metric: str, also: Collection[str]) -> dict[str, Difference]:
@@ -55,10 +54,8 @@ def _leads(report: Report, metric: str, also: Collection[str]) -> dict[str, Diff
 
 def _by_leads(report: Report, judged: str, metric: str, leads: Mapping[str, Difference]) -> Verdict:
     sides = {lead.verdict for lead in leads.values()}
-    if "worse" in sides:
-        outcome, side = DOES_NOT, "worse"
-    else:
-        outcome, side = (SHIPS, "better") if sides == {"better"} else (CANNOT_TELL, None)
+    side: str | None = "worse" if "worse" in sides else "better" if sides == {"better"} else None
+    outcome = {"worse": DOES_NOT, "better": SHIPS, None: CANNOT_TELL}[side]
     shown = {name: lead for name, lead in leads.items() if lead.verdict == side}
     roles = _roles(report)
     gaps = " and ".join(_gap(lead, name, roles.get(name)) for name, lead in shown.items())
