@@ -259,6 +259,29 @@ def test_a_worse_ranker_is_flagged_and_paired_intervals_are_narrow() -> None:
     assert cell.low < cell.value < cell.high
 
 
+def test_intervals_are_corrected_for_the_rankers_beside_the_reference() -> None:
+    labelled = both()
+    alone = labelled.take(np.ones(len(labelled), dtype=np.bool_), ["decoder", "worse"])
+    (lone,) = report_of(alone, ["auc"], reference="decoder", draws=300).rankers[1:]
+    gap = lone.differences["auc"]
+    assert (gap.adjusted_low, gap.adjusted_high) == (gap.low, gap.high)
+    generator = np.random.default_rng(4)
+    others = {f"r{i}": generator.normal(size=len(labelled)) for i in range(8)}
+    many = dataclasses.replace(labelled, scores={**labelled.scores, **others})
+    report = report_of(many, ["auc"], reference="decoder", draws=300, judged="worse")
+    wide = report.ranker("worse").differences["auc"]
+    assert (wide.low, wide.high) == (gap.low, gap.high)  # its own interval stays what it was
+    assert wide.adjusted_low is not None and wide.low is not None
+    assert wide.adjusted_low < wide.low
+    # The ranker that is judged has differences to all others, the reference too.
+    assert report.ranker("worse").behind == {}
+    assert report.ranker("decoder").behind["auc"].value == wide.value
+    assert report.ranker("r3").behind["auc"].value == pytest.approx(
+        wide.value - report.ranker("r3").differences["auc"].value
+    )
+    assert report.ranker("r3").behind["auc"].verdict == "better"
+
+
 def test_less_loss_is_better() -> None:
     generator = np.random.default_rng(1)
     chance = generator.uniform(0.1, 0.9, 800)

@@ -169,5 +169,4 @@ def _slices(report: Report) -> Table:
 def _told(report: Report, left_out: Sequence[str]) -> Iterator[str]:
     """The facts that bear on what is shown, and where the rest is."""
     yield from facts(report, short=True)
-    more = f"{', '.join(left_out)}, " if left_out else ""
-    yield f"--full shows {more}all intervals and differences, and why numbers are missing"
+    yield f"--full: {', '.join([*left_out, 'all intervals, and why numbers are missing'])}"

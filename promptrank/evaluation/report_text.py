@@ -47,9 +47,10 @@ DETECTABLE = "that such data marks four times in five"
 
 def marks_text(report: Report) -> str:
     """What the marks mean, and for how many comparisons intervals of differences are corrected."""
-    others = len(report.rankers) - 1
-    corrected = f", corrected for {others} comparisons," if others > 1 else ""
-    return f"▲ better, ▼ worse than {report.reference}, where the interval{corrected} leaves out 0."
+    marks, others = f"▲ better, ▼ worse than {report.reference}", len(report.rankers) - 1
+    if others > 1:
+        return f"{marks}, by intervals corrected for {others} comparisons."
+    return f"{marks}, where the interval leaves out 0."
 
 
 def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list[RenderableType]:
