@@ -10,6 +10,7 @@ from rich.text import Text
 from promptrank.evaluation.report import Cell, Difference, Report, ReportSlice, Survival
 
 _GAP = 2  # terminal cells between columns
+DETECTABLE = "that such data marks four times in five"
 _WHOLE = 100_000  # wider than any row of a markdown table
 MARK = {"better": "▲", "worse": "▼", None: " "}
 STYLE = {"better": "green", "worse": "red", None: ""}
@@ -40,9 +41,6 @@ def table(report: Report, width: int = 100) -> RenderableType:
     for part in report.slices:
         parts += _slice_tables(part, report.metrics, width)
     return Group(*parts, *(Text(line) for line in facts(report)))
-
-
-DETECTABLE = "that such data marks four times in five"
 
 
 def marks_text(report: Report) -> str:
