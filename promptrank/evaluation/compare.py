@@ -21,8 +21,8 @@ from promptrank.evaluation.measure import (
     rank_rows,
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
-from promptrank.evaluation.report import Counts, Difference, Pair, RankerRow, Report, ReportSlice
-from promptrank.evaluation.report_cells import cell_of, differences_of
+from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
+from promptrank.evaluation.report_cells import differences_of, ranker_rows
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
@@ -145,28 +145,11 @@ def report_of(
     measured = _measure_all(labelled, keep, rows, names, parsed)
     values, drawn = _draw(measured, rows.num_subjects, draws, seed)
     order = [reference, *(name for name in names if name != reference)]
-
-    def family(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Difference]]:
-        return differences_of(parsed, pairs, values, drawn)
-
-    differences = [{}, *family([(name, reference) for name in order[1:]])]
-    behind: list[dict[str, Difference]] = [{} for _ in order]
-    if judged in names and judged != reference:
-        behind = family([(judged, name) for name in order])
-        behind[order.index(judged)] = {}
-    results = tuple(
-        RankerRow(
-            name,
-            len(labelled) - scored[name],
-            {m.name: cell_of(m, name, measured, values, drawn) for m in parsed},
-            to_reference,
-            to_judged,
-        )
-        for name, to_reference, to_judged in zip(order, differences, behind, strict=True)
-    )
+    unscored = {name: len(labelled) - scored[name] for name in order}
+    results = ranker_rows(parsed, unscored, judged, measured, values, drawn)
     counts = _counts(labelled, keep, rows)
     shown = [pair for pair in pairs if set(pair) <= set(names)]
-    gaps = tuple(Pair(*pair, each) for pair, each in zip(shown, family(shown), strict=True))
+    gaps = differences_of(parsed, shown, values, drawn)
     return Report(
         reference,
         tuple(metric.name for metric in parsed),
@@ -177,7 +160,7 @@ def report_of(
         results,
         absent,
         notes=_notes(counts),
-        pairs=gaps,
+        pairs=tuple(Pair(*pair, each) for pair, each in zip(shown, gaps, strict=True)),
         survival=survival_of(parsed, *control, values, drawn) if control is not None else None,
         judged=judged,
     )

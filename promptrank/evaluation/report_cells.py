@@ -8,10 +8,45 @@ from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import Interval, interval
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
-from promptrank.evaluation.report import Cell, Difference
+from promptrank.evaluation.report import Cell, Difference, RankerRow
 from promptrank.evaluation.simultaneous import corrections
 
 Key = tuple[str, str]  # ranker, metric
+
+
+def ranker_rows(
+    metrics: Sequence[Metric],
+    unscored: Mapping[str, int],
+    judged: str | None,
+    measured: Mapping[Key, Measured],
+    values: Mapping[Key, float],
+    drawn: Mapping[Key, Floats],
+) -> tuple[RankerRow, ...]:
+    """A row for each ranker, the reference first, with its differences to it.
+
+    Args:
+        unscored: ranker -> labelled candidates that it has no score for; in their order.
+        judged: the ranker that would ship; where it is not the reference, every other row says how
+            far it is behind that one.
+    """
+    reference, *others = unscored
+    to_reference = differences_of(metrics, [(name, reference) for name in others], values, drawn)
+    differences = dict(zip(others, to_reference, strict=True))
+    behind: dict[str, dict[str, Difference]] = {}
+    if judged in others:
+        rest = [name for name in unscored if name != judged]
+        leads = differences_of(metrics, [(judged, name) for name in rest], values, drawn)
+        behind = dict(zip(rest, leads, strict=True))
+    return tuple(
+        RankerRow(
+            name,
+            count,
+            {m.name: cell_of(m, name, measured, values, drawn) for m in metrics},
+            differences.get(name, {}),
+            behind.get(name, {}),
+        )
+        for name, count in unscored.items()
+    )
 
 
 def cell_of(
