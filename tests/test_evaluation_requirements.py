@@ -67,6 +67,8 @@ def test_the_grammar(text: str, parts: tuple[Any, ...]) -> None:
         ("auc >=", 6, "expected a number or a ranker"),
         ("auc >= clear", 7, "expected a number or a ranker"),
         ("auc >= 0.5 + 0.1", 7, "expected one number"),
+        ("auc >= 1e999", 7, "expected a number that is not as large"),
+        ("auc >= base - 1e999", 7, "expected a number that is not as large"),
         ("auc[history] >= 0.5", 3, "expected a slice"),
         ("auc[history=1-2 >= 0.5", 3, "expected a slice"),
     ],

@@ -115,8 +115,8 @@ def test_a_steps_summary_has_verdict_requirements_and_all_tables_folded() -> Non
     text = step_summary(given)
     assert text.startswith(
         "### promptrank eval movies/like\n\n**does not ship: 1 of 2 requirements fails "
-        "(auc >= 0.99)**\n\n- holds: auc >= base: ."
+        "(auc >= 0.99)**\n\n- holds: `auc >= base`: ."
     )
-    assert "- **FAILS: auc >= 0.99: ." in text
+    assert "- **FAILS: `auc >= 0.99`: ." in text
     assert text.index("| decoder ") < text.index("<details>") < text.index("Difference to decoder")
     assert text.endswith("</details>\n\n")

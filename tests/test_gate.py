@@ -65,7 +65,7 @@ def test_a_requirement_that_fails_ends_with_3_after_the_report(
     assert kept["verdict"]["beat"] == ["logged"]
     text = summary.read_text()
     assert text.startswith("earlier\n### promptrank eval toys/like\n\n**does not ship: ")
-    assert "- **FAILS: auc >= random + 0.45" in text
+    assert "- **FAILS: `auc >= random + 0.45`: ." in text
 
     holding = run(*words, "--require", "auc[history=3-5] >= .1")  # goes on from the scores
     assert holding.exit_code == 0, holding.output

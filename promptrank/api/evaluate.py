@@ -150,10 +150,11 @@ def evaluate(
             own = open_scores(opened, scores, say, allow_changed=allow_changed)
             reference = own.origin.ranker
         judged = FUSED if opened.task.fused else reference
-        baselines = on.baseline_names()
-        named = [reference, *map(str, named_all), *baselines]
-        named += [FUSED, WITHOUT] if opened.task.fused else []
-        check_rankers(requirements, judged, named, baselines)
+        if any(requirement.ranker is not None for requirement in requirements):
+            baselines = on.baseline_names()
+            named = [reference, *map(str, named_all), *baselines]
+            named += [FUSED, WITHOUT] if opened.task.fused else []
+            check_rankers(requirements, judged, named, baselines)
         hidden: Scores | None = None
         if scores is not None:
             path = Path(scores)
@@ -221,7 +222,8 @@ def evaluate(
             provenance={**report.provenance, **facts},
         )
         report = replace(report, requirements=tuple(results_of(report, requirements)))
-        also = [str(who) for who in rivals if who.kind in _TO_BEAT and not student]
+        is_decoder = not reference.startswith(STUDENT)
+        also = [str(who) for who in rivals if who.kind in _TO_BEAT and is_decoder]
         report = replace(report, verdict=verdict_of(report, also))
         if out is not None:
             write_report(report, Path(out))

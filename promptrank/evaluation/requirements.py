@@ -12,6 +12,7 @@ the sign of a margin stands between spaces, since names may hold ``+`` and ``-``
 themselves decide. With ``clear`` the interval does: its near end must reach the limit too.
 """
 
+import math
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def parse_requirement(text: str) -> Requirement:
     if not against or against == "clear":
         raise reader.error("a number or a ranker, such as 0.7, base or baseline:best")
     ranker, number = _target(against)
+    if math.isinf(number):
+        raise reader.error("a number that is not as large")
     if ranker is not None and not ranker.strip("+-0123456789. "):
         raise reader.error("one number, or a ranker and a margin, such as base + 0.01")
     try:

@@ -35,7 +35,8 @@ def step_summary(report: Report) -> str:
 
 
 def _marked(result: RequirementResult) -> str:
-    text = requirement_text(result)
+    # As code: GitHub takes `@10` for somebody's name elsewhere.
+    text = requirement_text(result).replace(result.text, f"`{result.text}`", 1)
     return text if result.holds else f"**{text}**"
 
 

@@ -97,12 +97,10 @@ def scores_files(
     Raises:
         DataError: no scores file, one of another task, or one of other candidates altogether.
     """
-    read = {}
-    for who in rivals:
-        if who.kind != "scores":
-            continue
-        scores = open_scores(opened, who.name, say, allow_changed=True)
-        keys = [(r.request_id, c.candidate_id) for r in sample for c in r.candidates]
+    files = [who for who in rivals if who.kind == "scores"]
+    read = {who: open_scores(opened, who.name, say, allow_changed=True) for who in files}
+    keys = [(r.request_id, c.candidate_id) for r in (sample if read else ()) for c in r.candidates]
+    for who, scores in read.items():
         common = sum(key in scores.index for key in keys)
         if not common:
             raise DataError(
@@ -111,5 +109,4 @@ def scores_files(
                 "must be those of the request file)"
             )
         say(f"{who} has scores for {common:,} of {len(keys):,} candidates that are evaluated")
-        read[who] = scores
     return read
