@@ -97,6 +97,24 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """A group of candidates of like P(relevant): what was said and what happened.
+
+    Attributes:
+        predicted: mean P(relevant).
+        observed: share of them that is relevant; both means are weighted.
+        low, high: interval of ``observed``; None where there is none.
+        rows: candidates.
+    """
+
+    predicted: float
+    observed: float
+    low: float | None
+    high: float | None
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class RankerRow:
     """One ranker's row.
 
@@ -111,6 +129,8 @@ class RankerRow:
         cost: what it costs to serve, where that was measured.
         kept: a student's share of its teacher's lift over the best baseline, on the first metric;
             None for others, and where the teacher does not beat the best baseline.
+        reliability: bins by P(relevant), ascending; empty for rankers that offer none, and where
+            no metric of probabilities is asked for.
     """
 
     name: str
@@ -122,6 +142,7 @@ class RankerRow:
     agreement: "Agreement | None" = None
     cost: Cost | None = None
     kept: float | None = None
+    reliability: tuple[ReliabilityBin, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
