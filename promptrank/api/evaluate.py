@@ -14,6 +14,7 @@ from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.obscurable import check_obscurable
@@ -30,6 +31,7 @@ from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
+    from promptrank.prompt.encode import Encoder
 
 
 RRF = "rrf"
@@ -58,6 +60,7 @@ def evaluate(
     obscure: Sequence[str] = (),
     slices: Sequence[str] = (),
     draws: int = 1000,
+    with_text: bool = False,
     require: Sequence[str] = (),
     out: str | Path | None = None,
     say: Say = silent,
@@ -84,7 +87,9 @@ def evaluate(
         require: what the ranker must reach, such as ``auc >= base + 0.01`` or
             ``ndcg@10[history=1-2] >= baseline:best clear``
             (`promptrank.evaluation.requirements`); whether it does is in ``Report.requirements``.
-        out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
+        with_text: the report's example requests have prompts and texts too, not ids alone.
+        out: where to write the report: ``.json``, or ``.html`` for a page to read, which has the
+            JSON beside it. Scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
 
     Raises:
@@ -92,8 +97,8 @@ def evaluate(
             that is not there, that holds no texts, or that the template does not print; or a
             requirement that names no metric, ranker or slice.
     """
+    from promptrank.evaluation.page.page import ENDINGS, write_as
     from promptrank.evaluation.rank_fusion import check_form
-    from promptrank.evaluation.report import write_report
     from promptrank.evaluation.requirements import (
         check_rankers,
         metrics_needed,
@@ -103,6 +108,7 @@ def evaluate(
     )
     from promptrank.evaluation.slices import check_slicings, slicings_of
     from promptrank.evaluation.verdict import verdict_of
+    from promptrank.workspace.example_texts import told_examples
     from promptrank.workspace.measuring import measured_on
 
     compute = Compute(threads, device, dtype)
@@ -125,7 +131,7 @@ def evaluate(
         )
     notes = check_templates(opened, rivals, adapter, say)
     if out is not None:
-        check_output(out, (".json",), [requests, scores])
+        check_output(out, ENDINGS, [requests, scores])
     facts: dict[str, Any] = {}
     kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
     obscured_kept = None
@@ -156,9 +162,12 @@ def evaluate(
             named += [FUSED, WITHOUT] if opened.task.fused else []
             check_rankers(requirements, judged, named, baselines)
         hidden: Scores | None = None
+        encoder: Encoder | None = None
         if scores is not None:
             path = Path(scores)
             errors = reasons_beside(path) or on.set_aside()
+            if with_text:
+                encoder = encoder_of(opened, model, say)
         else:
             # A changed template is worth a look here, and what it costs is what one looks for.
             with open_ranker(
@@ -170,6 +179,7 @@ def evaluate(
                 **given,
             ) as ranker:
                 own, errors = on.scores(ranker, kept, say, progress)
+                encoder = ranker.encoder
                 if obscuring is not None:
                     say(f"ranking with made-up texts in {', '.join(obscuring.fields)}")
                     hidden, _ = on.scores(ranker, obscured_kept, say, progress, obscuring)
@@ -212,8 +222,12 @@ def evaluate(
             judged=judged,
             slicings=slicings,
             by_ranks=by_ranks,
+            examples=True,
             say=say,
         )
+        if with_text:
+            told = told_examples(opened, report.examples, on.sample, encoder)
+            report = replace(report, examples=told)
         report = replace(
             report,
             cuts=cuts_of(own),
@@ -226,5 +240,5 @@ def evaluate(
         also = [str(who) for who in rivals if who.kind in _TO_BEAT and is_decoder]
         report = replace(report, verdict=verdict_of(report, also))
         if out is not None:
-            write_report(report, Path(out))
+            write_as(report, Path(out))
     return report

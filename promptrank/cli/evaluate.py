@@ -18,7 +18,7 @@ _OVER = "nothing was written; with --out the same command would go on where it w
 
 def eval_(
     task: options.TaskName,
-    out: options.ReportFile = None,
+    out: options.PageFile = None,
     requests: options.RequestFile = None,
     scores: Annotated[
         Path | None, typer.Option("--scores", help="A scores file, by whoever; nothing is scored.")
@@ -62,6 +62,13 @@ def eval_(
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
+    with_text: Annotated[
+        bool,
+        typer.Option(
+            "--with-text",
+            help="Show prompts and texts in the report's examples; without it, ids alone.",
+        ),
+    ] = False,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +94,8 @@ def eval_(
     """
     from promptrank.api.evaluate import evaluate
 
+    if with_text and out is None:
+        raise InputError("--with-text is about the report's examples; name its file with --out")
     if summary is not None:
         check_summary(summary)
     # With --out the scores go to a file beside the report, request by request.
@@ -111,6 +120,7 @@ def eval_(
             obscure=obscure or (),
             slices=slice_ or (),
             draws=draws,
+            with_text=with_text,
             require=require or (),
             out=out,
             say=say_once(),

@@ -27,6 +27,7 @@ from promptrank.cli import (
     fuse,
     parity,
     rank,
+    report,
     signals,
     simulate,
     start,
@@ -74,6 +75,7 @@ app.command()(build.build)
 app.command()(rank.rank)
 app.command()(fuse.fuse)
 app.command(name="eval")(evaluate.eval_)
+app.command()(report.report)
 app.command()(parity.parity)
 app.command()(train.train)
 app.command()(export.export)

@@ -5,13 +5,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from promptrank.basics.files import write_text
+from promptrank.evaluation.agreement import Agreement
+from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.seen import Seen
-
-if TYPE_CHECKING:  # it computes with scipy, and a report is only read in many places
-    from promptrank.evaluation.agreement import Agreement
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +138,7 @@ class RankerRow:
     differences: Mapping[str, Difference] = field(default_factory=dict)
     behind: Mapping[str, Difference] = field(default_factory=dict)
     origin: Mapping[str, Any] = field(default_factory=dict)
-    agreement: "Agreement | None" = None
+    agreement: Agreement | None = None
     cost: Cost | None = None
     kept: float | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
@@ -283,6 +282,7 @@ class Report:
         baselines: which of the rankers are baselines.
         verdict: whether the judged ranker ships, in words.
         requirements: of the gate, where some were given.
+        examples: requests with every ranker's order, those first where rankers differ most.
     """
 
     reference: str
@@ -306,6 +306,7 @@ class Report:
     baselines: tuple[str, ...] = ()
     verdict: Verdict | None = None
     requirements: tuple[RequirementResult, ...] = ()
+    examples: tuple[ExampleRequest, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

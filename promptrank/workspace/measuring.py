@@ -12,6 +12,7 @@ from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scores
 from promptrank.evaluation.compare import compare
+from promptrank.evaluation.example_requests import ExampleRequest, examples_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
@@ -107,12 +108,14 @@ class MeasuredOn:
         judged: str | None = None,
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
+        examples: bool = False,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from.
 
         Args:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
+            examples: some requests with every ranker's order are wanted too.
         """
         cheap = baseline_scores(self.sample, self.baselines)
         logged = cheap.get("logged")
@@ -149,7 +152,15 @@ class MeasuredOn:
             baselines=tuple(row.name for row in report.rankers if row.name in cheap),
             notes=(*report.notes, _RANDOM),
             seen=seen,
+            examples=self._examples(report, {**scores, **cheap}) if examples else (),
             provenance=manifest(verb, self.opened.task, self.opened.name),
+        )
+
+    def _examples(self, report: Report, scores: Mapping[str, Scores]) -> tuple[ExampleRequest, ...]:
+        gain, relevant_at = gain_of(self.opened.task)
+        shown = {row.name: scores[row.name] for row in report.rankers}
+        return examples_of(
+            self.sample, self.sample.ids, shown, gain_of=gain, relevant_at=relevant_at
         )
 
 
