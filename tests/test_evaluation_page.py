@@ -275,6 +275,7 @@ def test_places_on_an_axis() -> None:
         (-0.13, 0.43, [0, 0.2, 0.4]),
         (-1, 1, [-1, -0.5, 0, 0.5, 1]),
         (-0.004, 0.011, [0, 0.005, 0.01]),
+        (-0.36, 0.45, [-0.2, 0, 0.2, 0.4]),
     ],
 )
 def test_round_numbers(low: float, high: float, ticks: list[float]) -> None:

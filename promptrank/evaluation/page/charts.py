@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from promptrank.evaluation.report import Difference, ReliabilityBin
 
-_TICKS = 4
+_TICKS = 5
 _MARGIN = 0.06  # of the width, beyond the outermost mark
 SIDE = 100.0
 """A reliability curve is a square of this side, in units of its own."""
