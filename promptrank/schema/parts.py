@@ -157,18 +157,30 @@ class History(Strict):
 
 
 class Statistic(Strict):
-    """A number about an item or a member, always as of the moment it is used for."""
+    """A number about an item or a member, or about both, always as of the moment it is used for."""
 
     of: Literal["item", "member"] = "item"
     mean: Sql | None = Field(None, description="Mean of this expression over past rows.")
     count: bool | Sql = Field(
         False, description="Number of past rows; or of those where this holds."
     )
+    by: Sql | None = Field(
+        None,
+        description="With `of: member`: only the member's rows about items that share a value of "
+        "this expression over the item table's columns; of a list, each value counts by its share. "
+        "The number belongs to the candidate then: `stats.NAME`.",
+    )
+    above: str | None = Field(
+        None,
+        description="Name of another statistic. A row counts as what its `mean` had above that "
+        "number at its time: how a member departs from what others say of the same items.",
+    )
     within: Duration | None = Field(None, description="Only rows of this last stretch of time.")
     prior: float = Field(
         0.0,
         ge=0,
-        description="Pseudo-rows at the overall mean so far, which steady small counts.",
+        description="Pseudo-rows at the overall mean so far (with `by`: at the member's own mean), "
+        "which steady small counts.",
     )
     percentile: bool = Field(
         False,
@@ -181,7 +193,19 @@ class Statistic(Strict):
             raise ValueError("give exactly one of mean and count")
         if self.prior and self.mean is None:
             raise ValueError("prior goes with mean")
+        if self.above is not None and self.mean is None:
+            raise ValueError("above goes with mean")
+        if self.by is not None:
+            if self.of != "member" or self.mean is None:
+                raise ValueError("by goes with of: member and mean")
+            if self.percentile:
+                raise ValueError("by and percentile exclude each other")
         return self
+
+    @property
+    def about(self) -> Literal["item", "member"]:
+        """Whose number it is in a prompt: the candidate's (``stats``) or the member's."""
+        return "item" if self.by is not None else self.of
 
 
 class Budget(Strict):

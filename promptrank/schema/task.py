@@ -146,6 +146,13 @@ class Task(Strict):
         for name, stat in self.statistics.items():
             if stat.of == "member" and not self.has_member:
                 problems.append(f"statistics.{name}.of: there is no member")
+            if stat.above is not None:
+                below = self.statistics.get(stat.above)
+                if below is None or below.mean is None or below.above or below.by:
+                    problems.append(
+                        f"statistics.{name}.above: {stat.above!r} is no statistic that has a mean "
+                        "and neither above nor by"
+                    )
         label = self.label
         if isinstance(label, dict):
             for name in label:
