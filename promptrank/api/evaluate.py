@@ -67,8 +67,9 @@ def evaluate(
             ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
-        slices: compare again by ``history`` (events that the request brings) or ``item_events``
-            (events of the item before the request).
+        slices: compare again by ``history`` (events that the request brings), ``item_events``
+            (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
+            ``days_after_training``, or a field such as ``item.brand``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
         out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
@@ -79,7 +80,7 @@ def evaluate(
     """
     from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.report import write_report
-    from promptrank.evaluation.slices import check_slicings, slicings_of
+    from promptrank.evaluation.slices import check_names, fit_slicings
     from promptrank.workspace.measuring import measured_on
 
     compute = Compute(threads, device, dtype)
@@ -89,7 +90,7 @@ def evaluate(
     by_ranks = [who.name for who in named_all if who.kind == RRF]
     for name in by_ranks:
         check_form(name)
-    slicings = slicings_of(slices)
+    check_names(slices)
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
@@ -108,7 +109,7 @@ def evaluate(
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
-        check_slicings(slicings, on.sample)
+        slicings = fit_slicings(slices, on.sample, on.seen)
         if obscuring is not None:
             check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
         hidden: Scores | None = None

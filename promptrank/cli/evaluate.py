@@ -54,7 +54,8 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--slice",
-            help="Compare again by history or item_events: how many there were. Repeatable.",
+            help="Compare again on parts: history, item_events, position, subject_seen, "
+            "item_seen, days_after_training, or a field such as item.brand. Repeatable.",
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
