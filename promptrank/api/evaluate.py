@@ -49,6 +49,7 @@ def evaluate(
     obscure: Sequence[str] = (),
     slices: Sequence[str] = (),
     draws: int = 1000,
+    clip: float | None = None,
     out: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -71,6 +72,8 @@ def evaluate(
             (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
             ``days_after_training``, or a field such as ``item.brand``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
+        clip: where the log has propensities, weights of the off-policy estimates above this count
+            as this; that biases them.
         out: where to write the report as JSON; scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
 
@@ -91,6 +94,8 @@ def evaluate(
     for name in by_ranks:
         check_form(name)
     check_names(slices)
+    if clip is not None and not clip > 0:
+        raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
@@ -168,6 +173,7 @@ def evaluate(
             control=control,
             slicings=slicings,
             by_ranks=by_ranks,
+            clip=clip,
             say=say,
         )
         report = replace(

@@ -59,6 +59,10 @@ def eval_(
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
+    clip: Annotated[
+        float | None,
+        typer.Option("--clip", help="Largest weight of off-policy estimates. Default: none."),
+    ] = None,
 ) -> None:
     """Rank a task's test part and compare with cheap baselines, with 95% intervals by subject.
 
@@ -89,6 +93,7 @@ def eval_(
             obscure=obscure or (),
             slices=slice_ or (),
             draws=draws,
+            clip=clip,
             out=out,
             say=say_once(),
             progress=progress,
