@@ -17,10 +17,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from promptrank.assets import resolve_dataset
+from promptrank.assets.open_bandit import CAMPAIGNS, POLICIES
 from promptrank.evaluation.off_policy import estimate, greedy
+from promptrank.evaluation.off_policy_text import amount_text
 from promptrank.evaluation.reward_model import expected_rewards
 from promptrank.simulation.switches import Switches
 from support.logged_market import Market
+from support.open_bandit import bandit_log
 
 SHOWN = ("ips", "snips", "dr")
 
@@ -32,6 +36,8 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=400)
     given = parser.parse_args()
     simulated(given.logs, given.members, given.draws)
+    for campaign in CAMPAIGNS:
+        open_bandit(resolve_dataset("open-bandit"), campaign, given.draws)
 
 
 def simulated(logs: int, members: int, draws: int) -> None:
@@ -64,6 +70,20 @@ def simulated(logs: int, members: int, draws: int) -> None:
             f"rmse={np.sqrt((errors**2).mean()):.4f} width={np.mean(width[ranker, name]):.3f} "
             f"effective={np.mean(effective[ranker]):.3f}"
         )
+
+
+def open_bandit(folder: Path, campaign: str, draws: int) -> None:
+    """Print what Thompson sampling earned, and what the log of the uniform policy says of it."""
+    uniform, thompson = (bandit_log(folder, policy, campaign) for policy in POLICIES)
+    predicted = expected_rewards(uniform.features, uniform.places)
+    policy = uniform.policy(thompson.shares(), predicted)
+    found = estimate(uniform.places, {"bts": policy}, predicted, draws=draws)
+    row = found.ranker("bts")
+    said = " ".join(f"{name}={amount_text(getattr(row, name))}" for name in SHOWN)
+    print(
+        f"open-bandit {campaign}: bts earned {thompson.places.reward.mean():.4f}, the uniform log "
+        f"{found.logged.value:.4f}; from that log {said} effective={row.effective:,.0f}"
+    )
 
 
 if __name__ == "__main__":
