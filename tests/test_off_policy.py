@@ -1,16 +1,20 @@
 """Off-policy estimates: by hand, by loops, and against a marketplace whose truth is known."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from promptrank.errors import DataError
+import promptrank
+from promptrank.errors import DataError, InputError
 from promptrank.evaluation.logged_places import LoggedPlaces
 from promptrank.evaluation.off_policy import Policy, estimate, greedy, off_policy
 from promptrank.evaluation.off_policy_rows import Amount
 from promptrank.evaluation.off_policy_text import off_policy_lines
+from promptrank.evaluation.report_text import facts
 from promptrank.evaluation.reward_model import Predicted, expected_rewards
 from promptrank.evaluation.values import Values
 from promptrank.records import Candidate, Item, Request, Subject
@@ -250,3 +254,27 @@ def test_what_cannot_be_estimated() -> None:
         replace(lone_place(1), propensity=np.array([0.0]))
     with pytest.raises(DataError, match="the top is 1"):
         lone_place(1, position=0)
+
+
+@pytest.mark.slow
+def test_eval_says_what_each_ranker_would_earn(tmp_path: Path) -> None:
+    promptrank.simulate_jobs(tmp_path / "data/jobs", Switches(members=60))
+    given: dict[str, Any] = {"project": tmp_path, "engine": "fake", "draws": 100}
+    report = promptrank.evaluate("jobs/apply", out=tmp_path / "r.json", **given)
+    earned = report.off_policy
+    assert earned is not None
+    assert [row.name for row in earned.rankers] == [row.name for row in report.rankers]
+    # All orders alike is what shuffled lists are: every weight is known.
+    weights = {round(1 / 8 / p, 4) for p in (0.7375, 0.0375)}
+    assert round(earned.ranker("random").largest_weight, 4) in weights
+    assert earned.ranker("random").matched == earned.places
+    kept = json.loads((tmp_path / "r.json").read_text())["off_policy"]
+    assert kept["rankers"][0]["dr"]["value"] == earned.rankers[0].dr.value  # type: ignore[union-attr]
+    shown = "\n".join(facts(report))
+    assert "the log itself earned" in shown
+    assert "decoder would earn dr" in shown
+    clipped = promptrank.evaluate("jobs/apply", clip=5, **given).off_policy
+    assert clipped is not None
+    assert clipped.rankers[0].clipped > 0
+    with pytest.raises(InputError, match="--clip 0: give a weight above 0"):
+        promptrank.evaluate("jobs/apply", clip=0, **given)
