@@ -146,9 +146,10 @@ def evaluate(
         if opened.task.fused:
             fusion = fusion_of(own)
             compared = {reference: own.before_steps(opened.task), FUSED: own}
-            compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
-            # Only what a fusion gains over the same fusion without the decoder is the decoder's.
-            pairs = [(FUSED, WITHOUT)]
+            if fusion.fusion.fields:
+                compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
+                # Only what a fusion gains over the same without the decoder is the decoder's.
+                pairs = [(FUSED, WITHOUT)]
         control = None
         if hidden is not None:
             control = f"{reference}, obscured", reference

@@ -246,13 +246,22 @@ class Budget(Strict):
         return value
 
 
+Calibration = Literal["temperature", "platt", "isotonic"]
+FusionKind = Literal["logistic", "temperature", "platt", "isotonic"]
+
+
 class Fusion(Strict):
-    """A logistic layer over the decoder's log-odds and declared numbers; `score: fused` uses it."""
+    """What `score: fused` is: the decoder's log-odds with declared numbers, or calibrated."""
 
     fields: list[str] = Field(
-        min_length=1,
+        default_factory=list,
         description="Numbers beside the decoder's: stats.X, context.X, item.X, member.X, query.X, "
         "source.X. True and false are 1 and 0; a missing one is the mean and an indicator.",
+    )
+    by: FusionKind = Field(
+        "logistic",
+        description="logistic: a layer over the decoder's log-odds and the fields; the others take "
+        "no fields and calibrate: temperature and platt keep every rank, isotonic can make ties.",
     )
     score: str | None = Field(
         None,
@@ -263,6 +272,17 @@ class Fusion(Strict):
         None,
         description="What `promptrank fuse` wrote; looked up by task and adapter where left out.",
     )
+
+    @model_validator(mode="after")
+    def _fields_or_calibration(self) -> "Fusion":
+        if self.by == "logistic" and not self.fields:
+            raise ValueError(
+                "name numbers under fusion.fields; to calibrate the decoder alone, say by: "
+                "temperature, platt or isotonic"
+            )
+        if self.by != "logistic" and self.fields:
+            raise ValueError(f"by: {self.by} calibrates the decoder alone; leave fields out")
+        return self
 
     @field_validator("fields")
     @classmethod
