@@ -58,10 +58,15 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--slice",
-            help="Compare again by history or item_events: how many there were. Repeatable.",
+            help="Compare again on parts: history, item_events, position, subject_seen, "
+            "item_seen, days_after_training, or a field such as item.brand. Repeatable.",
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
+    clip: Annotated[
+        float | None,
+        typer.Option("--clip", help="Largest weight of off-policy estimates. Default: none."),
+    ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -111,6 +116,7 @@ def eval_(
             obscure=obscure or (),
             slices=slice_ or (),
             draws=draws,
+            clip=clip,
             require=require or (),
             out=out,
             say=say_once(),

@@ -13,6 +13,7 @@ from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scores
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.off_policy import off_policy
 from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
@@ -107,12 +108,14 @@ class MeasuredOn:
         judged: str | None = None,
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
+        clip: float | None = None,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from.
 
         Args:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
+            clip: weights of off-policy estimates above it count as it.
         """
         cheap = baseline_scores(self.sample, self.baselines)
         logged = cheap.get("logged")
@@ -140,6 +143,15 @@ class MeasuredOn:
             judged=judged,
             slicings=slicings,
         )
+        earned, notes = None, [*report.notes, _RANDOM]
+        if report.metrics:
+            compared = {**scores, **cheap}
+            said = {row.name: compared[row.name] for row in report.rankers}
+            gain, _ = gain_of(self.opened.task)
+            earned = off_policy(self.sample, said, gain, draws=draws, seed=report.seed, clip=clip)
+        if isinstance(earned, str):
+            notes.append(f"no off-policy estimates: {earned}")
+            earned = None
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
         seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
@@ -147,7 +159,8 @@ class MeasuredOn:
             report,
             absent={**report.absent, **reasons},
             baselines=tuple(row.name for row in report.rankers if row.name in cheap),
-            notes=(*report.notes, _RANDOM),
+            notes=tuple(notes),
+            off_policy=earned,
             seen=seen,
             provenance=manifest(verb, self.opened.task, self.opened.name),
         )
