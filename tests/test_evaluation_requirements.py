@@ -18,12 +18,14 @@ from promptrank.evaluation.report_summary import requirement_text
 from promptrank.evaluation.requirements import (
     Requirement,
     check_rankers,
+    check_slices,
     metrics_needed,
     parse_requirement,
     parse_requirements,
     results_of,
     slicings_needed,
 )
+from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.verdict import verdict_of
 from support.reports import cell, report, row
 
@@ -85,12 +87,13 @@ def test_errors_point_at_the_place(text: str, at: int, message: str) -> None:
     [
         ("rocauc >= 0.5", "--require 'rocauc >= 0.5': .*did you mean 'auc'"),
         ("auc[histori=0] >= 0.5", "did you mean 'history'"),
-        ("auc[history=1-3] >= 0.5", r"\[history=1-3\]: did you mean '1-2'"),
+        ("auc[history=1-3] >= 0.5", "history has no such slice; did you mean '1-2'"),
     ],
 )
 def test_metrics_and_slices_that_are_not_are_refused(text: str, message: str) -> None:
+    history = Slicing("history", ("0", "1-2", "3+"), lambda request, candidate: 0)
     with pytest.raises(InputError, match=message):
-        parse_requirement(text)
+        check_slices([parse_requirement(text)], [history])
 
 
 def test_rankers_that_are_not_compared_are_refused() -> None:

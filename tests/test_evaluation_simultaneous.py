@@ -11,15 +11,15 @@ from support.measured import labelled_of, simulated
 
 
 def test_a_family_of_two_worked_by_hand() -> None:
-    # Standard errors: sqrt(10 / 4) and sqrt(18 / 4). t of one: 1.265 .632 0 .632 1.265; of the
-    # other: 0 0 1.414 0 1.414. Largest: 1.265 .632 1.414 .632 1.414, with the median 1.265, where
-    # their own medians are .632 and 0.
-    one, other = corrections([np.array([-2.0, -1, 0, 1, 2]), np.array([0.0, 0, 3, 0, -3])], 0.5)
-    assert one.widening == pytest.approx((1.26491 - 0.63246) * 1.58114, abs=1e-4)
-    assert other.widening == pytest.approx(1.26491 * 2.12132, abs=1e-4)
+    # Standard errors: sqrt(10 / 4) and sqrt(18 / 4). t of the first: 1.265 .632 0 .632 1.265; of
+    # the second: 0 0 1.414 0 1.414. Largest: 1.265 .632 1.414 .632 1.414, with the median 1.265,
+    # where their own medians are .632 and 0.
+    first, second = corrections([np.array([-2.0, -1, 0, 1, 2]), np.array([0.0, 0, 3, 0, -3])], 0.5)
+    assert first.widening == pytest.approx((1.26491 - 0.63246) * 1.58114, abs=1e-4)
+    assert second.widening == pytest.approx(1.26491 * 2.12132, abs=1e-4)
     # Half of a normal lies within .6745; four fifths below .8416.
-    assert one.detectable == pytest.approx((0.6745 + 0.63246 + 0.8416) * 1.58114, abs=1e-3)
-    assert other.detectable == pytest.approx((0.6745 + 1.26491 + 0.8416) * 2.12132, abs=1e-3)
+    assert first.detectable == pytest.approx((0.6745 + 0.63246 + 0.8416) * 1.58114, abs=1e-3)
+    assert second.detectable == pytest.approx((0.6745 + 1.26491 + 0.8416) * 2.12132, abs=1e-3)
 
 
 def test_a_lone_comparison_keeps_its_interval_and_its_smallest_difference_is_280_errors() -> None:

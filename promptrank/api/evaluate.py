@@ -61,6 +61,7 @@ def evaluate(
     slices: Sequence[str] = (),
     draws: int = 1000,
     with_text: bool = False,
+    clip: float | None = None,
     require: Sequence[str] = (),
     out: str | Path | None = None,
     say: Say = silent,
@@ -81,9 +82,12 @@ def evaluate(
             ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
-        slices: compare again by ``history`` (events that the request brings) or ``item_events``
-            (events of the item before the request).
+        slices: compare again by ``history`` (events that the request brings), ``item_events``
+            (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
+            ``days_after_training``, or a field such as ``item.brand``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
+        clip: where the log has propensities, weights of the off-policy estimates above this count
+            as this; that biases them.
         require: what the ranker must reach, such as ``auc >= base + 0.01`` or
             ``ndcg@10[history=1-2] >= baseline:best clear``
             (`promptrank.evaluation.requirements`); whether it does is in ``Report.requirements``.
@@ -101,12 +105,13 @@ def evaluate(
     from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.requirements import (
         check_rankers,
+        check_slices,
         metrics_needed,
         parse_requirements,
         results_of,
         slicings_needed,
     )
-    from promptrank.evaluation.slices import check_slicings, slicings_of
+    from promptrank.evaluation.slices import check_names, fit_slicings
     from promptrank.evaluation.verdict import verdict_of
     from promptrank.workspace.example_texts import told_examples
     from promptrank.workspace.measuring import measured_on
@@ -119,7 +124,10 @@ def evaluate(
     for name in by_ranks:
         check_form(name)
     requirements = parse_requirements(require)
-    slicings = slicings_of(slicings_needed(slices, requirements))
+    slices = slicings_needed(slices, requirements)
+    check_names(slices)
+    if clip is not None and not clip > 0:
+        raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
@@ -145,7 +153,8 @@ def evaluate(
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
-        check_slicings(slicings, on.sample)
+        slicings = fit_slicings(slices, on.sample, on.seen)
+        check_slices(requirements, slicings)
         if obscuring is not None:
             check_obscurable(opened, obscuring, on.sample, student=student)
         if any(who.kind == LOGGED for who in rivals):
@@ -192,9 +201,10 @@ def evaluate(
         if opened.task.fused:
             fusion = fusion_of(own)
             compared = {reference: own.before_steps(opened.task), FUSED: own}
-            compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
-            # Only what a fusion gains over the same fusion without the decoder is the decoder's.
-            pairs = [(FUSED, WITHOUT)]
+            if fusion.fusion.fields:
+                compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
+                # Only what a fusion gains over the same without the decoder is the decoder's.
+                pairs = [(FUSED, WITHOUT)]
         control = None
         if hidden is not None:
             control = f"{reference}, obscured", reference
@@ -223,6 +233,7 @@ def evaluate(
             slicings=slicings,
             by_ranks=by_ranks,
             examples=True,
+            clip=clip,
             say=say,
         )
         if with_text:

@@ -58,7 +58,8 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--slice",
-            help="Compare again by history or item_events: how many there were. Repeatable.",
+            help="Compare again on parts: history, item_events, position, subject_seen, "
+            "item_seen, days_after_training, or a field such as item.brand. Repeatable.",
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,
@@ -69,6 +70,10 @@ def eval_(
             help="Show prompts and texts in the report's examples; without it, ids alone.",
         ),
     ] = False,
+    clip: Annotated[
+        float | None,
+        typer.Option("--clip", help="Largest weight of off-policy estimates. Default: none."),
+    ] = None,
     require: Annotated[
         list[str] | None,
         typer.Option(
@@ -121,6 +126,7 @@ def eval_(
             slices=slice_ or (),
             draws=draws,
             with_text=with_text,
+            clip=clip,
             require=require or (),
             out=out,
             say=say_once(),

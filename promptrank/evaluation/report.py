@@ -10,6 +10,7 @@ from typing import Any
 from promptrank.basics.files import write_text
 from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.example_requests import ExampleRequest
+from promptrank.evaluation.off_policy_rows import OffPolicy
 from promptrank.evaluation.seen import Seen
 
 
@@ -277,6 +278,7 @@ class Report:
         pairs: further paired differences that were asked for.
         best_baseline: the one to beat, where students are compared.
         slices: the comparison again on each slice that has candidates.
+        off_policy: what each ranker would have earned, where the log has propensities.
         survival: what the control with made-up texts left, where it was asked for.
         judged: the ranker that would ship; the reference where left out, ``fused`` in fused tasks.
         baselines: which of the rankers are baselines.
@@ -302,6 +304,7 @@ class Report:
     best_baseline: str | None = None
     survival: Survival | None = None
     slices: tuple[ReportSlice, ...] = ()
+    off_policy: OffPolicy | None = None
     judged: str | None = None
     baselines: tuple[str, ...] = ()
     verdict: Verdict | None = None

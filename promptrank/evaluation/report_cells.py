@@ -34,9 +34,9 @@ def ranker_rows(
     differences = dict(zip(others, to_reference, strict=True))
     behind: dict[str, dict[str, Difference]] = {}
     if judged in others:
-        rest = [name for name in unscored if name != judged]
-        leads = differences_of(metrics, [(judged, name) for name in rest], values, drawn)
-        behind = dict(zip(rest, leads, strict=True))
+        beside = [name for name in unscored if name != judged]
+        leads = differences_of(metrics, [(judged, name) for name in beside], values, drawn)
+        behind = dict(zip(beside, leads, strict=True))
     return tuple(
         RankerRow(
             name,

@@ -7,6 +7,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report import Cell, Difference, Report, ReportSlice, Survival
 
 _GAP = 2  # terminal cells between columns
@@ -147,6 +148,8 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
         )
     if report.survival is not None:
         yield survival_text(report.survival)
+    if report.off_policy is not None:
+        yield from off_policy_lines(report.off_policy)
     if report.absent and short:
         each = (f"{name} ({reason})" for name, reason in report.absent.items())
         yield f"not compared: {'; '.join(each)}"

@@ -22,7 +22,7 @@ from promptrank.basics.hints import near
 from promptrank.errors import InputError
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.evaluation.report import Report, ReportSlice, RequirementResult
-from promptrank.evaluation.slices import slicings_of
+from promptrank.evaluation.slices import Slicing, check_names
 from promptrank.evaluation.verdict import best_baseline, lead_over, row_of
 
 BASELINE, BEST = "baseline:", "baseline:best"
@@ -67,8 +67,8 @@ def parse_requirement(text: str) -> Requirement:
     """A requirement in the grammar of this module.
 
     Raises:
-        InputError: anything else; the message points at the place. An unknown metric, slicing or
-            slice, too.
+        InputError: anything else; the message points at the place. An unknown metric or slicing,
+            too.
     """
     reader = _Reader(text)
     metric = reader.take(_METRIC, "a metric, such as auc or ndcg@10")[0]
@@ -87,9 +87,7 @@ def parse_requirement(text: str) -> Requirement:
         raise reader.error("one number, or a ranker and a margin, such as base + 0.01")
     try:
         parse_metrics([metric])
-        for slicing in slicings_of([part[0]]) if part is not None else ():
-            if part is not None and part[1] not in slicing.labels:
-                raise InputError(f"[{part[0]}={part[1]}]: {near(part[1], slicing.labels)}")
+        check_names([part[0]] if part is not None else [])
     except InputError as error:
         raise InputError(f"--require {text!r}: {error}") from None
     slicing_name, slice_name = part or (None, None)
@@ -145,6 +143,22 @@ def _target(text: str) -> tuple[str | None, float]:
     if margin is None:
         return text, 0.0
     return text[: margin.start()], float(margin[1] + "1") * float(margin[2])
+
+
+def check_slices(requirements: Iterable[Requirement], slicings: Iterable[Slicing]) -> None:
+    """Refuse what names no slice of its slicing, before anything is ranked.
+
+    Args:
+        slicings: those of all requirements.
+
+    Raises:
+        InputError: the slicing has no such slice.
+    """
+    labels = {slicing.name: slicing.labels for slicing in slicings}
+    for asked in requirements:
+        if asked.slicing is not None and asked.slice not in labels[asked.slicing]:
+            hint = near(asked.slice or "", labels[asked.slicing])
+            raise InputError(f"--require {asked.text!r}: {asked.slicing} has no such slice; {hint}")
 
 
 def check_rankers(

@@ -14,6 +14,7 @@ from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scor
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.example_requests import ExampleRequest, examples_of
 from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.off_policy import off_policy
 from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
@@ -109,6 +110,7 @@ class MeasuredOn:
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
         examples: bool = False,
+        clip: float | None = None,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from.
@@ -116,6 +118,7 @@ class MeasuredOn:
         Args:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
             examples: some requests with every ranker's order are wanted too.
+            clip: weights of off-policy estimates above it count as it.
         """
         cheap = baseline_scores(self.sample, self.baselines)
         logged = cheap.get("logged")
@@ -143,6 +146,15 @@ class MeasuredOn:
             judged=judged,
             slicings=slicings,
         )
+        earned, notes = None, [*report.notes, _RANDOM]
+        if report.metrics:
+            compared = {**scores, **cheap}
+            said = {row.name: compared[row.name] for row in report.rankers}
+            gain, _ = gain_of(self.opened.task)
+            earned = off_policy(self.sample, said, gain, draws=draws, seed=report.seed, clip=clip)
+        if isinstance(earned, str):
+            notes.append(f"no off-policy estimates: {earned}")
+            earned = None
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
         seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
@@ -150,7 +162,8 @@ class MeasuredOn:
             report,
             absent={**report.absent, **reasons},
             baselines=tuple(row.name for row in report.rankers if row.name in cheap),
-            notes=(*report.notes, _RANDOM),
+            notes=tuple(notes),
+            off_policy=earned,
             seen=seen,
             examples=self._examples(report, {**scores, **cheap}) if examples else (),
             provenance=manifest(verb, self.opened.task, self.opened.name),
