@@ -12,7 +12,7 @@ from promptrank.errors import InputError
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.report_text import markdown, table
 from promptrank.evaluation.slices import SLICINGS, check_slicings, slicings_of
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
 from support.data import make_task

@@ -14,10 +14,17 @@ from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.workspace.baselines import (
+    baseline_engine,
+    baseline_ranker,
+    check_by_ranks,
+    check_made,
+    wanted_baselines,
+)
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.obscurable import check_obscurable
-from promptrank.workspace.rankers import STUDENT, open_named, open_ranker
+from promptrank.workspace.rankers import STUDENT, named_by, open_named, open_ranker
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask, open_task
 
@@ -26,7 +33,7 @@ if TYPE_CHECKING:
 
 
 RRF = "rrf"
-_RIVALS = ("student", "adapter", "base", "scores", RRF)
+_RIVALS = ("student", "adapter", "base", "baseline", "scores", RRF)
 
 
 def evaluate(
@@ -63,8 +70,9 @@ def evaluate(
             learn from all of ``train``.
         allow_changed: take ``scores`` of other prompts than the task words today.
         vs: further rankers on the same candidates, each with its paired difference:
-            ``student:NAME``, ``adapter:NAME``, ``base``, ``scores:FILE``, or
-            ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
+            ``student:NAME``, ``adapter:NAME``, ``base``, ``baseline:NAME`` or ``baseline:all``
+            (those of `promptrank.baselines.listing` that are not always there), ``scores:FILE``,
+            or ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings) or ``item_events``
@@ -77,7 +85,6 @@ def evaluate(
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
             that is not there, that holds no texts, or that the template does not print.
     """
-    from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.report import write_report
     from promptrank.evaluation.slices import check_slicings, slicings_of
     from promptrank.workspace.measuring import measured_on
@@ -85,16 +92,24 @@ def evaluate(
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
     named_all = [parse_named(text, _RIVALS) for text in vs]
-    rivals = [who for who in named_all if who.kind != RRF]
+    rivals = [who for who in named_all if who.kind not in (RRF, "baseline")]
+    cheap = [who.name for who in named_all if who.kind == "baseline"]
+    baseline = baseline_engine(opened, engine, model, adapter)
+    wanted = wanted_baselines(cheap, engine)
     by_ranks = [who.name for who in named_all if who.kind == RRF]
-    for name in by_ranks:
-        check_form(name)
     slicings = slicings_of(slices)
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
     if out is not None:
         check_output(out, (".json",), [requests, scores])
+    given_scores = None
+    if scores is not None:
+        given_scores = open_scores(opened, scores, say, allow_changed=allow_changed)
+    if by_ranks:
+        first = given_scores.origin.ranker if given_scores is not None else named_by(engine, opened)
+        fused = [FUSED, WITHOUT] if opened.task.fused else []
+        check_by_ranks(by_ranks, [first, *fused, *map(str, rivals), *wanted.names])
     facts: dict[str, Any] = {}
     kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
     obscured_kept = None
@@ -104,27 +119,31 @@ def evaluate(
         taken(out, "eval"),
         taken(kept, "eval"),
         taken(obscured_kept, "eval"),
-        measured_on(opened, requests, split, limit, say) as on,
+        measured_on(opened, requests, split, limit, say, wanted) as on,
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
         check_slicings(slicings, on.sample)
+        check_made(by_ranks, on.baselines, on.sample)
         if obscuring is not None:
-            check_obscurable(opened, obscuring, on.sample, student=engine.startswith(STUDENT))
+            fields = engine.startswith(STUDENT) or baseline is not None
+            check_obscurable(opened, obscuring, on.sample, student=fields)
         hidden: Scores | None = None
-        if scores is not None:
-            path = Path(scores)
-            own = open_scores(opened, scores, say, allow_changed=allow_changed)
-            errors = reasons_beside(path) or on.set_aside()
+        if given_scores is not None and scores is not None:
+            own, errors = given_scores, reasons_beside(Path(scores)) or on.set_aside()
         else:
             # A changed template is worth a look here, and what it costs is what one looks for.
-            with open_ranker(
-                opened,
-                engine=engine,
-                adapter=adapter,
-                allow_changed=True,
-                **asdict(compute),
-                **given,
+            with (
+                baseline_ranker(opened, baseline, on.baselines)
+                if baseline is not None
+                else open_ranker(
+                    opened,
+                    engine=engine,
+                    adapter=adapter,
+                    allow_changed=True,
+                    **asdict(compute),
+                    **given,
+                )
             ) as ranker:
                 own, errors = on.scores(ranker, kept, say, progress)
                 if obscuring is not None:
@@ -147,7 +166,7 @@ def evaluate(
         if hidden is not None:
             control = f"{reference}, obscured", reference
             compared[control[0]] = hidden.before_steps(opened.task) if opened.task.fused else hidden
-        decoder = "packed" if engine.startswith(STUDENT) else engine
+        decoder = "packed" if baseline or engine.startswith(STUDENT) else engine
         for who in rivals:
             if who.kind == "scores":
                 named = open_scores(unfused(opened), who.name, say, allow_changed=True)

