@@ -18,13 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from promptrank.baselines.baseline import NO_LABELS, Aim, Baseline, Sources
+from promptrank.baselines.baseline import Aim, Baseline, Sources
 from promptrank.baselines.liked import liked_events
 from promptrank.basics.arrays import Floats
 from promptrank.ranking.values import Values
 from promptrank.records import Request
 
 NO_HISTORY = "no request has a source item or a history to be a neighbour of"
+NO_LIKES = "nobody liked anything in the training requests"
 
 
 class NeighborsFit:
@@ -55,7 +56,7 @@ class NeighborsFit:
         if not self._wanted:
             return Baseline(None, NO_HISTORY)
         if not self._items:
-            return Baseline(None, NO_LABELS)
+            return Baseline(None, NO_LIKES)
         model = Neighbors(self._aim, self._items, list(self._liked.values()))
         return Baseline(model.rank, facts=model.facts())
 

@@ -135,7 +135,6 @@ def _open(folder: Path, longest: int) -> tuple[Any, Any]:
         loaded: Any = BertModel.from_pretrained(
             folder,
             dtype=torch.float32,
-            add_pooling_layer=False,
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,

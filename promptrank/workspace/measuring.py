@@ -10,6 +10,7 @@ import numpy as np
 
 from promptrank.baselines.baseline import Baseline
 from promptrank.baselines.baseline_fit import baseline_scores, made
+from promptrank.baselines.listing import ALWAYS
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.compare import compare
@@ -107,6 +108,8 @@ class MeasuredOn:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
         """
         ranks = {n: rank for n, rank in made(self.baselines).items() if n not in scores}
+        if set(ranks) - set(ALWAYS):
+            say("ranking with the baselines")
         cheap = baseline_scores(self.sample, ranks)
         logged = cheap.get("logged")
         if logged is not None and np.isnan(logged.numbers("score")).all():
