@@ -24,10 +24,10 @@ def requests(toys: Path) -> Path:
 
 
 def evaluated(toys: Path, **given: Any) -> Report:
-    given = {"engine": "fake", "draws": 0} | given
+    whole: dict[str, Any] = {"engine": "fake", "draws": 0, **given}
     if (toys / "requests.parquet").is_file():
-        given["requests"] = toys / "requests.parquet"
-    return promptrank.evaluate(TASK, project=toys, **given)
+        whole["requests"] = toys / "requests.parquet"
+    return promptrank.evaluate(TASK, project=toys, **whole)
 
 
 def cells(report: Report, name: str) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ AIM = an_aim()
 
 
 def train(
-    subject: str, *, split: str = "train", history: tuple[Event, ...] = (), **labels: int
+    subject: str, split: str = "train", history: tuple[Event, ...] = (), /, **labels: int
 ) -> Request:
     rows = tuple(candidate(name, label) for name, label in labels.items())
     return Request(f"{subject}-{split}", Subject(subject), rows, history, split=split)
@@ -40,7 +40,7 @@ LIKES = (
     train("m1", a=1, b=1, c=0),
     train("m2", a=1, b=1),
     train("m3", a=1, c=1),
-    train("m4", c=1, split="valid"),  # not of the training part
+    train("m4", "valid", c=1),  # not of the training part
 )
 
 
@@ -64,13 +64,13 @@ def test_a_source_item_goes_before_a_history_and_nothing_liked_is_a_tie() -> Non
 
 
 def test_likes_of_histories_count_once() -> None:
-    one = train("m1", c=0, history=(event("a", 1), event("b", 1), event("c", 0)))
-    again = train("m1", b=1, history=(event("a", 1),))
+    one = train("m1", "train", (event("a", 1), event("b", 1), event("c", 0)), c=0)
+    again = train("m1", "train", (event("a", 1),), b=1)
     baseline = fit(one, again)
     assert baseline.facts["likes"] == 2
     assert scores(baseline, asked("bc", (event("a", 1),))) == [1, 0]
     # A log of positives: an event without a label is one that was liked.
-    log = fit(train("m1", history=(event("a"), event("b"))))
+    log = fit(train("m1", "train", (event("a"), event("b"))))
     assert scores(log, asked("b", (event("a"),))) == [1]
 
 
@@ -78,8 +78,7 @@ def test_as_a_plain_way_computes_it() -> None:
     draw = random.Random(3)
     items = "abcdefgh"
     requests = [
-        train(f"m{i}", split="train", **{n: draw.randrange(2) for n in draw.sample(items, 5)})
-        for i in range(12)
+        train(f"m{i}", **{n: draw.randrange(2) for n in draw.sample(items, 5)}) for i in range(12)
     ]
     liked = {
         name: {
