@@ -10,9 +10,10 @@ import pytest
 from promptrank.baselines.baseline_fit import baseline_scores, fit_baselines, made
 from promptrank.baselines.chance import any_order
 from promptrank.baselines.item_member_mean import item_member_mean
-from promptrank.baselines.logistic import MAX_VALUES, Logistic, LogisticFit
+from promptrank.baselines.logistic import Logistic, LogisticFit
 from promptrank.baselines.popularity import popularity
 from promptrank.evaluation.compare import report_of
+from promptrank.evaluation.field_features import MAX_VALUES
 from promptrank.evaluation.labelled import label_rows
 from promptrank.evaluation.seen import Seen, SeenInTraining
 from promptrank.records import Candidate, Event, Item, Request, Subject

@@ -20,16 +20,17 @@ import numpy as np
 
 from promptrank.baselines.baseline import NO_FIELD, NO_LABELS, ONE_CLASS, Aim, Baseline, Sources
 from promptrank.basics.arrays import Floats
-from promptrank.basics.numbers import finite, is_number, sigmoid
+from promptrank.basics.numbers import sigmoid
+from promptrank.evaluation.field_features import (
+    MAX_VALUES,
+    Numbers,
+    Texts,
+    candidate_features,
+    subject_features,
+)
 from promptrank.evaluation.labelled import Label
 from promptrank.ranking.values import Values
-from promptrank.records import Candidate, Request
-
-MAX_VALUES = 50
-"""A text field with more distinct values than this in training is skipped."""
-
-Numbers = dict[str, float]
-Texts = list[tuple[str, str]]
+from promptrank.records import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,25 +124,6 @@ class LogisticFit:
         return _fit(columns, design, target, weight)
 
 
-def subject_features(request: Request) -> tuple[Numbers, Texts]:
-    """What all candidates of a request share: member, query and source."""
-    subject = request.subject
-    source = subject.source.fields if subject.source is not None else None
-    return _features((("member", subject.member), ("query", subject.query), ("source", source)))
-
-
-def candidate_features(candidate: Candidate) -> tuple[Numbers, Texts]:
-    """What belongs to one candidate: item, context, stats and the as-of baseline numbers."""
-    return _features(
-        (
-            ("item", candidate.item.fields),
-            ("context", candidate.context),
-            ("stats", candidate.stats),
-            ("baseline", candidate.baseline),
-        )
-    )
-
-
 @dataclass(slots=True)
 class _Columns:
     """Training rows as they come in; a number that is missing at the end of a column is NaN."""
@@ -160,24 +142,6 @@ class _Design:
     names: list[tuple[str, str, str]]
     columns: list[Any]
     centres: dict[str, tuple[float, float]]  # numeric field -> mean, standard deviation
-
-
-def _features(groups: Iterable[tuple[str, Mapping[str, Any] | None]]) -> tuple[Numbers, Texts]:
-    known: Numbers = {}
-    texts: Texts = []
-    for group, fields in groups:
-        for key, value in (fields or {}).items():
-            name = f"{group}.{key}"
-            if isinstance(value, str):
-                texts.append((name, value))
-            elif is_number(value):
-                if (number := finite(value)) is not None:
-                    known[name] = number
-            elif isinstance(value, list | tuple | set | frozenset | np.ndarray):
-                # Sorted, since sets have another order in every process.
-                words = sorted({each for each in value if isinstance(each, str)})
-                texts.extend((name, each) for each in words)
-    return known, texts
 
 
 def _collect(columns: _Columns, request: Request, gain_of: Label) -> None:
