@@ -4,7 +4,7 @@ import builtins
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,9 @@ from promptrank.baselines.baseline import Baseline
 from promptrank.baselines.baseline_fit import baseline_scores, fit_baselines, made
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.labelled import label_rows
-from promptrank.records import Request, Subject
-from support.baselines import an_aim, candidate
+from promptrank.records import Item, Request, Subject
+from promptrank.students.history_columns import HistoryColumns
+from support.baselines import an_aim, candidate, event
 
 AIM = an_aim()
 
@@ -109,3 +110,25 @@ def test_without_lightgbm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatc
     fitted = fit(list(planted("train", 0, num=2)))
     assert fitted.rank is None
     assert fitted.reason == "it needs LightGBM: pip install 'promptrank[students]'"
+
+
+def test_the_order_of_an_item_s_words_changes_no_column() -> None:
+    """Words are sets, in another order in every process; trees would grow otherwise by one bit."""
+    words = tuple(f"word{i}" for i in range(40))
+    draw = np.random.default_rng(0)
+    history = tuple(
+        event(f"i{i}", int(draw.integers(2)), float(i), t=" ".join(draw.choice(words, 15)))
+        for i in range(11)
+    )
+    request = Request("r", Subject("m"), (), history, time=99.0)
+
+    def words_of(item: Item) -> tuple[frozenset[str], ...]:
+        return (frozenset(item.fields["t"].split()),)
+
+    question = AIM.task.questions["q"]
+    columns = HistoryColumns(request, question, {"0": 0.0, "1": 1.0}, words_of)
+    seen = {
+        tuple(columns.columns("new", cast(Any, (tuple(draw.permutation(words)),))))
+        for _ in range(50)
+    }
+    assert len(seen) == 1
