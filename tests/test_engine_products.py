@@ -26,7 +26,9 @@ pytestmark = pytest.mark.skipif(
 
 def packed(model: nn.Module, **options: Any) -> dict[products.Shape, str]:
     """Packed in each layer, whatever is fastest here."""
-    ways = {products._shape(layer): ONEDNN for layer in products.linear_layers(model)}
+    ways: dict[products.Shape, str] = {
+        products._shape(layer): ONEDNN for layer in products.linear_layers(model)
+    }
     return pack(model, ways, **options)
 
 
@@ -115,7 +117,7 @@ def test_a_packed_model_scores_as_before(tmp_path: Path, monkeypatch: pytest.Mon
     tuned = str(adapter(llama(), tmp_path / "tuned", seed=3))
     shapes = {products._shape(m) for m in products.linear_layers(llama())}
     engines = [open_packed(path, ways=dict.fromkeys(shapes, way)) for way in (OWN, ONEDNN)]
-    assert engines[1].ways == dict.fromkeys(shapes, ONEDNN)
+    assert engines[1].ways.items() >= dict.fromkeys(shapes, ONEDNN).items()
     for name in (None, tuned, None):
         asked = [replace(tree, adapter=name) for tree in _trees(40, VOCAB)]
         want, got = (_flat(engine.score(asked)) for engine in engines)
@@ -176,7 +178,7 @@ def test_a_copy_that_would_not_fit_is_refused(
     path = saved(llama(), tmp_path)
     monkeypatch.setattr("promptrank.engine.packed.free_memory", lambda: 1000)
     engine = open_packed(path)
-    assert not engine.ways
+    assert list(engine.ways) == [(2, 2, 8)]  # attention's products need no copy
     assert "weights are not packed" in engine.info.notes[0]
     assert not open_packed(path, pack_weights=False).info.notes
 

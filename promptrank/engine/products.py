@@ -20,7 +20,8 @@ from torch import nn
 from torch.nn import functional as F
 
 Tensor = torch.Tensor
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
+"""Of a linear layer (out, in); of attention (kv heads, queries of a key head, head dim)."""
 Product = Callable[[Tensor, Tensor | None], Tensor]
 Fused = Callable[[Tensor, Tensor | None, str, Tensor | None], Tensor]
 
@@ -29,9 +30,11 @@ WAYS = (OWN, ONEDNN)
 _ROWS = 512
 """Rows of the products that are timed: about half of a full forward's."""
 _SECONDS = 0.02
+TURNS = 5
+"""Of each way at least, however long they take: on a busy machine one turn says nothing."""
 _SMALL = 1 << 14
 """Weights of a layer below which nothing is to be gained."""
-_MARGIN = 1.05
+MARGIN = 1.05
 """A second copy of the weights has to earn its memory."""
 _CLOSE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
@@ -84,8 +87,6 @@ def rates(weight: Tensor, ways: Iterable[str], rows: int = _ROWS) -> dict[str, f
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(rows, weight.shape[1], generator=draw).to(weight.dtype)
     want = F.linear(x, weight)
-    # Of sums over `in` products, whose rounding grows with their size.
-    close = _CLOSE[weight.dtype] * max(1.0, float(want.abs().max()))
     taken: dict[str, float] = {}
     products: dict[str, Product] = {}
     for way in ways:
@@ -94,16 +95,23 @@ def rates(weight: Tensor, ways: Iterable[str], rows: int = _ROWS) -> dict[str, f
             got = products[way](x, None)
         except (RuntimeError, NotImplementedError):
             continue
-        if float((got - want).abs().max()) <= close:
+        if close_to(got, want):
             taken[way] = float("inf")
-    end = time.perf_counter() + _SECONDS * len(taken)
-    while time.perf_counter() < end or float("inf") in taken.values():
+    turns, end = 0, time.perf_counter() + _SECONDS * len(taken)
+    while time.perf_counter() < end or turns < TURNS:
+        turns += 1
         for way in taken:
             start = time.perf_counter()
             products[way](x, None)
             taken[way] = min(taken[way], time.perf_counter() - start)
     flops = 2.0 * rows * weight.numel()
     return {way: flops / seconds for way, seconds in taken.items()}
+
+
+def close_to(got: Tensor, want: Tensor) -> bool:
+    """Whether these are the same sums in another order; rounding grows with their size."""
+    close = _CLOSE[want.dtype] * max(1.0, float(want.abs().max()))
+    return float((got - want).abs().max()) <= close
 
 
 def choose(layers: Iterable[nn.Linear]) -> dict[Shape, str]:
@@ -117,7 +125,7 @@ def choose(layers: Iterable[nn.Linear]) -> dict[Shape, str]:
         ways = available(weight.dtype) if tried else (OWN,)
         speed = rates(weight, ways) if len(ways) > 1 else {}
         best = max(speed, key=speed.__getitem__, default=OWN)
-        chosen[shape] = best if speed and speed[best] > _MARGIN * speed.get(OWN, 0) else OWN
+        chosen[shape] = best if speed and speed[best] > MARGIN * speed.get(OWN, 0) else OWN
     return chosen
 
 
@@ -203,7 +211,7 @@ def of(layer: nn.Module) -> Products | None:
     return packed
 
 
-def _shape(layer: nn.Linear) -> Shape:
+def _shape(layer: nn.Linear) -> tuple[int, int]:
     return int(layer.weight.shape[0]), int(layer.weight.shape[1])
 
 
