@@ -22,7 +22,7 @@ from promptrank.engine.model import (
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.probe import misfit, misfit_beyond
-from promptrank.engine.products import Shape, free_memory, pack, weight_bytes
+from promptrank.engine.products import Shape, free_memory, open_head, pack, weight_bytes
 from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
 from promptrank.engine.weighing import settle
@@ -113,12 +113,13 @@ def _packed(
 ) -> tuple[dict[Shape, str], tuple[str, ...]]:
     """Put the fastest products under a model, packed where there is room: ways, what to tell."""
     needed, free = weight_bytes(model), free_memory()
+    as_they_lie = settle(model, ways) | open_head(model, ways)
     if free is not None and needed > free / 2:
-        return settle(model, ways), (
+        return as_they_lie, (
             f"weights are not packed, which may be faster: a second copy takes {needed / 1e9:.1f} "
             f"GB, and {free / 1e9:.1f} GB are free",
         )
-    return pack(model, ways) | settle(model, ways), ()
+    return pack(model, ways) | as_they_lie, ()
 
 
 @dataclass(frozen=True, slots=True)
