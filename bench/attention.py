@@ -9,7 +9,7 @@ own fused attention with the same mask, for comparison: no engine takes it.
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import torch
@@ -33,7 +33,7 @@ def flash(band: Band, mine: Tensor, keys: Tensor, values: Tensor, heads: int) ->
     return out
 
 
-def best(runs: dict[str, Callable[[], Tensor]], seconds: float) -> dict[str, float]:
+def best(runs: Mapping[str, Callable[[], Tensor]], seconds: float) -> dict[str, float]:
     """Seconds of each, which take turns."""
     taken = dict.fromkeys(runs, float("inf"))
     end = time.perf_counter() + seconds

@@ -128,8 +128,8 @@ def _band_back(
     keys = side_by_side(key, seen, key, rows)
     values = side_by_side(value, seen, value, rows)
     above = grad[rows].transpose(0, 1).reshape(kv_heads, -1, value.shape[-1])
-    arrays = (split(array, way) for array in (mine, keys, values, above))
-    back = [_products_back(band, *each, way) for each in zip(*arrays, strict=True)]
+    arrays = zip(*(split(array, way) for array in (mine, keys, values, above)), strict=True)
+    back = [_products_back(band, q, k, v, up, way) for q, k, v, up in arrays]
     to_queries, to_keys, to_values = (list(each) for each in zip(*back, strict=True))
     to_query[:, rows] = join(to_queries, heads, band.rows).mul_(scale)
     cut = band.seen - band.since
