@@ -97,6 +97,11 @@ def test_the_self_test_notices_wrong_attention(
     assert reason.startswith("packed scores differ")
 
 
+def test_differences_count_in_proportion_to_very_unlikely_tokens() -> None:
+    assert probe._distance([-8.0002, -1.0], [-8.0, -1.0001]) == pytest.approx(2e-4, rel=1e-6)
+    assert probe._distance([-64.0004, -1.0], [-64.0, -1.0]) == pytest.approx(5e-5, rel=1e-6)
+
+
 def test_capped_scores_are_not_dropped(tmp_path: Path) -> None:
     shape = {"attn_logit_softcapping": 1.0, "query_pre_attn_scalar": 8, "sliding_window": 64}
     torch.manual_seed(0)
