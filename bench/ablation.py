@@ -155,7 +155,7 @@ def main() -> None:
         )
         names = {f"scores:{path}": name for name, path in scores.items()}
         rankers = [replace(row, name=names.get(row.name, row.name)) for row in report.rankers]
-        show(replace(report, rankers=tuple(rankers)))
+        show(replace(report, rankers=tuple(rankers)), full=True)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def main() -> None:
         vs=[f"scores:{args.work / name}.parquet" for name in rivals] + MEANINGS,
         project=args.work,
     )
-    show(report)
+    show(report, full=True)
     print(line(report.rankers))
 
 

@@ -97,6 +97,14 @@ def ml100k_path() -> Path:
     return resolve_dataset("ml-100k")
 
 
+@pytest.fixture(scope="session")
+def open_bandit_path() -> Path:
+    """The Open Bandit data through the pull code, in the user's own cache."""
+    from promptrank.assets import resolve_dataset
+
+    return resolve_dataset("open-bandit")
+
+
 @pytest.fixture
 def toys(tmp_path: Path, tiny_llama_path: Path) -> Path:
     """A project of toys with a tiny model."""

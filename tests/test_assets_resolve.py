@@ -174,7 +174,7 @@ def test_a_name_that_is_no_name() -> None:
 
 
 def test_data_sets() -> None:
-    assert dataset_names() == ["ml-100k"]
+    assert dataset_names() == ["ml-100k", "open-bandit"]
     assert "is a data set, not a model" in message_of("ml-100k")
     with pytest.raises(ModelError, match=r"ml-1m: no such folder or data set; .*ml-100k"):
         resolve_dataset("ml-1m")

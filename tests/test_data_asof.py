@@ -119,7 +119,7 @@ def _ratings(seed: int) -> None:
             },
         },
         history={"last": 4, "as": rng.choice(["list", "turns"]), "lag": rng.choice([0, "3s"])},
-        statistics=STATISTICS,
+        statistics=STATISTICS | {"shared": STATISTICS["shared"] | {"by": "[text, left(text, 1)]"}},
         questions={"like": {"answers": answers}},
     )
     ratings = random_ratings(rng, 0, 60)
@@ -203,7 +203,7 @@ def _judgements(seed: int) -> None:
             "label": "CASE WHEN rating >= 4 THEN 'like' ELSE 'dislike' END",
         },
         history=None,
-        statistics={k: v for k, v in STATISTICS.items() if k != "of_member"},
+        statistics={k: v for k, v in STATISTICS.items() if v.get("of") != "member"},
     )
     moment = rng.randrange(10, END - 5)
     rows = [r | {"member_id": f"q{k % 9}"} for k, r in enumerate(random_ratings(rng, 0, 50))]

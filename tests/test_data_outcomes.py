@@ -176,6 +176,28 @@ def test_bad_rows_leave_a_partial_request(tmp_path: Path) -> None:
     assert (request.meta["partial"], request.meta["lost"]) == (True, 2)
 
 
+def test_a_propensity_that_is_no_probability_is_an_error_row(tmp_path: Path) -> None:
+    chances = [0.5, 0.0, -0.1, 1.5, float("inf"), float("nan"), None, 1.0]
+    shown = _shown(*(("r1", 1, f"i{k}", "a") for k in range(len(chances))))
+    shown = [{**row, "p": chance} for row, chance in zip(shown, chances, strict=True)]
+    _write(tmp_path, shown, [("r1", "i1", "view", 9.0)])
+    task = _task()
+    assert task.requests is not None
+    named = task.requests.model_dump()
+    named["candidate"] |= {"propensity": "p", "item": "items", "context": []}
+    named["subject"] = {"member": "member_id"}
+    made = build(_task(requests=named), tmp_path)
+    assert made.errors == {"bad_row": 4}
+    (request,), errors = read(made.path)
+    assert not errors
+    kept = {c.candidate_id: c.propensity for c in request.candidates}
+    assert kept == {"i0": 0.5, "i5": None, "i6": None, "i7": 1.0}
+    assert request.meta["lost"] == 4
+    told = (tmp_path / "out.errors.jsonl").read_text()
+    assert '"candidate_id":"i3"' in told
+    assert "a propensity of 1.5, which is not above 0 and at most 1" in told
+
+
 @pytest.mark.parametrize("key", [["imp"], ["request", "imp"]])
 def test_keys(tmp_path: Path, key: list[str]) -> None:
     _write(tmp_path, _shown(("r1", 1, "i1", "a")), [("r1", "i1", "apply", 2.0)])

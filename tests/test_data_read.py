@@ -95,6 +95,10 @@ def test_parquet_and_jsonl_of_one_build_read_alike(tmp_path: Path) -> None:
         ([_row("r", "a", position="top")], "bad_row"),
         ([_row("r", "a", position=1.5)], "bad_row"),
         ([_row("r", "a", propensity="rare")], "bad_row"),
+        ([_row("r", "a", propensity=0)], "bad_row"),
+        ([_row("r", "a", propensity=-0.25)], "bad_row"),
+        ([_row("r", "a", propensity=1.0001)], "bad_row"),
+        ([_row("r", "a", propensity=float("inf"))], "bad_row"),
         ([_row("r", "a", logged_score=True)], "bad_row"),
         ([_row("r", "a", weight="heavy")], "bad_row"),
         ([_row("r", "a", weight=-3)], "bad_row"),
@@ -191,7 +195,7 @@ def test_numbers_that_are_not_finite(tmp_path: Path, suffix: str) -> None:
     inf, nan = float("inf"), float("nan")
     given = [
         {"propensity": nan, "logged_score": inf, "weight": nan, "position": 2.0},
-        {"propensity": inf, "logged_score": nan, "weight": 2.0, "position": nan},
+        {"propensity": 1.0, "logged_score": nan, "weight": 2.0, "position": nan},
         {"propensity": 0.5, "logged_score": -1.0, "weight": inf, "position": 1.0},
     ]
     baseline = {"item_count": 3, "item_mean": nan, "member_mean": inf, "mean": 0.5}
@@ -200,7 +204,7 @@ def test_numbers_that_are_not_finite(tmp_path: Path, suffix: str) -> None:
     write_rows(path, rows) if suffix == "parquet" else _jsonl(path, rows)
     (request,), errors = read(path)
     numbers = [(c.propensity, c.logged_score, c.weight, c.position) for c in request.candidates]
-    assert numbers == [(None, None, None, 2), (None, None, 2.0, None)]
+    assert numbers == [(None, None, None, 2), (1.0, None, 2.0, None)]
     assert request.candidates[0].baseline == {
         "item_count": 3,
         "item_mean": None,

@@ -212,8 +212,9 @@ def test_a_ranker_that_scores_little_is_set_aside() -> None:
     )
     report = report_of(labelled, ["auc"], reference="decoder", draws=10)
     assert report.absent == {
-        "logged": "scores none of the labelled candidates",
-        "some": "scores 1 of 4 of the labelled candidates",
+        "logged": "scores none of the 4 labelled candidates",
+        "some": "scores 1 of the 4 labelled candidates (25%); with less than 50% of them it would "
+        "take the rest from all others",
     }
     assert report.counts.candidates == 4
     with pytest.raises(DataError, match="'logged' scored none of 4"):
@@ -256,6 +257,29 @@ def test_a_worse_ranker_is_flagged_and_paired_intervals_are_narrow() -> None:
     cell = decoder.cells["auc"]
     assert cell.low is not None and cell.high is not None and cell.value is not None
     assert cell.low < cell.value < cell.high
+
+
+def test_intervals_are_corrected_for_the_rankers_beside_the_reference() -> None:
+    labelled = both()
+    alone = labelled.take(np.ones(len(labelled), dtype=np.bool_), ["decoder", "worse"])
+    (lone,) = report_of(alone, ["auc"], reference="decoder", draws=300).rankers[1:]
+    gap = lone.differences["auc"]
+    assert (gap.adjusted_low, gap.adjusted_high) == (gap.low, gap.high)
+    generator = np.random.default_rng(4)
+    others = {f"r{i}": generator.normal(size=len(labelled)) for i in range(8)}
+    many = dataclasses.replace(labelled, scores={**labelled.scores, **others})
+    report = report_of(many, ["auc"], reference="decoder", draws=300, judged="worse")
+    wide = report.ranker("worse").differences["auc"]
+    assert (wide.low, wide.high) == (gap.low, gap.high)  # its own interval stays what it was
+    assert wide.adjusted_low is not None and wide.low is not None
+    assert wide.adjusted_low < wide.low
+    # The ranker that is judged has differences to all others, the reference too.
+    assert report.ranker("worse").behind == {}
+    assert report.ranker("decoder").behind["auc"].value == wide.value
+    assert report.ranker("r3").behind["auc"].value == pytest.approx(
+        wide.value - report.ranker("r3").differences["auc"].value
+    )
+    assert report.ranker("r3").behind["auc"].verdict == "better"
 
 
 def test_less_loss_is_better() -> None:

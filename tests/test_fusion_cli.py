@@ -88,7 +88,8 @@ def test_the_decoders_own_row_is_that_of_the_task_unfused(
 ) -> None:
     run("fuse", "toys/like", *FAKE)
     reports = {}
-    for name, words in (("fused", ()), ("alone", ("--set", "score=null"))):
+    required = ("--require", "auc >= decoder - 1")  # of the fused ranker, which is judged
+    for name, words in (("fused", required), ("alone", ("--set", "score=null"))):
         out = tmp_path / f"{name}.json"
         run("eval", "toys/like", *FAKE, "--draws", "100", "-o", out, *words)
         reports[name] = json.loads(out.read_text())
@@ -97,6 +98,13 @@ def test_the_decoders_own_row_is_that_of_the_task_unfused(
     assert decoder["fused"]["cells"] == decoder["alone"]["cells"]
     assert [p["name"] for p in reports["fused"]["pairs"]] == ["fused"]
     assert reports["alone"]["pairs"] == []
+    rows = {row["name"]: row for row in reports["fused"]["rankers"]}
+    (result,) = reports["fused"]["requirements"]
+    assert (reports["fused"]["judged"], reports["alone"]["judged"]) == ("fused", "decoder")
+    assert (result["holds"], result["value"]) == (True, rows["fused"]["cells"]["auc"]["value"])
+    lead = rows["decoder"]["behind"]["auc"]
+    assert lead["value"] == rows["fused"]["differences"]["auc"]["value"]
+    assert (result["low"], result["high"]) == (lead["adjusted_low"], lead["adjusted_high"])
 
 
 def test_fuse_reports_on_the_rows_of_its_fit(run: Run, tmp_path: Path) -> None:

@@ -64,6 +64,12 @@ def _rows(path: Path) -> dict[str, list[Any]]:
     return columns
 
 
+def _gaps(differences: Mapping[str, Any]) -> dict[str, Any]:
+    """Differences, without the fields that came after these were kept."""
+    kept = ("value", "low", "high", "verdict")
+    return {name: {part: gap[part] for part in kept} for name, gap in differences.items()}
+
+
 def _report(report: Any) -> dict[str, Any]:
     given = asdict(report)
     kept: tuple[str, ...] = (
@@ -77,9 +83,15 @@ def _report(report: Any) -> dict[str, Any]:
         "seen",
     )
     kept += ("cuts", "errors")
-    parts = ("unscored", "cells", "differences")
-    rankers = {r["name"]: {part: r[part] for part in parts} for r in given["rankers"]}
-    pairs = {f"{p['name']} - {p['against']}": p["differences"] for p in given["pairs"]}
+    rankers = {
+        r["name"]: {
+            "unscored": r["unscored"],
+            "cells": r["cells"],
+            "differences": _gaps(r["differences"]),
+        }
+        for r in given["rankers"]
+    }
+    pairs = {f"{p['name']} - {p['against']}": _gaps(p["differences"]) for p in given["pairs"]}
     found = {**{name: given[name] for name in kept}, "rankers": rankers, "pairs": pairs}
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
@@ -175,7 +187,7 @@ def _compared(root: Path, requests: Path, scores: Path) -> dict[str, tuple[Any, 
     return {
         row.name: (
             {name: asdict(cell) for name, cell in row.cells.items()},
-            {name: asdict(gap) for name, gap in gains.get(row.name, {}).items()},
+            _gaps({name: asdict(gap) for name, gap in gains.get(row.name, {}).items()}),
             row.kept,
         )
         for row in report.rankers

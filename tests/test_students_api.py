@@ -97,8 +97,7 @@ def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> Non
     assert report.provenance["label_mass"] == {"like": 1.0}
     assert "auc" in report.rankers[1].differences
     with pytest.raises(
-        InputError,
-        match="write student:NAME, adapter:NAME, base, baseline:NAME, scores:FILE or rrf:",
+        InputError, match=r"write student:NAME, adapter:NAME, base, .*scores:FILE or rrf:decoder"
     ):
         promptrank.evaluate("toys/like", vs=["pupil:x"], project=students)
 

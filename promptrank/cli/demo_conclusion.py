@@ -25,6 +25,9 @@ def renamed(report: Report, names: Mapping[str, str]) -> Report:
     return replace(
         report,
         reference=name_of(report.reference),
+        judged=name_of(report.judged) if report.judged is not None else None,
+        baselines=tuple(name_of(name) for name in report.baselines),
+        verdict=None,  # a sentence with the old names; the conclusion says it in the demo's words
         rankers=tuple(replace(r, name=name_of(r.name)) for r in report.rankers),
         absent={name_of(name): reason for name, reason in report.absent.items()},
         pairs=tuple(
@@ -57,7 +60,7 @@ def conclusion(
         (ranker for name, ranker in rankers.items() if name in baselines),
         key=lambda ranker: _value(ranker.cells["auc"]),
     )
-    lift = _turned(best.differences["auc"])
+    lift = best.differences["auc"].turned
     said = {
         "better": "ranks better than the best simple baseline,",
         "worse": "ranks worse than the best simple baseline,",
@@ -140,26 +143,15 @@ def _value(cell: Cell) -> float:
     return cell.value if cell.value is not None else float("-inf")
 
 
-def _turned(difference: Difference) -> Difference:
-    """The reference minus the ranker, in place of the ranker minus the reference."""
-    turned = {"better": "worse", "worse": "better"}
-    return Difference(
-        -difference.value,
-        None if difference.high is None else -difference.high,
-        None if difference.low is None else -difference.low,
-        None if difference.verdict is None else turned[difference.verdict],
-    )
-
-
 def _difference(difference: Difference, level: float) -> str:
     """``difference +.013, 95% interval -.008 to +.037``."""
     from promptrank.evaluation.report_text import number
 
     text = f"difference {number(difference.value, '+')}"
-    if difference.low is None or difference.high is None:
+    if difference.ends is None:
         return text
-    ends = f"{number(difference.low, '+')} to {number(difference.high, '+')}"
-    return f"{text}, {level:.0%} interval {ends}"
+    low, high = difference.ends
+    return f"{text}, {level:.0%} interval {number(low, '+')} to {number(high, '+')}"
 
 
 def _time(microseconds: float) -> str:

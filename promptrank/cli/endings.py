@@ -16,7 +16,7 @@ from promptrank import __version__
 from promptrank.basics.stopping import how_to_go_on
 from promptrank.errors import InputError
 
-FINE, BUG, INPUT, STOPPED = 0, 1, 2, 130
+FINE, BUG, INPUT, UNMET, STOPPED = 0, 1, 2, 3, 130
 
 _NEXT = {
     errno.EACCES: "choose another place, or change the permissions",

@@ -1,13 +1,17 @@
 """``promptrank fuse``."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
+
+if TYPE_CHECKING:
+    from promptrank.fusion.layers import FittedFusion
 
 
 def fuse(
@@ -31,7 +35,7 @@ def fuse(
     allow_changed: options.AllowChanged = False,
     report: options.SideReport = None,
 ) -> None:
-    """Fit the layer of `score: fused` on the validation part: decoder and declared numbers.
+    """Fit `score: fused` on the validation part: decoder and declared numbers, or a calibration.
 
     A run that was stopped goes on where it was when the same command is given again.
     """
@@ -64,5 +68,15 @@ def fuse(
         f"fitted on {rows.candidates:,} candidates ({rows.relevant:,} relevant) of "
         f"{rows.requests:,} validation requests -> {fused.path}"
     )
-    for weight in fused.fusion.fused.weights:
-        say(f"  {weight.name}: {weight.slope:+.3f} per standard deviation")
+    for line in _form(fused.fusion):
+        say(f"  {line}")
+
+
+def _form(fusion: "FittedFusion") -> Iterator[str]:
+    if fusion.by == "temperature":
+        yield f"temperature {1 / fusion.fused.weights[0].slope:.3f}: every rank stays"
+    elif fusion.by == "isotonic":
+        levels = len({chance for _, chance in fusion.knots})
+        yield f"isotonic, {levels} levels: equal scores on one, in the decoder's order"
+    for weight in fusion.fused.weights if fusion.by in ("logistic", "platt") else ():
+        yield f"{weight.name}: {weight.slope:+.3f} per standard deviation"

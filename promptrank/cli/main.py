@@ -1,7 +1,7 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
-Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 130 Ctrl-C, 128 and the
-number of another signal (143 for SIGTERM).
+Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 3 a requirement of
+``eval`` that does not hold, 130 Ctrl-C, 128 and the number of another signal (143 for SIGTERM).
 """
 
 import signal
@@ -27,6 +27,7 @@ from promptrank.cli import (
     fuse,
     parity,
     rank,
+    report,
     signals,
     simulate,
     start,
@@ -74,6 +75,7 @@ app.command()(build.build)
 app.command()(rank.rank)
 app.command()(fuse.fuse)
 app.command(name="eval")(evaluate.eval_)
+app.command()(report.report)
 app.command()(parity.parity)
 app.command()(train.train)
 app.command()(export.export)

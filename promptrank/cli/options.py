@@ -73,6 +73,14 @@ Dtype = Annotated[
 ReportFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the report as JSON here.")
 ]
+PageFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="Also write the report here: .html to read (with its .json beside it), or .json.",
+    ),
+]
 SideReport = Annotated[
     Path | None, typer.Option("--report", help="Write how it does on validation as JSON here.")
 ]

@@ -89,11 +89,11 @@ def print_table(table: "RenderableType", plain_width: int = _WHOLE) -> None:
     sys.stdout.flush()  # where stderr goes to the same file, both keep their order
 
 
-def show(report: "Report") -> None:
-    """Print a report's table to stdout."""
+def show(report: "Report", *, full: bool = False) -> None:
+    """Print a report to stdout: a few lines, or everything in it."""
     from rich.console import Console
 
-    from promptrank.evaluation.report_text import table
+    from promptrank.evaluation.report_summary import everything, summary
 
     width = Console().width if sys.stdout.isatty() else PLAIN_WIDTH
-    print_table(table(report, width=width), PLAIN_WIDTH)
+    print_table((everything if full else summary)(report, width=width), PLAIN_WIDTH)

@@ -1,13 +1,15 @@
 """How far two rankers agree on the same candidates, by numbers that are stated as pass or fail."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from promptrank.basics.arrays import Floats
-from promptrank.schema.task import Task
-from promptrank.scores.scores import Scores
+
+if TYPE_CHECKING:  # they load Arrow, and a report is only read in many places
+    from promptrank.schema.task import Task
+    from promptrank.scores.scores import Scores
 
 LEAST_CORRELATION = 0.99
 LEAST_TOP = 0.99
@@ -38,7 +40,7 @@ class Agreement:
     passed: bool
 
 
-def agreement(task: Task, reference: Scores, other: Scores, tolerance: float) -> Agreement:
+def agreement(task: "Task", reference: "Scores", other: "Scores", tolerance: float) -> Agreement:
     """Compare two engines' scores of the same requests."""
     shared = [key for key in reference.keys if key in other.index]
     missing = len(reference) + len(other) - 2 * len(shared)
@@ -69,6 +71,8 @@ def agreement(task: Task, reference: Scores, other: Scores, tolerance: float) ->
 
 def rank_correlation(first: Floats, second: Floats) -> float | None:
     """Spearman's, with ties at their mean rank; None where either side never changes."""
+    from scipy.stats import spearmanr
+
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return None
     return float(spearmanr(first, second).statistic)

@@ -22,7 +22,7 @@ from promptrank.evaluation.measure import (
 )
 from promptrank.evaluation.metrics import Metric, parse_metrics
 from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
-from promptrank.evaluation.report_cells import cell_of, differences_of
+from promptrank.evaluation.report_cells import differences_of, ranker_rows
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
@@ -46,6 +46,7 @@ def compare(
     seed: int = 0,
     pairs: Sequence[tuple[str, str]] = (),
     control: tuple[str, str] | None = None,
+    judged: str | None = None,
     slicings: Sequence[Slicing] = (),
     tolerances: Mapping[str, float] | None = None,
 ) -> Report:
@@ -64,6 +65,8 @@ def compare(
         pairs: of rankers; the first one's metrics minus the second's are given too.
         control: a ranker with made-up texts and the same one without: how much of its lift over
             ``random``, which must be there too, is left on the first metric.
+        judged: the ranker that would ship, where that is not the reference: its differences to
+            all others are given too.
         slicings: compare again on each slice, on the rows that all rankers score.
         tolerances: ranker -> how far the log-odds of its answers may be from the reference's.
 
@@ -85,6 +88,7 @@ def compare(
             seed=seed,
             pairs=pairs,
             control=control,
+            judged=judged,
         )
         report = replace(report, slices=tuple(_slices(labelled, report, names, slicings)))
     else:
@@ -120,6 +124,7 @@ def report_of(
     min_scored: float = MIN_SCORED,
     pairs: Sequence[tuple[str, str]] = (),
     control: tuple[str, str] | None = None,
+    judged: str | None = None,
 ) -> Report:
     """The report of labelled rows: the part of `compare` that needs neither task nor requests.
 
@@ -139,21 +144,12 @@ def report_of(
     rows = _rows(labelled, keep)
     measured = _measure_all(labelled, keep, rows, names, parsed)
     values, drawn = _draw(measured, rows.num_subjects, draws, seed)
-    results = tuple(
-        RankerRow(
-            name,
-            len(labelled) - scored[name],
-            {m.name: cell_of(m, name, measured, values, drawn) for m in parsed},
-            differences_of(parsed, name, reference, values, drawn) if name != reference else {},
-        )
-        for name in [reference, *(name for name in names if name != reference)]
-    )
+    order = [reference, *(name for name in names if name != reference)]
+    unscored = {name: len(labelled) - scored[name] for name in order}
+    results = ranker_rows(parsed, unscored, judged, measured, values, drawn)
     counts = _counts(labelled, keep, rows)
-    gaps = tuple(
-        Pair(name, against, differences_of(parsed, name, against, values, drawn))
-        for name, against in pairs
-        if name in names and against in names
-    )
+    shown = [pair for pair in pairs if set(pair) <= set(names)]
+    gaps = differences_of(parsed, shown, values, drawn)
     return Report(
         reference,
         tuple(metric.name for metric in parsed),
@@ -164,8 +160,9 @@ def report_of(
         results,
         absent,
         notes=_notes(counts),
-        pairs=gaps,
+        pairs=tuple(Pair(*pair, each) for pair, each in zip(shown, gaps, strict=True)),
         survival=survival_of(parsed, *control, values, drawn) if control is not None else None,
+        judged=judged,
     )
 
 
@@ -188,6 +185,7 @@ def _slices(
                 reference=report.reference,
                 draws=report.draws,
                 seed=report.seed,
+                judged=report.judged,
             )
             yield ReportSlice(slicing.name, label, part.counts, part.rankers)
 
@@ -205,8 +203,13 @@ def _absent(
     absent = {}
     for name, count in scored.items():
         if name != reference and (not count or count < min_scored * len(labelled)):
-            share = f"{count} of {len(labelled)}" if count else "none"
-            absent[name] = f"scores {share} of the labelled candidates"
+            absent[name] = f"scores none of the {len(labelled):,} labelled candidates"
+            if count:
+                absent[name] = (
+                    f"scores {count:,} of the {len(labelled):,} labelled candidates "
+                    f"({count / len(labelled):.0%}); with less than {min_scored:.0%} of them it "
+                    "would take the rest from all others"
+                )
     return absent
 
 

@@ -8,9 +8,45 @@ from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import Interval, interval
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
-from promptrank.evaluation.report import Cell, Difference
+from promptrank.evaluation.report import Cell, Difference, RankerRow
+from promptrank.evaluation.simultaneous import corrections
 
 Key = tuple[str, str]  # ranker, metric
+
+
+def ranker_rows(
+    metrics: Sequence[Metric],
+    unscored: Mapping[str, int],
+    judged: str | None,
+    measured: Mapping[Key, Measured],
+    values: Mapping[Key, float],
+    drawn: Mapping[Key, Floats],
+) -> tuple[RankerRow, ...]:
+    """A row for each ranker, the reference first, with its differences to it.
+
+    Args:
+        unscored: ranker -> labelled candidates that it has no score for; in their order.
+        judged: the ranker that would ship; where it is not the reference, every other row says how
+            far it is behind that one.
+    """
+    reference, *others = unscored
+    to_reference = differences_of(metrics, [(name, reference) for name in others], values, drawn)
+    differences = dict(zip(others, to_reference, strict=True))
+    behind: dict[str, dict[str, Difference]] = {}
+    if judged in others:
+        beside = [name for name in unscored if name != judged]
+        leads = differences_of(metrics, [(judged, name) for name in beside], values, drawn)
+        behind = dict(zip(beside, leads, strict=True))
+    return tuple(
+        RankerRow(
+            name,
+            count,
+            {m.name: cell_of(m, name, measured, values, drawn) for m in metrics},
+            differences.get(name, {}),
+            behind.get(name, {}),
+        )
+        for name, count in unscored.items()
+    )
 
 
 def cell_of(
@@ -43,32 +79,46 @@ def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | 
 
 def differences_of(
     metrics: Sequence[Metric],
-    name: str,
-    against: str,
+    family: Sequence[tuple[str, str]],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
-) -> dict[str, Difference]:
-    """One ranker's metrics minus another's, draw by draw; without those that either lacks."""
-    gaps = {m.name: _difference(m, name, against, values, drawn) for m in metrics}
-    return {metric: gap for metric, gap in gaps.items() if gap is not None}
+) -> list[dict[str, Difference]]:
+    """For each (name, against) of a family its metrics' differences, without those it lacks.
+
+    Within each metric the intervals are corrected for how many comparisons the family has.
+    """
+    made: list[dict[str, Difference]] = [{} for _ in family]
+    for metric in metrics:
+        for place, difference in _family(metric, family, values, drawn).items():
+            made[place][metric.name] = difference
+    return made
 
 
-def _difference(
+def _family(
     metric: Metric,
-    name: str,
-    reference: str,
+    family: Sequence[tuple[str, str]],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
-) -> Difference | None:
-    ours, theirs = (name, metric.name), (reference, metric.name)
-    value = values.get(ours, np.nan) - values.get(theirs, np.nan)
-    if np.isnan(value):
-        return None
-    draws = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-    ends = _interval(metric, value, draws)
-    if isinstance(ends, str):
-        return Difference(value, None, None, None)
-    verdict = None
-    if ends.excludes_zero:
-        verdict = "better" if (ends.low > 0) != metric.lower_is_better else "worse"
-    return Difference(value, ends.low, ends.high, verdict)
+) -> dict[int, Difference]:
+    """The differences of one metric, by place in the family."""
+    made, draws = dict[int, Difference](), dict[int, Floats]()
+    ends = dict[int, Interval]()
+    for place, (name, against) in enumerate(family):
+        ours, theirs = (name, metric.name), (against, metric.name)
+        value = values.get(ours, np.nan) - values.get(theirs, np.nan)
+        if np.isnan(value):
+            continue
+        made[place] = Difference(value, None, None, None)
+        gaps = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
+        span = _interval(metric, value, gaps)
+        if gaps is not None and isinstance(span, Interval):
+            draws[place], ends[place] = gaps, span
+    for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):
+        wide = Interval(own.low - more.widening, own.high + more.widening)
+        verdict = None
+        if wide.excludes_zero:
+            verdict = "better" if (wide.low > 0) != metric.lower_is_better else "worse"
+        made[place] = Difference(
+            made[place].value, own.low, own.high, verdict, wide.low, wide.high, more.detectable
+        )
+    return made

@@ -7,12 +7,14 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report import Cell, Difference, Report, ReportSlice, Survival
 
 _GAP = 2  # terminal cells between columns
+DETECTABLE = "that such data marks four times in five"
 _WHOLE = 100_000  # wider than any row of a markdown table
-_MARK = {"better": "▲", "worse": "▼", None: " "}
-_STYLE = {"better": "green", "worse": "red", None: ""}
+MARK = {"better": "▲", "worse": "▼", None: " "}
+STYLE = {"better": "green", "worse": "red", None: ""}
 
 Columns = dict[str, list[Text]]
 
@@ -28,8 +30,8 @@ def table(report: Report, width: int = 100) -> RenderableType:
         parts += _tables("difference", names[1:], gaps, width)
         parts.append(
             Text(
-                f"Differences are to {names[0]}, paired. ▲ better, ▼ worse than {names[0]}, where "
-                "the interval leaves out 0.\n",
+                f"Differences are to {names[0]}, paired. {marks_text(report)}\nshows: the smallest "
+                f"difference {DETECTABLE}.\n",
                 style="dim",
             )
         )
@@ -40,6 +42,14 @@ def table(report: Report, width: int = 100) -> RenderableType:
     for part in report.slices:
         parts += _slice_tables(part, report.metrics, width)
     return Group(*parts, *(Text(line) for line in facts(report)))
+
+
+def marks_text(report: Report) -> str:
+    """What the marks mean, and for how many comparisons intervals of differences are corrected."""
+    marks, others = f"▲ better, ▼ worse than {report.reference}", len(report.rankers) - 1
+    if others > 1:
+        return f"{marks}, by intervals corrected for {others} comparisons."
+    return f"{marks}, where the interval leaves out 0."
 
 
 def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list[RenderableType]:
@@ -66,7 +76,8 @@ def slice_text(part: ReportSlice) -> str:
 def markdown(report: Report) -> str:
     """The same as text that reads well raw and rendered."""
     metrics = report.metrics
-    lines = markdown_table(
+    lines = [f"**{report.verdict.text}**", ""] if report.verdict is not None else []
+    lines += markdown_table(
         ["ranker", *metrics],
         [
             [ranker.name, *(cell_text(ranker.cells[m]) for m in metrics)]
@@ -75,7 +86,7 @@ def markdown(report: Report) -> str:
     )
     others = report.rankers[1:]
     if others:
-        lines += ["", f"Difference to {report.reference}, paired:", ""]
+        lines += ["", f"Difference to {report.reference}, paired{_corrected(report)}:", ""]
         lines += markdown_table(
             ["ranker", *metrics],
             [
@@ -104,8 +115,17 @@ def markdown(report: Report) -> str:
     return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
 
 
-def facts(report: Report) -> Iterator[str]:
-    """One sentence a line: what was compared, what was left out, and why a number is missing."""
+def _corrected(report: Report) -> str:
+    others = len(report.rankers) - 1
+    return f", intervals corrected for {others} comparisons a metric" if others > 1 else ""
+
+
+def facts(report: Report, *, short: bool = False) -> Iterator[str]:
+    """One sentence a line: what was compared, what was left out, and why a number is missing.
+
+    Args:
+        short: leave out why numbers are missing, and cuts where nothing was cut.
+    """
     c = report.counts
     yield (
         f"{c.subjects:,} subjects, {c.requests:,} requests, {c.candidates:,} candidates, "
@@ -128,10 +148,15 @@ def facts(report: Report) -> Iterator[str]:
         )
     if report.survival is not None:
         yield survival_text(report.survival)
-    for name, reason in report.absent.items():
-        yield f"{name} is not compared: {reason}"
-    yield from _reasons(report)
-    if report.cuts:
+    if report.off_policy is not None:
+        yield from off_policy_lines(report.off_policy)
+    if report.absent and short:
+        each = (f"{name} ({reason})" for name, reason in report.absent.items())
+        yield f"not compared: {'; '.join(each)}"
+    elif not short:
+        yield from (f"{name} is not compared: {why}" for name, why in report.absent.items())
+        yield from _reasons(report)
+    if any(report.cuts.values()) or (report.cuts and not short):
         yield f"cut from prompts: {_counted(report.cuts)}"
     if report.errors:
         yield f"errors: {_counted(report.errors)}"
@@ -163,18 +188,19 @@ def _tables(first: str, names: list[str], columns: Columns, width: int) -> list[
             left = room
         blocks[-1][name] = cells
         left -= need
-    return [_table(first, names, block) for block in blocks]
+    return [grid(first, names, block) for block in blocks]
 
 
-def _table(first: str, names: list[str], columns: Columns) -> Table:
-    grid = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
-    grid.add_column(first, no_wrap=True)
+def grid(first: str, names: list[str], columns: Columns) -> Table:
+    """One table: a column of names, the columns, and an empty line below."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    made.add_column(first, no_wrap=True)
     for name in columns:
-        grid.add_column(name, justify="right", no_wrap=True)
+        made.add_column(name, justify="right", no_wrap=True)
     for i, name in enumerate(names):
-        grid.add_row(Text(name), *(cells[i] for cells in columns.values()))
-    grid.add_row()
-    return grid
+        made.add_row(Text(name), *(cells[i] for cells in columns.values()))
+    made.add_row()
+    return made
 
 
 def _value(cell: Cell) -> Text:
@@ -189,11 +215,12 @@ def _value(cell: Cell) -> Text:
 def _gap(difference: Difference | None) -> Text:
     if difference is None:
         return Text("-", style="dim")
-    text = Text(f"{number(difference.value, '+')}{_MARK[difference.verdict]}")
-    text.stylize(_STYLE[difference.verdict])
-    if difference.low is not None and difference.high is not None:
-        ends = f"\n{number(difference.low, '+')} {number(difference.high, '+')}"
-        text.append(ends, style="dim")
+    text = Text(f"{number(difference.value, '+')}{MARK[difference.verdict]}")
+    text.stylize(STYLE[difference.verdict])
+    if difference.ends is not None:
+        text.append(f"\n{' '.join(number(end, '+') for end in difference.ends)}", style="dim")
+    if difference.detectable is not None:
+        text.append(f"\nshows {number(difference.detectable)}", style="dim")
     return text
 
 
@@ -210,10 +237,21 @@ def _difference_text(differences: Mapping[str, Difference], metric: str) -> str:
     difference = differences.get(metric)
     if difference is None:
         return "-"
-    text = number(difference.value, "+")
-    if difference.low is not None and difference.high is not None:
-        text += f" ({number(difference.low, '+')} to {number(difference.high, '+')})"
+    return difference_text(difference)
+
+
+def difference_text(difference: Difference) -> str:
+    """``+.031 (+.010 to +.052) better``: the interval is the one that the verdict goes by."""
+    text = gap_text(difference)
     return f"{text} {difference.verdict}" if difference.verdict else text
+
+
+def gap_text(difference: Difference) -> str:
+    """The same without the verdict."""
+    text = number(difference.value, "+")
+    if difference.ends is not None:
+        text += f" ({' to '.join(number(end, '+') for end in difference.ends)})"
+    return text
 
 
 def _reasons(report: Report) -> Iterator[str]:

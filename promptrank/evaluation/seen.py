@@ -17,15 +17,33 @@ class Seen:
 
 
 class SeenInTraining:
-    """Subjects and items of training requests: candidates, events of histories, sources."""
+    """Subjects and items of training requests: candidates, events of histories, sources.
+
+    Attributes:
+        requests: how many there were.
+        last: the time of the latest; None where they have no time.
+    """
 
     def __init__(self) -> None:
         self._subjects, self._items = set[str](), set[str]()
+        self.requests = 0
+        self.last: float | None = None
+
+    def knows_subject(self, subject_id: str) -> bool:
+        """Whether training had a request of this subject."""
+        return subject_id in self._subjects
+
+    def knows_item(self, item_id: str) -> bool:
+        """Whether a training request held this item."""
+        return item_id in self._items
 
     def add(self, request: Request) -> None:
         """Take in a request, if it is of split ``train``."""
         if request.split != "train":
             return
+        self.requests += 1
+        if request.time is not None:
+            self.last = request.time if self.last is None else max(self.last, request.time)
         self._subjects.add(request.subject.subject_id)
         self._items.update(candidate.item.item_id for candidate in request.candidates)
         self._items.update(event.item.item_id for event in request.history)

@@ -1,34 +1,49 @@
-"""Slices: the same comparison on a part of the candidates, by how much was known of them.
+"""Slices: the same comparison on parts of the candidates, whose rows sum to the whole.
 
-``history``
-    how many events of the member the request brings, before its time (as many as the task's history
-    keeps): those with few are where a text has to help.
-``item_events``
-    how many events the candidate's item had before the request, as of then: 0 is a new item.
+Some go by counts with fixed bounds (`BY_COUNT`), some by what training knew (`BY_SEEN`), and some
+by a field that the requests bring (`promptrank.evaluation.field_slices`).
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
+from promptrank.evaluation.field_slices import NAMESPACES, field_codes, is_field
+from promptrank.evaluation.seen import SeenInTraining
 from promptrank.records import Candidate, Request
 
 Count = Callable[[Request, Candidate], float | None]
+Code = Callable[[Request, Candidate], int]
+DAY = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Slicing:
-    """One way to part candidates, by a number.
+    """One way to part candidates.
 
     Attributes:
         name: what users call it.
+        labels: names of the slices, in their order.
+        code: a candidate of a request -> its slice, an index into ``labels``.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    code: Code
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Slices by a whole number.
+
+    Attributes:
         starts: the first number of each slice, ascending; the last slice is open.
         count: the number of a candidate of a request; None where nobody knows it.
         absent: what to say where nobody knows it of any candidate.
     """
 
-    name: str
     starts: tuple[int, ...]
     count: Count
     absent: str
@@ -36,10 +51,8 @@ class Slicing:
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the slices in their order: ``0``, ``1-2``, ``3-5``, ``6+``, ``unknown``."""
-        ends = [*(start - 1 for start in self.starts[1:]), None]
-        spans = zip(self.starts, ends, strict=True)
-        names = (f"{a}+" if z is None else f"{a}" if a == z else f"{a}-{z}" for a, z in spans)
-        return (*names, "unknown")
+        spans = [f"{a}" if z == a + 1 else f"{a}-{z - 1}" for a, z in pairwise(self.starts)]
+        return (*spans, f"{self.starts[-1]}+", "unknown")
 
     def code(self, request: Request, candidate: Candidate) -> int:
         """The candidate's slice, an index into ``labels``."""
@@ -61,47 +74,96 @@ def events_of_item(request: Request, candidate: Candidate) -> float | None:
     return candidate.baseline.get("item_count") or 0.0
 
 
-SLICINGS: Mapping[str, Slicing] = {
-    slicing.name: slicing
-    for slicing in (
-        Slicing("history", (0, 1, 3, 6), events_of_history, "no request has a history"),
-        Slicing(
-            "item_events",
-            (0, 1, 3, 6, 20, 100),
-            events_of_item,
-            "no candidate has a count of events as of its request (judgements have no time)",
-        ),
-    )
+def logged_position(request: Request, candidate: Candidate) -> float | None:
+    """Where the log's own list showed the candidate; 1 is the top."""
+    return None if candidate.position is None else max(candidate.position, 1)
+
+
+BY_COUNT: Mapping[str, Counted] = {
+    "history": Counted((0, 1, 3, 6, 11, 101), events_of_history, "no request has a history"),
+    "item_events": Counted(
+        (0, 1, 3, 6, 20, 100),
+        events_of_item,
+        "no candidate has a count of events as of its request (judgements have no time)",
+    ),
+    "position": Counted((1, 2, 4, 11), logged_position, "no candidate has a logged position"),
 }
 
+_SEEN = ("seen in training", "new")
+_DAYS = ("before the end", "0", "1-6", "7-27", "28+", "unknown")
+BY_SEEN = ("subject_seen", "item_seen", "days_after_training")
 
-def slicings_of(names: Iterable[str]) -> tuple[Slicing, ...]:
-    """Slicings by name, each once.
+
+def check_names(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of slicings, each once.
 
     Raises:
         InputError: there is no such slicing.
     """
     names = tuple(dict.fromkeys(names))
+    known = (*BY_COUNT, *BY_SEEN)
     for name in names:
-        if name not in SLICINGS:
-            raise InputError(f"--slice {name}: {near(name, SLICINGS)}")
-    return tuple(SLICINGS[name] for name in names)
+        if name not in known and not is_field(name):
+            fields = ", ".join(f"{root}.NAME" for root in NAMESPACES)
+            raise InputError(f"--slice {name}: {near(name, known)}; or a field: {fields}")
+    return names
 
 
-def check_slicings(slicings: Sequence[Slicing], requests: Iterable[Request]) -> None:
-    """Refuse a slicing of which these requests know nothing.
+def fit_slicings(
+    names: Sequence[str], requests: Iterable[Request], seen: SeenInTraining | None = None
+) -> tuple[Slicing, ...]:
+    """Slicings by name; bounds and values of fields are those of the requests that are measured.
+
+    Args:
+        requests: passed over once for counts, and once for each field.
+        seen: what training knew.
 
     Raises:
-        InputError: no request has a history, or no candidate a count.
+        InputError: the requests know nothing of it, such as a history or a field that none has.
     """
-    left = {slicing.name: slicing for slicing in slicings}
-    for request in requests:
-        for slicing in list(left.values()):
+    names = check_names(names)
+    _check_counts([name for name in names if name in BY_COUNT], requests)
+    slicings = []
+    for name in names:
+        if name in BY_COUNT:
+            counted = BY_COUNT[name]
+            slicings.append(Slicing(name, counted.labels, counted.code))
+        elif name in BY_SEEN:
+            slicings.append(_by_seen(name, seen))
+        else:
+            slicings.append(Slicing(name, *field_codes(name, requests)))
+    return tuple(slicings)
+
+
+def _by_seen(name: str, seen: SeenInTraining | None) -> Slicing:
+    if seen is None or not seen.requests:
+        raise InputError(f"--slice {name}: no request is of the part train; leave it out")
+    if name == "subject_seen":
+        return Slicing(name, _SEEN, lambda r, c: int(not seen.knows_subject(r.subject.subject_id)))
+    if name == "item_seen":
+        return Slicing(name, _SEEN, lambda r, c: int(not seen.knows_item(c.item.item_id)))
+    last = seen.last
+    if last is None:
+        raise InputError(f"--slice {name}: training requests have no time; leave it out")
+
+    def days(request: Request, candidate: Candidate) -> int:
+        if request.time is None:
+            return len(_DAYS) - 1
+        passed = (request.time - last) / DAY
+        return sum(passed >= start for start in (0, 1, 7, 28))
+
+    return Slicing(name, _DAYS, days)
+
+
+def _check_counts(names: Sequence[str], requests: Iterable[Request]) -> None:
+    left = {name: BY_COUNT[name] for name in names}
+    for request in requests if left else ():
+        for name, counted in list(left.items()):
             # A history is known to be empty where others have one.
-            known = (slicing.count(request, candidate) for candidate in request.candidates)
-            if request.history if slicing.name == "history" else any(n is not None for n in known):
-                del left[slicing.name]
+            known = (counted.count(request, candidate) for candidate in request.candidates)
+            if request.history if name == "history" else any(n is not None for n in known):
+                del left[name]
         if not left:
             return
-    for slicing in left.values():
-        raise InputError(f"--slice {slicing.name}: {slicing.absent}; leave it out")
+    for name, counted in left.items():
+        raise InputError(f"--slice {name}: {counted.absent}; leave it out")

@@ -75,21 +75,32 @@ def fit_fusion(rows: FusionRows, names: Sequence[str]) -> tuple[Layer, Layer]:
     Raises:
         DataError: no rows, one class, or no convergence.
     """
+    target, weight = target_of(rows)
+    columns = {
+        name: np.array([np.nan if v.get(name) is None else v[name] for v in rows.values], float)
+        for name in names
+    }
+    own = {name: column for name, column in columns.items() if not name.startswith(DECODER)}
+    return fit_layer(columns, target, weight), fit_layer(own, target, weight)
+
+
+def target_of(rows: FusionRows) -> tuple[Flags, Floats]:
+    """(rows,) whether each is relevant, and its weight.
+
+    Raises:
+        DataError: no rows, or one class.
+    """
     if not rows.values:
         raise DataError("fusion: the validation part holds no labelled candidate with a score")
     target = np.array(rows.relevant, dtype=np.bool_)
     weight = np.array(rows.weight, dtype=np.float64)
     if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
         raise DataError("fusion: all labels of the validation part are of one class")
-    columns = {
-        name: np.array([np.nan if v.get(name) is None else v[name] for v in rows.values], float)
-        for name in names
-    }
-    own = {name: column for name, column in columns.items() if not name.startswith(DECODER)}
-    return _fit(columns, target, weight), _fit(own, target, weight)
+    return target, weight
 
 
-def _fit(columns: Mapping[str, Floats], target: Flags, weight: Floats) -> Layer:
+def fit_layer(columns: Mapping[str, Floats], target: Flags, weight: Floats) -> Layer:
+    """Logistic regression on standardised columns; NaN is a missing number."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

@@ -1,6 +1,7 @@
 """Fusion files: one fitted fusion each, as JSON."""
 
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from promptrank.basics.seals import read_kept, write_sealed
@@ -29,4 +30,10 @@ def read_fusion(path: Path) -> FittedFusion:
                 raise ModelError(
                     f"{path}: {part}: the scale of {weight.name} is {weight.scale}; {_AGAIN}"
                 )
+    knots = fusion.knots
+    rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in pairwise(knots))
+    if not rising or any(not 0 < chance < 1 for _, chance in knots):
+        raise ModelError(f"{path}: knots: do not rise within (0, 1); {_AGAIN}")
+    if (fusion.by == "isotonic") != bool(knots):
+        raise ModelError(f"{path}: knots: there are {len(knots)} by {fusion.by}; {_AGAIN}")
     return fusion

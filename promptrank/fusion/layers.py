@@ -7,8 +7,17 @@ For a candidate with values v the fused score is, in nats,
 so a missing number counts as the mean of those the layer was fitted on, plus what its absence
 itself says. The score is the log-odds of relevance; its sigmoid is P(relevant). A file holds two
 layers fitted on the same rows: with the decoder, and without it, for an honest comparison.
+
+A *calibration* is a fusion of the decoder alone, with one of three forms (Guo, Pleiss, Sun and
+Weinberger 2017, "On calibration of modern neural networks"; Platt 1999; Zadrozny and Elkan 2002):
+
+    temperature   log-odds / T
+    platt         a log-odds + b, with a > 0
+    isotonic      P(relevant) rises with the log-odds, in steps joined by straight lines
 """
 
+import math
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,7 +27,7 @@ from pydantic import ConfigDict, with_config
 from promptrank.basics.numbers import finite, is_number, logsumexp
 from promptrank.errors import RowError
 from promptrank.records import EMPTY, Candidate, Request
-from promptrank.schema.parts import Question
+from promptrank.schema.parts import FusionKind, Question
 from promptrank.schema.task import Task
 
 Values = Mapping[str, float | None]
@@ -90,6 +99,8 @@ class FittedFusion:
         adapter: digest of the adapter, or None for the base model.
         fingerprints: of ``template`` and ``answers``.
         created: ISO 8601, UTC.
+        by: how the decoder alone was calibrated; ``logistic`` where there are fields.
+        knots: of ``isotonic``: the decoder's log-odds, ascending, and P(relevant) there, in (0, 1).
     """
 
     task: str
@@ -104,6 +115,25 @@ class FittedFusion:
     command: tuple[str, ...]
     created: str
     format: Literal[1] = 1
+    by: FusionKind = "logistic"
+    knots: tuple[tuple[float, float], ...] = ()
+
+    def log_odds(self, values: Values) -> float:
+        """The fused score: log-odds of relevance, in nats."""
+        total = self.fused.log_odds(values)
+        if not self.knots:
+            return total
+        chance = _between(self.knots, total)
+        return math.log(chance) - math.log1p(-chance)
+
+
+def _between(knots: tuple[tuple[float, float], ...], at: float) -> float:
+    """On the straight line between two knots; beyond the outer ones, as there."""
+    above = bisect_right(knots, at, key=lambda knot: knot[0])
+    if above == 0 or above == len(knots):
+        return knots[min(above, len(knots) - 1)][1]
+    (x0, y0), (x1, y1) = knots[above - 1], knots[above]
+    return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
 
 
 def log_odds(question: Question, logprobs: Mapping[str, float]) -> float:

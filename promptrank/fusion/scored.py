@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from promptrank.basics.numbers import sigmoid
 from promptrank.errors import RowError
-from promptrank.fusion.layers import FittedFusion, Layer, Values, decoder_values, field_values
+from promptrank.fusion.layers import FittedFusion, Values, decoder_values, field_values
 from promptrank.records import Request
 from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
@@ -36,16 +36,20 @@ def fused_scores(
     fusion: FittedFusion, task: Task, requests: Iterable[Request], scores: Scores, name: str
 ) -> Scores:
     """The fused scores of what the decoder has scored."""
-    return _scores(fusion, fusion.fused, requests, decoder_of(task, scores), name)
+    return _scores(fusion, fusion.log_odds, requests, decoder_of(task, scores), name)
 
 
 def without_decoder(fusion: FittedFusion, requests: Iterable[Request], name: str) -> Scores:
     """Scores of the same fusion without the decoder: what the declared numbers alone can do."""
-    return _scores(fusion, fusion.without, requests, lambda *_: {}, name)
+    return _scores(fusion, fusion.without.log_odds, requests, lambda *_: {}, name)
 
 
 def _scores(
-    fusion: FittedFusion, layer: Layer, requests: Iterable[Request], decoder: Decoder, name: str
+    fusion: FittedFusion,
+    log_odds: Callable[[Values], float],
+    requests: Iterable[Request],
+    decoder: Decoder,
+    name: str,
 ) -> Scores:
     keys: list[tuple[str, str]] = []
     values: list[float | None] = []
@@ -57,6 +61,6 @@ def _scores(
                 numbers = field_values(request, candidate, fusion.fields)
             except RowError:
                 said = None
-            values.append(layer.log_odds({**numbers, **said}) if said is not None else None)
+            values.append(log_odds({**numbers, **said}) if said is not None else None)
     chances = [None if value is None else sigmoid(value) for value in values]
     return scores_of(keys, values, chances, Origin(name, task=fusion.task))

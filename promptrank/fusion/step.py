@@ -23,6 +23,8 @@ class FusionStep:
         self.fusion, self.task = fusion, task
         count = len(fusion.fields)
         self._why = f"log-odds of the decoder and {count} number{'s' * (count != 1)}, fused"
+        if fusion.by != "logistic":
+            self._why = f"log-odds of the decoder, calibrated ({fusion.by})"
 
     def __call__(self, ranking: Ranking) -> Ranking:
         """The same candidates by their fused scores; ties keep the decoder's order."""
@@ -42,7 +44,7 @@ class FusionStep:
     def _fused(self, request: Request, candidate: Candidate, scored: Scored) -> float:
         answers = {name: answered.logprobs for name, answered in scored.questions.items()}
         numbers = field_values(request, candidate, self.fusion.fields)
-        score = self.fusion.fused.log_odds({**numbers, **decoder_values(self.task, answers)})
+        score = self.fusion.log_odds({**numbers, **decoder_values(self.task, answers)})
         if not math.isfinite(score):
             raise RowError("score_undefined", f"the fused score is {score}")
         return score

@@ -58,7 +58,7 @@ class Rendering:
     ) -> None:
         self._task, self._tokenizer = task, tokenizer
         # A request made by hand need not know statistics: to a template they are null then.
-        self._absent = {n: None for n, stat in task.statistics.items() if stat.of == "item"}
+        self._absent = {n: None for n, stat in task.statistics.items() if stat.about == "item"}
         self.blocks = Blocks(template, task.vars, tokenizer, cache_tokens)
         self.chat = tokenizer.chat if task.chat else None
         if task.wrapper is not None:

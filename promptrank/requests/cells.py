@@ -69,6 +69,22 @@ def weight(value: Any) -> float | None:
     return weighed
 
 
+def propensity(value: Any) -> float | None:
+    """The probability with which something was shown: above 0, at most 1; NaN is null."""
+    chance = _float(value, "propensity")
+    if chance is not None and not 0 < chance <= 1:
+        raise RowError("bad_row", f"propensity: {not_a_propensity(chance)}")
+    return chance
+
+
+def not_a_propensity(chance: float) -> str:
+    """What is wrong with a number that should be a propensity, and what to do."""
+    return (
+        f"{chance:g} is not above 0 and at most 1; give the probability with which the candidate "
+        "was shown, and null where it was not shown"
+    )
+
+
 def place(value: Any, where: str) -> int | None:
     """A whole number, also where it comes as 3.0."""
     if value is None or type(value) is int:

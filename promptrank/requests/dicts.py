@@ -7,6 +7,7 @@ from promptrank.basics.hints import near
 from promptrank.basics.numbers import finite
 from promptrank.errors import DataError
 from promptrank.records import EMPTY, Candidate, Event, Item, Request, Subject
+from promptrank.requests.cells import not_a_propensity
 from promptrank.requests.lost import REQUEST_COLUMNS
 
 _REQUEST = ("request_id", *REQUEST_COLUMNS, "candidates")
@@ -94,6 +95,7 @@ def _candidate(entry: Any, i: int) -> Candidate:
     weight = _finite(entry.get("weight"), f"{where}.weight")
     if weight is not None and weight < 0:
         raise DataError(f"{where}.weight: {weight:g} is less than 0")
+    propensity = _propensity(entry.get("propensity"), f"{where}.propensity")
     baseline = _fields(entry.get("baseline"), f"{where}.baseline")
     return Candidate(
         _text(entry.get("candidate_id"), f"{where}.candidate_id") or item.item_id,
@@ -101,7 +103,7 @@ def _candidate(entry: Any, i: int) -> Candidate:
         _fields(entry.get("context"), f"{where}.context"),
         _fields(entry.get("stats"), f"{where}.stats"),
         int(position) if position is not None else None,
-        _number(entry.get("propensity"), f"{where}.propensity"),
+        propensity,
         weight,
         _number(entry.get("logged_score"), f"{where}.logged_score"),
         _outcomes(entry, where),
@@ -208,6 +210,13 @@ def _number(value: Any, where: str) -> float | None:
     if not isinstance(value, int | float) or isinstance(value, bool):
         raise DataError(f"{where}: expected a number, got {type(value).__name__}")
     return finite(value)
+
+
+def _propensity(value: Any, where: str) -> float | None:
+    chance = _finite(value, where)
+    if chance is not None and not 0 < chance <= 1:
+        raise DataError(f"{where}: {not_a_propensity(chance)}")
+    return chance
 
 
 def _finite(value: Any, where: str) -> float | None:

@@ -107,7 +107,7 @@ def _candidates(
                 values.record(rows["context"][i], "context"),
                 values.record(rows["stats"][i], "stats"),
                 values.place(rows["position"][i], "position"),
-                values.measure(rows["propensity"][i], "propensity"),
+                values.propensity(rows["propensity"][i]),
                 values.weight(rows["weight"][i]),
                 values.measure(rows["logged_score"][i], "logged_score"),
                 _outcomes(rows["outcomes"][i], known, request_id, name, errors),

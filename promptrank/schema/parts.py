@@ -157,18 +157,30 @@ class History(Strict):
 
 
 class Statistic(Strict):
-    """A number about an item or a member, always as of the moment it is used for."""
+    """A number about an item or a member, or about both, always as of the moment it is used for."""
 
     of: Literal["item", "member"] = "item"
     mean: Sql | None = Field(None, description="Mean of this expression over past rows.")
     count: bool | Sql = Field(
         False, description="Number of past rows; or of those where this holds."
     )
+    by: Sql | None = Field(
+        None,
+        description="With `of: member`: only the member's rows about items that share a value of "
+        "this expression over the item table's columns; of a list, each value counts by its share. "
+        "The number belongs to the candidate then: `stats.NAME`.",
+    )
+    above: str | None = Field(
+        None,
+        description="Name of another statistic. A row counts as what its `mean` had above that "
+        "number at its time: how a member departs from what others say of the same items.",
+    )
     within: Duration | None = Field(None, description="Only rows of this last stretch of time.")
     prior: float = Field(
         0.0,
         ge=0,
-        description="Pseudo-rows at the overall mean so far, which steady small counts.",
+        description="Pseudo-rows at the overall mean so far (with `by`: at the member's own mean), "
+        "which steady small counts.",
     )
     percentile: bool = Field(
         False,
@@ -181,7 +193,19 @@ class Statistic(Strict):
             raise ValueError("give exactly one of mean and count")
         if self.prior and self.mean is None:
             raise ValueError("prior goes with mean")
+        if self.above is not None and self.mean is None:
+            raise ValueError("above goes with mean")
+        if self.by is not None:
+            if self.of != "member" or self.mean is None:
+                raise ValueError("by goes with of: member and mean")
+            if self.percentile:
+                raise ValueError("by and percentile exclude each other")
         return self
+
+    @property
+    def about(self) -> Literal["item", "member"]:
+        """Whose number it is in a prompt: the candidate's (``stats``) or the member's."""
+        return "item" if self.by is not None else self.of
 
 
 class Budget(Strict):
@@ -222,13 +246,22 @@ class Budget(Strict):
         return value
 
 
+Calibration = Literal["temperature", "platt", "isotonic"]
+FusionKind = Literal["logistic", "temperature", "platt", "isotonic"]
+
+
 class Fusion(Strict):
-    """A logistic layer over the decoder's log-odds and declared numbers; `score: fused` uses it."""
+    """What `score: fused` is: the decoder's log-odds with declared numbers, or calibrated."""
 
     fields: list[str] = Field(
-        min_length=1,
+        default_factory=list,
         description="Numbers beside the decoder's: stats.X, context.X, item.X, member.X, query.X, "
         "source.X. True and false are 1 and 0; a missing one is the mean and an indicator.",
+    )
+    by: FusionKind = Field(
+        "logistic",
+        description="logistic: a layer over the decoder's log-odds and the fields; the others take "
+        "no fields and calibrate: temperature and platt keep every rank, isotonic can make ties.",
     )
     score: str | None = Field(
         None,
@@ -239,6 +272,17 @@ class Fusion(Strict):
         None,
         description="What `promptrank fuse` wrote; looked up by task and adapter where left out.",
     )
+
+    @model_validator(mode="after")
+    def _fields_or_calibration(self) -> "Fusion":
+        if self.by == "logistic" and not self.fields:
+            raise ValueError(
+                "name numbers under fusion.fields; to calibrate the decoder alone, say by: "
+                "temperature, platt or isotonic"
+            )
+        if self.by != "logistic" and self.fields:
+            raise ValueError(f"by: {self.by} calibrates the decoder alone; leave fields out")
+        return self
 
     @field_validator("fields")
     @classmethod

@@ -9,7 +9,7 @@ from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Rat
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic, Wrapper
-from promptrank.schema.question_columns import question_columns
+from promptrank.schema.question_columns import shared_columns
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
 
@@ -146,6 +146,13 @@ class Task(Strict):
         for name, stat in self.statistics.items():
             if stat.of == "member" and not self.has_member:
                 problems.append(f"statistics.{name}.of: there is no member")
+            if stat.above is not None:
+                below = self.statistics.get(stat.above)
+                if below is None or below.mean is None or below.above or below.by:
+                    problems.append(
+                        f"statistics.{name}.above: {stat.above!r} is no statistic that has a mean "
+                        "and neither above nor by"
+                    )
         label = self.label
         if isinstance(label, dict):
             for name in label:
@@ -153,10 +160,23 @@ class Task(Strict):
                     problems.append(f"{self.form}.label.{name}: no such question")
         return problems
 
+    def _uncalibratable(self) -> list[str]:
+        """A calibration's log-odds must order candidates as the decoder's score does."""
+        if self.fusion is None or self.fusion.by == "logistic":
+            return []
+        question = next(iter(self.questions.values()))
+        two = len(self.questions) == 1 and len(question.answers) == 2
+        if two and question.score != "log_likelihood":
+            return []
+        return [
+            f"fusion.by: {self.fusion.by} needs one question of two answers, scored as expected or "
+            "log_odds; use fields, which go with any"
+        ]
+
     def _scores(self) -> list[str]:
         if self.fused and self.fusion is None:
             return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
-        problems = []
+        problems = self._uncalibratable()
         for field in self.fusion.fields if self.fusion is not None else ():
             root, _, name = field.partition(".")
             if root == "stats" and name not in self.statistics:
@@ -184,19 +204,11 @@ class Task(Strict):
         return problems
 
     def _columns(self) -> list[str]:
-        """Questions whose columns of the scores file are those of something else."""
-        problems = []
-        taken: dict[str, str] = {"method_score": "the ranking itself"}
-        for name, question in self.questions.items():
-            if name == FUSED:
-                problems.append(f"questions.{name}: score: {FUSED} means something else; rename it")
-            for column in question_columns(name, question.answers):
-                if column in taken:
-                    problems.append(
-                        f"questions.{name}: {taken[column]} has the column {column} in scores "
-                        "files too; rename the question"
-                    )
-                taken.setdefault(column, f"question {name}")
+        answers = {name: question.answers for name, question in self.questions.items()}
+        problems = [f"questions.{name}: {why}" for name, why in shared_columns(answers)]
+        if FUSED in self.questions:
+            why = f"score: {FUSED} means something else; rename it"
+            problems.append(f"questions.{FUSED}: {why}")
         return problems
 
     @property

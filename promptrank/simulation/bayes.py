@@ -86,7 +86,7 @@ def best_chances(s: Switches, jobs: Jobs, log: ShownJobs, *, affinity: bool) -> 
     look = EXPLORE * places.mean() + (1 - EXPLORE) * places[log.rank - 1]
     seen = 1 - wait(s.delay / 4, np.array([float(WINDOW - VIEW_AFTER)]))[0]
     view = look * (mixed.apply + mixed.view) * seen
-    apply = look * mixed.apply * (1 - lost) * _applies_within(s)
+    apply = look * mixed.apply * (1 - lost) * applies_within(s)
     return Observed(apply, view, look * mixed.apply, mixed.apply)
 
 
@@ -98,7 +98,7 @@ def wait(mean_days: float, seconds: Floats) -> Floats:
     return np.asarray(np.exp(-passed / (mean_days * DAY)))
 
 
-def _applies_within(s: Switches) -> float:
+def applies_within(s: Switches) -> float:
     """P(both waits together end within the window): two exponentials, of means d/4 and 3d/4."""
     if s.delay == 0:
         return 1.0

@@ -57,7 +57,7 @@ def _gain(gain: Difference | None) -> str:
     if gain is None:
         return ""
     mark = {"better": "▲", "worse": "▼", None: ""}[gain.verdict]
-    ends = "" if gain.low is None else f" ({gain.low:+.3f} {gain.high:+.3f})"
+    ends = "" if gain.ends is None else f" ({gain.ends[0]:+.3f} {gain.ends[1]:+.3f})"
     return f"{gain.value:+.3f}{mark}{ends}"
 
 

@@ -53,6 +53,7 @@ def _no_expressions(task: Task) -> Iterator[str]:
         texts[label] = task.label
     for name, stat in task.statistics.items():
         texts[f"statistics.{name}.mean"] = stat.mean
+        texts[f"statistics.{name}.by"] = stat.by
         texts[f"statistics.{name}.count"] = stat.count if isinstance(stat.count, str) else None
     if task.history is not None and task.history.events is not None:
         texts["history.events.action"] = task.history.events.action

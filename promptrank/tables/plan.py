@@ -109,8 +109,8 @@ class Plan:
         return next(iter(self.task.questions.items()))
 
     def statistics(self, of: str) -> dict[str, Statistic]:
-        """The statistics about items or about members."""
-        return {n: s for n, s in self.task.statistics.items() if s.of == of}
+        """The statistics that stand with items, or with members."""
+        return {n: s for n, s in self.task.statistics.items() if s.about == of}
 
     @property
     def timed(self) -> bool:

@@ -25,6 +25,11 @@ from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
 from promptrank.tables.usable import fault, keys
 
+_NO_PROBABILITY = (
+    "CASE WHEN NOT (propensity > 0 AND propensity <= 1) THEN 'a propensity of ' || propensity || "
+    "', which is not above 0 and at most 1 (null: not shown)' END"
+)
+
 
 def make_rows(con: Connection, plan: Plan, bounds: Boundaries | None = None) -> None:
     """Create ``pr.rows`` and put its faulty rows among the errors.
@@ -63,7 +68,8 @@ def make_rows(con: Connection, plan: Plan, bounds: Boundaries | None = None) -> 
     run(
         con,
         f"CREATE TABLE pr.rows AS SELECT row_number() OVER (ORDER BY t, {order}) AS row_no, *, "
-        f"{value_of(ident(place_column(first)), question)} AS v, {fault(plan)} AS fault "
+        f"{value_of(ident(place_column(first)), question)} AS v, "
+        f"coalesce({fault(plan)}, {_NO_PROBABILITY}) AS fault "
         f"FROM (SELECT {', '.join(chosen)} FROM {seen})",
         form,
     )
@@ -147,6 +153,10 @@ def _numbers(plan: Plan) -> dict[str, str]:
         for name, c in names.items()
     }
     numbers["position"] = f"TRY_CAST({numbers['position']} AS BIGINT)"
+    if names["propensity"] is not None:
+        # An infinite one is not missing: it is no probability.
+        given = f"CAST({ident(names['propensity'])} AS DOUBLE)"
+        numbers["propensity"] = f"CASE WHEN NOT isnan({given}) THEN {given} END"
     return numbers
 
 
@@ -162,8 +172,10 @@ def _errors(con: Connection, plan: Plan) -> None:
     form = plan.task.form
     run(
         con,
-        f"INSERT INTO pr.errors SELECT request_key, cand_id, 'null_key', {literal(form)} || "
-        "': a row has ' || fault || '; it was left out' FROM pr.rows WHERE fault IS NOT NULL",
+        "INSERT INTO pr.errors SELECT request_key, cand_id, "
+        "CASE WHEN fault LIKE 'a propensity%' THEN 'bad_row' ELSE 'null_key' END, "
+        f"{literal(form)} || ': a row has ' || fault || '; it was left out' FROM pr.rows "
+        "WHERE fault IS NOT NULL",
         form,
     )
     run(

@@ -9,10 +9,14 @@ half the share that is equal). The others' values are not taken at the very mome
 latest of a series of cuts before it: the times of the 1st, 2nd, ... row, then of every row whose
 number has grown by a fifth. A cut's place depends on the rows before it alone, so nothing later
 can move it. An entity without a row so far has no percentile.
+
+Above: a row's number less another statistic as of the row's own time, so that what is summed was
+known there. Where that statistic had no value yet, the row counts for nothing. By: `shared_values`.
 """
 
-from promptrank.basics.sql import Connection, ident, run
+from promptrank.basics.sql import EXACT, Connection, ident, run
 from promptrank.schema.parts import Statistic
+from promptrank.tables import shared_values
 from promptrank.tables.plan import Plan
 
 _GROWTH = 1.2
@@ -23,23 +27,49 @@ def make_sums(con: Connection, plan: Plan) -> None:
     """Create the running sums (and percentile cuts) that `join` reads."""
     if not plan.timed:
         return
+    _running(con, plan)
+    if lifts := {n: s.above for n, s in plan.task.statistics.items() if s.above is not None}:
+        _lift(con, plan, lifts)
+        _running(con, plan)
+    for name, stat in plan.task.statistics.items():
+        if stat.by is not None:
+            shared_values.make_sums(con, plan, name, stat.by)
+    if any(s.percentile for s in plan.task.statistics.values()):
+        _cuts(con)
+        for name, stat in plan.task.statistics.items():
+            if stat.percentile:
+                _distribution(con, plan, name, stat)
+
+
+def _lift(con: Connection, plan: Plan, lifts: dict[str, str]) -> None:
+    """Take the statistic that each is ``above`` from the rows' numbers, as of the rows."""
+    below = {name: plan.task.statistics[name] for name in dict.fromkeys(lifts.values())}
+    points = f"(SELECT row_no, item_id, member_id, {plan.at('t')} AS moment FROM pr.rows)"
+    less = ", ".join(
+        f"{ident('x_' + n)} = CAST(r.{ident('x_' + n)} - b.{ident('st_' + a)} AS {EXACT})"
+        for n, a in lifts.items()
+    )
+    run(
+        con,
+        f"UPDATE pr.rows r SET {less} FROM {join(plan, points, below, base=False)} b "
+        "WHERE r.row_no = b.row_no",
+        "statistics",
+    )
+
+
+def _running(con: Connection, plan: Plan) -> None:
     for kind, names in _kinds(plan).items():
         entity = f"{kind}_id" if kind != "all" else "0"
         inner = ", ".join(f"count({c}) AS n_{n}, sum({c}) AS s_{n}" for n, c in names.items())
         outer = ", ".join(f"sum({x}_{n}) OVER w AS {x}_{n}" for n in names for x in ("n", "s"))
         run(
             con,
-            f"CREATE TABLE pr.sums_{kind} AS SELECT id, known, {outer} FROM "
+            f"CREATE OR REPLACE TABLE pr.sums_{kind} AS SELECT id, known, {outer} FROM "
             f"(SELECT {entity} AS id, known, {inner} FROM pr.rows "
             "WHERE fault IS NULL AND known IS NOT NULL "
             f"AND {entity} IS NOT NULL GROUP BY ALL) WINDOW w AS (PARTITION BY id ORDER BY known)",
             "statistics",
         )
-    if any(s.percentile for s in plan.task.statistics.values()):
-        _cuts(con)
-        for name, stat in plan.task.statistics.items():
-            if stat.percentile:
-                _distribution(con, plan, name, stat)
 
 
 def _kinds(plan: Plan) -> dict[str, dict[str, str]]:
@@ -85,6 +115,9 @@ def join(plan: Plan, points: str, wanted: dict[str, Statistic], base: bool) -> s
         alias = _alias(kind, within)
         sql += f" ASOF LEFT JOIN pr.sums_{kind} {alias} ON {entity} = {alias}.id"
         sql += f" AND {at} > {alias}.known"
+    for name, stat in wanted.items():
+        if stat.by is not None:
+            sql += shared_values.join(plan, points, name, stat)
     ranked = {n: s for n, s in wanted.items() if s.percentile}
     inner = f"SELECT p.*, {', '.join(columns)} FROM {sql}" if columns else f"SELECT p.* FROM {sql}"
     if not ranked:
@@ -122,6 +155,12 @@ def _sums(name: str, kind: str, within: float | None) -> tuple[str, str]:
 
 def _value(name: str, stat: Statistic) -> str:
     n, s = _sums(name, stat.of, stat.within)
+    if stat.by is not None:
+        return shared_values.value(name, stat.prior, _mean(name, stat, n, s))
+    return _mean(name, stat, n, s)
+
+
+def _mean(name: str, stat: Statistic, n: str, s: str) -> str:
     if stat.mean is None:
         return f"CAST({n} AS BIGINT)"
     n_all, s_all = _sums(name, "all", stat.within)

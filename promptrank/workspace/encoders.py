@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.basics.telling import Say
 from promptrank.errors import TaskError
 from promptrank.workspace.tasks import OpenTask
 
@@ -36,3 +37,17 @@ def open_encoder(
     if encoder.problems:
         raise TaskError(str(opened.place.path), encoder.problems)
     return encoder
+
+
+def encoder_of(opened: OpenTask, model: str | None, say: Say) -> "Encoder":
+    """The encoder of a task where no model is open: for the one named, else the task's own.
+
+    Raises:
+        ModelError: there is no such model.
+        TemplateError, TaskError: as `open_encoder`.
+    """
+    from promptrank.assets import resolve_model
+    from promptrank.engine.limits import model_limits
+
+    folder = resolve_model(model or opened.task.model, say=say)
+    return open_encoder(opened, folder, model_limits(folder).max_tokens)

@@ -28,7 +28,8 @@ class Fused:
     """What `fuse` wrote, and where.
 
     Attributes:
-        report: decoder, fused, and fused without the decoder, on the rows they were fitted on.
+        report: decoder, fused, and (with fields) fused without the decoder, on the rows they were
+            fitted on.
     """
 
     path: Path
@@ -68,13 +69,21 @@ def fit_task_fusion(
     """
     from promptrank.assets import resolve_model
     from promptrank.evaluation.gains import gain_of
+    from promptrank.fusion.calibrating import Knots, check_rate, fit_calibration
     from promptrank.fusion.fitting import fit_fusion, names_of, rows_of
 
     task = opened.task
     assert task.fusion is not None, "checked before"
     fields, scores = tuple(task.fusion.fields), read_scores(path, ranker.task, opened.name)
+    by = task.fusion.by
+    knots: Knots = ()
     rows, used = rows_of(task, sample, scores, fields, *gain_of(task))
-    fused, without = fit_fusion(rows, names_of(task, fields))
+    if by == "logistic":
+        fused, without = fit_fusion(rows, names_of(task, fields))
+    else:
+        for request in sample:
+            check_rate(request)
+        fused, without, knots = fit_calibration(rows, next(iter(task.questions)), by)
     digest = scores.origin.requests or ""
     fusion = FittedFusion(
         task=opened.name,
@@ -88,6 +97,8 @@ def fit_task_fusion(
         versions=versions(),
         command=("promptrank", *sys.argv[1:]),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        by=by,
+        knots=knots,
     )
     return Fused(path, fusion, _report(opened, ranker, fusion, sample, scores))
 
@@ -101,9 +112,12 @@ def _report(
     compared = {
         ranker.origin.ranker: scores,
         FUSED: fused_scores(fusion, opened.task, sample, scores, FUSED),
-        WITHOUT: without_decoder(fusion, sample, WITHOUT),
     }
-    report = compare(opened.task, sample, compared, pairs=[(FUSED, WITHOUT)])
+    pairs = []
+    if fusion.fields:
+        compared[WITHOUT] = without_decoder(fusion, sample, WITHOUT)
+        pairs = [(FUSED, WITHOUT)]
+    report = compare(opened.task, sample, compared, pairs=pairs)
     note = "these are the rows that the fusion was fitted on; `promptrank eval` judges it on others"
     return replace(
         report,

@@ -101,6 +101,7 @@ def _check(
     pairs = {
         "task": (fusion.task, opened.name),
         "fields": (sorted(fusion.fields), sorted(declared)),
+        "form (by)": (fusion.by, opened.task.fusion.by if opened.task.fusion is not None else None),
         "model": (fusion.model, model),
         "adapter": (fusion.adapter, adapter_digest(adapter)),
         "questions": (

@@ -14,6 +14,9 @@ from promptrank.baselines.listing import ALWAYS
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.compare import compare
+from promptrank.evaluation.example_requests import ExampleRequest, examples_of
+from promptrank.evaluation.gains import gain_of
+from promptrank.evaluation.off_policy import off_policy
 from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
@@ -88,6 +91,12 @@ class MeasuredOn:
         mine = (r for r in rows if r.request_id is None or r.request_id in self.sample.ids)
         return dict(sorted(Counter(row.reason for row in mine).items()))
 
+    def baseline_names(self) -> list[str]:
+        """Baselines that will be compared; ``logged`` only where the log holds a score."""
+        names = [name for name, baseline in self.baselines.items() if baseline.rank is not None]
+        logged = any(c.logged_score is not None for r in self.sample for c in r.candidates)
+        return [name for name in names if name != "logged" or logged]
+
     def report(
         self,
         verb: str,
@@ -98,14 +107,19 @@ class MeasuredOn:
         draws: int,
         pairs: Sequence[tuple[str, str]] = (),
         control: tuple[str, str] | None = None,
+        judged: str | None = None,
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
+        examples: bool = False,
+        clip: float | None = None,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from.
 
         Args:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
+            examples: some requests with every ranker's order are wanted too.
+            clip: weights of off-policy estimates above it count as it.
         """
         ranks = {n: rank for n, rank in made(self.baselines).items() if n not in scores}
         if set(ranks) - set(ALWAYS):
@@ -133,17 +147,37 @@ class MeasuredOn:
             draws=draws,
             pairs=pairs,
             control=control,
+            judged=judged,
             slicings=slicings,
         )
+        earned, notes = None, [*report.notes, _RANDOM]
+        if report.metrics:
+            compared = {**scores, **cheap}
+            said = {row.name: compared[row.name] for row in report.rankers}
+            gain, _ = gain_of(self.opened.task)
+            earned = off_policy(self.sample, said, gain, draws=draws, seed=report.seed, clip=clip)
+        if isinstance(earned, str):
+            notes.append(f"no off-policy estimates: {earned}")
+            earned = None
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
         seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
         return replace(
             report,
             absent={**report.absent, **reasons},
-            notes=(*report.notes, _RANDOM),
+            baselines=tuple(row.name for row in report.rankers if row.name in cheap),
+            notes=tuple(notes),
+            off_policy=earned,
             seen=seen,
+            examples=self._examples(report, {**scores, **cheap}) if examples else (),
             provenance=manifest(verb, self.opened.task, self.opened.name),
+        )
+
+    def _examples(self, report: Report, scores: Mapping[str, Scores]) -> tuple[ExampleRequest, ...]:
+        gain, relevant_at = gain_of(self.opened.task)
+        shown = {row.name: scores[row.name] for row in report.rankers}
+        return examples_of(
+            self.sample, self.sample.ids, shown, gain_of=gain, relevant_at=relevant_at
         )
 
 

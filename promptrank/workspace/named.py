@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 from promptrank.errors import InputError
 
-_WHAT = {"scores": "FILE", "rrf": "decoder+bm25"}
+_WHAT = {"scores": "FILE", "template": "FILE", "rrf": "decoder+bm25"}
+_ALONE = ("base", "logged")
+"""Kinds of which there is one, so that they have no name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +15,10 @@ class Named:
     """A ranker that somebody named.
 
     Attributes:
-        kind: ``base``, ``adapter``, ``student``, ``baseline``, ``scores`` or ``rrf``.
-        name: of the adapter, student or baseline, the path of the scores file, or the rankers that
-            are fused by their ranks, as ``decoder+bm25``.
+        kind: ``base``, ``logged``, ``adapter``, ``student``, ``baseline``, ``template``, ``scores``
+            or ``rrf``.
+        name: of the adapter, student, baseline or template, the path of the scores file, or the
+            rankers that are fused by their ranks, as ``decoder+bm25``.
     """
 
     kind: str
@@ -32,7 +35,7 @@ def parse_named(text: str, kinds: Sequence[str]) -> Named:
         InputError: anything else.
     """
     kind, _, name = text.partition(":")
-    if kind in kinds and bool(name) == (kind != "base"):
+    if kind in kinds and bool(name) == (kind not in _ALONE):
         return Named(kind, name)
-    shown = [k if k == "base" else f"{k}:{_WHAT.get(k, 'NAME')}" for k in kinds]
+    shown = [k if k in _ALONE else f"{k}:{_WHAT.get(k, 'NAME')}" for k in kinds]
     raise InputError(f"{text!r}: write {', '.join(shown[:-1])} or {shown[-1]}")

@@ -102,8 +102,8 @@ def open_ranker(
     return ranker
 
 
-def named_by(engine: str, opened: OpenTask) -> str:
-    """What reports will call a ranker of this engine: known before it is opened.
+def ranker_name(opened: OpenTask, engine: str) -> str:
+    """What reports will call an engine's ranker: ``decoder``, ``student:NAME``, or a baseline.
 
     Raises:
         InputError: no such student.

@@ -1,7 +1,7 @@
 """Tasks by name: list them, open one, find its data and its model."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,6 +57,11 @@ def open_task(
     # A task given by its path belongs to the project it lies in, wherever the command is run.
     root = opened.root if place.origin == "built-in" else place.root
     return OpenTask(place, load_task(place.path, list(settings or ())), root)
+
+
+def with_template(opened: OpenTask, template: str) -> OpenTask:
+    """The same task worded by another template, looked up as the task's own is."""
+    return replace(opened, task=opened.task.model_copy(update={"template": template}))
 
 
 def data_folder(opened: OpenTask, say: Say = silent) -> Path:

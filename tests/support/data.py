@@ -119,6 +119,8 @@ STATISTICS: dict[str, Any] = {
     "rank": {"count": True, "percentile": True},
     "mean_rank": {"mean": "rating", "percentile": True},
     "of_member": {"of": "member", "mean": "rating"},
+    "lift": {"of": "member", "mean": "rating", "above": "mean", "within": "15s"},
+    "shared": {"of": "member", "mean": "rating", "above": "mean", "by": "item_id", "prior": 1},
 }
 TIMED: dict[str, Any] = {
     "items": {"path": "items.parquet", "key": "item_id", "valid_from": "since"},

@@ -1,0 +1,107 @@
+"""Slices by a field that the requests bring: ``item.brand``, ``member.country``, ``stats.price``.
+
+Texts and truth values make a slice each: the `MOST` most frequent ones, and one for all others.
+Numbers of more than `MOST` different values are parted at their fifths. Bounds come from the
+requests that are measured, so that slices are of use whatever the data.
+"""
+
+import math
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from promptrank.basics.hints import near
+from promptrank.errors import InputError
+from promptrank.records import Candidate, Request
+
+MOST = 9
+_PARTS = 5
+_LONGEST = 40
+
+NAMESPACES: Mapping[str, Callable[[Request, Candidate], Mapping[str, Any] | None]] = {
+    "item": lambda r, c: c.item.fields,
+    "member": lambda r, c: r.subject.member,
+    "query": lambda r, c: r.subject.query,
+    "source": lambda r, c: r.subject.source.fields if r.subject.source is not None else None,
+    "context": lambda r, c: c.context,
+    "stats": lambda r, c: c.stats,
+}
+
+
+def is_field(name: str) -> bool:
+    """Whether it is written as a field: ``item.brand``."""
+    root, _, field = name.partition(".")
+    return root in NAMESPACES and bool(field)
+
+
+def field_codes(
+    name: str, requests: Iterable[Request]
+) -> tuple[tuple[str, ...], Callable[[Request, Candidate], int]]:
+    """Labels of a field's slices, and which of them a candidate is in.
+
+    Raises:
+        InputError: no candidate has the field, or it holds lists or objects.
+    """
+    root, _, field = name.partition(".")
+    fields_of = NAMESPACES[root]
+    counts: Counter[Any] = Counter()
+    names: set[str] = set()
+    for request in requests:
+        for candidate in request.candidates:
+            fields = fields_of(request, candidate) or {}
+            names.update(fields)
+            value = _plain(name, fields.get(field))
+            if value is not None:
+                counts[value] += 1
+    if not counts:
+        empty = "it is empty everywhere" if field in names else near(field, sorted(names))
+        raise InputError(f"--slice {name}: no candidate has it; {empty}")
+    numeric = all(isinstance(value, float) for value in counts)
+    labels, place = _fifths(counts) if numeric and len(counts) > MOST else _values(counts)
+
+    def code(request: Request, candidate: Candidate) -> int:
+        value = _plain(name, (fields_of(request, candidate) or {}).get(field))
+        return len(labels) if value is None else place(value)
+
+    return (*labels, "none"), code
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Numbers as float, everything else as text; None for what is not there."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, (list, tuple, dict)):
+        raise InputError(f"--slice {name}: it holds lists or objects; slice by a plain field")
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    return str(value)
+
+
+def _fifths(counts: Counter[float]) -> tuple[list[str], Callable[[float], int]]:
+    values = np.array(sorted(counts))
+    below = np.cumsum([counts[value] for value in values])
+    at = np.searchsorted(below, below[-1] * np.arange(1, _PARTS) / _PARTS, side="right")
+    # The least value bounds nothing; where it is most of the mass, all others are one slice.
+    bounds = sorted({float(values[place]) for place in at} - {values[0]}) or [float(values[1])]
+    shown = [f"{bound:.4g}" for bound in bounds]
+    spans = [f"{a} to {z}" for a, z in pairwise(shown)]
+    return [f"below {shown[0]}", *spans, f"{shown[-1]} and more"], lambda v: bisect_right(bounds, v)
+
+
+def _values(counts: Counter[Any]) -> tuple[list[str], Callable[[Any], int]]:
+    order = sorted(counts, key=lambda value: (-counts[value], str(value)))
+    kept = order if len(order) <= MOST + 1 else order[:MOST]
+    places = {value: place for place, value in enumerate(kept)}
+    labels = [_shown(value) for value in kept]
+    if len(kept) < len(order):
+        labels.append(f"others ({len(order) - len(kept)} values)")
+    return labels, lambda value: places.get(value, len(kept))
+
+
+def _shown(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."

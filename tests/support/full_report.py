@@ -1,0 +1,78 @@
+"""A report in which everything is told, for tests of pages."""
+
+import dataclasses
+
+from promptrank.evaluation.agreement import Agreement
+from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
+from promptrank.evaluation.report import (
+    Cost,
+    Difference,
+    Pair,
+    ReliabilityBin,
+    Report,
+    ReportSlice,
+    RequirementResult,
+    Survival,
+)
+from promptrank.evaluation.seen import Seen
+from promptrank.evaluation.verdict import verdict_of
+from support.reports import report, row
+
+
+def example(name: str, *relevant: bool | None, text: str | None = None) -> ExampleRequest:
+    """A request of candidates with these labels, whose order the baseline turns round."""
+    rows = tuple(
+        ExampleCandidate(
+            f"{name}-c{i}",
+            f"{name}-i{i}",
+            None if label is None else float(label),
+            label,
+            {"decoder": -float(i), "bm25": float(i)},
+            {"decoder": i + 1.0, "bm25": float(len(relevant) - i)},
+            text,
+        )
+        for i, label in enumerate(relevant)
+    )
+    prompt = (PromptPiece("instruction", text),) if text is not None else ()
+    return ExampleRequest(name, f"{name}-s", 0.75, True, 40, rows, prompt)
+
+
+def full_report() -> Report:
+    """A report in which every field holds something that can be told on the page."""
+    bins = (ReliabilityBin(0.25, 0.125, 0.0625, 0.1875, 771),)
+    decoder = dataclasses.replace(
+        row("decoder", 0.7), reliability=bins, origin={"engine": {"name": "packed-engine"}}
+    )
+    agreed = Agreement(4321, 17, 0.00031, 0.001, 0.9876, 0.913, False)
+    bm25 = dataclasses.replace(
+        row("bm25", 0.55, -0.15), agreement=agreed, cost=Cost(12.5, 3_140_000), kept=0.83
+    )
+    behind = {"auc": Difference(0.317, 0.2, 0.4, "better")}
+    logistic = dataclasses.replace(row("logistic", 0.69, 0.01), unscored=7171, behind=behind)
+    counts = dataclasses.replace(
+        report(decoder).counts, unlabelled=1234, left_out=77, partial_requests=9
+    )
+    part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic))
+    other = ReportSlice("history", "3-5", counts, (decoder, bm25, logistic))
+    pair = Pair("logistic", "bm25", {"auc": Difference(0.161, 0.1, 0.2, "better")})
+    made = report(
+        decoder,
+        bm25,
+        logistic,
+        absent={"mean": "an absent ranker"},
+        seen=Seen(100, 37, 500, 480),
+        cuts={"events dropped": 5151},
+        errors={"no such item": 6161},
+        notes=("a note of its own",),
+        provenance={"command": "eval", "task": "toys/like", "versions": {"duckdb": "9.8.7"}},
+        pairs=(pair,),
+        best_baseline="logistic",
+        judged="decoder",
+        survival=Survival("decoder, obscured", "decoder", "auc", 0.62, 0.4, 0.8),
+        slices=(part, other),
+        requirements=(
+            RequirementResult("auc >= 0.9", False, None, 0.7, None, 0.9, short_by=0.2, subjects=99),
+        ),
+        examples=(example("r1", True, False, None), example("r2", False, True)),
+    )
+    return dataclasses.replace(made, counts=counts, verdict=verdict_of(made), seed=4711)

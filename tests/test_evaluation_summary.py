@@ -1,0 +1,122 @@
+"""The report in a few lines: the verdict first, one row a ranker, whatever the width."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from promptrank.evaluation.compare import report_of
+from promptrank.evaluation.report import Counts, Pair, Report, ReportSlice
+from promptrank.evaluation.report_summary import everything, summary
+from promptrank.evaluation.requirements import parse_requirements, results_of
+from promptrank.evaluation.seen import Seen
+from promptrank.evaluation.step_summary import step_summary
+from promptrank.evaluation.verdict import verdict_of
+from support.measured import labelled_of, simulated
+from support.reports import report, row
+
+METRICS = ["auc", "gauc", "ndcg@10", "mrr", "recall@3", "log_loss", "ece"]
+BASELINES = ("popularity", "item_member_mean", "bm25", "logistic", "random")
+
+
+def usual() -> Report:
+    """What a usual eval gives: five baselines and two rivals, on the metrics of movies/like."""
+    generator = np.random.default_rng(0)
+    rows, score = simulated(60, 8, generator)
+    names = (*BASELINES, "base", "adapter:movies")
+    scores = {"decoder": score}
+    scores |= {n: score + (1 + i) * generator.normal(size=len(score)) for i, n in enumerate(names)}
+    chance = 1 / (1 + np.exp(-score))
+    labelled = labelled_of(rows, scores, {"decoder": chance, "base": np.sqrt(chance)})
+    made = report_of(labelled, METRICS, reference="decoder", draws=200)
+    made = replace(
+        made,
+        baselines=BASELINES,
+        seen=Seen(60, 54, 200, 150),
+        absent={"logged": "scores none of the 480 labelled candidates"},
+        cuts={"events dropped": 12, "candidates with shortened fields": 0},
+        errors={"too_long": 3},
+        notes=("random is the expectation over all orders of the candidates",),
+    )
+    return replace(made, verdict=verdict_of(made, ["base", "adapter:movies"]))
+
+
+def shown(report: Report, width: int = 120, *, full: bool = False) -> list[str]:
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print((everything if full else summary)(report, width))
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_a_usual_report_is_at_most_25_lines_and_the_verdict_is_the_first(width: int) -> None:
+    given = usual()
+    lines = shown(given, width)
+    assert len(lines) <= 25
+    assert max(map(len, lines)) <= width
+    assert given.verdict is not None
+    assert " ".join(lines).startswith(given.verdict.text)
+    text = "\n".join(lines)
+    assert "…" not in text
+    for ranker in given.rankers:
+        assert f"\n{ranker.name} " in text
+    assert "corrected for 7 comparisons" in text
+    assert "60 subjects, 60 requests, 480 candidates" in text
+    kept = next(line.split() for line in lines if line.startswith("ranker"))
+    for name in METRICS:  # in the table, or named as one that --full shows
+        assert name in kept or any(line.startswith("--full") and name in line for line in lines)
+
+
+def test_a_row_says_how_a_ranker_differs_and_what_could_have_been_seen() -> None:
+    given = report(row("decoder", 0.78), row("base", 0.70, -0.08), row("bm25", 0.77, -0.01))
+    lines = shown(given)
+    head = next(line for line in lines if line.startswith("ranker"))
+    assert head.split("  ")[-2:] == [" auc - decoder's", "could show"]
+    cells = {line.split()[0]: line.split() for line in lines if line}
+    assert cells["decoder"] == ["decoder", ".780", ".600", ".730-.830"]
+    assert cells["base"] == ["base", ".700▼", ".600", "-.080", "(-.110", "to", "-.050)", ".040"]
+    assert cells["bm25"][1] == ".770"
+
+
+def test_slices_and_pairs_take_a_line_each() -> None:
+    few = ReportSlice(
+        "history",
+        "1-2",
+        Counts(30, 30, 300, 100, 0, 0, 0),
+        (row("decoder", 0.6), row("bm25", 0.65, 0.05)),
+    )
+    given = report(row("decoder", 0.78), row("bm25", 0.74, -0.04), slices=(few,))
+    pair = Pair("rrf:decoder+bm25", "bm25", given.rankers[1].differences)
+    given = replace(given, pairs=(pair,), verdict=verdict_of(given))
+    lines = shown(given)
+    cells = next(line.split() for line in lines if line.startswith("history"))
+    assert cells[:4] == ["history", "1-2", "30", "300"]
+    assert cells[4:] == [".600", "(.550-.650)", "-.050", "(-.080", "to", "-.020)"]
+    assert any(line.startswith("rrf:decoder+bm25 - bm25: auc -.040 (-.070 to") for line in lines)
+
+
+def test_everything_has_the_same_first_line_and_every_interval() -> None:
+    given = usual()
+    text = "\n".join(shown(given, full=True))
+    assert given.verdict is not None
+    assert " ".join(text.split()).startswith(given.verdict.text)
+    gap = given.ranker("bm25").differences["gauc"]
+    assert gap.detectable is not None
+    assert f"shows {gap.detectable:.3f}".replace("0.", ".") in text
+    assert "log_loss, ece of popularity, item_member_mean" in text
+
+
+def test_a_steps_summary_has_verdict_requirements_and_all_tables_folded() -> None:
+    given = replace(usual(), provenance={"task": "movies/like"})
+    asked = parse_requirements(["auc >= base", "auc >= 0.99"])
+    given = replace(given, requirements=tuple(results_of(given, asked)))
+    given = replace(given, verdict=verdict_of(given))
+    text = step_summary(given)
+    assert text.startswith(
+        "### promptrank eval movies/like\n\n**does not ship: 1 of 2 requirements fails "
+        "(auc >= 0.99)**\n\n- holds: `auc >= base`: ."
+    )
+    assert "- **FAILS: `auc >= 0.99`: ." in text
+    assert text.index("| decoder ") < text.index("<details>") < text.index("Difference to decoder")
+    assert text.endswith("</details>\n\n")
