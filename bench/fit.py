@@ -20,11 +20,11 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from promptrank import Switches, build, distill, rank, simulate_jobs
+from promptrank.baselines.baseline import aim_of
+from promptrank.baselines.baseline_fit import baseline_scores, fit_baselines, made
 from promptrank.cli.terminal import progress_bar
 from promptrank.evaluation.agreement import rank_correlation
-from promptrank.evaluation.baselines import baseline_scores, baselines
 from promptrank.evaluation.compare import compare
-from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
 from promptrank.records import Request
 from promptrank.requests.source import RequestFile, Sample
@@ -126,14 +126,13 @@ def judge(
     truth: Mapping[Key, bool],
 ) -> None:
     """Judge everybody twice, and print the table and the last line."""
-    gain, relevant_at = gain_of(opened.task)
     # The samples that `distill` and `rank` take too.
     learned, test = (
         list(Sample(file, {part}, limit))
         for part, limit in (("train", given.train), ("test", given.test))
     )
-    logistic = baselines(learned, gain_of=gain, relevant_at=relevant_at)["logistic"]
-    scores = {**scores, **baseline_scores(test, {LOGISTIC: logistic})}
+    logistic = made(fit_baselines(learned, aim_of(opened.task), ["logistic"]))
+    scores = {**scores, **baseline_scores(test, {LOGISTIC: logistic["logistic"]})}
     every = [(r.request_id, c.candidate_id) for r in test for c in r.candidates]
     keys = [key for key in every if all(key in scores[name].index for name in (DECODER, *STUDENTS))]
     chance, student = (scores[n].at("score", scores[n].rows(keys)) for n in (DECODER, STUDENT))

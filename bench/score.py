@@ -204,7 +204,7 @@ def main() -> None:
     peak = max(peaks.values())
     rates = ", ".join(f"{way} {rate / 1e9:.0f}" for way, rate in peaks.items())
     print(f"{processor()}, {args.threads} threads; products in GFLOP/s: {rates}")
-    chosen = ", ".join(f"{a}x{b} {way}" for (a, b), way in engine.ways.items())
+    chosen = ", ".join(f"{'x'.join(map(str, s))} {way}" for s, way in engine.ways.items())
     print(f"layers: {chosen}; notes: {engine.info.notes}")
     ratios: dict[int, float] = {}
     with_ten: dict[str, float] = {}

@@ -5,8 +5,9 @@
 FOLDER of --data holds queries.parquet (query_id, query), items.parquet (item_id, title, brand,
 short_description) and judgements*.parquet (query_id, item_id, relevance 0 to 3). An adapter learns
 matching from pseudo-queries of the catalogue, and then, once for each fold, from the judged pairs
-of the other folds' queries. Each query is ranked by the adapter whose fold holds it. What is done
-stays in --work, and a second call goes on from there.
+of the other folds' queries. Each query is ranked by the adapter whose fold holds it. Sentence
+embeddings stand beside them, alone and with BM25. What is done stays in --work, and a second call
+goes on from there.
 """
 
 import argparse
@@ -38,6 +39,9 @@ JUDGED, MATCHING = "search_judged", "search_matching"
 LISTWISE = Settings(
     losses={"listwise": 1.0, "answers": 0.3}, prompt_weight=0.0, rank=16, patience=0
 )
+
+# Sentence embeddings, alone and with BM25 over the same texts: those that the template prints.
+MEANINGS = ["baseline:embedding", "rrf:bm25+embedding"]
 
 Rows = list[tuple[str, str, float]]  # request, candidate, score
 
@@ -179,7 +183,7 @@ def main() -> None:
     report = evaluate(
         JUDGED,
         scores=args.work / "scores_bm25.parquet",
-        vs=[f"scores:{args.work / name}.parquet" for name in rivals],
+        vs=[f"scores:{args.work / name}.parquet" for name in rivals] + MEANINGS,
         project=args.work,
     )
     show(report, full=True)

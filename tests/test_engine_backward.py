@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from promptrank.engine import attention
+from promptrank.engine import attention, products
 from promptrank.engine.backward import attend
 from promptrank.engine.contract import Branch, Slot
 from promptrank.engine.cutting import KeptKeys, Part, flatten, tries
@@ -48,31 +48,36 @@ def dense_mask(forward: Forward, window: int | None) -> torch.Tensor:
     return mask
 
 
+WAYS = products.available(torch.float32)
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("window", [None, 1, 25, 140])
-def test_values_and_gradients_are_those_of_sdpa(window: int | None) -> None:
+def test_values_and_gradients_are_those_of_sdpa(window: int | None, way: str) -> None:
     torch.manual_seed(0)
-    # Stems of more than one band (128 rows) and sides of more than one (80 rows).
+    # Stems of more than one band (about 128 rows) and sides of more than one (about 80 rows).
     forward = forward_of(
-        (150, (30, 40, 35)),
+        (200, (30, 40, 35)),
         (3, (1,)),
         (20, ()),
-        like=torch.zeros(1).double(),
+        like=torch.zeros(1),
         windows=(window,),
     )
     rows = forward.ids.shape[1]
-    query, key, value = (
-        torch.randn(1, heads, rows, 8, dtype=torch.float64, requires_grad=True)
-        for heads in (4, 2, 2)
-    )
-    got = attend(query, key, value, 0.3, forward.segments, window)
+    query, key, value = (torch.randn(1, heads, rows, 8, requires_grad=True) for heads in (4, 2, 2))
+    got = attend(query, key, value, 0.3, forward.segments, window, way)
     want = torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, dense_mask(forward, window), scale=0.3, enable_gqa=True
+        query.double(),
+        key.double(),
+        value.double(),
+        dense_mask(forward, window),
+        scale=0.3,
+        enable_gqa=True,
     ).transpose(1, 2)
-    # The softmax runs in fp32, so 1e-6 is all there is.
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-5)
-    above = torch.randn_like(want)
+    torch.testing.assert_close(got.double(), want, atol=1e-5, rtol=1e-5)
+    above = torch.randn_like(got)
     ours = torch.autograd.grad(got, (query, key, value), above)
-    theirs = torch.autograd.grad(want, (query, key, value), above)
+    theirs = torch.autograd.grad(want, (query, key, value), above.double())
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM
 
-from promptrank.engine import attention, forward, probe
+from promptrank.engine import attention, forward, probe, weighing
 from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree
 from promptrank.engine.layout import Forward
 from promptrank.engine.lean_layers import fuse
@@ -83,18 +83,23 @@ def test_the_self_test_notices_a_window_nobody_told_of(
 def test_the_self_test_notices_wrong_attention(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = attention._band
+    real = weighing.side_by_side
 
-    def off_by_one(band: Any, *rest: Any) -> None:
-        real(replace(band, seen=max(0, band.seen - 1)), *rest)
+    def off_by_one(array: Any, seen: slice, *rest: Any) -> Any:
+        return real(array, slice(seen.start, max(seen.start, seen.stop - 1)), *rest)
 
     info = EngineInfo("packed", "m", "0", "float32", 512)
     model = Adapters(load_model(llama_path, "float32"))
     assert probe.misfit(model, info, Limits(512, 97), None) is None
-    monkeypatch.setattr(attention, "_band", off_by_one)
+    monkeypatch.setattr(attention, "side_by_side", off_by_one)
     reason = probe.misfit(model, info, Limits(512, 97), None)
     assert reason is not None
     assert reason.startswith("packed scores differ")
+
+
+def test_differences_count_in_proportion_to_very_unlikely_tokens() -> None:
+    assert probe._distance([-8.0002, -1.0], [-8.0, -1.0001]) == pytest.approx(2e-4, rel=1e-6)
+    assert probe._distance([-64.0004, -1.0], [-64.0, -1.0]) == pytest.approx(5e-5, rel=1e-6)
 
 
 def test_capped_scores_are_not_dropped(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_text import markdown, table
 from promptrank.evaluation.seen import Seen
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.scores.origin import Origin
 from promptrank.scores.scores import Scores, scores_of

@@ -22,7 +22,7 @@ from promptrank.evaluation.example_requests import (
     short,
 )
 from promptrank.evaluation.page.example_orders import strips
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Item, Request, Subject
 from support.measured import scores_by
 

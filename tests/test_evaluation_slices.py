@@ -19,7 +19,7 @@ from promptrank.evaluation.compare import compare
 from promptrank.evaluation.report_text import markdown, table
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import BY_COUNT, Slicing, check_names, fit_slicings
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
 from support.data import make_task

@@ -101,7 +101,7 @@ def test_what_cannot_be_decided_ends_with_2_after_the_report(
             "--vs logged: no candidate of this part has a logged score",
             marks=pytest.mark.slow,
         ),
-        (["--vs", "logged:it"], "write student:NAME, adapter:NAME, base, template:FILE, logged,"),
+        (["--vs", "logged:it"], "base, baseline:NAME, template:FILE, logged,"),
         (["--vs", "template:toys/lik.j2"], "template toys/lik.j2"),
         (["--vs", "template:toys/like.j2", "--engine", "student:x"], "leave --scores and students"),
         (["--summary", ""], r"--summary \.: is a folder; .*GITHUB_STEP_SUMMARY"),

@@ -51,6 +51,7 @@ class Tournament:
 
     name = "tournament"
     fingerprint = ""
+    answers = False
 
     def __init__(self) -> None:
         self.rounds: dict[str, int] = {}
@@ -79,7 +80,7 @@ class Tournament:
 class Listwise:
     """Several orders of the same candidates in one round; a score is the mean over them."""
 
-    name, fingerprint = "listwise", ""
+    name, fingerprint, answers = "listwise", "", False
 
     def start(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Asking]:
         return (self._ask(request) for request in requests)

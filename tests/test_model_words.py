@@ -66,3 +66,14 @@ def test_a_tokenizer_that_says_so_of_itself(tmp_path: Path, tiny_llama_path: Pat
     assert open_tokenizer(folder).wanted_bos is None
     changed(folder, "tokenizer_config.json", add_bos_token=True)
     assert open_tokenizer(folder).wanted_bos == 1
+
+
+def test_the_tokenizers_own_bos_comes_before_the_configs(tmp_path: Path) -> None:
+    folder = make_model(tmp_path / "gemma", "gemma3")
+    own = open_tokenizer(folder).bos
+    changed(folder, "config.json", bos_token_id=own[0] + 1)
+    words = open_tokenizer(folder)
+    assert (words.wanted_bos,) == words.bos == own
+    # One that has none of its own is held against the config's.
+    changed(folder, "tokenizer_config.json", bos_token=None)
+    assert open_tokenizer(folder).wanted_bos == own[0] + 1

@@ -16,7 +16,7 @@ from promptrank.evaluation.off_policy_rows import Amount
 from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report_text import facts
 from promptrank.evaluation.reward_model import Predicted, expected_rewards
-from promptrank.evaluation.values import Values
+from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.simulation.switches import Switches
 from support.logged_market import Market

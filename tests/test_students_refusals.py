@@ -58,6 +58,12 @@ def test_options_are_checked_before_the_teacher_is_asked(
         make(project, "x", **asked)
 
 
+def test_a_device_that_is_not_there_is_refused_before_the_teacher_is_asked(project: Path) -> None:
+    asked: dict[str, Any] = {"teacher": "adapter:nobody", "loss": "direct"}
+    with pytest.raises(ModelError, match="device cuda:9: "):
+        make(project, "x", student="decoder", options={}, device="cuda:9", **asked)
+
+
 @pytest.mark.parametrize("loss", ["direct", "self-auxiliary"])
 def test_a_teacher_of_another_part_is_refused(project: Path, tmp_path: Path, loss: str) -> None:
     scores = tmp_path / "s.parquet"

@@ -14,6 +14,13 @@ from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.workspace.baselines import (
+    baseline_engine,
+    baseline_ranker,
+    check_by_ranks,
+    check_made,
+    wanted_baselines,
+)
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import parse_named
@@ -35,7 +42,7 @@ if TYPE_CHECKING:
 
 
 RRF = "rrf"
-_RIVALS = ("student", "adapter", "base", "template", LOGGED, "scores", RRF)
+_RIVALS = ("student", "adapter", "base", "baseline", "template", LOGGED, "scores", RRF)
 _TO_BEAT = ("adapter", "base", "template")
 """Kinds of rivals that a decoder has to beat before it ships."""
 
@@ -77,9 +84,11 @@ def evaluate(
             learn from all of ``train``.
         allow_changed: take ``scores`` of other prompts than the task words today.
         vs: further rankers on the same candidates, each with its paired difference:
-            ``student:NAME``, ``adapter:NAME``, ``base``, ``template:FILE`` (the same decoder and
-            adapter with another template), ``logged`` (the log's own scores), ``scores:FILE``, or
-            ``rrf:decoder+bm25``: rankers of the comparison, baselines too, fused by their ranks.
+            ``student:NAME``, ``adapter:NAME``, ``base``, ``baseline:NAME`` or ``baseline:all``
+            (those of `promptrank.baselines.listing` that are not always there), ``template:FILE``
+            (the same decoder and adapter with another template), ``logged`` (the log's own scores),
+            ``scores:FILE``, or ``rrf:decoder+bm25``: rankers of the comparison, baselines too,
+            fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings), ``item_events``
@@ -102,7 +111,6 @@ def evaluate(
             requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, write_as
-    from promptrank.evaluation.rank_fusion import check_form
     from promptrank.evaluation.requirements import (
         check_rankers,
         check_slices,
@@ -119,10 +127,11 @@ def evaluate(
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
     named_all = [parse_named(text, _RIVALS) for text in vs]
-    rivals = [who for who in named_all if who.kind != RRF]
+    rivals = [who for who in named_all if who.kind not in (RRF, "baseline")]
+    cheap = [who.name for who in named_all if who.kind == "baseline"]
+    baseline = baseline_engine(opened, engine, model, adapter)
+    wanted = wanted_baselines(cheap, engine)
     by_ranks = [who.name for who in named_all if who.kind == RRF]
-    for name in by_ranks:
-        check_form(name)
     requirements = parse_requirements(require)
     slices = slicings_needed(slices, requirements)
     check_names(slices)
@@ -140,6 +149,14 @@ def evaluate(
     notes = check_templates(opened, rivals, adapter, say)
     if out is not None:
         check_output(out, ENDINGS, [requests, scores])
+    given_scores = None
+    reference = ranker_name(opened, engine)
+    if scores is not None:
+        given_scores = open_scores(opened, scores, say, allow_changed=allow_changed)
+        reference = given_scores.origin.ranker
+    if by_ranks:
+        fused = [FUSED, WITHOUT] if opened.task.fused else []
+        check_by_ranks(by_ranks, [reference, *fused, *map(str, rivals), *wanted.names])
     facts: dict[str, Any] = {}
     kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
     obscured_kept = None
@@ -149,21 +166,19 @@ def evaluate(
         taken(out, "eval"),
         taken(kept, "eval"),
         taken(obscured_kept, "eval"),
-        measured_on(opened, requests, split, limit, say) as on,
+        measured_on(opened, requests, split, limit, say, wanted) as on,
         Runtime() as runtime,
     ):
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
         slicings = fit_slicings(slices, on.sample, on.seen)
         check_slices(requirements, slicings)
+        check_made(by_ranks, on.baselines, on.sample)
         if obscuring is not None:
-            check_obscurable(opened, obscuring, on.sample, student=student)
+            fields = student or baseline is not None
+            check_obscurable(opened, obscuring, on.sample, student=fields)
         if any(who.kind == LOGGED for who in rivals):
             check_logged(on.sample)
         files = scores_files(unfused(opened), rivals, on.sample, say)
-        reference = ranker_name(opened, engine)
-        if scores is not None:
-            own = open_scores(opened, scores, say, allow_changed=allow_changed)
-            reference = own.origin.ranker
         judged = FUSED if opened.task.fused else reference
         if any(requirement.ranker is not None for requirement in requirements):
             baselines = on.baseline_names()
@@ -172,20 +187,23 @@ def evaluate(
             check_rankers(requirements, judged, named, baselines)
         hidden: Scores | None = None
         encoder: Encoder | None = None
-        if scores is not None:
-            path = Path(scores)
-            errors = reasons_beside(path) or on.set_aside()
+        if given_scores is not None and scores is not None:
+            own, errors = given_scores, reasons_beside(Path(scores)) or on.set_aside()
             if with_text:
                 encoder = encoder_of(opened, model, say)
         else:
             # A changed template is worth a look here, and what it costs is what one looks for.
-            with open_ranker(
-                opened,
-                engine=engine,
-                adapter=adapter,
-                allow_changed=True,
-                **asdict(compute),
-                **given,
+            with (
+                baseline_ranker(opened, baseline, on.baselines)
+                if baseline is not None
+                else open_ranker(
+                    opened,
+                    engine=engine,
+                    adapter=adapter,
+                    allow_changed=True,
+                    **asdict(compute),
+                    **given,
+                )
             ) as ranker:
                 own, errors = on.scores(ranker, kept, say, progress)
                 encoder = ranker.encoder
@@ -209,7 +227,7 @@ def evaluate(
         if hidden is not None:
             control = f"{reference}, obscured", reference
             compared[control[0]] = hidden.before_steps(opened.task) if opened.task.fused else hidden
-        decoder = "packed" if student else engine
+        decoder = "packed" if baseline or student else engine
         for who in rivals:
             if who.kind == LOGGED:
                 continue  # the log's scores stand in every report that has some

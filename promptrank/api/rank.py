@@ -1,12 +1,20 @@
 """``rank``: requests to a scores file, resumable."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.errors import InputError
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import Ranked, score_into
+from promptrank.workspace.baselines import (
+    WantedBaselines,
+    baseline_engine,
+    baseline_ranker,
+    fit_on,
+)
 from promptrank.workspace.learned_from import with_store
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
@@ -40,6 +48,8 @@ def rank(
     Beside ``out``: ``<stem>.errors.jsonl`` and ``<stem>.config.json``.
 
     Args:
+        engine: as of `open_ranker`, or ``baseline:NAME``, which learns from the part ``train`` of
+            the same requests.
         requests: a request file; the task's own tables where left out.
         splits: only these parts; ``test`` where the task declares a split, else everything.
         limit: at most this many requests, sampled by a hash of their ids.
@@ -51,23 +61,35 @@ def rank(
     """
     path = check_output(out, (".parquet", ".jsonl"), [requests])
     opened = open_task(task, project=project, settings=settings)
+    baseline = baseline_engine(opened, engine, model, adapter)
+    if baseline is not None and store:
+        raise InputError(f"{engine}: the store is for decoders; leave --store out")
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
     given |= {"allow_changed": allow_changed, "say": say}
-    with taken(path, "rank"), open_ranker(opened, **given) as ranker:
-        stored = with_store(ranker, opened.project) if store else None
+    stored = None
+    with ExitStack() as stack:
+        stack.enter_context(taken(path, "rank"))
+        if baseline is None:
+            ranker = stack.enter_context(open_ranker(opened, **given))
+            stored = with_store(ranker, opened.project) if store else None
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
                 splits = {"test"}
-        with request_file(opened, requests, splits=splits, say=say) as file:
-            facts = {
-                "items": file.items_stamp(),
-                "splits": sorted(splits) if splits else None,
-                "limit": limit,
-            }
-            sample = Sample(file, splits, limit)
-            ranked = score_into(path, ranker, sample, facts, say, progress)
+        # A baseline learns from the training part of the same requests.
+        needed = splits if baseline is None else None
+        file = stack.enter_context(request_file(opened, requests, splits=needed, say=say))
+        facts = {
+            "items": file.items_stamp(),
+            "splits": sorted(splits) if splits else None,
+            "limit": limit,
+        }
+        sample = Sample(file, splits, limit)
+        if baseline is not None:
+            wanted = WantedBaselines((baseline,), frozenset({baseline}))
+            ranker = baseline_ranker(opened, baseline, fit_on(opened, file, sample, wanted, say))
+        ranked = score_into(path, ranker, sample, facts, say, progress)
     if stored is not None:
         say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")
     return ranked

@@ -21,8 +21,11 @@ def pull(name: str, *, offline: bool = False, accept: bool = False, say: Say = s
     Raises:
         ModelError: unknown, out of reach, terms not accepted, or not what its checksum says.
     """
-    from promptrank.assets import dataset_names, resolve_dataset, resolve_model
+    from promptrank.assets import pull_names, resolve_dataset, resolve_embedding, resolve_model
 
-    if name in dataset_names():
+    kind = {known.name: known.kind for known in pull_names()}.get(name)
+    if kind == "dataset":
         return resolve_dataset(name, offline=offline, say=say, accept=accept)
+    if kind == "embedding":
+        return resolve_embedding(name, offline=offline, say=say)
     return resolve_model(name, offline=offline, say=say, accept=accept)

@@ -5,7 +5,15 @@ from promptrank.assets.resolve import (
     dataset_names,
     pull_names,
     resolve_dataset,
+    resolve_embedding,
     resolve_model,
 )
 
-__all__ = ["PullName", "dataset_names", "pull_names", "resolve_dataset", "resolve_model"]
+__all__ = [
+    "PullName",
+    "dataset_names",
+    "pull_names",
+    "resolve_dataset",
+    "resolve_embedding",
+    "resolve_model",
+]

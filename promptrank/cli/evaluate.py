@@ -43,8 +43,8 @@ def eval_(
         list[str] | None,
         typer.Option(
             "--vs",
-            help="Also compare with student:NAME, adapter:NAME, base, template:FILE, logged, "
-            "scores:FILE, or rrf:decoder+bm25. Repeatable.",
+            help="Also compare with student:NAME, adapter:NAME, base, baseline:NAME, baseline:all, "
+            "template:FILE, logged, scores:FILE, or rrf:decoder+bm25. Repeatable.",
         ),
     ] = None,
     obscure: Annotated[

@@ -17,7 +17,8 @@ Settings = Annotated[
 EngineName = Annotated[
     str,
     typer.Option(
-        "--engine", help="packed, vllm, plain (slow), fake (no weights), or student:NAME."
+        "--engine",
+        help="packed, vllm, plain (slow), fake (no weights), student:NAME or baseline:NAME.",
     ),
 ]
 ModelName = Annotated[

@@ -18,8 +18,9 @@ from transformers.masking_utils import sdpa_mask
 
 from promptrank.engine import flex
 from promptrank.engine.backward import attend
-from promptrank.engine.layout import Band, Segment
+from promptrank.engine.layout import Segment
 from promptrank.engine.sliding import Windows
+from promptrank.engine.weighing import mixed, scaled, side_by_side, way_of
 
 NAME = "promptrank_tree"
 
@@ -63,12 +64,12 @@ def tree_attention(
     layer: int = module.layer_idx  # type: ignore[assignment]
     if spans is not None:
         return flex.attend(query, key, value, scale, spans, layer), None
-    window = windows[layer] if windows else None
+    window, way = windows[layer] if windows else None, way_of(module, query)
     if torch.is_grad_enabled() and query.requires_grad:
-        return attend(query, key, value, scale, tree, window), None
+        return attend(query, key, value, scale, tree, window, way), None
     out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
     for segment in tree:
-        _segment(segment, layer, window, scale, query[0], key[0], value[0], out[0])
+        _segment(segment, layer, window, way, scale, query[0], key[0], value[0], out[0])
     return out, None
 
 
@@ -76,12 +77,14 @@ def _segment(
     segment: Segment,
     layer: int,
     window: int | None,
+    way: str,
     scale: float,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
+    """Attend one segment's rows of ``query`` into ``out``."""
     start, end = segment.start, segment.start + segment.stem
     keys, values = key[:, start:end], value[:, start:end]
     if segment.past:
@@ -93,38 +96,14 @@ def _segment(
             keys, values = past_keys, past_values
     if segment.keep:
         segment.keep.layers[layer] = (keys.contiguous(), values.contiguous())
+    heads, kv_heads = query.shape[0], key.shape[0]
     for band in segment.within(window):
-        _band(band, scale, query, key, value, keys, values, out)
-
-
-def _band(
-    band: Band,
-    scale: float,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    keys: torch.Tensor,
-    values: torch.Tensor,
-    out: torch.Tensor,
-) -> None:
-    """Attend one band's rows of ``query`` into ``out``; ``keys`` are the past's and the stem's."""
-    rows, seen = slice(band.start, band.start + band.rows), slice(band.since, band.seen)
-    # Side by side, so that each product is one for all key heads.
-    keys = torch.cat((keys[:, seen], key[:, rows]), 1)
-    values = torch.cat((values[:, seen], value[:, rows]), 1)
-    heads, kv_heads, dim = query.shape[0], keys.shape[0], query.shape[2]
-    # The heads that share a key head stand under one another.
-    mine = query[:, rows].reshape(kv_heads, -1, dim)
-    scores = query.new_empty(kv_heads, mine.shape[1], keys.shape[1])
-    torch.baddbmm(scores, mine, keys.mT, beta=0, alpha=scale, out=scores)
-    by_head = scores.view(heads, band.rows, -1)
-    by_head[:, :, -band.rows :] += band.mask
-    if band.edge is not None:
-        by_head[:, :, : band.edge.shape[1]] += band.edge
-    # In fp32, as transformers does.
-    weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
-    mixed = torch.bmm(weights, values)
-    out[rows] = mixed.view(heads, band.rows, -1).transpose(0, 1)
+        rows, seen = slice(band.start, band.start + band.rows), slice(band.since, band.seen)
+        mine = scaled(query, rows, scale, kv_heads)
+        band_keys = side_by_side(keys, seen, key, rows)
+        band_values = side_by_side(values, seen, value, rows)
+        done = mixed(band, mine, band_keys, band_values, heads, way)
+        out[rows] = done.transpose(0, 1)
 
 
 def register() -> None:

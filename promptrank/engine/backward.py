@@ -10,6 +10,8 @@ from typing import Any
 import torch
 
 from promptrank.engine.layout import Band, Segment
+from promptrank.engine.products import OWN
+from promptrank.engine.weighing import join, mixed, scaled, side_by_side, split, times, weights
 
 Tensor = torch.Tensor
 
@@ -21,6 +23,7 @@ def attend(
     scale: float,
     tree: tuple[Segment, ...],
     window: int | None = None,
+    way: str = OWN,
 ) -> Tensor:
     """Attention over one forward's rows.
 
@@ -30,6 +33,7 @@ def attend(
         scale: of the scores.
         tree: the rows' layout; segments with a past are refused, since nothing could learn there.
         window: the layer's, for which the layout has bands; None for attention over all tokens.
+        way: of the products; see `weighing`.
 
     Returns:
         (1, rows, heads, head dim).
@@ -41,8 +45,9 @@ def attend(
         # As torch does for its own attention: rotary positions leave queries and keys in float32.
         lower = torch.get_autocast_dtype(kind)
         query, key, value = query.to(lower), key.to(lower), value.to(lower)
+        way = way if lower == torch.float32 else OWN
     out: Tensor = _Attention.apply(  # type: ignore[no-untyped-call]
-        query, key, value, scale, tuple(_bands(tree, window))
+        query, key, value, scale, tuple(_bands(tree, window)), way
     )
     return out
 
@@ -58,16 +63,20 @@ class _Attention(torch.autograd.Function):
         value: Tensor,
         scale: float,
         bands: tuple[tuple[int, Band], ...],
+        way: str,
     ) -> Tensor:
         ctx.save_for_backward(query, key, value)
-        ctx.scale, ctx.bands = scale, bands
+        ctx.scale, ctx.bands, ctx.way = scale, bands, way
+        heads, kv_heads = query.shape[1], key.shape[1]
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[-1])
         with torch.autocast(query.device.type, enabled=False):
             for start, band in bands:
                 rows, seen = _places(start, band)
-                weights, _, _ = _weights(band, scale, query[0], key[0], seen, rows)
-                mixed = torch.bmm(weights, _side_by_side(value[0], seen, rows))
-                out[0, rows] = mixed.view(query.shape[1], band.rows, -1).transpose(0, 1)
+                mine = scaled(query[0], rows, scale, kv_heads)
+                keys = side_by_side(key[0], seen, key[0], rows)
+                values = side_by_side(value[0], seen, value[0], rows)
+                done = mixed(band, mine, keys, values, heads, way)
+                out[0, rows] = done.transpose(0, 1)
         return out
 
     @staticmethod
@@ -83,11 +92,12 @@ class _Attention(torch.autograd.Function):
                     start,
                     band,
                     ctx.scale,
+                    ctx.way,
                     (query[0], key[0], value[0]),
                     grad[0],
                     (to_query[0], to_key[0], to_value[0]),
                 )
-        return to_query, to_key, to_value, None, None
+        return to_query, to_key, to_value, None, None, None
 
 
 def _bands(tree: tuple[Segment, ...], window: int | None) -> Iterator[tuple[int, Band]]:
@@ -101,32 +111,11 @@ def _places(start: int, band: Band) -> tuple[slice, slice]:
     return rows, slice(start + band.since, start + band.seen)
 
 
-def _side_by_side(array: Tensor, seen: slice, rows: slice) -> Tensor:
-    """What the band sees, then its own: a product is then one for all key heads."""
-    return torch.cat((array[:, seen], array[:, rows]), 1)
-
-
-def _weights(
-    band: Band, scale: float, query: Tensor, key: Tensor, seen: slice, rows: slice
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The band's attention probabilities, (kv heads, rows of a key head, keys), queries, keys."""
-    heads, kv_heads, dim = query.shape[0], key.shape[0], query.shape[2]
-    mine = query[:, rows].reshape(kv_heads, -1, dim)
-    keys = _side_by_side(key, seen, rows)
-    scores = query.new_empty(kv_heads, mine.shape[1], keys.shape[1])
-    torch.baddbmm(scores, mine, keys.mT, beta=0, alpha=scale, out=scores)
-    by_head = scores.view(heads, band.rows, -1)
-    by_head[:, :, -band.rows :] += band.mask
-    if band.edge is not None:
-        by_head[:, :, : band.edge.shape[1]] += band.edge
-    weights = torch.softmax(scores, -1, dtype=torch.float32).to(scores.dtype)
-    return weights, mine, keys
-
-
 def _band_back(
     start: int,
     band: Band,
     scale: float,
+    way: str,
     inputs: tuple[Tensor, Tensor, Tensor],
     grad: Tensor,
     outputs: tuple[Tensor, Tensor, Tensor],
@@ -134,16 +123,29 @@ def _band_back(
     """Add one band's gradients to ``outputs``; ``grad`` is (rows, heads, head dim)."""
     (query, key, value), (to_query, to_key, to_value) = inputs, outputs
     rows, seen = _places(start, band)
-    weights, mine, keys = _weights(band, scale, query, key, seen, rows)
     heads, kv_heads = query.shape[0], key.shape[0]
+    mine = scaled(query, rows, scale, kv_heads)
+    keys = side_by_side(key, seen, key, rows)
+    values = side_by_side(value, seen, value, rows)
     above = grad[rows].transpose(0, 1).reshape(kv_heads, -1, value.shape[-1])
+    arrays = zip(*(split(array, way) for array in (mine, keys, values, above)), strict=True)
+    back = [_products_back(band, q, k, v, up, way) for q, k, v, up in arrays]
+    to_queries, to_keys, to_values = (list(each) for each in zip(*back, strict=True))
+    to_query[:, rows] = join(to_queries, heads, band.rows).mul_(scale)
     cut = band.seen - band.since
-    to_values = torch.bmm(weights.mT, above)
-    to_weights = torch.bmm(above, _side_by_side(value, seen, rows).mT)
+    for total, parts in ((to_key, to_keys), (to_value, to_values)):
+        whole = join(parts, kv_heads, keys.shape[1])
+        total[:, seen] += whole[:, :cut]
+        total[:, rows] += whole[:, cut:]
+
+
+def _products_back(
+    band: Band, mine: Tensor, keys: Tensor, values: Tensor, above: Tensor, way: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of the scaled queries, the keys and the values; ``above`` is the rows' own."""
+    probabilities = weights(band, mine, keys, way)
+    to_values = probabilities.mT @ above
+    to_weights = times(above, values, way)
     # The gradient of a softmax: p * (g - sum(p * g)).
-    to_scores = torch._softmax_backward_data(to_weights, weights, -1, weights.dtype).mul_(scale)
-    to_keys = torch.bmm(to_scores.mT, mine)
-    for total, part in ((to_value, to_values), (to_key, to_keys)):
-        total[:, seen] += part[:, :cut]
-        total[:, rows] += part[:, cut:]
-    to_query[:, rows] = torch.bmm(to_scores, keys).view(heads, band.rows, -1)
+    to_scores = torch._softmax_backward_data(to_weights, probabilities, -1, to_weights.dtype)
+    return times(to_scores, keys.mT, way), to_scores.mT @ mine, to_values

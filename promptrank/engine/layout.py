@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate, groupby, pairwise
+from operator import itemgetter
 from typing import Any, Self
 
 import torch
@@ -10,8 +12,8 @@ from promptrank.engine.cutting import Block, KeptKeys, Part
 from promptrank.engine.flex import Spans, spans_of
 from promptrank.engine.sliding import Windows
 
-_BAND = 128  # stem rows attended at once
-_SIDE = 80  # block rows attended at once, if more than one block
+_BAND = 128  # stem rows attended at once, about
+_SIDE = 80  # block rows attended at once, about, if more than one block
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +104,14 @@ def lay_out(
     wanted: dict[int, int] = {}
     reads: list[list[int]] = []
     segments = []
-    causal = torch.full((_BAND, _BAND), float("-inf")).triu(1).to(like)
+    longest = max((rows for part in parts for _, rows in _cuts(len(part.stem), _BAND)), default=0)
+    causal = torch.full((longest, longest), float("-inf")).triu(1).to(like)
     for part in parts:
         start, after = len(ids), part.before + len(part.stem)
         ids += part.stem
         positions += range(part.before, after)
         bands = []
-        for low in range(0, 0 if flex else len(part.stem), _BAND):
-            rows = min(_BAND, len(part.stem) - low)
+        for low, rows in () if flex else _cuts(len(part.stem), _BAND):
             bands.append(Band(start + low, rows, part.before + low, causal[:rows, :rows]))
         part_reads = []
         for blocks in _sides(part.blocks):
@@ -175,18 +177,30 @@ def _hidden(hidden: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf")).to(like)
 
 
-def _sides(blocks: Iterable[Block]) -> Iterator[list[Block]]:
+def _pieces(rows: int, size: int) -> int:
+    """How many even pieces of about ``size`` rows make ``rows``."""
+    return max(1, round(rows / size))
+
+
+def _cuts(rows: int, size: int) -> list[tuple[int, int]]:
+    """Even pieces of about ``size`` rows: where each begins, and its rows."""
+    pieces = _pieces(rows, size)
+    ends = [rows * n // pieces for n in range(pieces + 1)]
+    return [(low, high - low) for low, high in pairwise(ends)]
+
+
+def _sides(blocks: Sequence[Block]) -> Iterator[list[Block]]:
     """Neighbouring blocks, few enough that their square mask stays small."""
-    side: list[Block] = []
-    rows = 0
-    for block in blocks:
-        if side and rows + len(block.ids) > _SIDE:
-            yield side
-            side, rows = [], 0
-        side.append(block)
-        rows += len(block.ids)
-    if side:
-        yield side
+    ends = list(accumulate(len(block.ids) for block in blocks))
+    rows = ends[-1] if ends else 0
+    pieces = _pieces(rows, _SIDE)
+    # A block goes to the piece that its middle lies in.
+    where = (
+        (2 * end - len(block.ids)) * pieces // max(1, 2 * rows)
+        for block, end in zip(blocks, ends, strict=True)
+    )
+    for _, side in groupby(zip(where, blocks, strict=True), key=itemgetter(0)):
+        yield [block for _, block in side]
 
 
 def _side(blocks: Sequence[Block], start: int, seen: int, like: torch.Tensor) -> Band:

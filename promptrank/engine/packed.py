@@ -22,9 +22,10 @@ from promptrank.engine.model import (
 from promptrank.engine.model_files import model_digest
 from promptrank.engine.packed_engine import PackedEngine
 from promptrank.engine.probe import misfit, misfit_beyond
-from promptrank.engine.products import Shape, free_memory, pack, weight_bytes
+from promptrank.engine.products import Shape, free_memory, open_head, pack, weight_bytes
 from promptrank.engine.torch_threads import set_threads
 from promptrank.engine.tree_checks import Limits
+from promptrank.engine.weighing import settle
 from promptrank.errors import ModelError
 
 __all__ = ["PackedEngine", "open_packed"]
@@ -66,7 +67,7 @@ def open_packed(
         plain: score one prompt at a time: the engine ``plain``, the reference.
         pack_weights: keep a second copy of weights where that makes products faster on this
             processor; left out where it would not fit into memory well.
-        ways: what was chosen for which shape of layer before (`PackedEngine.ways`).
+        ways: what was chosen for which shape of products before (`PackedEngine.ways`).
 
     Raises:
         ModelError: the folder or an adapter cannot be used, there is no such device, it does not
@@ -110,14 +111,15 @@ def open_packed(
 def _packed(
     model: PreTrainedModel, ways: Mapping[Shape, str] | None
 ) -> tuple[dict[Shape, str], tuple[str, ...]]:
-    """Pack what is faster packed, where there is room for it: the ways, and what to tell."""
+    """Put the fastest products under a model, packed where there is room: ways, what to tell."""
     needed, free = weight_bytes(model), free_memory()
+    as_they_lie = settle(model, ways) | open_head(model, ways)
     if free is not None and needed > free / 2:
-        return {}, (
+        return as_they_lie, (
             f"weights are not packed, which may be faster: a second copy takes {needed / 1e9:.1f} "
             f"GB, and {free / 1e9:.1f} GB are free",
         )
-    return pack(model, ways), ()
+    return pack(model, ways) | as_they_lie, ()
 
 
 @dataclass(frozen=True, slots=True)

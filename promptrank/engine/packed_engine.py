@@ -76,7 +76,7 @@ class PackedEngine:
 
     groups = 1  # a forward takes every core by itself
     ways: Mapping[Shape, str]
-    """(out, in) of each shape of linear layer -> the way its products go."""
+    """Shape of products -> the way they go; see `products.Shape`."""
     windows: Windows
     """By layer, what packed attention goes by; the model's own."""
 

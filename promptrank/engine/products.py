@@ -6,6 +6,7 @@ layer is timed once, in turns, when a model is opened. Every way sums the same p
 order: scores move by less than 1e-4.
 
 A packed weight is a second copy. The layer keeps its own, which adapters, merging and saving use.
+The head, which is large and multiplies a few rows at a time, is taken as it lies.
 """
 
 import time
@@ -20,7 +21,8 @@ from torch import nn
 from torch.nn import functional as F
 
 Tensor = torch.Tensor
-Shape = tuple[int, int]
+Shape = tuple[int, ...]
+"""Of a linear layer (out, in); of attention (kv heads, queries of a key head, head dim)."""
 Product = Callable[[Tensor, Tensor | None], Tensor]
 Fused = Callable[[Tensor, Tensor | None, str, Tensor | None], Tensor]
 
@@ -28,10 +30,14 @@ OWN, ONEDNN = "torch", "onednn"
 WAYS = (OWN, ONEDNN)
 _ROWS = 512
 """Rows of the products that are timed: about half of a full forward's."""
+_HEAD_ROWS = 32
+"""Of the head's products: answer slots of a forward."""
 _SECONDS = 0.02
+TURNS = 5
+"""Of each way at least, however long they take: on a busy machine one turn says nothing."""
 _SMALL = 1 << 14
 """Weights of a layer below which nothing is to be gained."""
-_MARGIN = 1.05
+MARGIN = 1.05
 """A second copy of the weights has to earn its memory."""
 _CLOSE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 
@@ -63,6 +69,10 @@ def fused(weight: Tensor) -> Fused:
     Steps are ``none`` and ``swish``; with ``other``, an array like the result, ``mul`` and ``add``.
     """
     packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().contiguous())
+    return _pointwise(packed)
+
+
+def _pointwise(packed: Tensor) -> Fused:
     linear = torch.ops.mkldnn._linear_pointwise
 
     def done(x: Tensor, bias: Tensor | None, step: str, other: Tensor | None) -> Tensor:
@@ -75,29 +85,39 @@ def fused(weight: Tensor) -> Fused:
     return done
 
 
+def _as_it_lies(weight: Tensor) -> Product:
+    """x -> x W' + bias by oneDNN, without a copy of the weight."""
+    return _by_itself(_pointwise(weight.detach()))
+
+
 @torch.inference_mode()
-def rates(weight: Tensor, ways: Iterable[str], rows: int = _ROWS) -> dict[str, float]:
+def rates(
+    weight: Tensor, ways: Iterable[str], rows: int = _ROWS, *, as_it_lies: bool = False
+) -> dict[str, float]:
     """FLOP/s of each way at the product of ``rows`` rows with a weight, the best of several turns.
+
+    Args:
+        as_it_lies: without a copy of the weight.
 
     Ways that this processor cannot run, or that give other numbers, are left out.
     """
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(rows, weight.shape[1], generator=draw).to(weight.dtype)
     want = F.linear(x, weight)
-    # Of sums over `in` products, whose rounding grows with their size.
-    close = _CLOSE[weight.dtype] * max(1.0, float(want.abs().max()))
     taken: dict[str, float] = {}
     products: dict[str, Product] = {}
     for way in ways:
         try:
-            products[way] = product(way, weight)
+            open_weight = as_it_lies and way != OWN
+            products[way] = _as_it_lies(weight) if open_weight else product(way, weight)
             got = products[way](x, None)
         except (RuntimeError, NotImplementedError):
             continue
-        if float((got - want).abs().max()) <= close:
+        if close_to(got, want):
             taken[way] = float("inf")
-    end = time.perf_counter() + _SECONDS * len(taken)
-    while time.perf_counter() < end or float("inf") in taken.values():
+    turns, end = 0, time.perf_counter() + _SECONDS * len(taken)
+    while time.perf_counter() < end or turns < TURNS:
+        turns += 1
         for way in taken:
             start = time.perf_counter()
             products[way](x, None)
@@ -106,19 +126,29 @@ def rates(weight: Tensor, ways: Iterable[str], rows: int = _ROWS) -> dict[str, f
     return {way: flops / seconds for way, seconds in taken.items()}
 
 
+def close_to(got: Tensor, want: Tensor) -> bool:
+    """Whether these are the same sums in another order; rounding grows with their size."""
+    close = _CLOSE[want.dtype] * max(1.0, float(want.abs().max()))
+    return float((got - want).abs().max()) <= close
+
+
 def choose(layers: Iterable[nn.Linear]) -> dict[Shape, str]:
     """The fastest way for each shape of layer; torch's own unless another is clearly faster."""
     chosen: dict[Shape, str] = {}
     for layer in layers:
-        weight, shape = layer.weight, _shape(layer)
-        if shape in chosen:
-            continue
-        tried = weight.device.type == "cpu" and weight.numel() >= _SMALL
-        ways = available(weight.dtype) if tried else (OWN,)
-        speed = rates(weight, ways) if len(ways) > 1 else {}
-        best = max(speed, key=speed.__getitem__, default=OWN)
-        chosen[shape] = best if speed and speed[best] > _MARGIN * speed.get(OWN, 0) else OWN
+        if _shape(layer) not in chosen:
+            chosen[_shape(layer)] = _fastest(layer.weight, _ROWS)
     return chosen
+
+
+def _fastest(weight: Tensor, rows: int, *, as_it_lies: bool = False) -> str:
+    tried = weight.device.type == "cpu" and weight.numel() >= _SMALL
+    ways = available(weight.dtype) if tried else (OWN,)
+    if len(ways) < 2:
+        return OWN
+    speed = rates(weight, ways, rows, as_it_lies=as_it_lies)
+    best = max(speed, key=speed.__getitem__, default=OWN)
+    return best if speed and speed[best] > MARGIN * speed.get(OWN, 0) else OWN
 
 
 def free_memory() -> int | None:
@@ -180,6 +210,34 @@ def pack(
     return chosen
 
 
+def open_head(model: nn.Module, ways: Mapping[Shape, str] | None = None) -> dict[Shape, str]:
+    """Put the fastest product without a copy under a model's head, where that is in float32.
+
+    Args:
+        ways: as for `pack`.
+
+    Returns:
+        (out, in) of the head -> its way; empty where it is no plain layer.
+    """
+    head = getattr(model, "lm_head", None)
+    if type(head) is not nn.Linear or head.weight.dtype != torch.float32 or "forward" in vars(head):
+        return {}
+    shape = _shape(head)
+    way = (ways or {}).get(shape)
+    if way not in WAYS:
+        way = _fastest(head.weight, _HEAD_ROWS, as_it_lies=True)
+    if way != OWN:
+        try:
+            by_onednn = _as_it_lies(head.weight)
+            with torch.inference_mode():
+                by_onednn(head.weight.new_zeros(1, shape[1]), None)
+        except (RuntimeError, NotImplementedError):
+            return {shape: OWN}  # chosen on another processor
+        head.products = Products(by_onednn, None)  # type: ignore[assignment]
+        head.forward = MethodType(_forward, head)  # type: ignore[method-assign]
+    return {shape: way}
+
+
 @dataclass(frozen=True, slots=True)
 class Products:
     """A layer's: (x, bias) -> x W' + bias, and (grad, None) -> grad W where it trains.
@@ -203,7 +261,7 @@ def of(layer: nn.Module) -> Products | None:
     return packed
 
 
-def _shape(layer: nn.Linear) -> Shape:
+def _shape(layer: nn.Linear) -> tuple[int, int]:
     return int(layer.weight.shape[0]), int(layer.weight.shape[1])
 
 

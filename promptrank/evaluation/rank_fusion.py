@@ -1,6 +1,6 @@
 """Reciprocal rank fusion: two rankers as one, by their ranks alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -25,7 +25,7 @@ def check_form(name: str) -> list[str]:
     return parts
 
 
-def parts_of(name: str, rankers: Mapping[str, Scores]) -> list[str]:
+def parts_of(name: str, rankers: Collection[str]) -> list[str]:
     """The rankers of ``decoder+bm25``, two or more of those that are compared.
 
     Raises:

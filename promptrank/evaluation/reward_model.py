@@ -1,10 +1,11 @@
 """The reward model of doubly robust estimates: what a candidate would earn at a place.
 
-A ridge regression of the reward on what the baselines know (`promptrank.evaluation.logistic`), the
-logged score, and the position. It is linear, so the mean over equal scores is the prediction at
-the mean, and it takes graded rewards as it takes clicks. It is fitted in folds of subjects: what is
-said of a subject's requests was learned from others (cross-fitting; Chernozhukov et al. 2018).
-Estimates stay right where the model is wrong; a better one makes them narrower.
+A ridge regression of the reward on what the baselines know
+(`promptrank.evaluation.field_features`), the logged score, and the position. It is linear, so the
+mean over equal scores is the prediction at the mean, and it takes graded rewards as it takes
+clicks. It is fitted in folds of subjects: what is said of a subject's requests was learned from
+others (cross-fitting; Chernozhukov et al. 2018). Estimates stay right where the model is wrong; a
+better one makes them narrower.
 """
 
 from __future__ import annotations  # array[float] is a type only for the checker
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
+from promptrank.evaluation.field_features import MAX_VALUES, candidate_features, subject_features
 from promptrank.evaluation.logged_places import LoggedPlaces
-from promptrank.evaluation.logistic import MAX_VALUES, candidate_features, subject_features
 from promptrank.records import Request
 
 FOLDS = 5

@@ -13,7 +13,6 @@ from itertools import islice
 from typing import Any
 
 from jinja2 import Undefined, nodes
-from jinja2.compiler import CodeGenerator
 from jinja2.exceptions import TemplateRuntimeError
 from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -21,7 +20,7 @@ from jinja2.tests import TESTS
 
 from promptrank.basics.numbers import is_number
 from promptrank.prompt.bounded_tests import COMPARISONS, bounded_tests, small
-from promptrank.prompt.metered_nodes import rewrite
+from promptrank.prompt.metered_nodes import Unfolded, rewrite
 from promptrank.prompt.printing import MAX_TEXT, TooLong
 
 STEP = 1000
@@ -41,15 +40,6 @@ MOST_DEPTH = 50
 """Macros that may be called from each other, so that Python's own limit is never met."""
 
 
-class _Compiler(CodeGenerator):
-    """Leaves all work to the render, where it is counted."""
-
-    def _output_child_to_const(self, node: Any, frame: Any, finalize: Any) -> str:
-        if not isinstance(node, nodes.TemplateData):
-            raise nodes.Impossible()
-        return super()._output_child_to_const(node, frame, finalize)
-
-
 class MeteredEnvironment(ImmutableSandboxedEnvironment):
     """See the module's docstring. Not for use by several threads at once: it counts.
 
@@ -57,7 +47,7 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         units: what is left of the budget; `refill` before a render.
     """
 
-    code_generator_class = _Compiler
+    code_generator_class = Unfolded
     intercepted_binops = frozenset(("+", "-", "*", "/", "//", "**", "%"))
 
     def __init__(self, filters: Mapping[str, Callable[..., Any]], **options: Any) -> None:

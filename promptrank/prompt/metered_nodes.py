@@ -7,6 +7,7 @@ names no template can write (`promptrank.prompt.metered`).
 from typing import Any
 
 from jinja2 import nodes
+from jinja2.compiler import CodeGenerator
 
 SLOT = "_promptrank_item"
 """Name of the variable that ``{{ self.item() }}`` is turned into."""
@@ -16,6 +17,15 @@ NODE = 50
 
 _FREE = 20  # nodes that the round or the call itself pays for
 _BODIES = (nodes.For, nodes.Macro, nodes.CallBlock)
+
+
+class Unfolded(CodeGenerator):
+    """A compiler that leaves all work to the render, where it is counted."""
+
+    def _output_child_to_const(self, node: Any, frame: Any, finalize: Any) -> str:
+        if not isinstance(node, nodes.TemplateData):
+            raise nodes.Impossible()
+        return super()._output_child_to_const(node, frame, finalize)
 
 
 def rewrite(tree: nodes.Template) -> int:

@@ -44,17 +44,22 @@ def check_ids(folder: Path, text_ids: Collection[int]) -> None:
         )
 
 
-def wanted_bos(folder: Path) -> int | None:
+def wanted_bos(folder: Path, own: int | None) -> int | None:
     """The id that every text begins with by what the model says of itself; None if it says none.
 
     It says so in its tokenizer's config (``add_bos_token``, as in GGUF files), or by its type. That
     it has a BOS at all says nothing: SmolLM2's and Qwen3's stand in the chat template, or nowhere.
+
+    Args:
+        own: the tokenizer's BOS, None for none. It comes before the one in ``config.json``, with
+            which generation begins: the texts that the model learned from were begun by its
+            tokenizer.
     """
     config, words = _object(folder / "config.json"), _object(folder / "tokenizer_config.json")
     text = config.get("text_config") or config
     kind = text.get("model_type") if isinstance(text, dict) else None
     if words.get("add_bos_token") is True or str(kind).startswith(_BEGIN):
-        bos = config.get("bos_token_id", text.get("bos_token_id"))
+        bos = config.get("bos_token_id", text.get("bos_token_id")) if own is None else own
         return bos if type(bos) is int else None
     return None
 

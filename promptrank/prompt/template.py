@@ -14,7 +14,7 @@ from promptrank.basics.hints import near_names
 from promptrank.errors import RowError, TemplateError
 from promptrank.prompt import analysis
 from promptrank.prompt.metered_nodes import SLOT
-from promptrank.prompt.printing import MAX_TEXT, NotPlain, NotText, TooLong, text_of
+from promptrank.prompt.printing import MAX_TEXT, TooLong
 from promptrank.prompt.sandbox import Absent, PromptEnvironment
 from promptrank.prompt.template_checks import (
     GIVEN,
@@ -24,6 +24,7 @@ from promptrank.prompt.template_checks import (
     check_files,
     depth,
 )
+from promptrank.prompt.template_faults import row_error
 
 SLOT_TEXT = "\x00item\x00"
 """Stands for the item's own fragment among rendered pieces; known by identity, not by content."""
@@ -236,64 +237,14 @@ class Renderer:
         try:
             pieces = list(function(context))
         except Exception as error:
-            raise self._fault(block, values, error) from None
+            raise self._error(block, values, error) from None
         if sum(map(len, pieces)) > MAX_TEXT:
-            raise self._fault(block, values, TooLong(f"more than {MAX_TEXT:,} characters"))
+            raise self._error(block, values, TooLong(f"more than {MAX_TEXT:,} characters"))
         return pieces
 
-    def _fault(self, block: str, values: Mapping[str, Any], error: Exception) -> RowError:
-        file = self.template.files[block]
-        where = f"template {file}, block {block}{_line(error, file)}"
-        if isinstance(error, NotText):
-            name: str | None = error.name
-            if error.name.partition(".")[0] not in GIVEN[block]:
-                name = self._null(block, values) or name
-            what = f"{name or 'an expression'} is {error}"
-            if isinstance(error, NotPlain):
-                return RowError("not_plain", f"{where}: {what}")
-            name = name or "x"
-            return RowError(
-                "null",
-                f"{where}: {what}; guard it: {{% if {name} is not none %}}...{{% endif %}}, or "
-                f'{{{{ {name} or "unknown" }}}}',
-            )
-        if isinstance(error, TooLong):
-            return RowError("too_long_text", f"{where}: {error}; shorten the field in the data")
-        if isinstance(error, jinja2.UndefinedError):
-            return RowError("undefined", f"{where}: {error.message}")
-        if isinstance(error, RecursionError):
-            return RowError("template", f"{where}: a macro calls itself without end")
-        return RowError("template", f"{where}: {str(error) or type(error).__name__}")
-
-    def _null(self, block: str, values: Mapping[str, Any]) -> str | None:
-        """The first path of the block whose value cannot be written out."""
-        for path in sorted(self.template.uses[block].paths):
-            root, _, name = path.partition(".")
-            value = values.get(root, "")
-            if name:
-                value = value.get(name, "") if isinstance(value, Mapping) else ""
-            try:
-                if not isinstance(value, Absent):
-                    text_of(value)
-            except NotText:
-                return path
-        return None
-
-
-def _line(error: Exception, block_file: str) -> str:
-    """``, line 3``: where the template was when it failed; "" where that is not known."""
-    at_line, frame = "", error.__traceback__
-    while frame is not None:
-        made = frame.tb_frame.f_globals
-        lines = made.get("debug_info") if "blocks" in made else None
-        if isinstance(lines, str) and lines:
-            pairs = [tuple(map(int, pair.split("="))) for pair in lines.split("&")]
-            line = max(((at, line) for line, at in pairs if at <= frame.tb_lineno), default=(0, 0))
-            file = made.get("name")
-            other = f" of {file}" if file != block_file else ""
-            at_line = f", line {line[1]}{other}" if line[1] else at_line
-        frame = frame.tb_next
-    return at_line
+    def _error(self, block: str, values: Mapping[str, Any], error: Exception) -> RowError:
+        paths = self.template.uses[block].paths
+        return row_error(self.template.files[block], block, paths, values, error)
 
 
 def _nothing(context: Any) -> Any:

@@ -154,7 +154,7 @@ def open_tokenizer(model_path: str | Path) -> TextTokenizer:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_path))
         words = from_transformers(tokenizer, str(model_path))
     check_ids(Path(model_path), words.text_ids)
-    words.wanted_bos = wanted_bos(Path(model_path))
+    words.wanted_bos = wanted_bos(Path(model_path), tokenizer.bos_token_id)
     return words
 
 

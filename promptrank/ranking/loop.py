@@ -77,7 +77,8 @@ def _groups(askings: Iterable[Asking], opened: Opened[Any]) -> Iterator[list[_St
 
 
 def _submit(group: Sequence[_Started], opened: Opened[Any]) -> None:
-    results = iter(opened.submit([work for started in group for work in started.work]))
+    works = [work for started in group for work in started.work]
+    results = iter(opened.submit(works) if works else ())
     for started in group:
         started.results = [next(results) for _ in started.work]
 

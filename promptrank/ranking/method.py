@@ -27,11 +27,15 @@ class Method(Protocol):
 
     Attributes:
         name: as it is written down, such as ``pointwise``.
+        answers: whether its rankings hold answers to the task's questions, or a score alone.
         fingerprint: SHA-256 over all that turns a request into what is scored.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def answers(self) -> bool: ...
 
     @property
     def fingerprint(self) -> str: ...

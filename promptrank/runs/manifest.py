@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any
 
@@ -21,10 +22,14 @@ _LIBRARIES = (
 )
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that can change a score."""
+def versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python and of the libraries that can change a score.
+
+    Args:
+        more: further libraries that can, for what ranks without a decoder.
+    """
     installed = {"python": platform.python_version()}
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *more):
         try:
             installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

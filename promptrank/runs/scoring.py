@@ -24,7 +24,6 @@ from promptrank.requests.write import TableWriter
 from promptrank.runs.amount import announced
 from promptrank.runs.journal import Entry, Journal
 from promptrank.runs.manifest import manifest
-from promptrank.schema.task import Task
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
 from promptrank.scores.read import config_of
@@ -101,7 +100,7 @@ def score(
         say: is told how much there is, where the total is known.
         watch: is shown every ranking.
     """
-    schema, origin = schema_of(ranker.task), _origin(ranker, requests)
+    schema, origin = _schema(ranker), _origin(ranker, requests)
     batches: list[pa.RecordBatch] = []
     waiting: list[Ranking] = []
     if total is not None:
@@ -116,6 +115,10 @@ def score(
             waiting = []
     batches.append(columns_of(waiting, schema))
     return Scores(pa.Table.from_batches(batches, schema), origin)
+
+
+def _schema(ranker: Ranker) -> pa.Schema:
+    return schema_of(ranker.task, answers=ranker.method.answers)
 
 
 def _origin(ranker: Ranker, requests: Iterable[Request]) -> Origin:
@@ -150,7 +153,7 @@ def score_into(
     origin = replace(_origin(ranker, sample), requests=digest)
     about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
-    with Journal(path, identity, schema_of(task), sample.ids) as journal:
+    with Journal(path, identity, _schema(ranker), sample.ids) as journal:
         resumed = len(journal.done)
         if journal.damaged:
             say(
@@ -167,7 +170,7 @@ def score_into(
         progress(resumed, len(sample))
         _rank_into(journal, ranker, sample, say, progress)
         metadata = {METADATA: origin.to_json()}
-        ranked = _write(journal, path, task, metadata, resumed)
+        ranked = _write(journal, path, ranker, metadata, resumed)
         ranked = replace(ranked, notes=ranker.notes())
         files = file_digests(path.parent, [path.name, ranked.errors_path.name])
         write_sealed(config_of(path), {**about, "result": asdict(ranked), "files": files})
@@ -182,7 +185,7 @@ def _rank_into(
 
     Rows of no request at all come last, under an empty id, unless the journal has them already.
     """
-    schema = schema_of(ranker.task)
+    schema = _schema(ranker)
     todo = sample.ids - journal.done
     set_aside: dict[str, list[ErrorRow]] = {}
     for row in sample.file.set_aside:
@@ -208,11 +211,11 @@ def _rank_into(
 
 
 def _write(
-    journal: Journal, path: Path, task: Task, metadata: Mapping[str, str], resumed: int
+    journal: Journal, path: Path, ranker: Ranker, metadata: Mapping[str, str], resumed: int
 ) -> Ranked:
     """Turn a complete journal into the scores file and the errors file, and sum them up."""
-    schema = schema_of(task)
-    mass = dict.fromkeys(task.questions, 0.0)
+    schema = _schema(ranker)
+    mass = dict.fromkeys(ranker.task.questions if ranker.method.answers else (), 0.0)
     requests = candidates = errors = partial = cut_events = 0
     with (
         TableWriter(path, schema, metadata=metadata) as scores,

@@ -13,21 +13,21 @@ from promptrank.basics.files import write_json
 from promptrank.basics.json_files import read_json
 from promptrank.errors import InputError
 
-Ways = Mapping[tuple[int, int], str]
+Ways = Mapping[tuple[int, ...], str]
 PACK_WEIGHTS = "PROMPTRANK_PACK_WEIGHTS"
 """Environment variable: 0 where memory for a second copy of the weights is not to be had."""
 
 _FILE = "products.json"
 
 
-def kept_ways(dtype: str) -> dict[tuple[int, int], str]:
-    """(out, in) of a layer -> the way, as chosen here before; empty where nothing is kept."""
+def kept_ways(dtype: str) -> dict[tuple[int, ...], str]:
+    """The shape of a layer's products -> the way, as chosen here before; empty for none."""
     ways = _read().get(_machine(dtype), {})
-    kept: dict[tuple[int, int], str] = {}
+    kept: dict[tuple[int, ...], str] = {}
     for shape, way in ways.items() if isinstance(ways, dict) else ():
         sides = str(shape).split("x")
-        if len(sides) == 2 and all(side.isdecimal() for side in sides) and isinstance(way, str):
-            kept[int(sides[0]), int(sides[1])] = way
+        if all(side.isdecimal() for side in sides) and isinstance(way, str):
+            kept[tuple(int(side) for side in sides)] = way
     return kept
 
 
@@ -36,7 +36,7 @@ def keep_ways(dtype: str, ways: Ways) -> None:
     known = kept_ways(dtype)
     if all(known.get(shape) == way for shape, way in ways.items()):
         return
-    named = {f"{out}x{inner}": way for (out, inner), way in {**known, **ways}.items()}
+    named = {"x".join(map(str, shape)): way for shape, way in {**known, **ways}.items()}
     try:
         write_json(cache_root() / _FILE, {**_read(), _machine(dtype): named})
     except OSError:

@@ -9,7 +9,7 @@ from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Rat
 from promptrank.schema.expression import names_in
 from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic, Wrapper
-from promptrank.schema.question_columns import question_columns
+from promptrank.schema.question_columns import shared_columns
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
 
@@ -204,19 +204,11 @@ class Task(Strict):
         return problems
 
     def _columns(self) -> list[str]:
-        """Questions whose columns of the scores file are those of something else."""
-        problems = []
-        taken: dict[str, str] = {"method_score": "the ranking itself"}
-        for name, question in self.questions.items():
-            if name == FUSED:
-                problems.append(f"questions.{name}: score: {FUSED} means something else; rename it")
-            for column in question_columns(name, question.answers):
-                if column in taken:
-                    problems.append(
-                        f"questions.{name}: {taken[column]} has the column {column} in scores "
-                        "files too; rename the question"
-                    )
-                taken.setdefault(column, f"question {name}")
+        answers = {name: question.answers for name, question in self.questions.items()}
+        problems = [f"questions.{name}: {why}" for name, why in shared_columns(answers)]
+        if FUSED in self.questions:
+            why = f"score: {FUSED} means something else; rename it"
+            problems.append(f"questions.{FUSED}: {why}")
         return problems
 
     @property

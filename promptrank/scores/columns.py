@@ -40,8 +40,12 @@ LEAST = pa.schema([(name, pa.string()) for name in KEY] + [("score", pa.float64(
 """What scores from elsewhere need; they may have ``probability`` too."""
 
 
-def schema_of(task: Task) -> pa.Schema:
-    """All columns of a task's scores, in their order."""
+def schema_of(task: Task, *, answers: bool = True) -> pa.Schema:
+    """All columns of a task's scores, in their order.
+
+    Args:
+        answers: whether the ranker answers the task's questions; a baseline gives scores alone.
+    """
     columns: list[tuple[str, pa.DataType]] = [
         ("request_id", pa.string()),
         ("subject_id", pa.string()),
@@ -55,7 +59,7 @@ def schema_of(task: Task) -> pa.Schema:
         ("method_score", pa.float64()),
         ("partial", pa.bool_()),
     ]
-    for name, question in task.questions.items():
+    for name, question in task.questions.items() if answers else ():
         columns += [
             (column, pa.string() if column == f"{name}_argmax" else pa.float64())
             for column in question_columns(name, question.answers)

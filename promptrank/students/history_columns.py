@@ -1,5 +1,6 @@
 """A request's history as columns."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from promptrank.records import Item, Request
@@ -47,6 +48,7 @@ class HistoryColumns:
                 continue
             table = self.words[place]
             known = [table[word] for word in words if word in table]
-            row.append(sum(total / (n + 1) for n, total in known) / len(words))
+            # Words are a set, whose order is another in every process: an exact sum has none.
+            row.append(math.fsum(total / (n + 1) for n, total in known) / len(words))
             row.append(len(known) / len(words))
         return row

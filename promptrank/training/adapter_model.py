@@ -23,6 +23,7 @@ from promptrank.engine.probe import misfit_beyond
 from promptrank.engine.products import free_memory, pack, weight_bytes
 from promptrank.engine.sliding import layer_windows
 from promptrank.engine.tree_checks import Limits
+from promptrank.engine.weighing import settle
 from promptrank.errors import InputError, ModelError
 from promptrank.runtime.kept_ways import PACK_WEIGHTS, keep_ways, kept_ways
 from promptrank.training.lean_norms import lean_norms
@@ -110,7 +111,8 @@ def _pack(model: PreTrainedModel) -> None:
     if os.environ.get(PACK_WEIGHTS, "1") == "0" or (free is not None and needed > free / 2):
         return
     dtype = str(model.dtype).removeprefix("torch.")
-    keep_ways(dtype, pack(model, kept_ways(dtype), back=True))
+    kept = kept_ways(dtype)
+    keep_ways(dtype, pack(model, kept, back=True) | settle(model, kept))
 
 
 def with_adapter(

@@ -28,8 +28,9 @@ from promptrank.training import checkpoints, processes
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, blank_of
 from promptrank.training.settings import Settings
-from promptrank.training.trainer import AdapterTrainer, Progress, Say, Watch, writing
+from promptrank.training.trainer import AdapterTrainer, writing
 from promptrank.training.validation import Slice
+from promptrank.training.watch import Progress, Say, Watch
 
 _CHECKPOINTS = 10
 

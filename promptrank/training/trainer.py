@@ -3,7 +3,7 @@
 import errno
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerState
 
 from promptrank.errors import InputError, ModelError
 from promptrank.evaluation.report import Report
@@ -21,11 +21,9 @@ from promptrank.training.collate import Batch
 from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
 from promptrank.training.validation import Slice, engine_over, measure, together
+from promptrank.training.watch import PREFIX
 
 Tensor = torch.Tensor
-Progress = Callable[[int, int | None], None]
-Say = Callable[[str], None]
-_PREFIX = "eval"
 
 
 class AdapterTrainer(Trainer):
@@ -125,7 +123,7 @@ class AdapterTrainer(Trainer):
         self,
         eval_dataset: Any = None,
         ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = _PREFIX,
+        metric_key_prefix: str = PREFIX,
     ) -> dict[str, float]:
         """Metrics of every slice, as rankings; the mean over tasks decides what is best."""
         measured = self.measured[self.state.global_step] = self.measure()
@@ -256,46 +254,3 @@ def _full(error: Exception) -> bool:
     text = str(error).lower()
     words = ("no space", "file too large", "unexpected pos", "file write failed", "quota")
     return any(word in text for word in words)
-
-
-class Watch(TrainerCallback):
-    """Progress, and one line for every validation."""
-
-    def __init__(self, say: Say, progress: Progress, validate: bool) -> None:
-        self._say, self._progress, self._validate = say, progress, validate
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Where a resumed run stands; its best checkpoint lies where the run lies now."""
-        if state.best_global_step:
-            best = Path(str(args.output_dir)) / f"checkpoint-{state.best_global_step}"
-            state.best_model_checkpoint = str(best)
-        self._progress(state.global_step, state.max_steps)
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """One step more; the last one is validated and kept wherever it falls."""
-        self._progress(state.global_step, state.max_steps)
-        if state.global_step >= state.max_steps:
-            control.should_evaluate, control.should_save = self._validate, True
-
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        """Losses and metrics."""
-        shown = {
-            name.removeprefix(f"{_PREFIX}_"): value
-            for name, value in (logs or {}).items()
-            if name == "loss" or name.startswith(_PREFIX)
-        }
-        if shown and state.is_world_process_zero:
-            what = "validation" if "loss" not in (logs or {}) else "training"
-            numbers = ", ".join(f"{name} {value:.4f}" for name, value in shown.items())
-            self._say(f"step {state.global_step}: {what} {numbers}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from promptrank.evaluation.item_texts import text_of
+from promptrank.baselines.item_texts import text_of
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.workspace.tasks import OpenTask
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from promptrank.baselines.item_texts import text_of
 from promptrank.evaluation.example_requests import ExampleRequest, PromptPiece, with_texts
-from promptrank.evaluation.item_texts import text_of
 from promptrank.records import Request
 from promptrank.workspace.catalogue import printed_item_fields
 from promptrank.workspace.tasks import OpenTask

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from promptrank.baselines.baseline import Baseline
+from promptrank.baselines.baseline_fit import baseline_scores, made
+from promptrank.baselines.listing import ALWAYS
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
-from promptrank.evaluation.baselines import Baseline, BaselineFit, baseline_scores
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.example_requests import ExampleRequest, examples_of
 from promptrank.evaluation.gains import gain_of
@@ -20,14 +22,13 @@ from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import Slicing
 from promptrank.ranking.ranker import Ranker
-from promptrank.records import Request
 from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
 from promptrank.runs.scoring import reasons_beside, score, score_into
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
-from promptrank.workspace.catalogue import catalogue_texts, printed_item_fields
+from promptrank.workspace.baselines import WantedBaselines, fit_on, wanted_baselines
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
 
@@ -120,7 +121,10 @@ class MeasuredOn:
             examples: some requests with every ranker's order are wanted too.
             clip: weights of off-policy estimates above it count as it.
         """
-        cheap = baseline_scores(self.sample, self.baselines)
+        ranks = {n: rank for n, rank in made(self.baselines).items() if n not in scores}
+        if set(ranks) - set(ALWAYS):
+            say("ranking with the baselines")
+        cheap = baseline_scores(self.sample, ranks)
         logged = cheap.get("logged")
         if logged is not None and np.isnan(logged.numbers("score")).all():
             # Most logs hold no scores; only a log that holds some is worth a word.
@@ -184,6 +188,7 @@ def measured_on(
     split: str | None,
     limit: int | None,
     say: Say,
+    wanted: WantedBaselines | None = None,
 ) -> Iterator[MeasuredOn]:
     """Decode a request file once: fit baselines on ``train``, and hold the part to measure on.
 
@@ -191,23 +196,10 @@ def measured_on(
         requests: a request file with all parts; the task's own tables where left out.
         split: ``test`` where the task declares a split and this is left out.
         limit: at most this many requests of the part, sampled by a hash of their ids.
+        wanted: baselines beside those that are always fitted.
     """
     part = part_of(opened.task, split)
     with request_file(opened, requests, splits=None, say=say) as file:
-        gain, relevant_at = gain_of(opened.task)
-        texts = printed_item_fields(opened)
-        fit, seen = BaselineFit(gain, relevant_at, texts), SeenInTraining()
-        from_table = False
-
-        def watch(request: Request) -> None:
-            nonlocal from_table
-            fit.add(request)
-            seen.add(request)
-            # An item of a table has a key; one whose fields came with the request has none.
-            from_table = from_table or any(c.item.key is not None for c in request.candidates)
-
-        sample = Sample(file, part, limit)
-        say("fitting baselines")
-        sample.hold(watch)
-        catalogue = catalogue_texts(file, sample, texts) if from_table else None
-        yield MeasuredOn(opened, file, sample, fit.baselines(catalogue), seen)
+        seen, sample = SeenInTraining(), Sample(file, part, limit)
+        baselines = fit_on(opened, file, sample, wanted or wanted_baselines(), say, seen.add)
+        yield MeasuredOn(opened, file, sample, baselines, seen)

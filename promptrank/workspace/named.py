@@ -15,9 +15,10 @@ class Named:
     """A ranker that somebody named.
 
     Attributes:
-        kind: ``base``, ``logged``, ``adapter``, ``student``, ``template``, ``scores`` or ``rrf``.
-        name: of the adapter, student or template, the path of the scores file, or the rankers that
-            are fused by their ranks, as ``decoder+bm25``.
+        kind: ``base``, ``logged``, ``adapter``, ``student``, ``baseline``, ``template``, ``scores``
+            or ``rrf``.
+        name: of the adapter, student, baseline or template, the path of the scores file, or the
+            rankers that are fused by their ranks, as ``decoder+bm25``.
     """
 
     kind: str

@@ -20,6 +20,7 @@ from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 from promptrank.students.card import StudentFolder, check_task, find_student
 from promptrank.workspace.adapters import adapter_folders
+from promptrank.workspace.baselines import BASELINE
 from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.fusions import OpenFusion, open_fusion
 from promptrank.workspace.named import Named
@@ -66,6 +67,8 @@ def open_ranker(
     Raises:
         InputError: whatever in the input keeps it from ranking.
     """
+    if engine.startswith(BASELINE):
+        raise InputError(f"{engine} learns from requests first; `rank` and `eval` take it")
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
     own = Runtime() if runtime is None else None
@@ -100,11 +103,15 @@ def open_ranker(
 
 
 def ranker_name(opened: OpenTask, engine: str) -> str:
-    """What readers of a report call the ranker of an engine: ``decoder``, or ``student:NAME``."""
-    if not engine.startswith(STUDENT):
-        return DECODER
-    student = find_student(engine.removeprefix(STUDENT), opened.project)
-    return f"{STUDENT}{student.card.name}"
+    """What reports will call an engine's ranker: ``decoder``, ``student:NAME``, or a baseline.
+
+    Raises:
+        InputError: no such student.
+    """
+    if engine.startswith(STUDENT):
+        student = find_student(engine.removeprefix(STUDENT), opened.project)
+        return f"{STUDENT}{student.card.name}"
+    return engine.removeprefix(BASELINE) if engine.startswith(BASELINE) else DECODER
 
 
 def open_named(
@@ -198,7 +205,9 @@ def _decoder_ranker(
     from promptrank.assets import resolve_model
 
     if engine not in ENGINES:
-        raise InputError(f"no engine {engine!r}; engines: {', '.join(ENGINES)}, student:NAME")
+        raise InputError(
+            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, student:NAME, baseline:NAME"
+        )
     name = model or opened.task.model
     folder = resolve_model(name, say=say)
     folder_of = adapter_folders(opened, name, folder, allow_changed=allow_changed, say=say)

@@ -52,6 +52,8 @@ def _prompts_now(opened: OpenTask, scores: Scores, say: Say) -> str | None:
     engine = scores.origin.engine or {}
     if scores.origin.ranker.startswith("student:") and engine.get("dtype") == "float64":
         return scores.origin.prompt  # it reads fields, and no template words them
+    if engine.get("name") == "baseline":
+        return scores.origin.prompt  # the same
     # The fake engine has no model: its prompts are made with the task's tokenizer.
     name = opened.task.model if engine.get("name") == "fake" else str(engine.get("model"))
     try:

@@ -30,7 +30,7 @@ _DRAWS = 200
 def check_options(
     opened: OpenTask, kind: str, model: str | None, learning: Learning, say: Say
 ) -> dict[str, Any]:
-    """All options of a kind, typed; InputError for those that cannot be."""
+    """All options of a kind, typed; InputError for those that cannot be, or for the device."""
     if kind != "decoder":
         return kind_of(kind).check_options(learning)
     from promptrank.assets import resolve_model

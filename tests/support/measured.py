@@ -4,13 +4,13 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from promptrank.baselines.baseline_fit import baseline_scores
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.baselines import Baseline, baseline_scores
 from promptrank.evaluation.bootstrap import value_of
 from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.measure import Measured, Rows, measure, measure_probability, rank_rows
 from promptrank.evaluation.metrics import parse_metrics
-from promptrank.evaluation.values import RankValues
+from promptrank.ranking.values import RankValues
 from promptrank.records import Request
 from promptrank.scores.scores import Scores
 
@@ -76,7 +76,7 @@ def labelled_of(
 
 def scores_by(requests: Iterable[Request], rankers: Mapping[str, RankValues]) -> dict[str, Scores]:
     """What cheap rankers say of requests."""
-    return baseline_scores(requests, {name: Baseline(rank) for name, rank in rankers.items()})
+    return baseline_scores(requests, rankers)
 
 
 def simulated(

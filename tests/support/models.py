@@ -22,6 +22,8 @@ from tokenizers import (
     trainers,
 )
 from transformers import (
+    BertConfig,
+    BertModel,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
     LlamaConfig,
@@ -217,4 +219,42 @@ def make_model(
         model = MODELS[kind](config).float()
     model.save_pretrained(path)
     fast.save_pretrained(path)
+    return path
+
+
+def make_sentences(path: Path, *, longest: int = 12) -> Path:
+    """A random two-layer BERT in a folder laid out as sentence-transformers lays it out."""
+    words = sorted({word.strip(".,:?").lower() for word in CORPUS.split()})
+    core = Tokenizer(
+        models.WordLevel(
+            {w: i for i, w in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *words])}, "[UNK]"
+        )
+    )
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    core.enable_padding(length=16)  # as the real one's file has it, and is not to be kept
+    torch.manual_seed(0)
+    model = BertModel(
+        BertConfig(
+            vocab_size=core.get_vocab_size(),
+            hidden_size=16,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            intermediate_size=24,
+            max_position_embeddings=32,
+            initializer_range=0.3,
+        )
+    )
+    model.save_pretrained(path)
+    core.save(str(path / "tokenizer.json"))
+    kinds = ("Transformer", "Pooling", "Normalize")
+    modules = [{"type": f"sentence_transformers.models.{kind}"} for kind in kinds]
+    (path / "modules.json").write_text(json.dumps(modules))
+    (path / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": longest}))
+    (path / "1_Pooling").mkdir()
+    pooling = {"pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True}
+    (path / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
     return path

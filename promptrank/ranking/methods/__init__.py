@@ -1,1 +1,1 @@
-"""Methods: how a request is asked about. One file each; `pointwise` is the one that exists."""
+"""Methods: how a request is asked about. One file each; `pointwise` asks, and `direct` does not."""

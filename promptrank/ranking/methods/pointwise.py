@@ -24,6 +24,7 @@ class Pointwise:
     """
 
     name = "pointwise"
+    answers = True
 
     def __init__(self, task: Task, posing: Posing) -> None:
         self.task, self.posing = task, posing

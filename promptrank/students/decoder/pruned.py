@@ -73,11 +73,13 @@ def check_options(settings: Learning) -> dict[str, Any]:
     Raises:
         InputError: an option that is not known or a value it cannot have, or a loss with a second
             output.
+        ModelError: there is no such device to learn on.
     """
     if settings.loss not in ("labels", "direct"):
         raise InputError(
             f"a decoder has one output and loss {settings.loss} needs two; use labels or direct"
         )
+    training_device(settings.device)
     return read_options("decoder", settings.options, OPTIONS)
 
 
@@ -90,6 +92,7 @@ def fit(
         InputError: an option that is not known or a value it cannot have, or a loss with a second
             output.
         DataError: too little to learn from.
+        ModelError: there is no such device to learn on.
     """
     options = check_options(settings)
     check(task, collect(task, lessons()), settings)

@@ -53,22 +53,16 @@ class Boosting:
         )
 
     def _params(self, rows: int) -> dict[str, Any]:
-        least = self.options["min_leaf"] or max(5, min(50, rows // 100))
-        return {
-            "objective": "none",
-            "num_leaves": self.options["leaves"],
-            "learning_rate": self.options["learning_rate"],
-            "min_data_in_leaf": least,
-            "feature_fraction": 0.8,
-            "lambda_l2": _RIDGE,
-            "max_cat_to_onehot": 4,
-            "min_data_per_group": min(100, 2 * least),
-            "deterministic": True,
-            "force_row_wise": True,
-            "seed": self.settings.seed,
-            "num_threads": self.settings.threads or 1,
-            "verbosity": -1,
-        }
+        options, settings = self.options, self.settings
+        given = tree_params(
+            rows,
+            options["leaves"],
+            options["learning_rate"],
+            options["min_leaf"],
+            seed=settings.seed,
+            threads=settings.threads,
+        )
+        return {"objective": "none", **given}
 
     def run(self) -> tuple[lgb.Booster, Scale]:
         if self.options["objective"] == "lambdamart":
@@ -150,6 +144,37 @@ class Boosting:
         rows, target = (self.valid, judge) if judge is not None else (self.train, main)
         output = np.asarray(booster.predict(rows, raw_score=True, num_threads=1))
         return booster, lambdamart.calibrate(output, target, worth)
+
+
+def tree_params(
+    rows: int,
+    leaves: int,
+    learning_rate: float,
+    min_leaf: int | None = None,
+    *,
+    seed: int = 0,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """LightGBM's settings for so many training rows, the same in every run.
+
+    Args:
+        min_leaf: rows in a leaf, at least; by the number of rows where left out.
+    """
+    least = min_leaf or max(5, min(50, rows // 100))
+    return {
+        "num_leaves": leaves,
+        "learning_rate": learning_rate,
+        "min_data_in_leaf": least,
+        "feature_fraction": 0.8,
+        "lambda_l2": _RIDGE,
+        "max_cat_to_onehot": 4,
+        "min_data_per_group": min(100, 2 * least),
+        "deterministic": True,
+        "force_row_wise": True,
+        "seed": seed,
+        "num_threads": threads or 1,
+        "verbosity": -1,
+    }
 
 
 def _take(known: Known, keep: Any) -> Known:

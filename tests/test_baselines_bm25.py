@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
+from promptrank.baselines.baseline import Sources
+from promptrank.baselines.bm25 import Bm25, Bm25Fit, statistics_of
+from promptrank.baselines.item_texts import text_of
 from promptrank.basics.telling import silent
-from promptrank.evaluation.baselines import BaselineFit
-from promptrank.evaluation.bm25 import Bm25, statistics_of
-from promptrank.evaluation.item_texts import ItemTexts, text_of
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.workspace.measuring import measured_on
 from promptrank.workspace.tasks import open_task
+from support.baselines import an_aim
+from support.baselines import event as an_event
 
-
-def gain_of(candidate: Candidate) -> float | None:
-    return float(candidate.outcomes["q"]) if "q" in candidate.outcomes else None
+NONE = Sources(list)
 
 
 def asked(query: str | None, *texts: str, split: str | None = None, **more: Any) -> Request:
@@ -28,12 +28,11 @@ def asked(query: str | None, *texts: str, split: str | None = None, **more: Any)
 
 
 def event(text: str, label: int | None = None) -> Event:
-    outcomes = {} if label is None else {"q": str(label)}
-    return Event(Item(f"i{text}", {"t": text}), outcomes=outcomes)
+    return an_event(f"i{text}", label, t=text)
 
 
 def over(*corpus: str) -> Bm25:
-    return Bm25(statistics_of(corpus), ItemTexts(["t"], gain_of, 1.0))
+    return Bm25(statistics_of(corpus), an_aim(["t"]).texts)
 
 
 def test_by_hand() -> None:
@@ -101,17 +100,17 @@ def test_texts_of_an_item() -> None:
 
 def test_statistics_come_from_train_alone_and_reasons_are_given() -> None:
     train = asked("x", "red lamp", "red lamp", split="train")
-    fit = BaselineFit(gain_of, 1.0, ["t"])
+    fit = Bm25Fit(an_aim(["t"]))
     fit.add(train)
     fit.add(asked("x", "blue lamp", "green lamp", split="test"))
-    assert fit.baselines()["bm25"].facts == {"fields": ["t"], "texts": 1}
-    assert fit.baselines(iter(["a text", "another text"]))["bm25"].facts["texts"] == 2
-    fit = BaselineFit(gain_of, 1.0, ["t"])
+    assert fit.fit(NONE).facts == {"fields": ["t"], "texts": 1}
+    assert fit.fit(Sources(list, lambda: ["a text", "another text"])).facts["texts"] == 2
+    fit = Bm25Fit(an_aim(["t"]))
     fit.add(asked("x", "blue lamp", split="test"))
-    assert "no item table" in str(fit.baselines()["bm25"].reason)
-    fit = BaselineFit(gain_of, 1.0, ["t"])
+    assert "no item table" in str(fit.fit(NONE).reason)
+    fit = Bm25Fit(an_aim(["t"]))
     fit.add(asked(None, "blue lamp", split="train"))
-    assert "query, a source item or a history" in str(fit.baselines()["bm25"].reason)
+    assert "query, a source item or a history" in str(fit.fit(NONE).reason)
 
 
 def test_a_task_s_fields_are_what_its_template_prints_and_all_items_count(toys: Path) -> None:

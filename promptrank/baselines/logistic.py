@@ -18,17 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from promptrank.baselines.baseline import NO_FIELD, NO_LABELS, ONE_CLASS, Aim, Baseline, Sources
 from promptrank.basics.arrays import Floats
-from promptrank.basics.numbers import finite, is_number, sigmoid
+from promptrank.basics.numbers import sigmoid
+from promptrank.evaluation.field_features import (
+    MAX_VALUES,
+    Numbers,
+    Texts,
+    candidate_features,
+    subject_features,
+)
 from promptrank.evaluation.labelled import Label
-from promptrank.evaluation.values import Values
-from promptrank.records import Candidate, Request
-
-MAX_VALUES = 50
-"""A text field with more distinct values than this in training is skipped."""
-
-Numbers = dict[str, float]
-Texts = list[tuple[str, str]]
+from promptrank.ranking.values import Values
+from promptrank.records import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,58 +91,37 @@ class LogisticFit:
     The rows are kept as flat columns, about 8 bytes a number, never as objects.
     """
 
-    def __init__(self, gain_of: Label) -> None:
-        self._gain_of, self._columns = gain_of, _Columns()
+    def __init__(self, aim: Aim) -> None:
+        """Know of no label yet."""
+        self._aim, self._columns = aim, _Columns()
 
     def add(self, request: Request) -> None:
-        """Take in a request's labelled candidates."""
-        _collect(self._columns, request, self._gain_of)
+        """Take in a training request's labelled candidates."""
+        if request.split == "train":
+            _collect(self._columns, request, self._aim.gain_of)
 
-    def fit(self, relevant_at: float) -> Logistic | str:
+    def fit(self, sources: Sources) -> Baseline:
+        """The model; or the reason where nothing can be learned."""
+        model = self.model()
+        if isinstance(model, str):
+            return Baseline(None, model)
+        return Baseline(model.rank, facts=model.facts())
+
+    def model(self) -> Logistic | str:
         """The model; or the reason, as text, where nothing can be learned."""
         columns = self._columns
         for column in columns.numeric.values():
             _pad(column, len(columns.gain))
         if not len(columns.gain):
-            return "there are no labelled training requests"
-        target = np.array(columns.gain) >= relevant_at
+            return NO_LABELS
+        target = np.array(columns.gain) >= self._aim.relevant_at
         weight = np.array(columns.weight)
         if not (weight[target].sum() > 0 and weight[~target].sum() > 0):
-            return "all training labels are of one class"
+            return ONE_CLASS
         design = _design(columns)
         if not design.names:
-            return "the training requests have no usable field"
+            return NO_FIELD
         return _fit(columns, design, target, weight)
-
-
-def fit_logistic(
-    requests: Iterable[Request], *, gain_of: Label, relevant_at: float
-) -> Logistic | str:
-    """Learn from the requests of split ``train``; see `LogisticFit`."""
-    fit = LogisticFit(gain_of)
-    for request in requests:
-        if request.split == "train":
-            fit.add(request)
-    return fit.fit(relevant_at)
-
-
-def subject_features(request: Request) -> tuple[Numbers, Texts]:
-    """What all candidates of a request share: member, query and source."""
-    subject = request.subject
-    source = subject.source.fields if subject.source is not None else None
-    return _features((("member", subject.member), ("query", subject.query), ("source", source)))
-
-
-def candidate_features(candidate: Candidate) -> tuple[Numbers, Texts]:
-    """What belongs to one candidate: item, context, stats and the as-of baseline numbers."""
-    return _features(
-        (
-            ("item", candidate.item.fields),
-            ("context", candidate.context),
-            ("stats", candidate.stats),
-            ("baseline", candidate.baseline),
-        )
-    )
 
 
 @dataclass(slots=True)
@@ -161,24 +142,6 @@ class _Design:
     names: list[tuple[str, str, str]]
     columns: list[Any]
     centres: dict[str, tuple[float, float]]  # numeric field -> mean, standard deviation
-
-
-def _features(groups: Iterable[tuple[str, Mapping[str, Any] | None]]) -> tuple[Numbers, Texts]:
-    known: Numbers = {}
-    texts: Texts = []
-    for group, fields in groups:
-        for key, value in (fields or {}).items():
-            name = f"{group}.{key}"
-            if isinstance(value, str):
-                texts.append((name, value))
-            elif is_number(value):
-                if (number := finite(value)) is not None:
-                    known[name] = number
-            elif isinstance(value, list | tuple | set | frozenset | np.ndarray):
-                # Sorted, since sets have another order in every process.
-                words = sorted({each for each in value if isinstance(each, str)})
-                texts.extend((name, each) for each in words)
-    return known, texts
 
 
 def _collect(columns: _Columns, request: Request, gain_of: Label) -> None:

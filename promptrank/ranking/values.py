@@ -1,4 +1,4 @@
-"""What a cheap ranker says of one request's candidates."""
+"""What a ranker that answers no question says of one request's candidates: numbers alone."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

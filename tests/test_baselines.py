@@ -3,30 +3,24 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
 
-from promptrank.evaluation.baselines import (
-    any_order,
-    baseline_scores,
-    baselines,
-    item_member_mean,
-    popularity,
-)
+from promptrank.baselines.baseline_fit import baseline_scores, fit_baselines, made
+from promptrank.baselines.chance import any_order
+from promptrank.baselines.item_member_mean import item_member_mean
+from promptrank.baselines.logistic import Logistic, LogisticFit
+from promptrank.baselines.popularity import popularity
 from promptrank.evaluation.compare import report_of
+from promptrank.evaluation.field_features import MAX_VALUES
 from promptrank.evaluation.labelled import label_rows
-from promptrank.evaluation.logistic import MAX_VALUES, Logistic, fit_logistic
 from promptrank.evaluation.seen import Seen, SeenInTraining
 from promptrank.records import Candidate, Event, Item, Request, Subject
+from support.baselines import an_aim, candidate
 from support.measured import scores_by
 
-
-def candidate(name: str = "c", label: int | None = None, **more: Any) -> Candidate:
-    fields = more.pop("fields", {})
-    outcomes = {} if label is None else {"q": str(label)}
-    return Candidate(name, Item(more.pop("item", name), fields), outcomes=outcomes, **more)
+AIM = an_aim()
 
 
 def gain_of(candidate: Candidate) -> float | None:
@@ -57,7 +51,10 @@ def planted(split: str, seed: int, sign: int = 1, num: int = 80) -> Iterator[Req
 
 
 def fit(requests: list[Request]) -> Logistic:
-    fitted = fit_logistic(iter(requests), gain_of=gain_of, relevant_at=1)
+    learner = LogisticFit(AIM)
+    for request in requests:
+        learner.add(request)
+    fitted = learner.model()
     assert isinstance(fitted, Logistic), fitted
     return fitted
 
@@ -188,7 +185,7 @@ def test_values_of_every_kind_are_taken_or_left() -> None:
     assert sorted(model.numeric) == ["item.count", "item.flag"]
     assert sorted(model.texts) == [("item.genres", "drama"), ("item.genres", "war")]
     assert model.texts["item.genres", "war"] > 0
-    unknown = candidate("new", fields={"genres": ["opera"], "flag": "yes", "later": 1.0})
+    unknown = candidate("new", fields={"genres": ["opera"], "flag": 1, "later": 1.0})
     (score,) = model.rank(Request("t", Subject(), (unknown,))).scores
     assert score is not None and math.isfinite(score)
 
@@ -211,7 +208,7 @@ def test_values_of_every_kind_are_taken_or_left() -> None:
 def test_without_training_data_logistic_is_absent_with_a_reason(
     requests: list[Request], reason: str
 ) -> None:
-    fitted = baselines(requests, gain_of=gain_of, relevant_at=1)
+    fitted = fit_baselines(requests, AIM)
     assert fitted["logistic"].rank is None
     assert fitted["logistic"].reason == reason
     absent = [name for name, baseline in fitted.items() if baseline.rank is None]
@@ -220,9 +217,9 @@ def test_without_training_data_logistic_is_absent_with_a_reason(
 
 def test_all_baselines_in_one_report() -> None:
     requests = [*planted("train", 0), *planted("test", 1)]
-    fitted = baselines(requests, gain_of=gain_of, relevant_at=1)
+    fitted = fit_baselines(requests, AIM)
     test = [request for request in requests if request.split == "test"]
-    scores = baseline_scores(test, fitted)
+    scores = baseline_scores(test, made(fitted))
     named = {n: n for n, baseline in fitted.items() if baseline.rank is not None}
     assert {name: given.origin.ranker for name, given in scores.items()} == named
     labelled = label_rows(test, scores, gain_of=gain_of, relevant_at=1)
@@ -235,7 +232,7 @@ def test_all_baselines_in_one_report() -> None:
 
 def test_a_logged_score_is_a_ranker() -> None:
     rows = (candidate("a", 1, logged_score=2.0), candidate("b", 0, logged_score=1.0))
-    rank = baselines([], gain_of=gain_of, relevant_at=1)["logged"].rank
+    rank = fit_baselines([], AIM)["logged"].rank
     assert rank is not None
     assert list(rank(Request("r", Subject("m"), rows)).scores) == [2.0, 1.0]
 
@@ -261,22 +258,17 @@ def test_seen_in_training_counts_ids() -> None:
 
 
 def test_without_a_clock_popularity_and_means_come_from_training() -> None:
-    def request(name: str, split: str, labels: dict[str, str]) -> Request:
-        candidates = tuple(
-            Candidate(item, Item(item, {}), outcomes={"q": label}) for item, label in labels.items()
-        )
+    def request(name: str, split: str, labels: dict[str, int]) -> Request:
+        candidates = tuple(candidate(item, label) for item, label in labels.items())
         return Request(name, Subject(query_id=name), candidates, split=split)
 
-    def gain(candidate: Candidate) -> float | None:
-        return float(candidate.outcomes["q"] == "yes")
-
     train = [
-        request("a", "train", {"x": "yes", "y": "no"}),
-        request("b", "train", {"x": "yes", "y": "yes"}),
-        request("c", "test", {"y": "yes"}),
+        request("a", "train", {"x": 1, "y": 0}),
+        request("b", "train", {"x": 1, "y": 1}),
+        request("c", "test", {"y": 1}),
     ]
-    fitted = baselines(train, gain_of=gain, relevant_at=1.0)
-    later = request("d", "test", {"x": "no", "y": "no", "new": "no"})
+    fitted = fit_baselines(train, AIM)
+    later = request("d", "test", {"x": 0, "y": 0, "new": 0})
     popular, means = fitted["popularity"].rank, fitted["item_member_mean"].rank
     assert popular is not None
     assert means is not None

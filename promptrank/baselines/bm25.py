@@ -13,12 +13,18 @@ requests that are judged, and a candidate may be newer: so its statistics are ap
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from promptrank.evaluation.item_texts import ItemTexts, items_of, looks_for_something
-from promptrank.evaluation.values import Values
+from promptrank.baselines.baseline import Aim, Baseline, Sources
+from promptrank.baselines.item_texts import (
+    NOTHING_WANTED,
+    ItemTexts,
+    items_of,
+    looks_for_something,
+)
+from promptrank.ranking.values import Values
 from promptrank.records import Request
 
 K1, B = 1.5, 0.75
@@ -113,34 +119,33 @@ def _counted(text: str) -> tuple[Mapping[str, int], int]:
     return Counter(words), len(words)
 
 
-@dataclass(slots=True)
 class Bm25Fit:
-    """Learns from requests of split ``train``, shown one after another, or from a catalogue.
+    """Learns from requests of split ``train``, shown one after another, or from a catalogue."""
 
-    Attributes:
-        looked: whether any request, of whatever split, looks for something in words.
-    """
-
-    texts: ItemTexts
-    looked: bool = False
-    _known: dict[str, None] = field(default_factory=dict)
+    def __init__(self, aim: Aim) -> None:
+        """Know of no text yet."""
+        self._texts = aim.texts
+        self._looked = False
+        self._known: dict[str, None] = {}
 
     def add(self, request: Request) -> None:
-        """Take in a request."""
-        self.looked = self.looked or looks_for_something(request)
+        """Note the texts of a training request, and of any whether it looks for something."""
+        self._looked = self._looked or looks_for_something(request)
         if request.split == "train":
-            self._known.update(dict.fromkeys(self.texts.of(item) for item in items_of(request)))
+            self._known.update(dict.fromkeys(self._texts.of(item) for item in items_of(request)))
 
-    def fit(self, catalogue: Iterable[str] | None) -> Bm25 | str:
-        """The model; or the reason, as text, where there can be none.
+    def fit(self, sources: Sources) -> Baseline:
+        """The model, by the texts of all items that were known.
 
-        Args:
-            catalogue: the texts of all items that were known; those of the training requests, each
-                once, where there is no catalogue.
+        Those of the training requests, each once, where there is no catalogue.
         """
-        if not self.looked:
-            return "no request has a query, a source item or a history to look for"
-        statistics = statistics_of(self._known if catalogue is None else catalogue)
+        if not self._looked:
+            return Baseline(None, NOTHING_WANTED)
+        known = self._known if sources.catalogue is None else sources.catalogue()
+        statistics = statistics_of(known)
         if not statistics.length:
-            return "there is no item table, and no item of the training requests has a text"
-        return Bm25(statistics, self.texts)
+            return Baseline(
+                None, "there is no item table, and no item of the training requests has a text"
+            )
+        model = Bm25(statistics, self._texts)
+        return Baseline(model.rank, facts=model.facts())

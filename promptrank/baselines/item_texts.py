@@ -1,11 +1,15 @@
-"""Items and requests as plain text, for baselines that match words: BM25 and embeddings."""
+"""Items and requests as plain text, for the baselines that match texts: BM25 and embeddings."""
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from promptrank.baselines.liked import liked_events
 from promptrank.evaluation.labelled import Label
-from promptrank.records import Candidate, Event, Fields, Item, Request
+from promptrank.records import Fields, Item, Request
+
+NOTHING_WANTED = "no request has a query, a source item or a history to look for"
+"""Why a baseline that matches texts cannot be made."""
 
 
 def text_of(fields: Fields, names: Collection[str] | None) -> str:
@@ -53,14 +57,8 @@ class ItemTexts:
             return [query]
         if request.subject.source is not None:
             return [self.of(request.subject.source)]
-        history = request.history
-        if any(event.outcomes for event in history):
-            history = tuple(event for event in history if self._liked(event))
-        return [self.of(event.item) for event in history]
-
-    def _liked(self, event: Event) -> bool:
-        gain = self.gain_of(Candidate("", event.item, outcomes=event.outcomes))
-        return gain is not None and gain >= self.relevant_at
+        liked = liked_events(request, self.gain_of, self.relevant_at)
+        return [self.of(event.item) for event in liked]
 
 
 def looks_for_something(request: Request) -> bool:
