@@ -51,7 +51,7 @@ def test_a_request_at_the_very_start_of_the_window_counts_and_one_later_does_not
 
 def test_what_has_no_count_or_no_time_has_no_score() -> None:
     known = at(100, a=1)
-    assert scores(fit(known), at(100, a=None, z=3)) == [None, 3]
+    assert scores(fit(known), at(100, a=None, z=3)) == [0, 3]  # no count: no event
     assert scores(fit(known), at(None, a=1)) == [None]
 
 

@@ -96,6 +96,7 @@ def test_nothing_shared_and_no_prior_is_none(tmp_path: Path) -> None:
         ({"of": "member", "count": True, "by": "genres"}, "by goes with of: member and mean"),
         ({"count": True, "above": "mean"}, "above goes with mean"),
         ({"mean": "rating", "above": "men"}, "'men' is no statistic that has a mean"),
+        ({"mean": "rating", "above": "rank"}, "'rank' is no statistic that has a mean"),
         ({"mean": "rating", "above": "s"}, "'s' is no statistic that has a mean"),
         (
             {"of": "member", "mean": "rating", "by": "genres", "percentile": True},
@@ -110,4 +111,5 @@ def test_what_cannot_be_meant_is_told(
 ) -> None:
     rows = random_ratings(random.Random(3), 0, 9)
     with pytest.raises((InputError, ValueError), match=message):
-        _built(tmp_path, rows, {"mean": {"mean": "rating"}, "s": statistic})
+        rank = {"mean": "rating", "percentile": True}
+        _built(tmp_path, rows, {"mean": {"mean": "rating"}, "rank": rank, "s": statistic})

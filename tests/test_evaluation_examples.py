@@ -127,6 +127,12 @@ def test_ties_share_their_mean_rank() -> None:
     assert only.distance is None and not only.differs
 
 
+def test_where_all_tie_many_at_the_top_ten_of_them_are_shown() -> None:
+    scores = (*[1.0] * 30, 0.0)  # the mean rank of thirty is 15.5
+    (only,) = chosen([request("r", *([1, 0] * 15), 0)], {"ours": {"r": scores}})
+    assert [c.candidate_id for c in only.candidates] == [f"c{i:02}" for i in range(10)]
+
+
 def test_rankers_without_an_order_give_no_examples() -> None:
     assert chosen([request("r", 1, 0)], {"ours": {"r": (1.0, 1.0)}}) == ()
 

@@ -17,6 +17,7 @@ from sklearn.metrics import brier_score_loss, log_loss, ndcg_score, roc_auc_scor
 from promptrank.errors import InputError
 from promptrank.evaluation.bootstrap import value_of
 from promptrank.evaluation.measure import function_of, rank_rows
+from promptrank.evaluation.measures import order_pairs
 from promptrank.evaluation.measures.order_pairs import kendall_tau, top1
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.schema.metric_kinds import KINDS
@@ -337,6 +338,19 @@ def test_two_orders_by_hand() -> None:
     # All tied against an order: any candidate is first as often, and no pair has a direction.
     assert orders([1, 1, 1], [3, 2, 1], [0, 0, 0]) == pytest.approx((1 / 3, 0))
     assert orders([1, math.inf, 0], [2, 3, -math.inf], [0, 0, 0]) == (1, 1)
+
+
+@pytest.mark.parametrize("ties", [3, 50, 10_000])
+def test_long_lists_are_counted_by_sorting_with_the_same_numbers(
+    ties: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = np.random.default_rng(ties)
+    first, second = (generator.integers(0, ties, 300).tolist() for _ in range(2))
+    second[:100] = first[:100]
+    sorted_pairs = orders(first, second, [0] * 300)
+    monkeypatch.setattr(order_pairs, "_MANY", 1000)
+    assert orders(first, second, [0] * 300) == pytest.approx(sorted_pairs)
+    assert orders([1] * 300, second, [0] * 300)[1] == 0
 
 
 def test_requests_of_one_candidate_say_nothing_of_orders() -> None:

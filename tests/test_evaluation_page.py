@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import hashlib
 import itertools
+import json
 import re
 from pathlib import Path
 
@@ -166,6 +167,24 @@ def test_what_is_no_report_is_told(tmp_path: Path) -> None:
     path = tmp_path / "r.json"
     path.write_text('{"reference": 3}')
     with pytest.raises(DataError, match=r"r\.json: not a report \(.*promptrank eval"):
+        read_report(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rankers": []}, "ranker 'decoder'"),
+        ({"reference": "nobody"}, "ranker 'nobody'"),
+        ({"metrics": ["auc", "acu"]}, "acu"),
+    ],
+)
+def test_a_report_that_was_taken_apart_is_told(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "r.json"
+    write_as(full_report(), path)
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | change), "utf-8")
+    with pytest.raises(DataError, match=message):
         read_report(path)
 
 

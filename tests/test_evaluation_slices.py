@@ -224,6 +224,23 @@ def test_every_number_lies_between_the_bounds_of_its_slice(values: list[float | 
             assert value == float(label)
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1234567, 1234568, 1234569],
+        ["a" * 50 + "b", "a" * 50 + "c"],
+        ["none", None],
+        [1.0, "1"],
+        [1e-9 * k for k in range(1, 40)],
+    ],
+)
+def test_every_slice_has_a_name_of_its_own(values: list[Any]) -> None:
+    requests = of_items("x", values)
+    (slicing,) = fit_slicings(["item.x"], requests)
+    assert len(set(slicing.labels)) == len(slicing.labels)
+    assert len(set(placed(slicing, requests))) == min(len(values), 5)
+
+
 def test_what_is_no_field_to_slice_by() -> None:
     requests = of_items("brand", ["a", ["b"]])
     with pytest.raises(InputError, match=r"item\.brand: it holds lists or objects"):

@@ -36,6 +36,19 @@ def test_it_ships_where_it_is_better_than_all_that_it_has_to_beat() -> None:
     assert made.more_requests is None
 
 
+def test_it_does_not_ship_past_what_was_set_aside() -> None:
+    given = report(row("decoder", 0.78), row("bm25", 0.70, -0.08))
+    few = replace(given, absent={"base": "scores 40 of 100 of the labelled candidates"})
+    made = verdict(few, "base")
+    assert made.outcome == "the data cannot tell"
+    assert made.text == (
+        "the data cannot tell: not compared with what it has to beat (base: scores 40 of 100 of the "
+        "labelled candidates)"
+    )
+    assert verdict(replace(given, absent={"logged": "scores none"})).outcome == made.outcome
+    assert verdict(replace(given, absent={"lambdamart": "no LightGBM"})).outcome == "ships"
+
+
 def test_it_does_not_where_it_is_worse_than_one() -> None:
     given = report(row("decoder", 0.78), row("base", 0.70, -0.08), row("logged", 0.82, 0.04))
     made = verdict(given, "base")

@@ -10,6 +10,7 @@ import pytest
 
 import promptrank
 from promptrank.errors import DataError, InputError
+from promptrank.evaluation.bootstrap import subject_draws
 from promptrank.evaluation.logged_places import LoggedPlaces
 from promptrank.evaluation.off_policy import Policy, estimate, greedy, off_policy
 from promptrank.evaluation.off_policy_rows import Amount
@@ -227,6 +228,34 @@ def test_the_marketplace_earns_what_the_estimates_say() -> None:
     wrong = replace(places, propensity=np.full(len(log.place), 0.125))
     told = estimate(wrong, {"logged": greedy(wrong, log.logged)}, draws=100).notes
     assert "weights should average 1" in told[0]
+
+
+def test_a_ranker_that_scored_what_was_shown_alone_takes_no_requests_from_others() -> None:
+    requests = [
+        request(str(i), shown("x", 1, 0.5, "1", 2.0), shown("y", None, None, None, 1.0))
+        for i in range(8)
+    ]
+    scores = by_score(requests)
+    logged = {"logged": lambda r: Values([1.0, None])}
+    both = off_policy(requests, {**scores, **scores_by(requests, logged)}, gain_of, draws=0)
+    assert not isinstance(both, str | None)
+    assert (both.requests, [row.name for row in both.rows]) == (8, ["r"])
+    assert "logged left out" in both.notes[-1]
+
+
+def test_intervals_of_few_subjects_are_as_wide_as_everywhere() -> None:
+    requests = [
+        request(str(i), shown("x", 1, 0.5, str(i % 2), 2.0), shown("y", None, None, None, 1.0))
+        for i in range(6)
+    ]
+    found = off_policy(requests, by_score(requests), gain_of, draws=1000)
+    assert not isinstance(found, str | None)
+    draws = np.concatenate([*subject_draws(6, 1000, 0)])
+    plain = draws @ np.array([0.0, 2.0] * 3) / 6
+    low, high = np.quantile(plain, [0.025, 0.975])
+    amount = found.ranker("r").ips
+    assert amount.low is not None and amount.high is not None
+    assert amount.high - amount.low > 1.1 * (high - low)
 
 
 def test_what_cannot_be_estimated() -> None:

@@ -92,9 +92,12 @@ class Neighbors:
         if rows and ours:
             theirs = [self._items[names[i]] for i in rows]
             places = [self._items[name] for name in ours]
-            cosines = (self._likes[:, places].T @ self._likes[:, theirs]).toarray()
-            cosines[np.equal.outer(places, theirs)] = 0.0
-            scores[rows] = cosines.sum(axis=0) / len(wanted)
+            together = np.asarray(self._likes[:, places].sum(axis=1)).ravel()
+            cosines = together @ self._likes[:, theirs]
+            # An item is not its own neighbour. Rounded, since sums of one value may differ by the
+            # order of their terms, and a tie must stay one.
+            cosines -= np.isin(theirs, places)
+            scores[rows] = np.round(cosines / len(wanted), 12) + 0.0
         return Values(scores.tolist())
 
     def facts(self) -> dict[str, Any]:

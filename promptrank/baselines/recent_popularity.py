@@ -26,7 +26,7 @@ DAY = 86_400.0
 
 
 class RecentPopularityFit:
-    """Notes as-of counts of items, about 16 bytes each and some more per item."""
+    """Notes as-of counts of items, about 90 bytes each and some more per item."""
 
     def __init__(self, aim: Aim) -> None:
         """Know of no count yet."""
@@ -75,9 +75,9 @@ class RecentPopularityFit:
         return Values([self._since(c, time - DAYS * DAY) for c in request.candidates])
 
     def _since(self, candidate: Candidate, start: float) -> float | None:
-        count = candidate.baseline.get("item_count")
-        if count is None:
+        if not candidate.baseline:
             return None
+        count = candidate.baseline.get("item_count") or 0.0
         observed = self._seen.get(candidate.item.item_id, [])
         place = bisect_right(observed, start, key=lambda each: each[0])
         return count - (observed[place - 1][1] if place else 0.0)

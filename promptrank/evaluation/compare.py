@@ -118,10 +118,12 @@ def report_of(
     pairs: Sequence[tuple[str, str]] = (),
     control: tuple[str, str] | None = None,
     judged: str | None = None,
+    alone: bool = False,
 ) -> Report:
     """The report of labelled rows: the part of `compare` that needs neither task nor requests.
 
-    What the arrays cannot know (seen, cuts, errors, provenance) is added with
+    ``alone`` leaves out reliability and orders, which slices do not show. What the arrays cannot
+    know (seen, cuts, errors, provenance) is added with
     `dataclasses.replace`.
     """
     parsed = metrics_over(metrics, labelled.sampling)
@@ -134,7 +136,7 @@ def report_of(
     if not keep.any():
         each = ", ".join(f"{name} {scored[name]}" for name in names)
         raise DataError(f"no candidate is scored by all rankers (scored: {each}); leave one out")
-    made = measure_rankers(labelled, keep, names, parsed, reference)
+    made = measure_rankers(labelled, keep, names, parsed, reference, alone=alone)
     rows, measured = made.rows, made.measured
     values, drawn = draw_all(measured, rows.num_subjects, draws, seed)
     order = [reference, *(name for name in names if name != reference)]
@@ -183,6 +185,7 @@ def _slices(
                 draws=report.draws,
                 seed=report.seed,
                 judged=report.judged,
+                alone=True,
             )
             yield ReportSlice(slicing.name, label, part.counts, part.rankers)
 

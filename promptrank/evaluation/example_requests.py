@@ -164,6 +164,9 @@ def _example(
     shown = [
         i for i in range(len(candidates)) if any(ranks[n][i] <= last[n] for n in values)
     ]  # NaN is no rank
+    # Where every ranker ties the many candidates at its top, their mean rank is beyond it.
+    scored = [i for i in range(len(candidates)) if not np.isnan(ranks[reference][i])]
+    shown = shown or sorted(scored, key=lambda i: candidates[i].candidate_id)[:TOP]
     first = ranks[reference]
     shown.sort(key=lambda i: (np.isnan(first[i]), first[i], candidates[i].candidate_id))
     distances = [

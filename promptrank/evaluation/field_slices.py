@@ -8,7 +8,7 @@ requests that are measured, so that slices are of use whatever the data.
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,8 @@ from promptrank.records import Candidate, Request
 MOST = 9
 _PARTS = 5
 _LONGEST = 40
+MISSING = "none"
+"""The slice of candidates that have no value."""
 
 NAMESPACES: Mapping[str, Callable[[Request, Candidate], Mapping[str, Any] | None]] = {
     "item": lambda r, c: c.item.fields,
@@ -62,12 +64,13 @@ def field_codes(
         raise InputError(f"--slice {name}: no candidate has it; {empty}")
     numeric = all(isinstance(value, float) for value in counts)
     labels, place = _fifths(counts) if numeric and len(counts) > MOST else _values(counts)
+    labels = _told_apart([*labels, MISSING])
 
     def code(request: Request, candidate: Candidate) -> int:
         value = _plain(name, (fields_of(request, candidate) or {}).get(field))
-        return len(labels) if value is None else place(value)
+        return len(labels) - 1 if value is None else place(value)
 
-    return (*labels, "none"), code
+    return tuple(labels), code
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -87,7 +90,7 @@ def _fifths(counts: Counter[float]) -> tuple[list[str], Callable[[float], int]]:
     at = np.searchsorted(below, below[-1] * np.arange(1, _PARTS) / _PARTS, side="right")
     # The least value bounds nothing; where it is most of the mass, all others are one slice.
     bounds = sorted({float(values[place]) for place in at} - {values[0]}) or [float(values[1])]
-    shown = [f"{bound:.4g}" for bound in bounds]
+    shown = [_shown(bound) for bound in bounds]
     spans = [f"{a} to {z}" for a, z in pairwise(shown)]
     return [f"below {shown[0]}", *spans, f"{shown[-1]} and more"], lambda v: bisect_right(bounds, v)
 
@@ -103,5 +106,21 @@ def _values(counts: Counter[Any]) -> tuple[list[str], Callable[[Any], int]]:
 
 
 def _shown(value: Any) -> str:
-    text = f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
+    text = " ".join(str(value).split())
+    if isinstance(value, float):
+        text = f"{value:.0f}" if value.is_integer() and abs(value) < 1e15 else repr(value)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _told_apart(labels: Sequence[str]) -> list[str]:
+    """Each label once: a gate names a slice by it. Later ones of a kind are numbered."""
+    seen: set[str] = set()
+    apart = []
+    for label in labels:
+        named, number = label, 1
+        while named in seen:
+            number += 1
+            named = f"{label} ({number})"
+        seen.add(named)
+        apart.append(named)
+    return apart

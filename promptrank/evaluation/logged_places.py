@@ -14,6 +14,9 @@ from promptrank.evaluation.labelled import Label
 from promptrank.records import Candidate, Request
 from promptrank.scores.scores import Key, Scores
 
+MOST_LOST = 0.5
+"""A ranker may lack a score in this share of the requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedPlaces:
@@ -73,6 +76,9 @@ def logged_places(
     Args:
         watch: is shown every request whose candidates are counted, once.
 
+    A ranker that scores less than half of the requests whole, such as a log whose scores are those of
+    what it showed, is left out of what comes back.
+
     Returns:
         The places; ranker -> (candidates,) without NaN; and which candidates of the requests that
         ``watch`` saw were kept.
@@ -87,9 +93,14 @@ def logged_places(
     said = {name: theirs.at("score", theirs.rows(taken.keys)) for name, theirs in scores.items()}
     request = np.array(taken.request, dtype=np.int64)
     lost = np.zeros(len(taken.subject), dtype=np.bool_)
-    for values in said.values():
-        lost[request[np.isnan(values)]] = True
-    if lost.all():
+    for name, values in list(said.items()):
+        without = np.zeros_like(lost)
+        without[request[np.isnan(values)]] = True
+        if without.mean() > MOST_LOST:
+            del said[name]  # and not the requests of all others
+        else:
+            lost |= without
+    if lost.all() or not said:
         return (
             "no request has both a logged place with a label and a score of every candidate by "
             "every ranker"

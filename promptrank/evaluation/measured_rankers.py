@@ -46,6 +46,8 @@ def measure_rankers(
     names: Sequence[str],
     metrics: Sequence[Metric],
     reference: str,
+    *,
+    alone: bool = False,
 ) -> MeasuredRankers:
     """Metrics, reliability and agreement of orders, before any draw.
 
@@ -53,6 +55,7 @@ def measure_rankers(
         keep: rows on which every ranker has a score.
         names: the rankers.
         reference: the one with whose order the others' are compared.
+        alone: metrics alone, without reliability and orders: a slice shows neither.
     """
     rows = _rows(labelled, keep)
     ranked = {name: rank_rows(rows.request, labelled.scores[name][keep]) for name in names}
@@ -72,6 +75,8 @@ def measure_rankers(
                 made = measure(metric, rows, score, ranked[name])
             auc = made if metric.base == "auc" else auc
             measured[name, metric.name] = made
+    if alone:
+        return MeasuredRankers(rows, measured, {})
     position = None if labelled.position is None else labelled.position[keep]
     measured |= order_measures(rows, ranked, reference, position)
     wanted = any(metric.needs_probability for metric in metrics)

@@ -24,12 +24,12 @@ do; the reward model is fitted once, not in every draw. Weights of candidates do
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import DRAWS, interval, subject_draws
+from promptrank.evaluation.bootstrap import DRAWS, interval, spread, subject_draws
 from promptrank.evaluation.labelled import Label
 from promptrank.evaluation.logged_places import LoggedPlaces, logged_places
 from promptrank.evaluation.measure import rank_rows
@@ -71,7 +71,8 @@ def off_policy(
     None where no candidate has a propensity; a text says why there can be no estimates.
 
     Args:
-        scores: ranker -> its scores; requests that some ranker did not score whole are left out.
+        scores: ranker -> its scores; requests that some ranker did not score whole are left out, and
+            so is a ranker that scores fewer than half of them whole, with a note.
         gain_of: a candidate's reward; None where it has no label.
         clip: weights above it count as it.
     """
@@ -82,7 +83,14 @@ def off_policy(
     places, theirs, keep = read
     predicted = expected_rewards(columns.matrix(keep), places)
     policies = {name: greedy(places, values, predicted) for name, values in theirs.items()}
-    return estimate(places, policies, predicted, draws=draws, seed=seed, clip=clip)
+    made = estimate(places, policies, predicted, draws=draws, seed=seed, clip=clip)
+    if without := [name for name in scores if name not in theirs]:
+        note = (
+            f"off-policy: {', '.join(without)} left out: no score of every candidate in more than "
+            "half of the requests"
+        )
+        made = replace(made, notes=(*made.notes, note))
+    return made
 
 
 def greedy(places: LoggedPlaces, scores: Floats, predicted: Predicted | None = None) -> Policy:
@@ -141,9 +149,9 @@ def estimate(
     drawn = np.zeros((0, parts.shape[1]))
     if draws and count > 1:
         drawn = np.concatenate([times @ parts for times in subject_draws(count, draws, seed)])
-    earned = _amount(lambda s: s[:, 2] / s[:, 0], whole, drawn)
+    earned = _amount(lambda s: s[:, 2] / s[:, 0], whole, drawn, count)
     rows = tuple(
-        _row(name, policy, weights[name], whole, drawn, 3 + 4 * i, clip)
+        _row(name, policy, weights[name], whole, drawn, count, 3 + 4 * i, clip)
         for i, (name, policy) in enumerate(policies.items())
     )
     return OffPolicy(
@@ -164,6 +172,7 @@ def _row(
     weight: Floats,
     whole: Floats,
     drawn: Floats,
+    subjects: int,
     at: int,
     clip: float | None,
 ) -> PolicyRow:
@@ -184,21 +193,21 @@ def _row(
     known = policy.expected is not None or squares > 0
     return PolicyRow(
         name,
-        _amount(ips, whole, drawn),
-        _amount(snips, whole, drawn) if squares > 0 else None,
-        _amount(dr, whole, drawn) if policy.expected is not None else None,
-        _amount(lambda s: best(s) - s[:, 2] / s[:, 0], whole, drawn) if known else None,
+        _amount(ips, whole, drawn, subjects),
+        _amount(snips, whole, drawn, subjects) if squares > 0 else None,
+        _amount(dr, whole, drawn, subjects) if policy.expected is not None else None,
+        _amount(lambda s: best(s) - s[:, 2] / s[:, 0], whole, drawn, subjects) if known else None,
         float(used.sum()) ** 2 / squares if squares > 0 else 0.0,
         int((weight > 0).sum()),
-        _amount(lambda s: s[:, at + 3] / s[:, 1], whole, drawn),
+        _amount(lambda s: s[:, at + 3] / s[:, 1], whole, drawn, subjects),
         float(weight.max()),
         int((weight > used).sum()),
     )
 
 
-def _amount(of: Callable[[Floats], Floats], whole: Floats, drawn: Floats) -> Amount:
+def _amount(of: Callable[[Floats], Floats], whole: Floats, drawn: Floats, subjects: int) -> Amount:
     value = float(of(whole)[0])
-    ends = interval(of(drawn)) if len(drawn) else None
+    ends = interval(spread(of(drawn)[:, None], subjects)[:, 0]) if len(drawn) else None
     return Amount(value) if ends is None else Amount(value, ends.low, ends.high)
 
 

@@ -9,6 +9,7 @@ the report: that is why the best baseline may be chosen on the same data.
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.evaluation.report import (
@@ -42,7 +43,27 @@ def verdict_of(report: Report, also: Collection[str] = ()) -> Verdict | None:
     if report.requirements:
         outcome, text = _by_requirements(report.requirements, judged)
         return Verdict(outcome, text, judged, metric, tuple(leads))
-    return _by_leads(report, judged, metric, leads) if leads and metric is not None else None
+    if not leads or metric is None:
+        return None
+    verdict = _by_leads(report, judged, metric, leads)
+    aside = _set_aside(report, leads, also)
+    if verdict.outcome != SHIPS or not aside:
+        return verdict
+    why = "; ".join(f"{name}: {reason}" for name, reason in aside.items())
+    text = f"{CANNOT_TELL}: not compared with what it has to beat ({why})"
+    return replace(verdict, outcome=CANNOT_TELL, text=text)
+
+
+def _set_aside(report: Report, leads: Collection[str], also: Collection[str]) -> dict[str, str]:
+    """What would have to be beaten and is not compared, with the reason."""
+    must = [LOGGED, *also]
+    aside = {name: report.absent[name] for name in must if name in report.absent}
+    undefined = {
+        name: "its lead is undefined"
+        for name in also
+        if name not in leads and name not in aside and name != (report.judged or report.reference)
+    }
+    return aside | undefined
 
 
 def _leads(report: Report, metric: str, also: Collection[str]) -> dict[str, Difference]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from promptrank.baselines.baseline import Baseline
 from promptrank.baselines.baseline_fit import baseline_scores, made
-from promptrank.baselines.listing import ALWAYS
+from promptrank.baselines.listing import ALWAYS, BASELINES
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.compare import compare
@@ -162,10 +162,15 @@ class MeasuredOn:
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
         seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
+        shown = [row.name for row in report.rankers if row.name in cheap]
+        if "train" in parts and (knowing := [name for name in shown if not BASELINES[name].as_of]):
+            # What has seen the labels that are judged is nothing to beat.
+            notes.append(f"{', '.join(knowing)} learned from the very labels that are judged here")
+            shown = [name for name in shown if name not in knowing]
         return replace(
             report,
             absent={**report.absent, **reasons},
-            baselines=tuple(row.name for row in report.rankers if row.name in cheap),
+            baselines=tuple(shown),
             notes=tuple(notes),
             off_policy=earned,
             seen=seen,

@@ -41,7 +41,8 @@ def headline(report: Report) -> Headline:
     """The report's verdict; where it has none, as a comparison of engines, what it is about."""
     if report.verdict is not None:
         verdict = report.verdict
-        title = _TITLES.get(verdict.outcome, verdict.outcome).format(judged=verdict.judged)
+        title = _TITLES.get(verdict.outcome, "")
+        title = title.format(judged=verdict.judged) if title else verdict.outcome
         why = verdict.text.removeprefix(f"{verdict.outcome}: ")
         return Headline(title, f"{why}.", _duel(report, verdict))
     asked = [row for row in report.rankers if row.agreement is not None]
