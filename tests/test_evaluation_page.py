@@ -18,13 +18,9 @@ from promptrank.evaluation.page.charts import axis_of, curve, round_numbers
 from promptrank.evaluation.page.headline import headline
 from promptrank.evaluation.page.page import TOLD, page, write_as
 from promptrank.evaluation.page.wording import MINUS, brief, minus, signed, size
-from promptrank.evaluation.report import (
-    Difference,
-    ReliabilityBin,
-    Report,
-    write_report,
-)
+from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_file import read_report
+from promptrank.evaluation.report_rows import Difference, ReliabilityBin
 from promptrank.evaluation.verdict import verdict_of
 from support.full_report import example, full_report
 from support.html_pages import Element, read_html

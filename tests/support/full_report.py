@@ -4,16 +4,8 @@ import dataclasses
 
 from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
-from promptrank.evaluation.report import (
-    Cost,
-    Difference,
-    Pair,
-    ReliabilityBin,
-    Report,
-    ReportSlice,
-    RequirementResult,
-    Survival,
-)
+from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival
+from promptrank.evaluation.report_rows import Cost, Difference, Pair, ReliabilityBin
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.verdict import verdict_of
 from support.reports import report, row

@@ -38,8 +38,9 @@ from promptrank.evaluation.page.wording import (
     tick,
 )
 from promptrank.evaluation.report import Report, write_report
+from promptrank.evaluation.report_facts import facts, survival_text
+from promptrank.evaluation.report_numbers import number
 from promptrank.evaluation.report_summary import requirement_text
-from promptrank.evaluation.report_text import facts, number, survival_text
 
 ENDINGS = (".html", ".json")
 """What a report may be written as."""

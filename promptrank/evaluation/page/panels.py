@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from promptrank.evaluation.page.charts import Axis, AxisPlace, axis_of
 from promptrank.evaluation.page.headline import lower_is_better
 from promptrank.evaluation.page.wording import MINUS
-from promptrank.evaluation.report import Difference, RankerRow, Report, ReportSlice
-from promptrank.evaluation.report_text import number
+from promptrank.evaluation.report import Report, ReportSlice
+from promptrank.evaluation.report_numbers import number
+from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.survival import CHANCE
 
 _MEANINGS = {
