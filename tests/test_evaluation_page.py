@@ -75,7 +75,7 @@ TELLING = {
         "6 requests, which lost",
         f"{MINUS}.0042",
         f"{MINUS}.0061 to {MINUS}.0017",
-        "as much as 641 of 3,232 places",
+        "worth 641 of 3,232 places",
         ".0387",
         "1.06",
         "26.5",

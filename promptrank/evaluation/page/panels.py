@@ -146,7 +146,7 @@ def earned_of(earned: OffPolicy) -> Panel:
 
 
 def _effective(row: PolicyRow, earned: OffPolicy) -> str:
-    return f"as much as {row.effective:,.0f} of {earned.places:,} places"
+    return f"worth {row.effective:,.0f} of {earned.places:,} places"
 
 
 def _lift(row: PolicyRow) -> Difference | None:
