@@ -27,7 +27,7 @@ from scipy.stats import rankdata
 
 from promptrank import evaluate, rank, train
 from promptrank.cli.terminal import show
-from promptrank.evaluation.report import RankerRow
+from promptrank.evaluation.report_rows import RankerRow
 from promptrank.training.settings import Settings
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"

@@ -18,7 +18,8 @@ from promptrank.cli.demo_ranking import (
     ranking_table,
     write_request,
 )
-from promptrank.evaluation.report import Cell, Cost, Counts, Difference, Pair, RankerRow, Report
+from promptrank.evaluation.report import Counts, Report
+from promptrank.evaluation.report_rows import Cell, Cost, Difference, Pair, RankerRow
 
 TITLES = {"i1": "Alpha", "i2": "Beta [1]", "i3": "Gamma", "i4": "Delta"}
 

@@ -14,7 +14,8 @@ from promptrank.errors import DataError, InputError
 from promptrank.evaluation.compare import compare, report_of
 from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.report import Report, write_report
-from promptrank.evaluation.report_text import markdown, table
+from promptrank.evaluation.report_markdown import markdown
+from promptrank.evaluation.report_table import table
 from promptrank.evaluation.seen import Seen
 from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Item, Request, Subject

@@ -18,15 +18,13 @@ from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.page.charts import axis_of, curve, round_numbers
 from promptrank.evaluation.page.headline import headline
 from promptrank.evaluation.page.page import TOLD, page, write_as
+from promptrank.evaluation.page.panels import meaning_of
 from promptrank.evaluation.page.wording import MINUS, brief, minus, signed, size
-from promptrank.evaluation.report import (
-    Difference,
-    ReliabilityBin,
-    Report,
-    write_report,
-)
+from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_file import read_report
+from promptrank.evaluation.report_rows import Difference, ReliabilityBin
 from promptrank.evaluation.verdict import verdict_of
+from promptrank.schema.metric_kinds import KINDS
 from support.full_report import example, full_report
 from support.html_pages import Element, read_html
 from support.reports import report, row
@@ -72,6 +70,26 @@ TELLING = {
     "requirements": ["auc >= 0.9: .700 misses .900"],
     "judged": ["decoder"],
     "baselines": ["baseline"],
+    "off_policy": [
+        "it earned .0429 .0413 to .0437 per request",
+        "3,232 places of 209 requests by 50 subjects",
+        "6 requests, which lost",
+        f"{MINUS}.0042",
+        f"{MINUS}.0061 to {MINUS}.0017",
+        "worth 641 of 3,232 places",
+        ".0387",
+        "1.06",
+        "26.5",
+        "808",
+        "clipped at 20",
+        "a note of the log's",
+    ],
+    "orders": [
+        "Beside the order in which the log showed the candidates",
+        f"59%52%{DASH}66%",
+        f"{MINUS}.273{MINUS}.310 to {MINUS}.220",
+        "205",
+    ],
     "examples": ["r1-c0", "item r1-i1", "75% of the pairs", "40 candidates, 3 shown"],
 }
 """Every field of a report, and words by which a page tells it."""
@@ -110,15 +128,32 @@ def test_what_only_some_reports_have_is_told() -> None:
     }
 
 
+def test_what_would_be_earned_is_told_once_with_its_sign_and_its_doubt() -> None:
+    found = page_of(full_report())
+    (chart,) = (e for e in found.one("earned").all("svg") if "aria-label" in e.attributes)
+    said = f"decoder: {MINUS}.0042, interval {MINUS}.0061 to {MINUS}.0017, worse"
+    assert chart.attributes["aria-label"] == said
+    assert "off-policy" not in found.one("facts").text
+
+
+def test_every_metric_says_in_a_few_words_what_it_is() -> None:
+    for name, kind in KINDS.items():
+        metric = f"{name}@5~u99" if kind.cutoff == "must" else name
+        assert meaning_of(metric) == kind.short and 10 < len(kind.short) < 90
+    assert meaning_of("ndcg of tomorrow") == ""
+
+
 def test_verdict_first_provenance_last() -> None:
     found = page_of(full_report())
     assert [e.tag for e in found.all("header", "main", "footer")] == ["header", "main", "footer"]
     sections = [e.attributes["id"] for e in found.all("section")]
     assert sections == [
         "comparison",
+        "earned",
         "slices",
         "reliability",
         "control",
+        "orders",
         "facts",
         "examples",
         "provenance",

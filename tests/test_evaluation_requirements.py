@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 
 from promptrank.errors import InputError
-from promptrank.evaluation.report import (
-    Counts,
-    Difference,
-    RankerRow,
-    Report,
-    ReportSlice,
-    RequirementResult,
-)
+from promptrank.evaluation.report import Counts, Report, ReportSlice, RequirementResult
+from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.report_summary import requirement_text
 from promptrank.evaluation.requirements import (
     Requirement,

@@ -16,7 +16,8 @@ from rich.console import Console
 import promptrank
 from promptrank.errors import InputError
 from promptrank.evaluation.compare import compare
-from promptrank.evaluation.report_text import markdown, table
+from promptrank.evaluation.report_markdown import markdown
+from promptrank.evaluation.report_table import table
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import BY_COUNT, Slicing, check_names, fit_slicings
 from promptrank.ranking.values import Values

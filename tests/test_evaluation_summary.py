@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from promptrank.evaluation.compare import report_of
-from promptrank.evaluation.report import Counts, Pair, Report, ReportSlice
+from promptrank.evaluation.report import Counts, Report, ReportSlice
+from promptrank.evaluation.report_rows import Pair
 from promptrank.evaluation.report_summary import everything, summary
 from promptrank.evaluation.requirements import parse_requirements, results_of
 from promptrank.evaluation.seen import Seen

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from promptrank.evaluation.compare import report_of
-from promptrank.evaluation.report import Difference, RankerRow, Report, Verdict
+from promptrank.evaluation.report import Report, Verdict
+from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.verdict import best_baseline, verdict_of
 from support.measured import labelled_of, simulated
 from support.reports import report, row

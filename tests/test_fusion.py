@@ -18,7 +18,7 @@ from promptrank.errors import DataError, ModelError, RowError
 from promptrank.evaluation.compare import compare
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
-from promptrank.evaluation.report_text import markdown
+from promptrank.evaluation.report_markdown import markdown
 from promptrank.fusion.fitting import FusionRows, fit_fusion, names_of, rows_of
 from promptrank.fusion.fusion_files import read_fusion, write_fusion
 from promptrank.fusion.layers import (

@@ -12,7 +12,7 @@ from promptrank.basics.arrays import Floats
 from promptrank.basics.telling import silent
 from promptrank.errors import DataError, InputError
 from promptrank.evaluation.compare import report_of
-from promptrank.evaluation.report_text import markdown
+from promptrank.evaluation.report_markdown import markdown
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests.obscure import Obscuring
 from promptrank.scores.read import read_scores

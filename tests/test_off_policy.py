@@ -15,7 +15,7 @@ from promptrank.evaluation.logged_places import LoggedPlaces
 from promptrank.evaluation.off_policy import Policy, estimate, greedy, off_policy
 from promptrank.evaluation.off_policy_rows import Amount
 from promptrank.evaluation.off_policy_text import off_policy_lines
-from promptrank.evaluation.report_text import facts
+from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.reward_model import Predicted, expected_rewards
 from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Item, Request, Subject

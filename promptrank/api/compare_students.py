@@ -17,7 +17,8 @@ from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
-    from promptrank.evaluation.report import Cost, Report
+    from promptrank.evaluation.report import Report
+    from promptrank.evaluation.report_rows import Cost
     from promptrank.scores.scores import Scores
     from promptrank.workspace.measuring import MeasuredOn
 
@@ -121,7 +122,7 @@ def _teacher(
     progress: Progress,
 ) -> tuple["Scores", "Cost"]:
     """The teacher's scores; its time and size where it is a decoder at hand."""
-    from promptrank.evaluation.report import Cost
+    from promptrank.evaluation.report_rows import Cost
 
     who = parse_named(teacher, ("adapter", "base", "scores"))
     if who.kind == "scores":
@@ -140,7 +141,7 @@ def _cost(
     run: Callable[[Request], Any], wide: list[Request], size: int | None, runs: int = _RUNS
 ) -> "Cost":
     """Median time of requests with 100 candidates, per candidate."""
-    from promptrank.evaluation.report import Cost
+    from promptrank.evaluation.report_rows import Cost
     from promptrank.students.latency import CANDIDATES, times_of
 
     if not wide:

@@ -1,50 +1,32 @@
 """``evaluate``: a ranker beside others and cheap baselines on the same candidates."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.engine.compute import Compute
-from promptrank.errors import InputError
 from promptrank.fusion.scored import without_decoder
-from promptrank.requests.obscure import Obscuring
+from promptrank.ranking.ranker import Ranker
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
-from promptrank.workspace.baselines import (
-    baseline_engine,
-    baseline_ranker,
-    check_by_ranks,
-    check_made,
-    wanted_baselines,
-)
+from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
-from promptrank.workspace.named import parse_named
-from promptrank.workspace.obscurable import check_obscurable
-from promptrank.workspace.rankers import STUDENT, open_ranker, ranker_name
-from promptrank.workspace.rivals import (
-    LOGGED,
-    check_logged,
-    check_templates,
-    open_rival,
-    scores_files,
-)
-from promptrank.workspace.score_files import open_scores
+from promptrank.workspace.named import Named
+from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.rivals import LOGGED, open_rival, scores_files
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
     from promptrank.prompt.encode import Encoder
-
-
-RRF = "rrf"
-_RIVALS = ("student", "adapter", "base", "baseline", "template", LOGGED, "scores", RRF)
-_TO_BEAT = ("adapter", "base", "template")
-"""Kinds of rivals that a decoder has to beat before it ships."""
+    from promptrank.workspace.measuring import MeasuredOn
+    from promptrank.workspace.wanted_evaluation import WantedEvaluation
 
 
 def evaluate(
@@ -111,163 +93,194 @@ def evaluate(
             requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, write_as
-    from promptrank.evaluation.requirements import (
-        check_rankers,
-        check_slices,
-        metrics_needed,
-        parse_requirements,
-        results_of,
-        slicings_needed,
-    )
-    from promptrank.evaluation.slices import check_names, fit_slicings
-    from promptrank.evaluation.verdict import verdict_of
-    from promptrank.workspace.example_texts import told_examples
+    from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.measuring import measured_on
+    from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
 
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
-    named_all = [parse_named(text, _RIVALS) for text in vs]
-    rivals = [who for who in named_all if who.kind not in (RRF, "baseline")]
-    cheap = [who.name for who in named_all if who.kind == "baseline"]
-    baseline = baseline_engine(opened, engine, model, adapter)
-    wanted = wanted_baselines(cheap, engine)
-    by_ranks = [who.name for who in named_all if who.kind == RRF]
-    requirements = parse_requirements(require)
-    slices = slicings_needed(slices, requirements)
-    check_names(slices)
-    if clip is not None and not clip > 0:
-        raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
-    obscuring = Obscuring(obscure) if obscure else None
-    if obscuring is not None and scores is not None:
-        raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
-    student = engine.startswith(STUDENT)
-    if any(who.kind == "template" for who in rivals) and (student or scores is not None):
-        raise InputError(
-            "--vs template: ranks by the same decoder as the ranker beside it; leave --scores and "
-            "students out"
-        )
-    notes = check_templates(opened, rivals, adapter, say)
     if out is not None:
         check_output(out, ENDINGS, [requests, scores])
-    given_scores = None
-    reference = ranker_name(opened, engine)
-    if scores is not None:
-        given_scores = open_scores(opened, scores, say, allow_changed=allow_changed)
-        reference = given_scores.origin.ranker
-    if by_ranks:
-        fused = [FUSED, WITHOUT] if opened.task.fused else []
-        check_by_ranks(by_ranks, [reference, *fused, *map(str, rivals), *wanted.names])
-    facts: dict[str, Any] = {}
-    kept = Path(out).with_suffix(".scores.parquet") if out is not None and scores is None else None
-    obscured_kept = None
-    if kept is not None and obscuring is not None:
-        obscured_kept = kept.with_name(f"{Path(kept.stem).stem}.obscured.scores.parquet")
+    wanted = wanted_evaluation(
+        opened,
+        scores=scores,
+        engine=engine,
+        model=model,
+        adapter=adapter,
+        allow_changed=allow_changed,
+        vs=vs,
+        obscure=obscure,
+        slices=slices,
+        require=require,
+        clip=clip,
+        say=say,
+    )
+    kept, kept_obscured = _scores_beside(wanted, out)
     with (
         taken(out, "eval"),
         taken(kept, "eval"),
-        taken(obscured_kept, "eval"),
-        measured_on(opened, requests, split, limit, say, wanted) as on,
+        taken(kept_obscured, "eval"),
+        measured_on(opened, requests, split, limit, say, wanted.baselines) as on,
         Runtime() as runtime,
     ):
+        slicings = slicings_on(wanted, on)
+        files = scores_files(unfused(opened), wanted.rivals, on.sample, say)
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
-        slicings = fit_slicings(slices, on.sample, on.seen)
-        check_slices(requirements, slicings)
-        check_made(by_ranks, on.baselines, on.sample)
-        if obscuring is not None:
-            fields = student or baseline is not None
-            check_obscurable(opened, obscuring, on.sample, student=fields)
-        if any(who.kind == LOGGED for who in rivals):
-            check_logged(on.sample)
-        files = scores_files(unfused(opened), rivals, on.sample, say)
-        judged = FUSED if opened.task.fused else reference
-        if any(requirement.ranker is not None for requirement in requirements):
-            baselines = on.baseline_names()
-            named = [reference, *map(str, named_all), *baselines]
-            named += [FUSED, WITHOUT] if opened.task.fused else []
-            check_rankers(requirements, judged, named, baselines)
-        hidden: Scores | None = None
-        encoder: Encoder | None = None
-        if given_scores is not None and scores is not None:
-            own, errors = given_scores, reasons_beside(Path(scores)) or on.set_aside()
-            if with_text:
-                encoder = encoder_of(opened, model, say)
-        else:
+
+        def open_own() -> AbstractContextManager[Ranker]:
+            if wanted.baseline is not None:
+                return baseline_ranker(opened, wanted.baseline, on.baselines)
             # A changed template is worth a look here, and what it costs is what one looks for.
-            with (
-                baseline_ranker(opened, baseline, on.baselines)
-                if baseline is not None
-                else open_ranker(
-                    opened,
-                    engine=engine,
-                    adapter=adapter,
-                    allow_changed=True,
-                    **asdict(compute),
-                    **given,
-                )
-            ) as ranker:
-                own, errors = on.scores(ranker, kept, say, progress)
-                encoder = ranker.encoder
-                if obscuring is not None:
-                    say(f"ranking with made-up texts in {', '.join(obscuring.fields)}")
-                    hidden, _ = on.scores(ranker, obscured_kept, say, progress, obscuring)
-                facts = {
-                    "notes": [*ranker.info.notes, *ranker.notes()],
-                    "label_mass": label_mass_of(own, opened.task),
-                }
-        compared = {reference: own}
-        pairs = []
-        if opened.task.fused:
-            fusion = fusion_of(own)
-            compared = {reference: own.before_steps(opened.task), FUSED: own}
-            if fusion.fusion.fields:
-                compared[WITHOUT] = without_decoder(fusion.fusion, on.sample, WITHOUT)
-                # Only what a fusion gains over the same without the decoder is the decoder's.
-                pairs = [(FUSED, WITHOUT)]
-        control = None
-        if hidden is not None:
-            control = f"{reference}, obscured", reference
-            compared[control[0]] = hidden.before_steps(opened.task) if opened.task.fused else hidden
-        decoder = "packed" if baseline or student else engine
-        for who in rivals:
-            if who.kind == LOGGED:
-                continue  # the log's scores stand in every report that has some
-            if who in files:
-                compared[str(who)] = files[who]
-                continue
-            say(f"ranking with {who}")
-            with open_rival(
-                unfused(opened), who, decoder, adapter, compute=compute, **given
-            ) as ranker:
-                compared[str(who)], _ = on.scores(ranker, None, say, progress)
+            how = {**asdict(compute), **given}
+            return open_ranker(opened, engine=engine, adapter=adapter, allow_changed=True, **how)
+
+        if wanted.scores is not None and scores is not None:
+            errors = reasons_beside(Path(scores)) or on.set_aside()
+            encoder = encoder_of(opened, model, say) if with_text else None
+            own = _Own(wanted.scores, errors, encoder)
+        else:
+            own = _ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
+        compared, pairs, control = _side_by_side(wanted, on, own)
+        decoder = "packed" if wanted.baseline or wanted.student else engine
+
+        def open_other(who: Named) -> AbstractContextManager[Ranker]:
+            return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
+
+        compared |= _rivals_scores(wanted, on, open_other, files, say, progress)
         report = on.report(
             "eval",
             compared,
-            reference=reference,
-            metrics=metrics_needed(opened.task.metrics, requirements),
+            reference=wanted.reference,
+            metrics=metrics_needed(opened.task.metrics, wanted.requirements),
             draws=draws,
             pairs=pairs,
             control=control,
-            judged=judged,
+            judged=wanted.judged,
             slicings=slicings,
-            by_ranks=by_ranks,
+            by_ranks=wanted.by_ranks,
             examples=True,
             clip=clip,
             say=say,
         )
-        if with_text:
-            told = told_examples(opened, report.examples, on.sample, encoder)
-            report = replace(report, examples=told)
-        report = replace(
-            report,
-            cuts=cuts_of(own),
-            errors=errors,
-            notes=(*report.notes, *notes),
-            provenance={**report.provenance, **facts},
-        )
-        report = replace(report, requirements=tuple(results_of(report, requirements)))
-        is_decoder = not reference.startswith(STUDENT)
-        also = [str(who) for who in rivals if who.kind in _TO_BEAT and is_decoder]
-        report = replace(report, verdict=verdict_of(report, also))
+        report = _concluded(report, wanted, on, own, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
     return report
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """What the evaluated ranker said.
+
+    Attributes:
+        errors: rows that were set aside, by reason.
+        encoder: what made its prompts, None where it has none or nobody needs it.
+        obscured: what it said where texts are made up.
+        facts: of its engine, for the report's provenance.
+    """
+
+    scores: Scores
+    errors: Mapping[str, int]
+    encoder: "Encoder | None"
+    obscured: Scores | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _scores_beside(
+    wanted: "WantedEvaluation", out: str | Path | None
+) -> tuple[Path | None, Path | None]:
+    """Where scores are kept beside a report, and those with made-up texts."""
+    if out is None or wanted.scores is not None:
+        return None, None
+    kept = Path(out).with_suffix(".scores.parquet")
+    if wanted.obscuring is None:
+        return kept, None
+    return kept, kept.with_name(f"{Path(kept.stem).stem}.obscured.scores.parquet")
+
+
+def _ranked(
+    wanted: "WantedEvaluation",
+    on: "MeasuredOn",
+    open_own: Callable[[], AbstractContextManager[Ranker]],
+    kept: Path | None,
+    kept_obscured: Path | None,
+    say: Say,
+    progress: Progress,
+) -> _Own:
+    """Rank the part, and once more with made-up texts where that is wanted."""
+    obscured = None
+    with open_own() as ranker:
+        scores, errors = on.scores(ranker, kept, say, progress)
+        if wanted.obscuring is not None:
+            say(f"ranking with made-up texts in {', '.join(wanted.obscuring.fields)}")
+            obscured, _ = on.scores(ranker, kept_obscured, say, progress, wanted.obscuring)
+        facts = {
+            "notes": [*ranker.info.notes, *ranker.notes()],
+            "label_mass": label_mass_of(scores, wanted.opened.task),
+        }
+        return _Own(scores, errors, ranker.encoder, obscured, facts)
+
+
+def _rivals_scores(
+    wanted: "WantedEvaluation",
+    on: "MeasuredOn",
+    open_other: Callable[[Named], AbstractContextManager[Ranker]],
+    files: Mapping[Named, Scores],
+    say: Say,
+    progress: Progress,
+) -> dict[str, Scores]:
+    """The other rankers' scores: those of files as they are, the rest by ranking."""
+    scores = {}
+    for who in wanted.rivals:
+        if who.kind == LOGGED:
+            continue  # the log's scores stand in every report that has some
+        if who in files:
+            scores[str(who)] = files[who]
+            continue
+        say(f"ranking with {who}")
+        with open_other(who) as ranker:
+            scores[str(who)], _ = on.scores(ranker, None, say, progress)
+    return scores
+
+
+def _side_by_side(
+    wanted: "WantedEvaluation", on: "MeasuredOn", own: _Own
+) -> tuple[dict[str, Scores], list[tuple[str, str]], tuple[str, str] | None]:
+    """What the ranker's own scores put into the comparison; pairs, and the control, to tell of."""
+    task, reference = wanted.opened.task, wanted.reference
+    compared, pairs = {reference: own.scores}, []
+    if task.fused:
+        fusion = fusion_of(own.scores).fusion
+        compared = {reference: own.scores.before_steps(task), FUSED: own.scores}
+        if fusion.fields:
+            compared[WITHOUT] = without_decoder(fusion, on.sample, WITHOUT)
+            # Only what a fusion gains over the same without the decoder is the decoder's.
+            pairs = [(FUSED, WITHOUT)]
+    if own.obscured is None:
+        return compared, pairs, None
+    control = f"{reference}, obscured", reference
+    compared[control[0]] = own.obscured.before_steps(task) if task.fused else own.obscured
+    return compared, pairs, control
+
+
+def _concluded(
+    report: "Report", wanted: "WantedEvaluation", on: "MeasuredOn", own: _Own, *, with_text: bool
+) -> "Report":
+    """The report with all that is known of the run, the requirements' results and the verdict."""
+    from promptrank.evaluation.requirements import results_of
+    from promptrank.evaluation.verdict import verdict_of
+    from promptrank.workspace.example_texts import told_examples
+
+    examples = report.examples
+    if with_text:
+        examples = told_examples(wanted.opened, examples, on.sample, own.encoder)
+    report = replace(
+        report,
+        examples=examples,
+        cuts=cuts_of(own.scores),
+        errors=own.errors,
+        notes=(*report.notes, *wanted.notes),
+        provenance={**report.provenance, **own.facts},
+    )
+    report = replace(report, requirements=tuple(results_of(report, wanted.requirements)))
+    return replace(report, verdict=verdict_of(report, wanted.to_beat))

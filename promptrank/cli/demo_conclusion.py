@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from promptrank.cli.terminal import PLAIN_WIDTH, print_table
-from promptrank.evaluation.report import Cell, Difference, RankerRow, Report
+from promptrank.evaluation.report import Report
+from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -52,7 +53,7 @@ def conclusion(
         student: the student's name in the report.
         decoder_us, student_us: microseconds a candidate on one core.
     """
-    from promptrank.evaluation.report_text import number
+    from promptrank.evaluation.report_numbers import number
 
     rankers = {ranker.name: ranker for ranker in report.rankers}
     auc = _value(rankers[report.reference].cells["auc"])
@@ -77,7 +78,7 @@ def conclusion(
 def _student(
     student: RankerRow, level: float, decoder_us: float | None, student_us: float | None
 ) -> str:
-    from promptrank.evaluation.report_text import number
+    from promptrank.evaluation.report_numbers import number
 
     difference = student.differences["auc"]
     said = {
@@ -100,7 +101,7 @@ def short_table(report: Report) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from promptrank.evaluation.report_text import cell_text
+    from promptrank.evaluation.report_numbers import cell_text
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("ranker", no_wrap=True)
@@ -126,7 +127,7 @@ def page(text: str, report: Report, students: Report) -> str:
     """The whole report in markdown, the conclusion first."""
     from rich.console import Console
 
-    from promptrank.evaluation.report_text import markdown
+    from promptrank.evaluation.report_markdown import markdown
     from promptrank.students.comparison_text import students_table
 
     console = Console(width=160, color_system=None, force_terminal=False)
@@ -145,7 +146,7 @@ def _value(cell: Cell) -> float:
 
 def _difference(difference: Difference, level: float) -> str:
     """``difference +.013, 95% interval -.008 to +.037``."""
-    from promptrank.evaluation.report_text import number
+    from promptrank.evaluation.report_numbers import number
 
     text = f"difference {number(difference.value, '+')}"
     if difference.ends is None:

@@ -16,8 +16,9 @@ from promptrank.evaluation.measure import Rows
 from promptrank.evaluation.measured_rankers import MIN_SCORED, draw_all, measure_rankers
 from promptrank.evaluation.orders import order_agreements
 from promptrank.evaluation.reliability import bins_of_ranker
-from promptrank.evaluation.report import Counts, Pair, RankerRow, Report, ReportSlice
+from promptrank.evaluation.report import Counts, Report, ReportSlice
 from promptrank.evaluation.report_cells import differences_of, ranker_rows
+from promptrank.evaluation.report_rows import Pair, RankerRow
 from promptrank.evaluation.sampled import metrics_over
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of

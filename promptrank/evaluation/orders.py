@@ -12,7 +12,7 @@ from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import interval
 from promptrank.evaluation.measure import Measured, RankedRows, Rows, rank_rows
 from promptrank.evaluation.measures.order_pairs import kendall_tau, top1
-from promptrank.evaluation.report import Cell, OrderAgreement
+from promptrank.evaluation.report_rows import Cell, OrderAgreement
 
 INCOMING = "incoming"
 """What the logged order is called: `promptrank.records.Candidate.position`."""

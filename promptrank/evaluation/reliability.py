@@ -8,7 +8,7 @@ from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import interval
 from promptrank.evaluation.measure import Measured, Rows
 from promptrank.evaluation.measures.calibration_error import reliability
-from promptrank.evaluation.report import ReliabilityBin
+from promptrank.evaluation.report_rows import ReliabilityBin
 
 Key = tuple[str, str]  # ranker, and a bin's name
 

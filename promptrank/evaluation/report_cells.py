@@ -8,7 +8,7 @@ from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import Interval, interval
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
-from promptrank.evaluation.report import Cell, Difference, RankerRow
+from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 from promptrank.evaluation.simultaneous import corrections
 
 Key = tuple[str, str]  # ranker, metric

@@ -1,6 +1,6 @@
 """A report in a few lines for a terminal: the verdict, one row a ranker, and what to know of it.
 
-All intervals and differences are in `promptrank.evaluation.report_text.table`, and in the JSON.
+All intervals and differences are in `promptrank.evaluation.report_table.table`, and in the JSON.
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,25 +9,11 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import (
-    Difference,
-    RankerRow,
-    Report,
-    RequirementResult,
-)
-from promptrank.evaluation.report_text import (
-    DETECTABLE,
-    MARK,
-    STYLE,
-    cell_text,
-    difference_text,
-    facts,
-    gap_text,
-    grid,
-    marks_text,
-    number,
-    table,
-)
+from promptrank.evaluation.report import Report, RequirementResult
+from promptrank.evaluation.report_facts import facts
+from promptrank.evaluation.report_numbers import cell_text, difference_text, gap_text, number
+from promptrank.evaluation.report_rows import Difference, RankerRow
+from promptrank.evaluation.report_table import DETECTABLE, MARK, STYLE, grid, marks_text, table
 from promptrank.evaluation.verdict import lead_over
 
 _GAP = 2  # terminal cells between columns

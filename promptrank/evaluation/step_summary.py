@@ -1,16 +1,11 @@
 """A report as the summary of a step in a GitHub workflow: verdict, requirements, one table."""
 
-from promptrank.evaluation.report import RankerRow, Report, RequirementResult
+from promptrank.evaluation.report import Report, RequirementResult
+from promptrank.evaluation.report_markdown import markdown, markdown_table
+from promptrank.evaluation.report_numbers import cell_text, difference_text, number
+from promptrank.evaluation.report_rows import RankerRow
 from promptrank.evaluation.report_summary import requirement_text
-from promptrank.evaluation.report_text import (
-    DETECTABLE,
-    cell_text,
-    difference_text,
-    markdown,
-    markdown_table,
-    marks_text,
-    number,
-)
+from promptrank.evaluation.report_table import DETECTABLE, marks_text
 
 _METRICS = 3  # in the table that is seen first
 

@@ -12,16 +12,9 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from promptrank.evaluation.metrics import parse_metrics
-from promptrank.evaluation.report import (
-    Counts,
-    Difference,
-    RankerRow,
-    Report,
-    ReportSlice,
-    RequirementResult,
-    Verdict,
-)
-from promptrank.evaluation.report_text import number
+from promptrank.evaluation.report import Counts, Report, ReportSlice, RequirementResult, Verdict
+from promptrank.evaluation.report_numbers import number
+from promptrank.evaluation.report_rows import Difference, RankerRow
 
 SHIPS, DOES_NOT, CANNOT_TELL = "ships", "does not ship", "the data cannot tell"
 LOGGED, CHANCE = "logged", "random"

@@ -24,7 +24,8 @@ class MetricKind:
 
     Attributes:
         name: as ir_measures writes it, in lower case: ``ndcg`` of ``ndcg@10``.
-        meaning: what it is, what its ties give and what leaves it undefined.
+        short: what it says in a few plain words, as a page puts it after the name.
+        meaning: what exactly it is, what its ties give and what leaves it undefined.
         source: who defined it, and which library computes the same.
         needs: scores only order candidates; probabilities are P(relevant), which a ranker may not
             offer.
@@ -36,6 +37,7 @@ class MetricKind:
     """
 
     name: str
+    short: str
     meaning: str
     source: str
     needs: Literal["scores", "probabilities"]
@@ -48,6 +50,7 @@ class MetricKind:
 _KINDS = (
     MetricKind(
         "auc",
+        "how often a relevant candidate scores above one that is not; .5 is chance",
         "Probability that a relevant candidate scores above one that is not, over all pairs of "
         "rows; a tie counts one half. Undefined where labels are all alike.",
         "Mann-Whitney U; sklearn's roc_auc_score",
@@ -57,6 +60,7 @@ _KINDS = (
     ),
     MetricKind(
         "gauc",
+        "the same within each subject, so that only the order of one list counts",
         "AUC within each subject, averaged with the subject's impressions (its sum of row weights) "
         "as weight. Subjects whose labels are all alike are left out.",
         "Zhu et al. 2017, arXiv:1703.02091; Zhou et al. 2018, arXiv:1706.06978",
@@ -66,6 +70,7 @@ _KINDS = (
     ),
     MetricKind(
         "wauc",
+        "the same within each domain, averaged",
         "AUC within each domain, averaged with the domain's impressions (its sum of row weights) "
         "as weight. A row's domain is its request's `meta.domain`; requests that name none are one "
         "domain, and over one domain it is `auc`. Domains whose labels are all alike are left out.",
@@ -77,6 +82,7 @@ _KINDS = (
     ),
     MetricKind(
         "ndcg",
+        "how good the first places are, as a share of the best possible order",
         "DCG of the first k over the best possible DCG; gain is the label's value as it is "
         "(declare 2^g - 1 as values for the exponential form), discount 1 / log2(rank + 1). "
         "Requests whose values are all equal are left out; a value below 0 makes it undefined.",
@@ -89,6 +95,7 @@ _KINDS = (
     ),
     MetricKind(
         "mrr",
+        "one over the place of the first relevant candidate",
         "One over the rank of the first relevant candidate, 0 beyond the cut-off. Requests without "
         "a relevant candidate are left out.",
         "trec_eval's recip_rank",
@@ -99,6 +106,7 @@ _KINDS = (
     ),
     MetricKind(
         "map",
+        "precision at the place of each relevant candidate, averaged",
         "Precision at the rank of each relevant candidate, 0 beyond the cut-off, averaged over all "
         "relevant candidates of the request. Requests without one are left out.",
         "trec_eval's map and map_cut; ties: McSherry and Najork 2008",
@@ -109,6 +117,7 @@ _KINDS = (
     ),
     MetricKind(
         "recall",
+        "the share of the relevant candidates that stand in the first places",
         "Share of the relevant candidates that stand in the first k. It is 1 where a request has "
         "at most k candidates. Requests without a relevant candidate are left out.",
         "trec_eval's recall",
@@ -119,6 +128,7 @@ _KINDS = (
     ),
     MetricKind(
         "precision",
+        "the share of the first places that relevant candidates hold",
         "Relevant candidates in the first k, over k, even where a request has fewer candidates. No "
         "request is left out: one without a relevant candidate counts 0.",
         "trec_eval's P",
@@ -129,6 +139,7 @@ _KINDS = (
     ),
     MetricKind(
         "hit",
+        "how often a relevant candidate stands in the first places",
         "Share of requests with a relevant candidate in the first k (with ties, the chance of "
         "one). Requests without a relevant candidate are left out.",
         "trec_eval's success; hit rate",
@@ -139,6 +150,7 @@ _KINDS = (
     ),
     MetricKind(
         "log_loss",
+        "how wrong the probabilities are; less is better",
         "Mean of -ln P(what happened); probabilities are kept 2.2e-16 away from 0 and 1.",
         "sklearn's log_loss",
         "probabilities",
@@ -148,6 +160,7 @@ _KINDS = (
     ),
     MetricKind(
         "brier",
+        "squared distance of probabilities from what happened; less is better",
         "Mean squared difference of P(relevant) and what happened (1 or 0).",
         "Brier 1950; sklearn's brier_score_loss",
         "probabilities",
@@ -157,6 +170,7 @@ _KINDS = (
     ),
     MetricKind(
         "ece",
+        "how far probabilities are from what happened; less is better",
         f"Mean |P(relevant) - observed share| over {ECE_BINS} bins of equal mass, weighted by "
         "mass, less what noise alone adds: the calibration error under which the observed one "
         "would be exceeded half of the time. Equal probabilities share a bin.",

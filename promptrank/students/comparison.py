@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from promptrank.basics.telling import Say
-from promptrank.evaluation.report import Cell, Cost, Report
+from promptrank.evaluation.report import Report
+from promptrank.evaluation.report_rows import Cell, Cost
 from promptrank.students.card import StudentFolder
 
 TEACHER = "teacher"

@@ -6,7 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from promptrank.evaluation.report import Cell, Difference, RankerRow, Report
+from promptrank.evaluation.report import Report
+from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 _SHOWN = 3  # metrics; the report has all of them
 

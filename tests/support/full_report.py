@@ -4,15 +4,15 @@ import dataclasses
 
 from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
-from promptrank.evaluation.report import (
+from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
+from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival
+from promptrank.evaluation.report_rows import (
+    Cell,
     Cost,
     Difference,
+    OrderAgreement,
     Pair,
     ReliabilityBin,
-    Report,
-    ReportSlice,
-    RequirementResult,
-    Survival,
 )
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.verdict import verdict_of
@@ -55,6 +55,15 @@ def full_report() -> Report:
     part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic))
     other = ReportSlice("history", "3-5", counts, (decoder, bm25, logistic))
     pair = Pair("logistic", "bm25", {"auc": Difference(0.161, 0.1, 0.2, "better")})
+    lift, weight = Amount(-0.0042, -0.0061, -0.0017), Amount(1.0625)
+    earned = PolicyRow(
+        "decoder", Amount(0.0387, 0.0311, 0.0444), None, None, lift, 641.0, 808, weight, 26.5, 13
+    )
+    off_policy = OffPolicy(
+        Amount(0.0429, 0.0413, 0.0437), (earned,), 50, 209, 3232, 6, 20.0, ("a note of the log's",)
+    )
+    top1 = Cell(0.59, 0.52, 0.66, None, "requests", 205, 4)
+    tau = Cell(-0.273, -0.31, -0.22, None, "requests", 205, 4)
     made = report(
         decoder,
         bm25,
@@ -70,6 +79,11 @@ def full_report() -> Report:
         judged="decoder",
         survival=Survival("decoder, obscured", "decoder", "auc", 0.62, 0.4, 0.8),
         slices=(part, other),
+        off_policy=off_policy,
+        orders=(
+            OrderAgreement("bm25", "decoder", top1, tau),
+            OrderAgreement("decoder", "incoming", top1, tau),
+        ),
         requirements=(
             RequirementResult("auc >= 0.9", False, None, 0.7, None, 0.9, short_by=0.2, subjects=99),
         ),

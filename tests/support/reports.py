@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from promptrank.evaluation.report import Cell, Counts, Difference, RankerRow, Report
+from promptrank.evaluation.report import Counts, Report
+from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 
 def cell(value: float | None) -> Cell:

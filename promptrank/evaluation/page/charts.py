@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from promptrank.evaluation.report import Difference, ReliabilityBin
+from promptrank.evaluation.report_rows import Difference, ReliabilityBin
 
 _TICKS = 5
 _MARGIN = 0.06  # of the width, beyond the outermost mark

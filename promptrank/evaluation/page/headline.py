@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 from promptrank.errors import InputError
 from promptrank.evaluation.metrics import parse_metrics
-from promptrank.evaluation.report import Difference, RankerRow, Report, Verdict
+from promptrank.evaluation.report import Report, Verdict
+from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.verdict import lead_over
 
 _TITLES = {

@@ -7,7 +7,7 @@ security policy lets nothing but our own style sheet do anything, should one for
 
 import base64
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,12 +16,15 @@ from markupsafe import Markup
 
 from promptrank import __version__
 from promptrank.basics.files import write_text
+from promptrank.evaluation.orders import INCOMING
 from promptrank.evaluation.page.charts import SIDE, curve
 from promptrank.evaluation.page.example_orders import strips
 from promptrank.evaluation.page.headline import headline
 from promptrank.evaluation.page.panels import (
+    earned_of,
     judged_of,
     meaning_of,
+    orders_of,
     pairs_of,
     panels_of,
     reliable,
@@ -38,8 +41,9 @@ from promptrank.evaluation.page.wording import (
     tick,
 )
 from promptrank.evaluation.report import Report, write_report
+from promptrank.evaluation.report_facts import facts, survival_text
+from promptrank.evaluation.report_numbers import number
 from promptrank.evaluation.report_summary import requirement_text
-from promptrank.evaluation.report_text import facts, number, survival_text
 
 ENDINGS = (".html", ".json")
 """What a report may be written as."""
@@ -47,7 +51,7 @@ ENDINGS = (".html", ".json")
 TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
-    | {"judged", "baselines", "verdict", "requirements", "examples"}
+    | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 
@@ -81,7 +85,8 @@ def page(report: Report) -> str:
             pairs=list(pairs_of(report)),
             slicings=list(slicings_of_report(report)),
             reliable=reliable(report),
-            facts=list(facts(report)),
+            orders=list(orders_of(report)),
+            facts=list(facts(replace(report, off_policy=None))),  # which has a section
             more={name: v for name, v in asdict(report).items() if name not in TOLD and v},
             style=Markup(style),
             style_digest=digest,
@@ -114,6 +119,8 @@ def _environment() -> Environment:
     }
     environment.globals |= {
         "meaning_of": meaning_of,
+        "earned_of": earned_of,
+        "incoming": INCOMING,
         "curve": curve,
         "side": SIDE,
         "strips": strips,

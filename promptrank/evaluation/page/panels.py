@@ -3,27 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from promptrank.evaluation.off_policy_rows import OffPolicy, PolicyRow
 from promptrank.evaluation.page.charts import Axis, AxisPlace, axis_of
 from promptrank.evaluation.page.headline import lower_is_better
 from promptrank.evaluation.page.wording import MINUS
-from promptrank.evaluation.report import Difference, RankerRow, Report, ReportSlice
-from promptrank.evaluation.report_text import number
+from promptrank.evaluation.report import Report, ReportSlice
+from promptrank.evaluation.report_numbers import number
+from promptrank.evaluation.report_rows import Difference, OrderAgreement, RankerRow
 from promptrank.evaluation.survival import CHANCE
+from promptrank.schema.metric_kinds import KINDS
 
-_MEANINGS = {
-    "auc": "how often a relevant candidate scores above one that is not; .5 is chance",
-    "gauc": "the same within each subject, so that only the order of one list counts",
-    "wauc": "the same within each domain, averaged",
-    "map": "precision at the place of each relevant candidate, averaged",
-    "precision": "the share of the first places that relevant candidates hold",
-    "hit": "how often a relevant candidate stands in the first places",
-    "brier": "squared distance of probabilities from what happened; less is better",
-    "ndcg": "how good the first places are, as a share of the best possible order",
-    "mrr": "one over the place of the first relevant candidate",
-    "recall": "the share of the relevant candidates that stand in the first places",
-    "log_loss": "how wrong the probabilities are; less is better",
-    "ece": "how far probabilities are from what happened; less is better",
-}
 _SLICED_BY = {
     "history": "events that the request brings",
     "item_events": "events of the item before the request",
@@ -67,7 +56,8 @@ class SlicingPanels:
 
 def meaning_of(metric: str) -> str:
     """What a metric says, in a few plain words; empty for one that is not known here."""
-    return _MEANINGS.get(metric.partition("~")[0].partition("@")[0], "")
+    kind = KINDS.get(metric.partition("~")[0].partition("@")[0])
+    return "" if kind is None else kind.short
 
 
 def panels_of(report: Report) -> Iterator[Panel]:
@@ -146,6 +136,33 @@ def _panel(
     places = [None if gap is None else axis.place(gap) for _, _, gap in rows]
     made = tuple(PanelRow(*row, place) for row, place in zip(rows, places, strict=True))
     return Panel(title, meaning, axis, made)
+
+
+def earned_of(earned: OffPolicy) -> Panel:
+    """What each ranker would have earned, less what the log did; no row is corrected for others."""
+    rows = [(row.name, _effective(row, earned), _lift(row)) for row in earned.rankers]
+    axis = axis_of((lift for _, _, lift in rows if lift is not None), lower_is_better=False)
+    return _panel("Gain per request, less the log's own", "", "", rows, axis)
+
+
+def _effective(row: PolicyRow, earned: OffPolicy) -> str:
+    return f"worth {row.effective:,.0f} of {earned.places:,} places"
+
+
+def _lift(row: PolicyRow) -> Difference | None:
+    lift = row.lift
+    if lift is None:
+        return None
+    verdict = None
+    if lift.low is not None and lift.high is not None:
+        verdict = "better" if lift.low > 0 else "worse" if lift.high < 0 else None
+    return Difference(lift.value, lift.low, lift.high, verdict)
+
+
+def orders_of(report: Report) -> Iterator[tuple[str, list[OrderAgreement]]]:
+    """What orders are compared with, and how alike each ranker's is to it."""
+    for against in dict.fromkeys(each.against for each in report.orders):
+        yield against, [each for each in report.orders if each.against == against]
 
 
 def reliable(report: Report) -> list[RankerRow]:

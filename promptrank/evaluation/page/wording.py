@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from promptrank.evaluation.report_text import number
+from promptrank.evaluation.report_numbers import number
 
 MINUS = "\N{MINUS SIGN}"
 

@@ -1,0 +1,123 @@
+"""All of a report for a terminal: a table of values, one of differences, and the same by slice."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from promptrank.evaluation.report import Report, ReportSlice
+from promptrank.evaluation.report_facts import facts
+from promptrank.evaluation.report_numbers import number
+from promptrank.evaluation.report_rows import Cell, Difference
+
+_GAP = 2  # terminal cells between columns
+DETECTABLE = "that such data marks four times in five"
+MARK = {"better": "▲", "worse": "▼", None: " "}
+STYLE = {"better": "green", "worse": "red", None: ""}
+
+Columns = dict[str, list[Text]]
+
+
+def table(report: Report, width: int = 100) -> RenderableType:
+    """The whole report for a terminal of ``width`` cells; metrics that do not fit go below."""
+    names = [ranker.name for ranker in report.rankers]
+    values = {m: [_value(ranker.cells[m]) for ranker in report.rankers] for m in report.metrics}
+    parts = _tables("ranker", names, values, width)
+    if len(names) > 1:
+        others = report.rankers[1:]
+        gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in report.metrics}
+        parts += _tables("difference", names[1:], gaps, width)
+        parts.append(
+            Text(
+                f"Differences are to {names[0]}, paired. {marks_text(report)}\nshows: the smallest "
+                f"difference {DETECTABLE}.\n",
+                style="dim",
+            )
+        )
+    if report.pairs:
+        both = [f"{pair.name} - {pair.against}" for pair in report.pairs]
+        gaps = {m: [_gap(pair.differences.get(m)) for pair in report.pairs] for m in report.metrics}
+        parts += _tables("paired", both, gaps, width)
+    for part in report.slices:
+        parts += _slice_tables(part, report.metrics, width)
+    return Group(*parts, *(Text(line) for line in facts(report)))
+
+
+def marks_text(report: Report) -> str:
+    """What the marks mean, and for how many comparisons intervals of differences are corrected."""
+    marks, others = f"▲ better, ▼ worse than {report.reference}", len(report.rankers) - 1
+    if others > 1:
+        return f"{marks}, by intervals corrected for {others} comparisons."
+    return f"{marks}, where the interval leaves out 0."
+
+
+def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list[RenderableType]:
+    names = [ranker.name for ranker in part.rankers]
+    values = {m: [_value(ranker.cells[m]) for ranker in part.rankers] for m in metrics}
+    parts: list[RenderableType] = [Text(slice_text(part), style="bold")]
+    parts += _tables("ranker", names, values, width)
+    if len(names) > 1:
+        others = part.rankers[1:]
+        gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in metrics}
+        parts += _tables("difference", names[1:], gaps, width)
+    return parts
+
+
+def slice_text(part: ReportSlice) -> str:
+    """Which slice it is, and how much of everything it has."""
+    c = part.counts
+    return (
+        f"{part.by} {part.name}: {c.subjects:,} subjects, {c.requests:,} requests, "
+        f"{c.candidates:,} candidates, {c.positives:,} of them relevant"
+    )
+
+
+def _tables(first: str, names: list[str], columns: Columns, width: int) -> list[RenderableType]:
+    """As many tables as it takes to show all columns side by side."""
+    room = width - max(map(len, [first, *names])) - _GAP
+    blocks: list[Columns] = [{}]
+    left = room
+    for name, cells in columns.items():
+        lines = [line for cell in cells for line in cell.plain.split("\n")]
+        need = max(map(len, [name, *lines])) + _GAP
+        if need > left and blocks[-1]:
+            blocks.append({})
+            left = room
+        blocks[-1][name] = cells
+        left -= need
+    return [grid(first, names, block) for block in blocks]
+
+
+def grid(first: str, names: list[str], columns: Columns) -> Table:
+    """One table: a column of names, the columns, and an empty line below."""
+    made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    made.add_column(first, no_wrap=True)
+    for name in columns:
+        made.add_column(name, justify="right", no_wrap=True)
+    for i, name in enumerate(names):
+        made.add_row(Text(name), *(cells[i] for cells in columns.values()))
+    made.add_row()
+    return made
+
+
+def _value(cell: Cell) -> Text:
+    if cell.value is None:
+        return Text("-", style="dim")
+    text = Text(number(cell.value), style="bold")
+    if cell.low is not None and cell.high is not None:
+        text.append(f"\n{number(cell.low)}-{number(cell.high)}", style="not bold dim")
+    return text
+
+
+def _gap(difference: Difference | None) -> Text:
+    if difference is None:
+        return Text("-", style="dim")
+    text = Text(f"{number(difference.value, '+')}{MARK[difference.verdict]}")
+    text.stylize(STYLE[difference.verdict])
+    if difference.ends is not None:
+        text.append(f"\n{' '.join(number(end, '+') for end in difference.ends)}", style="dim")
+    if difference.detectable is not None:
+        text.append(f"\nshows {number(difference.detectable)}", style="dim")
+    return text
