@@ -1,8 +1,10 @@
 """Example requests of a report: which are chosen, how orders are told apart, which texts."""
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +178,28 @@ def test_pages_hold_ids_alone_unless_texts_are_asked_for(toys: Path, tmp_path: P
     promptrank.report(told.with_suffix(".json"), out=again)
     assert again.read_text("utf-8") == text
     assert (tmp_path / "told.scores.parquet").is_file()
+
+
+def test_what_stands_where_a_run_would_write_is_not_overwritten(toys: Path, tmp_path: Path) -> None:
+    given: dict[str, Any] = {"project": toys, "engine": "fake", "draws": 100}
+    out = tmp_path / "r.html"
+    (tmp_path / "r.json").write_text('{"mine": "precious"}')
+    with pytest.raises(InputError, match=r"r\.json is there and no report"):
+        promptrank.evaluate("toys/like", out=out, **given)
+    assert json.loads((tmp_path / "r.json").read_text("utf-8")) == {"mine": "precious"}
+    (tmp_path / "r.json").unlink()
+    promptrank.evaluate("toys/like", out=out, **given)
+    kept = tmp_path / "r.scores.parquet"
+    before = kept.read_bytes()
+    with pytest.raises(InputError, match="this run writes its own scores there"):
+        promptrank.evaluate(
+            "toys/like",
+            out=out,
+            vs=[f"scores:{tmp_path / '..' / tmp_path.name / kept.name}"],
+            **{**given, "engine": "baseline:popularity"},
+        )
+    assert kept.read_bytes() == before
+    promptrank.evaluate("toys/like", out=out, **given)  # a report may be written again
 
 
 def test_texts_need_a_report() -> None:

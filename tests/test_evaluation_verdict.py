@@ -43,8 +43,8 @@ def test_it_does_not_ship_past_what_was_set_aside() -> None:
     made = verdict(few, "base")
     assert made.outcome == "the data cannot tell"
     assert made.text == (
-        "the data cannot tell: not compared with what it has to beat (base: scores 40 of 100 of the "
-        "labelled candidates)"
+        "the data cannot tell: not compared with what it has to beat (base: scores 40 of 100 of "
+        "the labelled candidates)"
     )
     assert verdict(replace(given, absent={"logged": "scores none"})).outcome == made.outcome
     assert verdict(replace(given, absent={"lambdamart": "no LightGBM"})).outcome == "ships"

@@ -239,7 +239,7 @@ def test_a_ranker_that_scored_what_was_shown_alone_takes_no_requests_from_others
     logged = {"logged": lambda r: Values([1.0, None])}
     both = off_policy(requests, {**scores, **scores_by(requests, logged)}, gain_of, draws=0)
     assert not isinstance(both, str | None)
-    assert (both.requests, [row.name for row in both.rows]) == (8, ["r"])
+    assert (both.requests, [row.name for row in both.rankers]) == (8, ["r"])
     assert "logged left out" in both.notes[-1]
 
 

@@ -134,7 +134,7 @@ def test_a_score_that_is_no_number_is_refused_and_a_missing_one_is_none(
 
 
 def test_no_file_and_no_scores_file(path: Path) -> None:
-    with pytest.raises(DataError, match="not a scores file"):
+    with pytest.raises(DataError, match="there is no such scores file"):
         read(path)
     path.write_text("PK, or whatever")
     with pytest.raises(DataError, match="not a scores file"):

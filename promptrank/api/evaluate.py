@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.engine.compute import Compute
+from promptrank.errors import InputError
 from promptrank.fusion.scored import without_decoder
 from promptrank.ranking.ranker import Ranker
-from promptrank.runs.outputs import check_output, taken
+from promptrank.runs.outputs import check_output, same_file, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
@@ -92,7 +93,7 @@ def evaluate(
             that is not there, that holds no texts, or that the template does not print; or a
             requirement that names no metric, ranker or slice.
     """
-    from promptrank.evaluation.page.page import ENDINGS, write_as
+    from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
@@ -101,6 +102,7 @@ def evaluate(
     opened = open_task(task, project=project, settings=settings)
     if out is not None:
         check_output(out, ENDINGS, [requests, scores])
+        check_json_beside(Path(out))
     wanted = wanted_evaluation(
         opened,
         scores=scores,
@@ -116,6 +118,11 @@ def evaluate(
         say=say,
     )
     kept, kept_obscured = _scores_beside(wanted, out)
+    for who in wanted.rivals:
+        if who.kind == "scores" and any(same_file(who.name, k) for k in (kept, kept_obscured)):
+            raise InputError(
+                f"--vs {who}: this run writes its own scores there, beside --out; write elsewhere"
+            )
     with (
         taken(out, "eval"),
         taken(kept, "eval"),

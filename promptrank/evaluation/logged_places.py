@@ -76,8 +76,8 @@ def logged_places(
     Args:
         watch: is shown every request whose candidates are counted, once.
 
-    A ranker that scores less than half of the requests whole, such as a log whose scores are those of
-    what it showed, is left out of what comes back.
+    A ranker that scores less than half of the requests whole, such as a log that kept the scores of
+    what it showed alone, is left out of what comes back.
 
     Returns:
         The places; ranker -> (candidates,) without NaN; and which candidates of the requests that
@@ -96,7 +96,7 @@ def logged_places(
     for name, values in list(said.items()):
         without = np.zeros_like(lost)
         without[request[np.isnan(values)]] = True
-        if without.mean() > MOST_LOST:
+        if without.any() and without.mean() > MOST_LOST:
             del said[name]  # and not the requests of all others
         else:
             lost |= without

@@ -71,8 +71,8 @@ def off_policy(
     None where no candidate has a propensity; a text says why there can be no estimates.
 
     Args:
-        scores: ranker -> its scores; requests that some ranker did not score whole are left out, and
-            so is a ranker that scores fewer than half of them whole, with a note.
+        scores: ranker -> its scores; requests that some ranker did not score whole are left out,
+            and so is a ranker that scores fewer than half of them whole, with a note.
         gain_of: a candidate's reward; None where it has no label.
         clip: weights above it count as it.
     """

@@ -148,7 +148,7 @@ def _slices(report: Report) -> Table:
             column.append(Text(text))
     if beat is not None:
         leads = [lead_over(report, part, beat, metric) for part in report.slices]
-        columns[f"- {beat}'s"] = [_plain(lead) for lead in leads]
+        columns[f"{judged} - {beat}"] = [_plain(lead) for lead in leads]
     return grid("slice", [f"{part.by} {part.name}" for part in report.slices], columns)
 
 

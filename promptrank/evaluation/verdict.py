@@ -37,6 +37,10 @@ def verdict_of(report: Report, also: Collection[str] = ()) -> Verdict | None:
         outcome, text = _by_requirements(report.requirements, judged)
         return Verdict(outcome, text, judged, metric, tuple(leads))
     if not leads or metric is None:
+        undefined = [cells[name].reason for name in report.metrics if cells[name].value is None]
+        if len(report.rankers) > 1 and undefined and len(undefined) == len(report.metrics):
+            text = f"{CANNOT_TELL}: {report.metrics[0]} of {judged} is undefined: {undefined[0]}"
+            return Verdict(CANNOT_TELL, text, judged, None, ())
         return None
     verdict = _by_leads(report, judged, metric, leads)
     aside = _set_aside(report, leads, also)

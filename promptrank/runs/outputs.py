@@ -52,6 +52,16 @@ def check_output(
     return path
 
 
+def same_file(one: str | Path, other: str | Path | None) -> bool:
+    """Whether both paths are one file, under whatever names."""
+    if other is None:
+        return False
+    first, second = expanded(one), expanded(other)
+    if first.exists() and second.exists():
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
+
+
 @contextmanager
 def taken(path: str | Path | None, command: str) -> Iterator[None]:
     """Be the only one that writes an output and the files that belong to it.

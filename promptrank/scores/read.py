@@ -41,6 +41,8 @@ def read_scores(path: Path, task: Task, name: str) -> Scores:
         DataError: no scores file, one that is not what `rank` wrote beside the config that says so,
             scores of another task, a candidate that comes twice, or numbers that are none.
     """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such scores file; `promptrank rank` writes one")
     _check_digest(path)
     table, names, metadata = _parquet(path) if path.suffix == ".parquet" else _lines(path, task)
     missing = [column for column in LEAST.names if column not in table.column_names]

@@ -138,6 +138,10 @@ def wanted_evaluation(
             "students out"
         )
     notes = check_templates(opened, named, adapter, say)
+    decoder = scores is None and baseline is None and not engine.startswith(STUDENT)
+    if decoder and adapter is None and any(who.kind == "base" for who in named):
+        notes = [*notes, "base is the ranker itself: no adapter is named"]
+        say(f"warning: {notes[-1]}")
     given, reference = None, ranker_name(opened, engine)
     if scores is not None:
         given = open_scores(opened, scores, say, allow_changed=allow_changed)

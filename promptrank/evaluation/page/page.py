@@ -16,6 +16,8 @@ from markupsafe import Markup
 
 from promptrank import __version__
 from promptrank.basics.files import write_text
+from promptrank.basics.json_files import read_json
+from promptrank.errors import InputError
 from promptrank.evaluation.orders import INCOMING
 from promptrank.evaluation.page.charts import SIDE, curve
 from promptrank.evaluation.page.example_orders import strips
@@ -63,6 +65,26 @@ def write_as(report: Report, path: Path) -> None:
     write_report(report, path.with_suffix(".json"))
     if path.suffix == ".html":
         write_page(report, path)
+
+
+def check_json_beside(path: Path) -> None:
+    """Refuse a page whose JSON would overwrite a file that is no report.
+
+    Raises:
+        InputError: there is such a file.
+    """
+    beside = path.with_suffix(".json")
+    if path.suffix != ".html" or not beside.exists():
+        return
+    try:
+        known = {"reference", "rankers", "metrics"} <= set(read_json(beside))
+    except InputError:
+        known = False
+    if not known:
+        raise InputError(
+            f"{path}: the report's JSON goes beside it, and {beside.name} is there and no report; "
+            "choose another name"
+        )
 
 
 def write_page(report: Report, path: Path) -> None:
