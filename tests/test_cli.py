@@ -341,7 +341,7 @@ def test_five_lines_of_python_rank_plain_dicts(project: Path) -> None:
         (["rank", "toys/like", "-o", "a_file/x.jsonl"], "no folder can be made"),
         (["rank", "toys/like", "-o", "a_folder.jsonl"], "is a folder"),
         (["build", "toys/like", "-o", "a_file/x.jsonl"], "no folder can be made"),
-        (["eval", "toys/like", "-o", "x.parquet"], "ends in .json"),
+        (["eval", "toys/like", "-o", "x.parquet"], "ends in .html or .json"),
         (["rank", "toys/like", "-o", "a_file.jsonl", "--requests", "a_file"], "would overwrite"),
         (["rank", "toys/like", "-o", "x.jsonl", "--adapter", "misfit"], "misfit"),
         (["rank", "toys/like", "-o", "x.jsonl", "--requests", "none.parquet"], "none.parquet"),

@@ -58,6 +58,9 @@ PLACES = {
     ),
     "Events.action": lambda x: make_task(history={"events": {**EVENTS, "action": x}}),
     "Statistic.mean": lambda x: make_task(statistics={"s": {"mean": x}}),
+    "Statistic.by": lambda x: make_task(
+        statistics={"s": {"of": "member", "mean": "rating", "by": x}}
+    ),
     "Statistic.count": lambda x: make_task(statistics={"s": {"count": x}}),
 }
 """Every place of SQL in a task file, by the schema's own names."""
