@@ -350,6 +350,7 @@ def test_a_disk_that_fills_stops_the_statement(
         run(con, sql.replace(" x ", " y ").format(1_000_000_000_000), "here")
 
 
+@pytest.mark.slow
 def test_an_error_while_rows_come_names_its_place(con: duckdb.DuckDBPyConnection) -> None:
     rows = stream(
         con, "SELECT IF(x = 900000, error('odd'), x) AS y FROM range(1000000) t(x)", "a", 9
