@@ -1,15 +1,17 @@
 """Ships, does not ship, or the data cannot tell: who decides, and how much more data would."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import promptrank
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.report import Report, Verdict
 from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.verdict import best_baseline, verdict_of
-from support.measured import labelled_of, simulated
+from support.measured import labelled_of, rows_of, simulated
 from support.reports import report, row
 
 
@@ -82,6 +84,25 @@ def test_differences_that_no_data_shows_ask_for_none() -> None:
         "bm25", 0, row("bm25", 0.7).cells, {"auc": Difference(-0.08, None, None, None)}
     )
     assert "there is no interval" in verdict(report(row("decoder", 0.78), bare)).text
+
+
+def test_labels_that_are_all_alike_are_told() -> None:
+    labelled = labelled_of(rows_of([1, 1, 1, 1]), {"decoder": [1, 2, 3, 4], "bm25": [4, 3, 2, 1]})
+    given = report_of(labelled, ["auc", "gauc"], reference="decoder", draws=0)
+    made = verdict(replace(given, baselines=("bm25",)))
+    assert made.text == (
+        "the data cannot tell: auc of decoder is undefined: all candidates are relevant"
+    )
+
+
+def test_baselines_that_learned_the_judged_labels_are_not_to_beat(toys: Path) -> None:
+    report = promptrank.evaluate(
+        "toys/like", project=toys, engine="fake", split="train", draws=100, vs=["base"]
+    )
+    assert "logistic" not in report.baselines and "popularity" in report.baselines
+    assert report.verdict is not None and "logistic" not in report.verdict.beat
+    assert any("learned from the very labels" in note for note in report.notes)
+    assert "base is the ranker itself: no adapter is named" in report.notes
 
 
 def test_chance_is_beaten_only_where_nothing_else_is_there() -> None:

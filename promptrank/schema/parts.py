@@ -203,6 +203,11 @@ class Statistic(Strict):
         return self
 
     @property
+    def plain(self) -> bool:
+        """Whether it is a mean of rows as they are, which another statistic may be above."""
+        return self.mean is not None and not (self.above or self.by or self.percentile)
+
+    @property
     def about(self) -> Literal["item", "member"]:
         """Whose number it is in a prompt: the candidate's (``stats``) or the member's."""
         return "item" if self.by is not None else self.of

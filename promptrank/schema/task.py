@@ -148,13 +148,7 @@ class Task(Strict):
                 problems.append(f"statistics.{name}.of: there is no member")
             if stat.above is not None:
                 below = self.statistics.get(stat.above)
-                if (
-                    below is None
-                    or below.mean is None
-                    or below.above
-                    or below.by
-                    or below.percentile
-                ):
+                if below is None or not below.plain:
                     problems.append(
                         f"statistics.{name}.above: {stat.above!r} is no statistic that has a mean "
                         "and none of above, by and percentile"
