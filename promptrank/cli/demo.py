@@ -64,10 +64,10 @@ def _demo(limit: int, threads: int | None) -> None:
     with _step(1, f"train an adapter of your own on about {LABELS} ratings"):
         say("  This is how a model learns a domain; the shipped adapter had 12,000 ratings.")
         _train(requests, threads)
-    with _step(2, "add two plain numbers to the model's score"):
+    with _step(2, "add three plain numbers to the model's score"):
         say(
-            "  The share of likes of the movie, and of the member: a logistic layer weighs them "
-            f"against\n  the model, fitted on {FUSED_ON} validation members."
+            "  The movie's share of likes, the member's taste and share: a logistic layer weighs "
+            f"them against\n  the model, fitted on {FUSED_ON} validation members."
         )
         _fuse(requests, threads)
     with _step(3, "teach a small, fast student"):
@@ -226,8 +226,8 @@ def _rank_all(requests: Path, limit: int, threads: int | None) -> "Report":
     }
     names = {
         "decoder": DECODER,
-        "fused": f"{DECODER} + two numbers",
-        "fused, no decoder": "the two numbers alone",
+        "fused": f"{DECODER} + three numbers",
+        "fused, no decoder": "the three numbers alone",
         **BASELINES,
         **{f"scores:{path}": name for path, name in others.items()},
     }

@@ -33,7 +33,7 @@ MovieLens-100K; they are ranked by SmolLM2-135M, a small language model, with th
 NEXT = f"""
 What comes next, about six minutes on two idle cores:
   step 1 of 5  train an adapter of your own on {LABELS} ratings       half a minute
-  step 2 of 5  add two plain numbers to the model's score        half a minute
+  step 2 of 5  add three plain numbers to the model's score      half a minute
   step 3 of 5  teach a small, fast student                       1 min
   step 4 of 5  rank for many members with all of them            3 min
   step 5 of 5  compare them, and measure what they cost          half a minute"""
