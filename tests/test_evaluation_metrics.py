@@ -272,6 +272,51 @@ def test_undefined_has_a_reason(name: str, gain: list[float], reason: str) -> No
     assert reason in str(one.reason)
 
 
+def test_smooth_ece_of_equal_probabilities_is_their_distance_from_the_share() -> None:
+    # However wide the kernel, what it smooths is .7 - .5 everywhere.
+    assert value("smooth_ece", rows_of([1, 0] * 20), [0.7] * 40) == pytest.approx(0.2, abs=1e-3)
+
+
+def test_smooth_ece_has_the_width_at_which_it_is_the_width_itself() -> None:
+    """Against the definition by sums over all pairs: the kernel is reflected at 0 and 1."""
+    generator = np.random.default_rng(5)
+    probability = generator.random(400)
+    relevant = generator.random(400) < probability**2
+    t = (np.arange(2000) + 0.5) / 2000
+
+    def smoothed(width: float) -> float:
+        apart = [t[:, None] - probability, t[:, None] + probability, t[:, None] + probability - 2]
+        kernel = (
+            sum(np.exp(-((d / width) ** 2) / 2) for d in apart) / width / math.sqrt(2 * math.pi)
+        )
+        residual = kernel @ (probability - relevant) / len(probability)
+        return float(np.abs(residual).mean())
+
+    low, high = 0.0, 1.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        low, high = (middle, high) if smoothed(middle) > middle else (low, middle)
+    rows = rows_of([int(r) for r in relevant])
+    assert value("smooth_ece", rows, probability) == pytest.approx(low, abs=2e-3)
+    assert value("ece", rows, probability) == pytest.approx(low, abs=0.05)
+
+
+def test_smooth_ece_has_no_draws_and_takes_no_weights() -> None:
+    drawn = measured("smooth_ece", rows_of([1, 0, 1]), [0.9, 0.2, 0.4]).estimate
+    assert drawn is not None
+    assert np.isnan(drawn(np.ones((4, 3)))).all()
+    weighted = measured("smooth_ece", rows_of([1, 0], weight=[1, 2]), [0.9, 0.2])
+    assert "different weights" in str(weighted.reason)
+
+
+def test_a_metric_whose_library_is_not_there_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("promptrank.evaluation.metrics.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"smooth_ece is computed by relplot.*promptrank\[calib"):
+        parse_metrics(["auc", "smooth_ece"])
+
+
 def test_infinite_scores_keep_their_place() -> None:
     data = rows_of([1, 0, 0])
     assert value("mrr", data, [-math.inf, 0.0, math.inf]) == pytest.approx(1 / 3)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from promptrank.errors import InputError
 from promptrank.schema.metric_kinds import KINDS, MetricKind
@@ -33,7 +34,11 @@ class Metric:
 
 
 def parse_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics of these names, each once; one `InputError` lists every bad name."""
+    """The metrics of these names, each once.
+
+    Raises:
+        InputError: bad names, all in one message; or a metric whose library is not installed.
+    """
     unique = tuple(dict.fromkeys(names))
     try:
         check_metrics(unique)
@@ -41,4 +46,12 @@ def parse_metrics(names: Iterable[str]) -> tuple[Metric, ...]:
         raise InputError(f"metrics: {error}") from error
     if not unique:
         raise InputError("metrics: none is named; name one, such as auc")
-    return tuple(Metric(name, *parse_metric(name)) for name in unique)
+    metrics = tuple(Metric(name, *parse_metric(name)) for name in unique)
+    for metric in metrics:
+        if metric.kind.library and find_spec(metric.kind.library[0]) is None:
+            library, extra = metric.kind.library
+            raise InputError(
+                f"metrics: {metric.name} is computed by {library}, which is not installed; "
+                f"run: pip install 'promptrank[{extra}]'"
+            )
+    return metrics

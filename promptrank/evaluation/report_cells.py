@@ -63,7 +63,7 @@ def cell_of(
     if np.isnan(value):
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
-    ends = _interval(metric, value, drawn.get(key))
+    ends = _interval(reduced, drawn.get(key))
     # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
     value = max(0.0, value)
     if isinstance(ends, str):
@@ -72,10 +72,11 @@ def cell_of(
     return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
-def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
+def _interval(reduced: Measured, draws: Floats | None) -> Interval | str:
     if draws is None:
         return "no interval: one subject, or no draws"
-    return interval(draws) or "no interval: undefined in too many draws; there are too few subjects"
+    undefined = "undefined in too many draws; there are too few subjects"
+    return interval(draws) or f"no interval: {reduced.reason or undefined}"
 
 
 def differences_of(
@@ -111,8 +112,8 @@ def _family(
             continue
         made[place] = Difference(value, None, None, None)
         gaps = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-        span = _interval(metric, value, gaps)
-        if gaps is not None and isinstance(span, Interval):
+        span = None if gaps is None else interval(gaps)
+        if gaps is not None and span is not None:
             draws[place], ends[place] = gaps, span
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):
         wide = Interval(own.low - more.widening, own.high + more.widening)

@@ -6,8 +6,9 @@ Rules that hold for all of them:
   all orders of the ties. A ranker that gives every candidate the same score gets exactly what a
   random order gets on average, however the rows are sorted.
 * A row's weight counts as that many rows in ``auc``, ``gauc``, ``wauc``, ``log_loss``, ``brier``
-  and ``ece``. In the metrics of one list (unit ``requests``) a request counts with the mean weight
-  of its candidates, and weights inside the list are not used.
+  and ``ece``; ``smooth_ece`` takes equal weights only. In the metrics of one list (unit
+  ``requests``) a request counts with the mean weight of its candidates, and weights inside the
+  list are not used.
 * What is undefined is left out and counted, never given a value.
 """
 
@@ -34,6 +35,7 @@ class MetricKind:
             files are checked without loading numpy.
         cutoff: whether ``@k`` follows the name.
         lower_is_better: whether the smaller value is the better one.
+        library: what computes it and is not always installed: module and extra; empty for none.
     """
 
     name: str
@@ -45,6 +47,7 @@ class MetricKind:
     function: str
     cutoff: Literal["never", "may", "must"] = "never"
     lower_is_better: bool = False
+    library: tuple[str, str] | tuple[()] = ()
 
 
 _KINDS = (
@@ -180,6 +183,19 @@ _KINDS = (
         "candidates",
         "calibration_error.ece",
         lower_is_better=True,
+    ),
+    MetricKind(
+        "smooth_ece",
+        "the same by a smoothed curve in place of bins; less is better",
+        "Mean |P(relevant) - outcome| after smoothing by a Gaussian kernel as wide as the error "
+        "itself. Noise is in it, so that a calibrated ranker of few rows does not reach 0, and it "
+        "has no interval: each draw would add the noise once more.",
+        "Blasiok and Nakkiran 2024, arXiv:2309.12236; relplot's smECE, which is what computes it",
+        "probabilities",
+        "candidates",
+        "smooth_calibration.smooth_ece",
+        lower_is_better=True,
+        library=("relplot", "calibration"),
     ),
 )
 

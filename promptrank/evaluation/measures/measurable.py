@@ -66,7 +66,8 @@ class Measured:
     """A metric of one ranker before any draw.
 
     Attributes:
-        estimate: None where the metric is undefined, and then ``reason`` says why.
+        estimate: None where the metric is undefined.
+        reason: why it is undefined, or why no draw of it is defined.
         unit: what is averaged or left out: ``candidates``, ``subjects``, ``domains``, ``requests``.
         used, left_out: how many of them.
         value: the metric itself, where it is not the draw in which every subject counts once.
