@@ -191,9 +191,10 @@ def line(rows: Sequence[RankerRow]) -> str:
     )
     values = [row.cells["ndcg@10"].value or 0.0 for row in (tuned, bm25, both)]
     served = tuned if values[0] >= values[2] else both
+    low = served.differences["ndcg@10"].low  # none of very few queries
     return (
         f"tuned={values[0]:.3f} bm25={values[1]:.3f} both={values[2]:.3f}"
-        f" gain_low={served.differences['ndcg@10'].low:.3f}"
+        f" gain_low={'none' if low is None else f'{low:.3f}'}"
     )
 
 
