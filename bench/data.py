@@ -2,12 +2,14 @@
 
     python bench/data.py --events 1000000
     python bench/data.py --examples 100000 1000000
+    python bench/data.py --lessons 5000 50000
 
 The memory that counts is DuckDB's limit (``--memory``) and what Python adds on top.
 
 ``--examples`` encodes training examples of so many labels, and of more, and reads them in random
 order, each in a process of its own. Two figures of memory: the peak of what the process cannot give
 back, and the peak with the pages of the mapped file, which the system takes back when it wants to.
+``--lessons`` does so with what a student of kind decoder learns from.
 """
 
 import argparse
@@ -117,9 +119,9 @@ TEMPLATE = """\
 """
 
 
-def compare_examples(sizes: list[int], model: str, workers: int) -> None:
-    """Memory and speed of encoding and reading, per size; then the ratio of the memories."""
-    peaks: dict[str, list[float]] = {"encode": [], "read": []}
+def compare_examples(sizes: list[int], model: str, workers: int, phases: list[str]) -> None:
+    """Memory and speed of each phase, per size; then the ratio of the memories."""
+    peaks: dict[str, list[float]] = {phase: [] for phase in phases}
     with TemporaryDirectory() as name:
         for size in sizes:
             root = Path(name) / str(size)
@@ -147,6 +149,34 @@ def make_examples_project(root: Path, labels: int, model: str) -> None:
     make_tables(root, round(labels * 1.12))  # the last block of every member is test
     code = "import promptrank, sys; promptrank.build('bench', sys.argv[2], project=sys.argv[1])"
     subprocess.run([sys.executable, "-c", code, str(root), str(root / "r.parquet")], check=True)
+
+
+def lessons(root: Path) -> None:
+    """Encode what a decoder student learns from, and read it in random order."""
+    from promptrank.assets import resolve_model
+    from promptrank.engine.limits import model_limits
+    from promptrank.students.decoder.taught_examples import store
+    from promptrank.students.lessons import Learning, make_lessons
+    from promptrank.workspace.encoders import open_encoder
+    from promptrank.workspace.request_files import given_file
+    from promptrank.workspace.tasks import open_task
+
+    opened = open_task("bench", project=root)
+    folder = resolve_model(opened.task.model)
+    encoder = open_encoder(opened, folder, model_limits(folder).max_tokens)
+    requests = given_file(opened, root / "r.parquet").read({"train"})
+    begin = time.perf_counter()
+    with own_peak() as own:
+        taught = make_lessons(opened.task, requests, None)
+        made, about = store(root / "lessons", opened.task, encoder, taught, Learning("labels"))
+        order = list(range(len(made)))
+        random.Random(0).shuffle(order)
+        assert sum(made[place].labels for place in order) == about.labels
+        seconds = time.perf_counter() - begin
+    print(
+        f"lessons: {about.labels:,} labels in {about.examples:,} examples, {seconds:.1f} s, "
+        f"{about.labels / seconds:.0f} labels/s, peak {peak():.2f} GB, own={own[0]:.3f} GB"
+    )
 
 
 def phase(name: str, root: Path, workers: int) -> None:
@@ -224,15 +254,20 @@ def main() -> None:
     parser.add_argument("--negatives", type=int, default=0)
     parser.add_argument("--memory", default="1GB")
     parser.add_argument("--examples", type=int, nargs="+", metavar="LABELS")
+    parser.add_argument("--lessons", type=int, nargs="+", metavar="LABELS")
     parser.add_argument("--model", default="smollm2-135m-instruct", help="whose tokenizer is used")
     parser.add_argument("--workers", type=int, default=1, help="processes that encode")
     parser.add_argument("--phase", nargs=3, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.phase:
-        phase(args.phase[0], Path(args.phase[1]), int(args.phase[2]))
+        name, root, workers = args.phase
+        lessons(Path(root)) if name == "lessons" else phase(name, Path(root), int(workers))
         return
     if args.examples:
-        compare_examples(args.examples, args.model, args.workers)
+        compare_examples(args.examples, args.model, args.workers, ["encode", "read"])
+        return
+    if args.lessons:
+        compare_examples(args.lessons, args.model, args.workers, ["lessons"])
         return
     with TemporaryDirectory() as name:
         root = Path(name)

@@ -1,28 +1,31 @@
-"""Search: does a tuned decoder rank products better than BM25, on queries it never saw?
+"""Search: does a tuned decoder rank products (or papers) better than BM25, on new queries?
 
     python bench/search.py --data FOLDER --work FOLDER [--lists 500] [--folds 5] [--epochs 2]
+    python bench/search.py --data SCIFACT --work FOLDER --limit 100 --lists 200 --labels 1600
 
-FOLDER of --data holds queries.parquet (query_id, query), items.parquet (item_id, title, brand,
-short_description) and judgements*.parquet (query_id, item_id, relevance 0 to 3). An adapter learns
-matching from pseudo-queries of the catalogue, and then, once for each fold, from the judged pairs
-of the other folds' queries. Each query is ranked by the adapter whose fold holds it. Sentence
+FOLDER of --data holds queries.parquet (query_id, query), items.parquet (item_id, title, and brand,
+short_description or text) and judgements*.parquet (query_id, item_id, relevance 0 to 3). An adapter
+learns matching from pseudo-queries of the catalogue, and then, once for each fold, from the judged
+pairs of the other folds' queries. Each query is ranked by the adapter whose fold holds it. Sentence
 embeddings stand beside them, alone and with BM25. What is done stays in --work, and a second call
 goes on from there.
+
+Where only positives are judged (SciFact), the split is the one that is given (--folds 1), and a
+query's candidates are what BM25 ranks first (--candidates 20), to be ranked anew. What BM25 did not
+find is in no list: the report tells how those who rank do on what was found, and two lines above it
+how much that is, and NDCG@10 against all that is judged.
 """
 
 import argparse
-import random
-import shutil
-import sys
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import bm25s
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from _search_tables import JUDGED, MATCHING, Collection, Rows, Tables, collection_of
 from scipy.stats import rankdata
 
 from promptrank import evaluate, rank, train
@@ -30,11 +33,6 @@ from promptrank.cli.terminal import show
 from promptrank.evaluation.report_rows import RankerRow
 from promptrank.training.settings import Settings
 
-EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
-sys.path.insert(0, str(EXAMPLES))
-import pseudo_queries  # noqa: E402
-
-JUDGED, MATCHING = "search_judged", "search_matching"
 # Lists are what a ranking is made of; a share of the answers' own loss keeps Yes and No likely.
 LISTWISE = Settings(
     losses={"listwise": 1.0, "answers": 0.3}, prompt_weight=0.0, rank=16, patience=0
@@ -42,35 +40,6 @@ LISTWISE = Settings(
 
 # Sentence embeddings, alone and with BM25 over the same texts: those that the template prints.
 MEANINGS = ["baseline:embedding", "rrf:bm25+embedding"]
-
-Rows = list[tuple[str, str, float]]  # request, candidate, score
-
-
-def prepare(data: Path, work: Path, lists: int, folds: int) -> None:
-    """A project in ``work``: the tasks, the catalogue, judged pairs with their folds."""
-    tables = work / "search"
-    for name in ("tasks", "templates"):
-        (work / name).mkdir(parents=True, exist_ok=True)
-    for task in (JUDGED, MATCHING):
-        shutil.copy(EXAMPLES / f"{task}.yaml", work / "tasks")
-    shutil.copy(EXAMPLES / "search.j2", work / "templates")
-    tables.mkdir(exist_ok=True)
-    for name in ("queries", "items"):
-        shutil.copyfile(data / f"{name}.parquet", tables / f"{name}.parquet")
-    parts = ", ".join(f"if(fold = {k}, 'test', 'train') as fold{k}" for k in range(folds))
-    duckdb.sql(
-        f"""copy (
-            select query_id, item_id, relevance, {parts} from (
-                select *, ('0x' || md5('7' || query_id)[:8])::bigint % {folds} as fold
-                from read_parquet('{data}/*judgements*.parquet', union_by_name = true))
-            order by query_id, item_id
-        ) to '{tables}/judged.parquet' (format parquet)"""
-    )
-    if not (tables / "pseudo").is_dir():
-        items = pq.read_table(tables / "items.parquet").to_pylist()
-        catalogue = pseudo_queries.Catalogue(items, "item_id", ["title", "brand"])
-        made = pseudo_queries.lists(catalogue, lists, 3, 5, random.Random(0))
-        pseudo_queries.write(made, tables / "pseudo")
 
 
 def once(folder: Path, do: Callable[[], object]) -> None:
@@ -97,20 +66,6 @@ def write_scores(path: Path, rows: Rows) -> None:
     )
 
 
-def bm25(tables: Path, pairs: Rows) -> Rows:
-    """BM25 of each pair: the query against title, brand and description."""
-    items = pq.read_table(tables / "items.parquet").to_pylist()
-    queries = pq.read_table(tables / "queries.parquet").to_pylist()
-    names = ("title", "brand", "short_description")
-    texts = [" ".join(item[name] or "" for name in names) for item in items]
-    index = bm25s.BM25()
-    index.index([pseudo_queries.words(text) for text in texts], show_progress=False)
-    place = {item["item_id"]: number for number, item in enumerate(items)}
-    words = {query["query_id"]: pseudo_queries.words(query["query"]) for query in queries}
-    scores = {query: index.get_scores(words[query]) for query in {q for q, _, _ in pairs}}
-    return [(q, c, float(scores[q][place[c]])) for q, c, _ in pairs]
-
-
 def sum_of_ranks(first: Rows, second: Rows) -> Rows:
     """For each request, the rank by one ranker plus the rank by the other; the lowest is worst."""
     both: Rows = []
@@ -123,7 +78,7 @@ def sum_of_ranks(first: Rows, second: Rows) -> Rows:
     return both
 
 
-def tune(work: Path, folds: int, epochs: float, model: str | None) -> None:
+def tune(work: Path, given: argparse.Namespace, collection: Collection) -> None:
     """Adapters and scores: untuned, after pseudo-queries, and each fold's own."""
 
     def trained(
@@ -132,8 +87,8 @@ def tune(work: Path, folds: int, epochs: float, model: str | None) -> None:
         once(
             work / "adapters" / name,
             lambda: train(
-                [task], name, init=init, model=model, project=work, settings=settings,
-                training=training, resume=True, say=say,
+                [task], name, init=init, model=given.model, project=work,
+                settings=[*collection.settings, *settings], training=training, resume=True, say=say,
             ),
         )  # fmt: skip
 
@@ -141,20 +96,27 @@ def tune(work: Path, folds: int, epochs: float, model: str | None) -> None:
         once(
             work / f"{name}.parquet",
             lambda: rank(
-                JUDGED, work / f"{name}.parquet", adapter=adapter, model=model, project=work,
-                settings=list(settings), splits={split} if split else None,
+                JUDGED, work / f"{name}.parquet", adapter=adapter, model=given.model, project=work,
+                settings=[*collection.settings, *settings], splits={split} if split else None,
             ),
         )  # fmt: skip
 
-    matching = replace(LISTWISE, lr=1e-3, batch=8, micro=8, valid=30, metric="gauc")
-    judged = replace(LISTWISE, lr=5e-4, batch=4, micro=4, valid=0, epochs=epochs)
+    micro = collection.micro
+    matching = replace(LISTWISE, lr=1e-3, batch=8, micro=micro, valid=30, metric="gauc")
+    judged = replace(LISTWISE, lr=5e-4, batch=4, micro=min(4, micro), valid=0, epochs=given.epochs)
+    judged = replace(judged, limit=given.labels)
     trained(MATCHING, "matching", matching)
-    for fold in range(folds):
-        part = f"split={{by: file, column: fold{fold}}}"
-        trained(JUDGED, f"fold{fold}", judged, part, init="matching")
-        ranked(f"fold{fold}", f"fold{fold}", part, split="test")
-    ranked("untuned", None)
-    ranked("matching", "matching")
+    for fold in range(given.folds):
+        trained(JUDGED, f"fold{fold}", judged, part(fold), init="matching")
+        ranked(f"fold{fold}", f"fold{fold}", part(fold), split="test")
+    one = [part(0)] if given.folds == 1 else []
+    for name, adapter in (("untuned", None), ("matching", "matching")):
+        ranked(name, adapter, *one, split="test" if one else None)
+
+
+def part(fold: int) -> str:
+    """The setting that holds a fold's queries out."""
+    return f"split={{by: file, column: fold{fold}}}"
 
 
 def say(line: str) -> None:
@@ -162,29 +124,60 @@ def say(line: str) -> None:
     print(line, flush=True)
 
 
-def main() -> None:
-    """Train, rank, compare, and print the line that is recorded."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def same_run(work: Path, given: argparse.Namespace) -> None:
+    """What lies in ``work`` was made by the same options, or nothing lies there."""
+    path = work / "options.json"
+    options = {name: str(value) for name, value in sorted(vars(given).items()) if name != "work"}
+    if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != options:
+        raise SystemExit(f"{work}: made with other options; name another folder with --work")
+    work.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(options, indent=1), encoding="utf-8")
+
+
+def arguments() -> argparse.Namespace:
+    """What is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model")
-    parser.add_argument("--lists", type=int, default=500)
-    parser.add_argument("--folds", type=int, default=5)
-    parser.add_argument("--epochs", type=float, default=2.0)
-    args = parser.parse_args()
-    prepare(args.data, args.work, args.lists, args.folds)
-    tune(args.work, args.folds, args.epochs, args.model)
-    names = [f"fold{fold}" for fold in range(args.folds)]
-    tuned = [row for name in names for row in scores_of(args.work / f"{name}.parquet")]
-    words = bm25(args.work / "search", tuned)
-    for name, rows in (("bm25", words), ("tuned", tuned), ("both", sum_of_ranks(tuned, words))):
-        write_scores(args.work / f"scores_{name}.parquet", rows)
+    parser.add_argument("--lists", type=int, default=500, help="pseudo-queries")
+    parser.add_argument("--folds", type=int, help="5, or 1 where only positives are judged")
+    parser.add_argument("--epochs", type=float, default=2.0, help="over the judged pairs")
+    parser.add_argument("--labels", type=int, help="judged pairs to train on; all by default")
+    parser.add_argument("--limit", type=int, help="queries that a fold tests; all by default")
+    parser.add_argument("--candidates", type=int, default=20, help="of BM25, where it finds them")
+    parser.add_argument("--tokens", type=int, default=160, help="of a paper with the question")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train, rank, compare, and print the line that is recorded."""
+    given = arguments()
+    work, collection = given.work, collection_of(given.data, given.tokens)
+    tables = Tables(given.data, work, collection)
+    if given.folds is None:
+        given.folds = 1 if tables.positives_only else 5
+    if tables.positives_only and given.folds > 1:
+        raise SystemExit(f"{given.data}: only positives are judged; leave --folds out")
+    same_run(work, given)
+    tables.prepare(given.lists, given.folds, given.limit, given.candidates)
+    tune(work, given, collection)
+    tuned = [row for k in range(given.folds) for row in scores_of(work / f"fold{k}.parquet")]
+    words = tables.bm25_of(tuned)
+    made = {"bm25": words, "tuned": tuned, "both": sum_of_ranks(tuned, words)}
+    for name, rows in made.items():
+        write_scores(work / f"scores_{name}.parquet", rows)
+    if tables.positives_only:
+        print(tables.recall(tuned))
+        wholes = (f"{name} {tables.whole_ndcg(rows):.3f}" for name, rows in made.items())
+        print(f"NDCG@10 against all judged pairs: {', '.join(wholes)}")
     rivals = ["scores_tuned", "scores_both", "matching", "untuned"]
     report = evaluate(
         JUDGED,
-        scores=args.work / "scores_bm25.parquet",
-        vs=[f"scores:{args.work / name}.parquet" for name in rivals] + MEANINGS,
-        project=args.work,
+        scores=work / "scores_bm25.parquet",
+        vs=[f"scores:{work / name}.parquet" for name in rivals] + MEANINGS,
+        project=work,
+        settings=[*collection.settings, *([part(0)] if given.folds == 1 else [])],
     )
     show(report, full=True)
     print(line(report.rankers))
@@ -198,9 +191,10 @@ def line(rows: Sequence[RankerRow]) -> str:
     )
     values = [row.cells["ndcg@10"].value or 0.0 for row in (tuned, bm25, both)]
     served = tuned if values[0] >= values[2] else both
+    low = served.differences["ndcg@10"].low  # none of very few queries
     return (
         f"tuned={values[0]:.3f} bm25={values[1]:.3f} both={values[2]:.3f}"
-        f" gain_low={served.differences['ndcg@10'].low:.3f}"
+        f" gain_low={'none' if low is None else f'{low:.3f}'}"
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from promptrank.baselines.baseline import Sources
-from promptrank.baselines.bm25 import Bm25, Bm25Fit, statistics_of
-from promptrank.baselines.item_texts import text_of
+from promptrank.baselines.bm25 import Bm25, Bm25Fit
+from promptrank.basics.bm25_formula import statistics_of
 from promptrank.basics.telling import silent
 from promptrank.records import Candidate, Event, Item, Request, Subject
+from promptrank.requests.texts import text_of
 from promptrank.workspace.measuring import measured_on
 from promptrank.workspace.tasks import open_task
 from support.baselines import an_aim

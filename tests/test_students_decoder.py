@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from promptrank.students.card import (
     write_card,
 )
 from promptrank.students.decoder import pruned as decoder
+from promptrank.students.decoder import taught_examples as on_disk
+from promptrank.students.decoder.taught_examples import store, taught_examples
 from promptrank.students.latency import latency_of
 from promptrank.students.lessons import Learning, make_lessons
 from promptrank.students.teacher_agreement import teacher_agreement
@@ -92,9 +95,9 @@ def test_hidden_labels_do_not_reach_the_examples(
     key = hidden.request_id, hidden.candidates[0].candidate_id
     teacher = teacher_scores(opened.task, {key: [SHARES]})
     given = make_lessons(opened.task, [shown, hidden], teacher, labelled={shown.request_id})
+    learning = Learning("direct", alpha=0.5)
     examples = {
-        e.request_id: e
-        for e in decoder._examples(opened.task, encoder, given, Learning("direct", alpha=0.5))
+        e.request_id: e for e in taught_examples(opened.task, encoder, list(given), learning)
     }
     assert examples[shown.request_id].labels == len(shown.candidates)
     assert examples[hidden.request_id].labels == 1
@@ -111,9 +114,33 @@ def test_an_example_weighs_what_label_and_teacher_weigh(
     teacher = teacher_scores(opened.task, {(request.request_id, pair[0].candidate_id): [SHARES]})
     given = make_lessons(opened.task, [replace(request, candidates=pair)], teacher)
     settings = Learning("direct", alpha=0.5)
-    (example,) = decoder._examples(opened.task, encoder, given, settings)
+    (example,) = taught_examples(opened.task, encoder, list(given), settings)
     weights = [target.weight for _, targets in example.branches for target in targets if target]
     assert weights == pytest.approx([3.0, 2.0])
+
+
+def test_examples_come_back_from_the_disk_as_they_were(
+    opened: OpenTask,
+    encoder: Encoder,
+    requests: list[Request],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three files' worth of requests; one validates, and one has nothing to learn from."""
+    monkeypatch.setattr(on_disk, "WINDOW", 2)
+    bare = replace(
+        requests[1], candidates=tuple(replace(c, outcomes={}) for c in requests[1].candidates)
+    )
+    given = [requests[0], bare, replace(requests[2], split="valid"), *requests[3:6]]
+    lessons = list(make_lessons(opened.task, given, None))
+    stored, about = store(tmp_path / "examples", opened.task, encoder, lessons, Learning("labels"))
+    train = [lesson for lesson in lessons if lesson.request.split != "valid"]
+    made = list(taught_examples(opened.task, encoder, train, Learning("labels")))
+    assert [e.request_id for e in made] == [r.request_id for r in (requests[0], *requests[3:6])]
+    assert list(stored) == made
+    assert (about.examples, about.longest) == (len(made), max(e.longest for e in made))
+    nothing, about = store(tmp_path / "none", opened.task, encoder, [], Learning("labels"))
+    assert len(nothing) == about.examples == 0
 
 
 def test_what_cannot_be_asked_is_no_answer_and_ends_nothing(

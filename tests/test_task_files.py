@@ -119,7 +119,7 @@ def test_every_problem_of_a_file_is_reported_at_once_with_its_key() -> None:
         ({"history": "{question: buy}"}, "no question 'buy'"),
         ({"history": "{build: newest}"}, "history.build"),
         ({"history": "{as: turns, build: similar}"}, "use a list"),
-        ({"statistics__pop": "{count: true, mean: stars}"}, "exactly one of mean and count"),
+        ({"statistics__pop": "{count: true, mean: stars}"}, "exactly one of mean, count and bm25"),
         ({"split": "{by: last}"}, "test is missing"),
         ({"split": "{by: last, test: 7d}"}, "a count of requests"),
         ({"split": "{by: subject, test: 3}"}, "a share between 0 and 1"),

@@ -40,7 +40,8 @@ class Trained:
         path: the adapter's folder.
         labels: task -> labels that it trained on, each once an epoch.
         before, after: task -> validation metrics before the first step and of the adapter.
-        steps: optimizer steps taken; ``best`` the one whose weights were kept.
+        steps: optimizer steps taken; ``best`` the one whose weights were kept, unless the mean of
+            those after the steps ``averaged`` was better.
         reports: task -> how the adapter does on validation; empty unless asked for.
     """
 
@@ -50,6 +51,7 @@ class Trained:
     after: Mapping[str, Mapping[str, float]]
     steps: int
     best: int
+    averaged: tuple[int, ...]
     reports: Mapping[str, "Report"]
 
 
@@ -183,7 +185,14 @@ def train(
             _write_report(reports, Path(report), say)
         labels = {part.name: part.labels for part in prepared}
         return Trained(
-            target, labels, fitted.before, fitted.after, fitted.steps, fitted.best, reports
+            target,
+            labels,
+            fitted.before,
+            fitted.after,
+            fitted.steps,
+            fitted.best,
+            fitted.averaged,
+            reports,
         )
 
 

@@ -1,32 +1,15 @@
-"""Items and requests as plain text, for the baselines that match texts: BM25 and embeddings."""
+"""What a request looks for in the texts of its items, for BM25 and embeddings."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from promptrank.baselines.liked import liked_events
 from promptrank.evaluation.labelled import Label
-from promptrank.records import Fields, Item, Request
+from promptrank.records import Item, Request
+from promptrank.requests.texts import text_of
 
 NOTHING_WANTED = "no request has a query, a source item or a history to look for"
 """Why a baseline that matches texts cannot be made."""
-
-
-def text_of(fields: Fields, names: Collection[str] | None) -> str:
-    """The texts among an item's fields, joined by blanks; a list of texts is one text.
-
-    Args:
-        names: which fields count, in this order; None for all, in the item's own order.
-    """
-    chosen = (fields.get(name) for name in names) if names is not None else fields.values()
-    return " ".join(text for value in chosen for text in _texts(value))
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, list | tuple):
-        yield from (each for each in value if isinstance(each, str))
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,13 @@ def train(
     patience: Annotated[
         int, typer.Option(min=0, help="Stop after so many checkpoints without gain; 0: never.")
     ] = 3,
+    average: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            help="Average so many of the last checkpoints, and keep the mean if it is better.",
+        ),
+    ] = None,
     rewordings: Annotated[
         float, typer.Option(help="Share of examples with the answers' other wordings.")
     ] = 0.0,
@@ -115,6 +122,7 @@ def train(
         metric=metric,
         every=every,
         patience=patience,
+        average=average,
         rewordings=rewordings,
         templates=_numbers("--template", template or []),
         half=half,
@@ -154,6 +162,8 @@ def train(
             was = f"{before[metric_name]:.4f} -> " if metric_name in before else ""
             say(f"{name}: validation {metric_name} {was}{value:.4f}")
     kept = f", the weights of step {trained.best}" if trained.best != trained.steps else ""
+    if trained.averaged:
+        kept = f", the mean of steps {', '.join(map(str, trained.averaged))}"
     say(f"{sum(trained.labels.values()):,} labels, {trained.steps:,} steps{kept} -> {trained.path}")
 
 

@@ -175,6 +175,12 @@ class Statistic(Strict):
         description="Name of another statistic. A row counts as what its `mean` had above that "
         "number at its time: how a member departs from what others say of the same items.",
     )
+    bm25: list[str] | None = Field(
+        None,
+        min_length=1,
+        description="Fields of the item table. No number from the log: BM25 of the query's text "
+        "(or the source item's) against the candidate's, its words counted over that table.",
+    )
     within: Duration | None = Field(None, description="Only rows of this last stretch of time.")
     prior: float = Field(
         0.0,
@@ -189,8 +195,13 @@ class Statistic(Strict):
 
     @model_validator(mode="after")
     def _one(self) -> "Statistic":
+        if self.bm25 is not None:
+            others = sorted(self.model_fields_set - {"bm25"})
+            if others:
+                raise ValueError(f"bm25 stands alone; leave out {', '.join(others)}")
+            return self
         if (self.mean is None) == (self.count is False):
-            raise ValueError("give exactly one of mean and count")
+            raise ValueError("give exactly one of mean, count and bm25")
         if self.prior and self.mean is None:
             raise ValueError("prior goes with mean")
         if self.above is not None and self.mean is None:

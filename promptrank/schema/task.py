@@ -109,7 +109,9 @@ class Task(Strict):
         if self.clock is None:
             if self.split is not None and self.split.by in ("time", "last"):
                 problems.append(f"split.by: {self.split.by} needs a time; split by subject or file")
-            problems += [f"statistics.{n}: needs a time" for n in self.statistics]
+            problems += [
+                f"statistics.{n}: needs a time" for n, s in self.statistics.items() if not s.bm25
+            ]
         return [*problems, *(self._held_out_files() if len(given) == 1 else ())]
 
     def _held_out_files(self) -> list[str]:
@@ -146,6 +148,8 @@ class Task(Strict):
         for name, stat in self.statistics.items():
             if stat.of == "member" and not self.has_member:
                 problems.append(f"statistics.{name}.of: there is no member")
+            if stat.bm25 is not None:
+                problems += [f"statistics.{name}.bm25: {why}" for why in self._unmatchable()]
             if stat.above is not None:
                 below = self.statistics.get(stat.above)
                 if below is None or not below.plain:
@@ -159,6 +163,19 @@ class Task(Strict):
                 if name not in self.questions:
                     problems.append(f"{self.form}.label.{name}: no such question")
         return problems
+
+    def _unmatchable(self) -> list[str]:
+        """Why no words can be matched with an item's."""
+        roles = {where.rpartition(".")[2] for where in self.refs()}
+        if not roles & {"query", "source"}:
+            return ["needs a query or a source, whose words it looks for"]
+        items = self.tables.get(self.item_table or "")
+        if items is not None and items.valid_from is not None:
+            return [
+                f"tables.{self.item_table} has valid_from, and words are counted over the whole "
+                "table; leave one of the two out"
+            ]
+        return []
 
     def _uncalibratable(self) -> list[str]:
         """A calibration's log-odds must order candidates as the decoder's score does."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from promptrank.students.targets import Known, Loss
 
 MIN_LABELS = 50
 MIN_CLASS = 5
+_CHUNK = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,50 @@ def collect(task: Task, lessons: Iterable[Lesson]) -> LessonRows:
     return LessonRows(known, np.array(valid, dtype=np.bool_), np.array(request, dtype=np.int64))
 
 
-def check(task: Task, rows: LessonRows, settings: Learning) -> None:
-    """DataError where there is too little to learn from."""
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How much of a question there is to learn from, in training.
+
+    Attributes:
+        relevant, other: labels of candidates with weight, by whether their answer is relevant.
+        taught: candidates that the teacher answered for.
+    """
+
+    relevant: int = 0
+    other: int = 0
+    taught: int = 0
+
+    def __add__(self, more: "Tally") -> "Tally":
+        relevant, other = self.relevant + more.relevant, self.other + more.other
+        return Tally(relevant, other, self.taught + more.taught)
+
+
+def tally(task: Task, lessons: Iterable[Lesson]) -> dict[str, Tally]:
+    """Counts by question, some lessons in memory at a time."""
+    counts = dict.fromkeys(task.questions, Tally())
+    waiting = iter(lessons)
+    while chunk := list(islice(waiting, _CHUNK)):
+        for name, more in tally_rows(task, collect(task, chunk)).items():
+            counts[name] += more
+    return counts
+
+
+def tally_rows(task: Task, rows: LessonRows) -> dict[str, Tally]:
+    """Counts by question of rows that are in memory."""
     train = ~rows.valid
+    counts = {}
     for name, known in rows.known.items():
         relevant = known.values >= _relevant(task, name)
-        counts = known.labels[train & (known.weight > 0)].sum(0)
-        yes, no = int(counts[relevant].sum()), int(counts[~relevant].sum())
+        labels = known.labels[train & (known.weight > 0)].sum(0)
         taught = int((known.taught & train).sum())
+        counts[name] = Tally(int(labels[relevant].sum()), int(labels[~relevant].sum()), taught)
+    return counts
+
+
+def check(counts: Mapping[str, Tally], settings: Learning) -> None:
+    """DataError where there is too little to learn from."""
+    for name, count in counts.items():
+        yes, no, taught = count.relevant, count.other, count.taught
         if settings.loss != "labels" and not taught and settings.loss != "self-auxiliary":
             raise DataError(
                 f"{name}: the teacher has answered for no training candidate, and loss "

@@ -19,6 +19,7 @@ from promptrank.tables.near import nearness_of
 from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.statistics import join
 from promptrank.tables.walk import Ahead, column, one_array
+from promptrank.tables.word_matches import WordMatches
 
 _CHUNK = 4096
 _NUMBERS = ("position", "propensity", "weight", "logged_score")
@@ -83,6 +84,7 @@ def chunks(con: Connection, plan: Plan, items: ItemTable) -> Iterator[pa.Table]:
     form = plan.task.form
     candidates = Ahead(stream(con, candidates_sql(plan), form, 65536), "request_no")
     chooser = Chooser(con, plan) if plan.task.history is not None and plan.timed else None
+    matches = WordMatches(plan, items) if plan.matched else None
     tables = {
         role: pa.ipc.open_file(pa.memory_map(str(plan.entities[name].path))).read_all()
         for role in ROLES
@@ -93,7 +95,7 @@ def chunks(con: Connection, plan: Plan, items: ItemTable) -> Iterator[pa.Table]:
             continue
         requests = pa.Table.from_batches([batch])
         rows = candidates.through(column(requests, "request_no")[-1].as_py())
-        yield _chunk(plan, requests, rows, chooser, tables, items)
+        yield _chunk(plan, requests, rows, chooser, tables, items, matches)
 
 
 def _chunk(
@@ -103,6 +105,7 @@ def _chunk(
     chooser: Chooser | None,
     tables: dict[str, pa.Table],
     items: ItemTable,
+    matches: WordMatches | None,
 ) -> pa.Table:
     of = np.searchsorted(
         column(requests, "request_no").to_numpy(), column(rows, "request_no").to_numpy()
@@ -135,6 +138,9 @@ def _chunk(
         columns["history"] = history.take(once)
     for name in rows.schema.names[1:]:
         columns[name] = column(rows, name)
+    if matches is not None:
+        stats = columns.get("stats")
+        columns["stats"] = matches.beside(stats, subjects, of, columns["item_row"])
     columns["meta"] = _meta(plan, requests).take(once)
     return pa.table(columns)
 

@@ -105,6 +105,11 @@ def _named(plan: Plan) -> Iterator[tuple[str, str, str]]:
             yield where, source, ref.column
     for where, column in _of_rows(task.source):
         yield f"{task.form}.{where}", task.form, column
+    for name, fields in plan.matched.items():
+        where, query = f"statistics.{name}.bm25", plan.table_of("query")
+        yield from ((where, f"tables.{task.item_table}", field) for field in fields)
+        if query is not None:
+            yield where, f"tables.{query}", "text"
     if task.outcomes is not None:
         for i, column in enumerate(task.outcomes.key):
             yield f"outcomes.key[{i}]", "outcomes", column

@@ -109,8 +109,18 @@ class Plan:
         return next(iter(self.task.questions.items()))
 
     def statistics(self, of: str) -> dict[str, Statistic]:
-        """The statistics that stand with items, or with members."""
-        return {n: s for n, s in self.task.statistics.items() if s.about == of}
+        """The statistics of the log that stand with items, or with members."""
+        return {n: s for n, s in self.summed.items() if s.about == of}
+
+    @property
+    def summed(self) -> dict[str, Statistic]:
+        """The statistics that are made of rows of the log."""
+        return {n: s for n, s in self.task.statistics.items() if s.bm25 is None}
+
+    @property
+    def matched(self) -> dict[str, list[str]]:
+        """The statistics that are BM25: name -> fields of the item table."""
+        return {n: s.bm25 for n, s in self.task.statistics.items() if s.bm25 is not None}
 
     @property
     def timed(self) -> bool:

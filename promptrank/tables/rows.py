@@ -120,7 +120,7 @@ def _labels(con: Connection, plan: Plan, source: str) -> dict[str, str]:
 def _statistics(con: Connection, plan: Plan, source: str) -> dict[str, str]:
     """SQL of each statistic's number in a row: the value of a mean, or 1 where a row counts."""
     numbers = {}
-    for name, stat in plan.task.statistics.items():
+    for name, stat in plan.summed.items():
         where = f"statistics.{name}"
         if stat.mean is not None:
             # Exact decimals: the sum of many rows is then the same in every order.

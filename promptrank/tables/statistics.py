@@ -28,22 +28,22 @@ def make_sums(con: Connection, plan: Plan) -> None:
     if not plan.timed:
         return
     _running(con, plan)
-    if lifts := {n: s.above for n, s in plan.task.statistics.items() if s.above is not None}:
+    if lifts := {n: s.above for n, s in plan.summed.items() if s.above is not None}:
         _lift(con, plan, lifts)
         _running(con, plan)
-    for name, stat in plan.task.statistics.items():
+    for name, stat in plan.summed.items():
         if stat.by is not None:
             shared_values.make_sums(con, plan, name, stat.by)
-    if any(s.percentile for s in plan.task.statistics.values()):
+    if any(s.percentile for s in plan.summed.values()):
         _cuts(con)
-        for name, stat in plan.task.statistics.items():
+        for name, stat in plan.summed.items():
             if stat.percentile:
                 _distribution(con, plan, name, stat)
 
 
 def _lift(con: Connection, plan: Plan, lifts: dict[str, str]) -> None:
     """Take the statistic that each is ``above`` from the rows' numbers, as of the rows."""
-    below = {name: plan.task.statistics[name] for name in dict.fromkeys(lifts.values())}
+    below = {name: plan.summed[name] for name in dict.fromkeys(lifts.values())}
     points = f"(SELECT row_no, item_id, member_id, {plan.at('t')} AS moment FROM pr.rows)"
     less = ", ".join(
         f"{ident('x_' + n)} = CAST(r.{ident('x_' + n)} - b.{ident('st_' + a)} AS {EXACT})"
@@ -77,7 +77,7 @@ def _kinds(plan: Plan) -> dict[str, dict[str, str]]:
     kinds = {"item": {BASE: "v"}, "all": {BASE: "v"}}
     if plan.ref("member") is not None:
         kinds["member"] = {BASE: "v"}
-    for name, stat in plan.task.statistics.items():
+    for name, stat in plan.summed.items():
         for kind in (stat.of, "all"):
             kinds[kind][name] = ident(f"x_{name}")
     return kinds

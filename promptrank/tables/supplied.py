@@ -52,6 +52,7 @@ def columns_of(task: Task, root: Path) -> Supplied:
             fields["member"] |= _numbers(plan, "member")
         fields["context"] = _columns(con, "src.rows", plan.rows, plan.context)
         fields["stats"] = _numbers(plan, "item")
+        fields["stats"] |= {name: SuppliedField("DOUBLE") for name in plan.matched}
         fields["event_context"] = fields["context"]
         if task.history is not None and task.history.events is not None:
             kinds = plan.kinds["history.events"]

@@ -3,7 +3,7 @@
 import json
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -167,18 +167,28 @@ def _config_of(folder: Path) -> LoraConfig:
 
 
 def _load(model: PeftModel, folder: Path, first: AdapterTensors) -> None:
-    renamed = {
-        key.replace("lora_A.", f"lora_A.{_NAME}.").replace("lora_B.", f"lora_B.{_NAME}."): value
-        for key, value in first.tensors.items()
-    }
+    renamed = _renamed(first.tensors)
     own = dict(model.named_parameters())
     missing = [n for n in own if "lora_" in n and n not in renamed]
     if missing or any(n not in own for n in renamed):
         odd = missing or [n for n in renamed if n not in own]
         raise ModelError(f"{folder}: does not have the layers of its own config, such as {odd[0]}")
+    put_tensors(model, first.tensors)
+
+
+def put_tensors(model: PeftModel, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give the adapter these weights, by the names of its file."""
+    own = dict(model.named_parameters())
     with torch.no_grad():
-        for key, value in renamed.items():
+        for key, value in _renamed(tensors).items():
             own[key].copy_(value)
+
+
+def _renamed(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {
+        key.replace("lora_A.", f"lora_A.{_NAME}.").replace("lora_B.", f"lora_B.{_NAME}."): value
+        for key, value in tensors.items()
+    }
 
 
 def round_weights(model: PeftModel) -> None:

@@ -55,13 +55,18 @@ def step_of(folder: Path) -> int:
     return int(tail) if tail.isdigit() else -1
 
 
+def folder_of(run: Path, step: int) -> Path:
+    """Where the checkpoint after a step lies."""
+    return run / f"{_PREFIX}{step}"
+
+
 def best_of(folder: Path) -> Path | None:
     """The best checkpoint when this one was written; None in a run without validation.
 
     Its step is what counts: the run's folder may have been moved since.
     """
     step = _state(folder).get("best_global_step")
-    return folder.with_name(f"{_PREFIX}{step}") if step else None
+    return folder_of(folder.parent, step) if step else None
 
 
 def check_best(folder: Path) -> None:

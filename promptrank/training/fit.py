@@ -24,7 +24,7 @@ from promptrank.evaluation.report import Report
 from promptrank.schema.metric_kinds import KINDS
 from promptrank.schema.metric_names import parse_metric
 from promptrank.training import adapter_model as lora
-from promptrank.training import checkpoints, processes
+from promptrank.training import averaging, checkpoints, processes
 from promptrank.training.collate import Collator
 from promptrank.training.examples import Example, blank_of
 from promptrank.training.settings import Settings
@@ -44,7 +44,8 @@ class Fitted:
     Attributes:
         before, after: per task its validation metrics, before the first step and of what is saved;
             empty without validation.
-        steps: optimizer steps; ``best`` the one whose weights are saved.
+        steps: optimizer steps; ``best`` the one whose weights are saved, unless those of the steps
+            ``averaged`` were averaged and are better.
         loss: mean training loss over the run's last logged stretch; None where none was logged.
         reports: per task, of what is saved, with intervals; empty unless asked for.
     """
@@ -53,6 +54,7 @@ class Fitted:
     after: Metrics
     steps: int
     best: int
+    averaged: tuple[int, ...]
     loss: float | None
     reports: Mapping[str, Report]
 
@@ -172,15 +174,18 @@ def fit(
         if start is not None:
             say(f"resuming after step {checkpoints.step_of(start)}")
             checkpoints.check_best(start)
+        averaging.check(trainer, settings, start)
         before = _before(trainer, run, validate)
         if start is not None and checkpoints.is_last(start):
             trainer.take_up(start)
         else:
             trainer.train(resume_from_checkpoint=str(start) if start is not None else None)
+        mean = averaging.take_average(trainer, settings, say)
         if settings.half:
             lora.round_weights(wrapped)
         best = (trainer.state.best_global_step if validate else None) or trainer.state.global_step
-        after: Metrics = {} if settings.half else trainer.measured.get(best, {})
+        kept = mean.metrics if mean is not None else trainer.measured.get(best, {})
+        after: Metrics = {} if settings.half else kept
         if validate and (report or not after):
             after = trainer.measure(DRAWS if report else 0)
         state = trainer.whole_state()
@@ -190,7 +195,8 @@ def fit(
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     loss = losses[-1] if losses else None
     reports = trainer.reports if report else {}
-    return Fitted(before, after, trainer.state.global_step, best, loss, reports)
+    averaged = mean.steps if mean is not None else ()
+    return Fitted(before, after, trainer.state.global_step, best, averaged, loss, reports)
 
 
 def _before(trainer: AdapterTrainer, run: Path, wanted: bool) -> Metrics:
@@ -225,6 +231,12 @@ def _arguments(
     micro, accumulation = settings.passes(processes.count())
     steps = settings.steps or max(1, round(settings.epochs * -(-examples // settings.batch)))
     every = settings.every or max(1, steps // _CHECKPOINTS)
+    written = -(-steps // every)
+    if (settings.average or 0) > written:
+        raise InputError(
+            f"average: {settings.average} checkpoints, and a run of {steps} steps with one every "
+            f"{every} has {written}; lower --average or --every"
+        )
     fields: dict[str, Any] = {
         "output_dir": str(run),
         "per_device_train_batch_size": micro,
@@ -238,7 +250,7 @@ def _arguments(
         "logging_nan_inf_filter": False,
         "save_strategy": "steps",
         "save_steps": every,
-        "save_total_limit": 2,
+        "save_total_limit": 1 + (settings.average or 1),  # and the best
         "eval_strategy": "steps" if validate else "no",
         "eval_steps": every if validate else None,
         "load_best_model_at_end": validate,

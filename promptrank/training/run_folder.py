@@ -143,7 +143,7 @@ def finish(run: Run, chosen: Settings, fitted: "Fitted") -> None:
 
     start = run.start
     facts: dict[str, Any] = {**asdict(chosen), "steps": fitted.steps, "best": fitted.best}
-    facts["device"] = run.device
+    facts |= {"averaged": fitted.averaged, "device": run.device}
     card = AdapterCard(
         Base(run.name, weights_digest(run.model)),
         {part.name: _task_card(part, fitted) for part in run.tasks},

@@ -71,6 +71,8 @@ class Settings:
         metric: by which the best checkpoint is chosen, mean over tasks.
         every: steps between checkpoints, each validated; None for ten in a run.
         patience: checkpoints without a better metric before training stops; 0 to never stop.
+        average: so many of the last checkpoints are averaged at the end; the mean is saved where
+            it is better on validation than the best of them, or where there is no validation.
         rewordings: share of examples whose answers are worded otherwise (``say``).
         templates: other templates for the same tasks: file -> share of examples.
         half: save the adapter in bfloat16.
@@ -98,6 +100,7 @@ class Settings:
     metric: str = "auc"
     every: int | None = None
     patience: int = 3
+    average: int | None = None
     rewordings: float = 0.0
     templates: Mapping[str, float] = field(default_factory=dict)
     half: bool = False
@@ -123,6 +126,10 @@ class Settings:
             _check(getattr(self, name) >= 1, f"{name}: must be at least 1")
         for name in ("limit", "steps", "every"):
             _check(getattr(self, name) is None or getattr(self, name) >= 1, f"{name}: at least 1")
+        _check(self.average is None or self.average >= 2, "average: at least 2 checkpoints")
+        if self.average is not None:
+            limited = "save_total_limit" in self.trainer
+            _check(not limited, "trainer: save_total_limit would remove what --average is made of")
         shares = [self.rewordings, *self.templates.values()]
         _check(min(shares) >= 0 and sum(shares) <= 1, "augmentation: shares of 0 to 1 in all")
         _metric(self.metric)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from promptrank.baselines.item_texts import text_of
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.requests.texts import text_of
 from promptrank.workspace.tasks import OpenTask
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from promptrank.baselines.item_texts import text_of
 from promptrank.evaluation.example_requests import ExampleRequest, PromptPiece, with_texts
 from promptrank.records import Request
+from promptrank.requests.texts import text_of
 from promptrank.workspace.catalogue import printed_item_fields
 from promptrank.workspace.tasks import OpenTask
 

@@ -3,16 +3,15 @@
 It reads the same prompts and is served by the packed engine from its own folder ``model/``. Its
 loss is cross-entropy between the target shares of the answers (the teacher's, or label and teacher
 mixed as in `losses`) and the log-probabilities of the answers' paths, which is KL up to a constant;
-it trains on the packed forward that adapters train on.
+it trains on the packed forward that adapters train on, from examples that lie on disk as theirs do.
 
 Options: ``layers`` (half of the model's where left out), ``epochs`` (1), ``learning_rate``
 (0.0002), ``batch`` (4 requests). Layers are dropped evenly; the first and the last stay.
 """
 
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +27,14 @@ from promptrank.engine.devices import within_memory
 from promptrank.engine.sliding import layer_windows
 from promptrank.errors import DataError, InputError, ModelError
 from promptrank.prompt import Encoder
-from promptrank.records import Request
 from promptrank.schema.task import Task
+from promptrank.students.decoder.taught_examples import store
 from promptrank.students.kind_options import Options, positive, read_options, whole
-from promptrank.students.lessons import Learning, Lesson, Lessons, check, collect
-from promptrank.students.targets import targets
+from promptrank.students.lessons import Learning, Lessons, check, tally
 from promptrank.training import answer_losses as answer_losses
 from promptrank.training.adapter_model import base_model, longest_packed
 from promptrank.training.collate import Collator
-from promptrank.training.examples import Example, Soft, examples
-from promptrank.training.label_shares import Share
+from promptrank.training.examples import Example
 from promptrank.training.objective import answer_logprobs
 from promptrank.training.processes import training_device
 
@@ -95,18 +92,19 @@ def fit(
         ModelError: there is no such device to learn on.
     """
     options = check_options(settings)
-    check(task, collect(task, lessons()), settings)
+    check(tally(task, lessons()), settings)
     device = training_device(settings.device)
     network = base_model(model, str(model), device=device)
     kept = prune(network, options["layers"])
-    learned = list(_examples(task, encoder, lessons(), settings))
-    longest_packed(network, str(model), max((example.longest for example in learned), default=0))
-    network.train()
-    network.requires_grad_(True)
-    # The table of words is shared with the output and knows more than these prompts do.
-    network.get_input_embeddings().requires_grad_(False)
-    with within_memory(device, "learning"):
-        loss = _learn(network, learned, options, settings.seed, say)
+    with scratch() as folder:
+        learned, about = store(folder / "examples", task, encoder, lessons(), settings)
+        longest_packed(network, str(model), about.longest)
+        network.train()
+        network.requires_grad_(True)
+        # The table of words is shared with the output and knows more than these prompts do.
+        network.get_input_embeddings().requires_grad_(False)
+        with within_memory(device, "learning"):
+            loss = _learn(network, learned, options, settings.seed, say)
     facts = {"layers": kept, "loss": loss, "options": options, "prompt": encoder.fingerprint}
     with ExitStack() as stack:
         folder = stack.enter_context(scratch())
@@ -147,46 +145,8 @@ def prune(network: Any, wanted: int | None) -> list[int]:
     return kept
 
 
-def _examples(
-    task: Task, encoder: Encoder, lessons: Iterable[Lesson], settings: Learning
-) -> Iterator[Example]:
-    bare, soft = [], {}
-    for lesson in lessons:
-        if lesson.request.split != "valid":
-            request, targets_of = _bare(task, lesson, settings)
-            bare.append(request)
-            soft[request.request_id] = targets_of
-    shares = {request.request_id: Share(len(request.candidates)) for request in bare}
-    return examples(task, encoder, bare, shares, soft=soft)
-
-
-def _bare(task: Task, lesson: Lesson, settings: Learning) -> tuple[Request, Soft]:
-    """The request without its outcomes, some of which are hidden, and what it is to learn.
-
-    Target shares are per candidate and question, those with weight. An example has one weight per
-    candidate: the mean over its questions that have any.
-    """
-    rows = collect(task, [lesson])
-    soft: dict[str, dict[str, dict[str, float]]] = {}
-    weights: dict[str, list[float]] = {}
-    for name, known in rows.known.items():
-        main, _ = targets(known, settings.loss, settings.alpha, known.labels)
-        answers = list(task.questions[name].answers)
-        for i, candidate in enumerate(lesson.request.candidates):
-            if main.weight[i] > 0:
-                given = dict(zip(answers, main.answers[i].tolist(), strict=True))
-                soft.setdefault(candidate.candidate_id, {})[name] = given
-                weights.setdefault(candidate.candidate_id, []).append(float(main.weight[i]))
-    means = {name: sum(each) / len(each) for name, each in weights.items()}
-    candidates = tuple(
-        replace(c, outcomes={}, weight=means.get(c.candidate_id, 0.0))
-        for c in lesson.request.candidates
-    )
-    return replace(lesson.request, candidates=candidates), soft
-
-
 def _learn(
-    network: Any, learned: list[Example], options: Mapping[str, Any], seed: int, say: Say
+    network: Any, learned: Sequence[Example], options: Mapping[str, Any], seed: int, say: Say
 ) -> list[float]:
     """Mean loss of each epoch."""
     if not learned:
@@ -199,9 +159,10 @@ def _learn(
     means = []
     for epoch in range(1, options["epochs"] + 1):
         total = weight = 0.0
-        mixed = [learned[i] for i in order.permutation(len(learned))]
+        mixed = order.permutation(len(learned))
         for start in range(0, len(mixed), size):
-            batch = collator.batch(mixed[start : start + size]).to(network.device)
+            chosen = [learned[int(i)] for i in mixed[start : start + size]]
+            batch = collator.batch(chosen).to(network.device)
             logs = answer_logprobs(network, batch)
             summed = answer_losses.answers_loss(logs, batch.shares, batch.weights)
             count = float(batch.weights.sum())

@@ -28,7 +28,7 @@ from promptrank.students.features import Features
 from promptrank.students.gbdt.boosting import Boosting
 from promptrank.students.kept import AGAIN, KeptScale, kept_scales, read_columns, read_scales
 from promptrank.students.kind_options import Options, one_of, positive, read_options, whole
-from promptrank.students.lessons import Learning, Lessons, check, collect
+from promptrank.students.lessons import Learning, Lessons, check, collect, tally_rows
 from promptrank.students.scale import Scale
 
 OPTIONS: Options = {
@@ -169,7 +169,7 @@ def fit(task: Task, lessons: Lessons, settings: Learning, say: Say) -> Gbdt:
     plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
     features = Features(plan, task)
     rows = collect(task, lessons())
-    check(task, rows, settings)
+    check(tally_rows(task, rows), settings)
     table = np.concatenate([features.rows(x.request) for x in lessons()])
     features.fallbacks.clear()
     constant = _constant(table[~rows.valid], features.names)

@@ -45,7 +45,7 @@ from promptrank.students.kind_options import (
     read_options,
     whole,
 )
-from promptrank.students.lessons import Learning, Lessons, check, collect
+from promptrank.students.lessons import Learning, Lessons, check, collect, tally_rows
 from promptrank.students.scale import Scale
 from promptrank.students.sequence.inputs import BUCKETS, Inputs, Shape
 from promptrank.students.sequence.served import ServedNetwork
@@ -208,7 +208,7 @@ def fit(task: Task, lessons: Lessons, settings: Learning, say: Say) -> SequenceS
     plan = make_plan(x.request for x in lessons() if x.request.split != "valid")
     features = Features(plan, task)
     rows = collect(task, lessons())
-    check(task, rows, settings)
+    check(tally_rows(task, rows), settings)
     requests = [x.request for x in lessons()]
     train = np.concatenate([features.rows(r) for r in requests])[~rows.valid]
     last = options["last"]
