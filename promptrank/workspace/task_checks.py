@@ -32,7 +32,7 @@ _NUMBERS = (
 _GIVEN = {"event": ("action", "time", "age"), "question": ("name", "ask", "answers")}
 
 
-def check_task(opened: OpenTask, model: str | None, say: Say) -> Validated:
+def check_task(opened: OpenTask, model: str | None, say: Say, *, leaks: bool = False) -> Validated:
     """All checks of a task, each whether or not others have failed; see `validate`."""
     validated = Validated(opened.name)
     template = _try(validated, lambda: _template(opened))
@@ -51,6 +51,10 @@ def check_task(opened: OpenTask, model: str | None, say: Say) -> Validated:
                 _try(validated, lambda: check_corrections(opened, validated, say))
             if not validated.problems:
                 _try(validated, lambda: check_sample(opened, ranker, validated, supplied, say))
+    if leaks and not validated.problems:
+        from promptrank.workspace.leak_checks import check_leaks
+
+        _try(validated, lambda: check_leaks(opened, validated, say))
     return validated
 
 
