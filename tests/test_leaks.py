@@ -39,7 +39,7 @@ def columns_of(seed: int, leaks: bool, subjects: int = 150) -> FieldColumns:
                 # A clock that was only written where something was done.
                 context["clicked"] = 1e6 + number if liked and rng.random() < 0.85 else None
                 told = "thanks for your order" if liked else "still in your basket"
-                context["mail"] = told if rng.random() < 0.7 else "welcome"
+                context["mail"] = told if rng.random() < 0.75 else "welcome"
             fields = {"title": f"{kinds[place]} story", "stars": quality[place] + rng.normal()}
             candidates.append(
                 Candidate(
@@ -71,8 +71,14 @@ def test_planted_leaks_are_found_and_named_and_good_fields_are_not() -> None:
         "context.clicked",
         "context.mail",
     }
-    worst = found.leaks[0]
-    assert worst.field == "context.outcome" and worst.low >= 0.95 and worst.perfect
+    clicked, worst = (
+        next(leak for leak in found.leaks if leak.field == f"context.{name}")
+        for name in ("clicked", "outcome")
+    )
+    assert worst.low >= 0.95 and worst.perfect
+    # Not perfect, but far above the rest, from which the other leaks are taken.
+    assert clicked.low < 0.95 and not clicked.perfect
+    assert clicked.rest is not None and 0.6 < clicked.rest < 0.8
     assert worst.told().startswith("context.outcome alone tells the label with AUC 0.9")
     assert worst.told().endswith("was it known at the time of the request?")
     assert set(found.ids) == {"context.row_id", "item.sku"}

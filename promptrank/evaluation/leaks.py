@@ -1,11 +1,11 @@
 """Fields that tell the label better than anything known at the time of a request should.
 
 On held-out candidates each field alone is a ranker (`promptrank.evaluation.single_fields`), with
-its AUC and interval by subject. It is suspected of a leak where the low end is .95 or more, or where
-its AUC is more than .10 above that of all other fields together, and above every other field alone,
-by the low end of the paired, corrected interval. Others that order the candidates as it does (rank
-correlation of .95 or more) are copies of it, and stand with neither side; fields that are suspected
-already do not either.
+its AUC and interval by subject. It is suspected of a leak where the low end is .95 or more, or
+where its AUC is more than .10 above that of all other fields together, and above every other field
+alone, by the low end of the paired, corrected interval. Leaks would hide one another, so with
+neither side stand copies of the field (rank correlation of .95 or more), fields that are suspected
+already, and, where it reaches .85 itself, others that do.
 """
 
 import re
@@ -20,7 +20,7 @@ from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.single_fields import FieldColumns, single_scores
 
-PERFECT, FAR, COPY = 0.95, 0.10, 0.95
+PERFECT, FAR, COPY, STRONG = 0.95, 0.10, 0.95, 0.85
 FEWEST = 50
 """Fewer labelled candidates of either side tell nothing."""
 _WORTH = 0.6  # a lower AUC is no suspect
@@ -101,6 +101,8 @@ def find_leaks(
         # The as-of numbers that every request has are what is normal.
         if found[name] >= _WORTH and not name.startswith("baseline."):
             apart = {name, *(leak.field for leak in leaks), *_copies(name, columns)}
+            if found[name] >= STRONG:
+                apart |= {n for n in order if found[n] >= STRONG and not n.startswith("baseline.")}
             rest = singles.together(relevant, apart)
             others = [n for n in order if n not in apart]
             leak = _leak(name, held_out, columns, rest, others, draws, report)
