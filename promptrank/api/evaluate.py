@@ -178,7 +178,7 @@ def evaluate(
             reference=wanted.reference,
             metrics=metrics_needed(opened.task.metrics, wanted.requirements),
             draws=draws,
-            pairs=pairs,
+            pairs=[*pairs, *wanted.pairs],
             control=control,
             judged=wanted.judged,
             slicings=slicings,
@@ -295,6 +295,7 @@ def _concluded(
 ) -> "Report":
     """The report with all that is known of the run, the requirements' results and the verdict."""
     from promptrank.evaluation.requirements import results_of
+    from promptrank.evaluation.transfer import transfers_of
     from promptrank.evaluation.verdict import verdict_of
     from promptrank.workspace.example_texts import told_examples
 
@@ -309,5 +310,6 @@ def _concluded(
         notes=(*report.notes, *wanted.notes),
         provenance={**report.provenance, **own.facts},
     )
+    report = replace(report, transfers=tuple(transfers_of(report, wanted.kin)))
     report = replace(report, requirements=tuple(results_of(report, wanted.requirements)))
     return replace(report, verdict=verdict_of(report, wanted.to_beat))
