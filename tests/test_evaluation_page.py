@@ -84,6 +84,11 @@ TELLING = {
         "clipped at 20",
         "a note of the log's",
     ],
+    "transfers": [
+        "negative transfer on toys/like: decoder (trained with toys/hate too) is worse than",
+        f"auc {MINUS}.087 ({MINUS}.112 to {MINUS}.062)",
+        "a caveat of the transfer's",
+    ],
     "orders": [
         "Beside the order in which the log showed the candidates",
         f"59%52%{DASH}66%",

@@ -138,7 +138,7 @@ def distill(
             alpha,
             seed,
             {option: typed[option] for option in learning.options},
-            data=data,
+            data={**data, **(file.labels_stamp() or {})},
             facts=made.facts(),
             versions=versions(),
         )

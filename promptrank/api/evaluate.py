@@ -53,6 +53,7 @@ def evaluate(
     with_text: bool = False,
     clip: float | None = None,
     require: Sequence[str] = (),
+    doubts: str | Path | None = None,
     out: str | Path | None = None,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -83,7 +84,11 @@ def evaluate(
         require: what the ranker must reach, such as ``auc >= base + 0.01`` or
             ``ndcg@10[history=1-2] >= baseline:best clear``
             (`promptrank.evaluation.requirements`); whether it does is in ``Report.requirements``.
-        with_text: the report's example requests have prompts and texts too, not ids alone.
+        doubts: where to write the labels that the rankers most agree to doubt, as CSV for a person
+            to fill in (`promptrank.evaluation.doubts` says by what measure); the task's key
+            ``corrections`` takes it back.
+        with_text: the report's example requests have prompts and texts too, not ids alone; so
+            do doubts.
         out: where to write the report: ``.json``, or ``.html`` for a page to read, which has the
             JSON beside it. Scores go beside it (``<stem>.scores.parquet``, and
             ``<stem>.obscured.scores.parquet``).
@@ -95,6 +100,7 @@ def evaluate(
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.requirements import metrics_needed
+    from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
 
@@ -103,6 +109,7 @@ def evaluate(
     if out is not None:
         check_output(out, ENDINGS, [requests, scores])
         check_json_beside(Path(out))
+    doubtful = check_doubts(doubts) if doubts is not None else None
     wanted = wanted_evaluation(
         opened,
         scores=scores,
@@ -123,8 +130,10 @@ def evaluate(
             raise InputError(
                 f"--vs {who}: this run writes its own scores there, beside --out; write elsewhere"
             )
+    audits: list[Audited] = []
     with (
         taken(out, "eval"),
+        taken(doubtful, "eval"),
         taken(kept, "eval"),
         taken(kept_obscured, "eval"),
         measured_on(opened, requests, split, limit, say, wanted.baselines) as on,
@@ -154,21 +163,32 @@ def evaluate(
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
         compared |= _rivals_scores(wanted, on, open_other, files, say, progress)
+
+        def audit(scores: Mapping[str, Scores]) -> None:
+            if doubtful is not None:
+                made_up = control[0] if control is not None else None
+                done = write_doubts(
+                    opened, doubtful, on.sample, scores, control=made_up, with_text=with_text
+                )
+                audits.append(done)
+
         report = on.report(
             "eval",
             compared,
             reference=wanted.reference,
             metrics=metrics_needed(opened.task.metrics, wanted.requirements),
             draws=draws,
-            pairs=pairs,
+            pairs=[*pairs, *wanted.pairs],
             control=control,
             judged=wanted.judged,
             slicings=slicings,
             by_ranks=wanted.by_ranks,
             examples=True,
             clip=clip,
+            watch=audit,
             say=say,
         )
+        report = replace(report, notes=(*report.notes, *(each.told() for each in audits)))
         report = _concluded(report, wanted, on, own, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
@@ -275,6 +295,7 @@ def _concluded(
 ) -> "Report":
     """The report with all that is known of the run, the requirements' results and the verdict."""
     from promptrank.evaluation.requirements import results_of
+    from promptrank.evaluation.transfer import transfers_of
     from promptrank.evaluation.verdict import verdict_of
     from promptrank.workspace.example_texts import told_examples
 
@@ -289,5 +310,6 @@ def _concluded(
         notes=(*report.notes, *wanted.notes),
         provenance={**report.provenance, **own.facts},
     )
+    report = replace(report, transfers=tuple(transfers_of(report, wanted.kin)))
     report = replace(report, requirements=tuple(results_of(report, wanted.requirements)))
     return replace(report, verdict=verdict_of(report, wanted.to_beat))

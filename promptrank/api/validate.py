@@ -14,6 +14,7 @@ def validate(
     model: str | None = None,
     project: str | Path | None = None,
     settings: list[str] | None = None,
+    leaks: bool = False,
     say: Say = silent,
 ) -> Validated:
     """Check a task's file, template, tables and answers, and render its first requests.
@@ -21,7 +22,12 @@ def validate(
     Only the model's tokenizer and config are used. One problem does not hide those behind it,
     except where a check needs what failed.
 
+    Args:
+        leaks: also learn from each field alone, on all requests, and warn of those that tell the
+            label better than they should (`promptrank.evaluation.leaks`).
+
     Raises:
         TaskError: the task file itself cannot be read; the message holds all its problems.
     """
-    return check_task(open_task(task, project=project, settings=settings), model, say)
+    opened = open_task(task, project=project, settings=settings)
+    return check_task(opened, model, say, leaks=leaks)

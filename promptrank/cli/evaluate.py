@@ -67,7 +67,8 @@ def eval_(
         bool,
         typer.Option(
             "--with-text",
-            help="Show prompts and texts in the report's examples; without it, ids alone.",
+            help="Show prompts and texts in the report's examples, and in doubts; without it, "
+            "ids alone.",
         ),
     ] = False,
     clip: Annotated[
@@ -80,6 +81,14 @@ def eval_(
             "--require",
             help="What must hold, such as 'auc >= base + 0.01'; exit code 3 if it does not. "
             "Repeatable.",
+        ),
+    ] = None,
+    doubts: Annotated[
+        Path | None,
+        typer.Option(
+            "--doubts",
+            help="Write the labels that the rankers most agree to doubt here (.csv), to fill in "
+            "and name under `corrections:` in the task.",
         ),
     ] = None,
     summary: Annotated[
@@ -99,8 +108,11 @@ def eval_(
     """
     from promptrank.api.evaluate import evaluate
 
-    if with_text and out is None:
-        raise InputError("--with-text is about the report's examples; name its file with --out")
+    if with_text and out is None and doubts is None:
+        raise InputError(
+            "--with-text is about the report's examples and doubts; name a file with --out or "
+            "--doubts"
+        )
     if summary is not None:
         check_summary(summary)
     # With --out the scores go to a file beside the report, request by request.
@@ -128,6 +140,7 @@ def eval_(
             with_text=with_text,
             clip=clip,
             require=require or (),
+            doubts=doubts,
             out=out,
             say=say_once(),
             progress=progress,

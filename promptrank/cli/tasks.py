@@ -50,6 +50,14 @@ def validate(
     model: options.ModelName = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
+    leaks: Annotated[
+        bool,
+        typer.Option(
+            "--leaks",
+            help="Also look for fields that tell the label better than they should; takes the time "
+            "of building all requests.",
+        ),
+    ] = False,
 ) -> None:
     """Check a task without scoring anything; every problem is listed, exit code 2 if there is one.
 
@@ -61,7 +69,7 @@ def validate(
     """
     from promptrank.api.validate import validate as run
 
-    checked = run(task, model=model, project=project, settings=set_, say=say_once())
+    checked = run(task, model=model, project=project, settings=set_, leaks=leaks, say=say_once())
     for line in checked.facts:
         sys.stdout.write(f"{line}\n")
     for line in checked.warnings:

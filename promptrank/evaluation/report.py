@@ -10,7 +10,7 @@ from typing import Any
 from promptrank.basics.files import write_text
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
-from promptrank.evaluation.report_rows import OrderAgreement, Pair, RankerRow
+from promptrank.evaluation.report_rows import Difference, OrderAgreement, Pair, RankerRow
 from promptrank.evaluation.seen import Seen
 
 
@@ -33,6 +33,28 @@ class Survival:
     low: float | None = None
     high: float | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """What training with other tasks cost this one, or gave it.
+
+    Attributes:
+        name, against: the ranker whose adapter was trained on several tasks, and the one whose
+            adapter was trained on this task alone.
+        task, tasks: this one, and all that the first was trained on.
+        differences: metric -> the first's minus the second's.
+        worse: metrics on which the first is worse: negative transfer.
+        caveats: in what else their training differs.
+    """
+
+    name: str
+    against: str
+    task: str
+    tasks: tuple[str, ...]
+    differences: Mapping[str, Difference]
+    worse: tuple[str, ...] = ()
+    caveats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +163,7 @@ class Report:
         verdict: whether the judged ranker ships, in words.
         requirements: of the gate, where some were given.
         examples: requests with every ranker's order, those first where rankers differ most.
+        transfers: joint adapters beside those of this task alone, where both are compared.
         orders: every ranker's order beside the reference's, and beside the incoming one.
     """
 
@@ -168,6 +191,7 @@ class Report:
     requirements: tuple[RequirementResult, ...] = ()
     examples: tuple[ExampleRequest, ...] = ()
     orders: tuple[OrderAgreement, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

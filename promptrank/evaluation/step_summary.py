@@ -6,6 +6,7 @@ from promptrank.evaluation.report_numbers import cell_text, difference_text, num
 from promptrank.evaluation.report_rows import RankerRow
 from promptrank.evaluation.report_summary import requirement_text
 from promptrank.evaluation.report_table import DETECTABLE, marks_text
+from promptrank.evaluation.transfer import transfer_text
 
 _METRICS = 3  # in the table that is seen first
 
@@ -18,6 +19,8 @@ def step_summary(report: Report) -> str:
         lines += [f"**{report.verdict.text}**", ""]
     lines += [f"- {_marked(result)}" for result in report.requirements]
     lines += [""] if report.requirements else []
+    lines += [f"- {transfer_text(each)}" for each in report.transfers]
+    lines += [""] if report.transfers else []
     if report.metrics:
         metrics = report.metrics[:_METRICS]
         head = ["ranker", *metrics, f"{metrics[0]} - {report.reference}'s", "could show"]

@@ -75,7 +75,7 @@ class FittedOn:
 
     Attributes:
         part: of the split; never ``test``.
-        data: digest of the request file.
+        data: digest of the request file, and of corrections of its labels.
         relevant: how many of the candidates were.
     """
 

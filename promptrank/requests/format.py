@@ -122,9 +122,22 @@ def _parquet(path: Path) -> Iterator[RowPart]:
             yield RowPart({name: rows.get(name, empty) for name in (*COLUMNS, LOST)})
 
 
-def _batches(path: Path, file: pq.ParquetFile) -> Iterator[pa.RecordBatch]:
+def column_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """The given columns of a parquet file, as far as it has them, as they are.
+
+    Raises:
+        DataError: no request file.
+    """
+    with _opened(path) as file:
+        check_names(path, file.schema_arrow.names)
+        yield from _batches(path, file, [n for n in columns if n in file.schema_arrow.names])
+
+
+def _batches(
+    path: Path, file: pq.ParquetFile, columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
     try:
-        yield from file.iter_batches(_ROWS)
+        yield from file.iter_batches(_ROWS, columns=columns)
     except (OSError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{path}: is damaged ({first}); build it again") from None

@@ -9,6 +9,7 @@ from typing import Any
 
 from promptrank.errors import ErrorRow
 from promptrank.records import Request
+from promptrank.requests.corrections import Corrections
 from promptrank.requests.format import items_path_of
 from promptrank.requests.items import ItemTable
 from promptrank.requests.obscure import Obscuring
@@ -28,6 +29,7 @@ class RequestFile:
         task: gives the answers that outcomes may name.
         own_items: opens the task's item table, for files without items of their own.
         stamp: tells the state of what ``own_items`` opens, as plain values.
+        corrections: laid on its labels wherever they are read.
         set_aside: rows that building it set aside; of a given file, `build` has told them.
         decoded: requests decoded from it so far.
     """
@@ -37,6 +39,7 @@ class RequestFile:
     own_items: OwnItems | None = None
     set_aside: tuple[ErrorRow, ...] = ()
     stamp: Callable[[], Any] | None = None
+    corrections: Corrections | None = None
     decoded: int = 0
 
     def read(
@@ -60,7 +63,14 @@ class RequestFile:
         ):
             self.decoded += 1
             if only is None or request.request_id in only:
-                yield request
+                yield request if self.corrections is None else self.corrections(request)
+
+    def labels_stamp(self) -> Any:
+        """What tells the labels that it does not hold itself, for the identity of what is made.
+
+        Scores do not depend on labels, so they go without it.
+        """
+        return None if self.corrections is None else {"corrections": self.corrections.digest}
 
     def items_stamp(self) -> Any:
         """What tells the items that it takes from elsewhere, for the identity of a run.

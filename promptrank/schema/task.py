@@ -41,6 +41,11 @@ class Task(Strict):
     judgements: Judgements | None = None
     requests: Impressions | None = None
     outcomes: Outcomes | None = None
+    corrections: str | list[str] | None = Field(
+        None,
+        description="CSV file (or several), relative to the project, whose answers override labels "
+        "wherever labels are read; `promptrank eval --doubts` writes one to fill in.",
+    )
 
     history: History | None = None
     statistics: dict[Name, Statistic] = Field(default_factory=dict)

@@ -4,6 +4,8 @@ Under turns a request trains its candidates and the events of its history. In mo
 events are the candidates of earlier requests: such a request is left out, or its labels would be
 trained twice at twice the cost. Seen from a member's last request backwards, requests are taken
 whose candidates are not yet turns of one that was taken.
+
+A label that a person has corrected trains as a candidate only: the turn shows what was logged.
 """
 
 import hashlib
@@ -13,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from promptrank.records import Candidate, Event, Request
+from promptrank.requests.corrections import CORRECTED, corrected_items
 from promptrank.schema.task import Task
 
 Label = tuple[str | None, str, float | None]
@@ -29,6 +32,7 @@ class Choosable:
     Attributes:
         labelled: items of its candidates that have a label.
         turns: item and time of its events that answer the question asked of history.
+        corrected: items of its candidates whose answer to that question a person has overridden.
     """
 
     request_id: str
@@ -36,6 +40,7 @@ class Choosable:
     time: float | None
     labelled: tuple[str, ...]
     turns: tuple[tuple[str, float | None], ...]
+    corrected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,10 @@ class HeldOut:
         """Take in a request of another part than ``train``."""
         subject = request.subject.subject_id
         time = float("-inf") if request.time is None else request.time
+        overridden = request.meta.get(CORRECTED, {})
         for candidate in request.candidates:
-            if candidate.outcomes:
+            # One that a person dropped is in the log all the same.
+            if candidate.outcomes or candidate.candidate_id in overridden:
                 key = (subject, candidate.item.item_id)
                 self.since[key] = min(self.since.get(key, time), time)
 
@@ -90,6 +97,7 @@ def entry_of(request: Request, task: Task, turns: bool) -> Choosable:
         request.time,
         tuple(c.item.item_id for c in request.candidates if labelled(c)),
         tuple((e.item.item_id, e.time) for e in events),
+        corrected_items(request, asked) if turns else (),
     )
 
 
@@ -130,14 +138,17 @@ def _tile(entries: Sequence[Choosable]) -> Iterator[tuple[str, Share]]:
     ordered = sorted(entries, key=lambda e: (e.time is not None, e.time or 0.0), reverse=True)
     starts = sorted((e.time, e.request_id) for e in entries if e.time is not None)
     times = [time for time, _ in starts]
+    corrected = {(e.request_id, item, None) for e in entries for item in e.corrected}
     trained: set[Label] = set()
     for entry in ordered:
         fresh = [i for i in entry.labelled if (entry.request_id, i, None) not in trained]
         names = [_label(times, starts, item, time) for item, time in entry.turns]
-        turns = [t for t, name in zip(entry.turns, names, strict=True) if name not in trained]
-        if 2 * len(fresh) < len(entry.labelled) or not (fresh or turns):
+        past = trained | corrected if corrected else trained
+        turns = [t for t, name in zip(entry.turns, names, strict=True) if name not in past]
+        few = 2 * len(fresh) < len(entry.labelled) and not set(fresh) & set(entry.corrected)
+        if few or not (fresh or turns):
             continue
-        trained |= {(entry.request_id, item, None) for item in fresh} | set(names)
+        trained |= {(entry.request_id, item, None) for item in fresh} | (set(names) - corrected)
         share = Share(
             len(fresh) + len(turns),
             frozenset(entry.labelled) - frozenset(fresh) or _NOTHING,

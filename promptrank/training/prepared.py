@@ -207,8 +207,7 @@ def _write(
             encoding.progress(done, len(places))
         check_examples(name, task, facts, choice.requests)
         used: list[Any] = [requests_digest(file.path), written.ids()]
-        if (items := file.items_stamp()) is not None:
-            used.append(items)
+        used += [s for s in (file.items_stamp(), file.labels_stamp()) if s is not None]
         about = written.about(facts, choice.requests, len(choice.unread), json_digest(used))
     make_room(folder, say)
     return about
@@ -228,6 +227,7 @@ def _key(
         "task": task_config(task),
         "requests": requests_digest(file.path),
         "items": file.items_stamp(),
+        "labels": file.labels_stamp(),
         "turns": turns,
         "questions": settings.questions,
         "limit": settings.limit,

@@ -37,6 +37,7 @@ class Survey:
         self._ids: list[str] = []
         self._subject, self._time = array("q"), array("d")
         self._labelled, self._labelled_ends = array("q"), array("q")
+        self._corrected: dict[int, tuple[str, ...]] = {}  # few requests have any
         self._turns, self._turn_times, self._turn_ends = array("q"), array("d"), array("q")
         for entry in entries:
             self.add(entry)
@@ -46,6 +47,8 @@ class Survey:
 
     def add(self, entry: Choosable) -> None:
         """Take in one request."""
+        if entry.corrected:
+            self._corrected[len(self._ids)] = entry.corrected
         self._ids.append(entry.request_id)
         self._subject.append(self._subjects.of(entry.subject_id))
         self._time.append(_stored(entry.time))
@@ -76,6 +79,7 @@ class Survey:
             _time(self._time[place]),
             tuple(texts[i] for i in self._labelled[first:end]),
             tuple((texts[i], _time(time)) for i, time in turns),
+            self._corrected.get(place, ()),
         )
 
 

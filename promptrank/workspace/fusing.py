@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from promptrank.basics.digests import json_digest
 from promptrank.errors import InputError, TaskError
 from promptrank.fusion.layers import FittedFusion, FittedOn
 from promptrank.ranking.ranker import Ranker
@@ -85,6 +86,8 @@ def fit_task_fusion(
             check_rate(request)
         fused, without, knots = fit_calibration(rows, next(iter(task.questions)), by)
     digest = scores.origin.requests or ""
+    if (labels := sample.file.labels_stamp()) is not None:
+        digest = json_digest([digest, labels])
     fusion = FittedFusion(
         task=opened.name,
         fields=fields,

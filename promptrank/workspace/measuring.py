@@ -1,7 +1,7 @@
 """What rankers are measured on: one part of a request file, and baselines of its ``train``."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,6 +112,7 @@ class MeasuredOn:
         by_ranks: Sequence[str] = (),
         examples: bool = False,
         clip: float | None = None,
+        watch: Callable[[Mapping[str, Scores]], None] | None = None,
         say: Say,
     ) -> Report:
         """Scores beside the baselines, with what training had seen and where it all comes from.
@@ -120,6 +121,7 @@ class MeasuredOn:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
             examples: some requests with every ranker's order are wanted too.
             clip: weights of off-policy estimates above it count as it.
+            watch: is shown the scores of all rankers, baselines among them.
         """
         ranks = {n: rank for n, rank in made(self.baselines).items() if n not in scores}
         if set(ranks) - set(ALWAYS):
@@ -137,6 +139,8 @@ class MeasuredOn:
             scores[whole] = reciprocal_ranks([compared[who] for who in members], whole)
             # The reference is what all are compared with anyway.
             pairs += [(whole, who) for who in members if who != reference]
+        if watch is not None:
+            watch({**scores, **cheap})
         say(f"bootstrapping {draws:,} draws of whole subjects")
         report = compare(
             self.opened.task,
@@ -159,6 +163,8 @@ class MeasuredOn:
         if isinstance(earned, str):
             notes.append(f"no off-policy estimates: {earned}")
             earned = None
+        if (corrections := self.file.corrections) is not None:
+            notes.append(corrections.told())
         reasons = {n: b.reason for n, b in self.baselines.items() if b.reason is not None}
         parts = {request.split for request in self.sample}
         seen = self.seen.among(self.sample) if parts and not parts & {"train", None} else None
@@ -175,7 +181,9 @@ class MeasuredOn:
             off_policy=earned,
             seen=seen,
             examples=self._examples(report, {**scores, **cheap}) if examples else (),
-            provenance=manifest(verb, self.opened.task, self.opened.name),
+            provenance=manifest(
+                verb, self.opened.task, self.opened.name, **(self.file.labels_stamp() or {})
+            ),
         )
 
     def _examples(self, report: Report, scores: Mapping[str, Scores]) -> tuple[ExampleRequest, ...]:

@@ -14,6 +14,7 @@ from promptrank.basics.seals import config_beside, written_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.source import RequestFile
+from promptrank.workspace.correction_files import corrections_on
 from promptrank.workspace.item_tables import OwnItemTable
 from promptrank.workspace.tasks import OpenTask, data_folder
 
@@ -56,7 +57,7 @@ def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> Request
     stated = written_digest(place, config_beside(place))
     if stated is not None and stated != file_digest(place):
         say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
-    return _file(opened, place, ())
+    return _file(opened, place, (), say)
 
 
 @contextmanager
@@ -80,12 +81,13 @@ def request_file(
         built = build_file(opened, path, splits=splits, say=say)
         for note in built.notes:
             say(note)
-        yield _file(opened, path, tuple(error_rows(built.errors_path)))
+        yield _file(opened, path, tuple(error_rows(built.errors_path)), say)
 
 
-def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...]) -> RequestFile:
+def _file(opened: OpenTask, path: Path, set_aside: tuple[ErrorRow, ...], say: Say) -> RequestFile:
     own = OwnItemTable(opened)
-    return RequestFile(path, opened.task, own.opened, set_aside, own.stamp)
+    corrections = corrections_on(opened, path, say)
+    return RequestFile(path, opened.task, own.opened, set_aside, own.stamp, corrections)
 
 
 def error_rows(path: Path) -> Iterator[ErrorRow]:

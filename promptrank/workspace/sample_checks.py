@@ -10,6 +10,8 @@ from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
 from promptrank.errors import ErrorRow
 from promptrank.records import Request
+from promptrank.requests.corrections import place_corrections, read_corrections
+from promptrank.workspace.correction_files import correction_files
 from promptrank.workspace.request_files import build_file, given_file
 from promptrank.workspace.tasks import OpenTask
 from promptrank.workspace.trial import try_ranking
@@ -69,6 +71,21 @@ def check_sample(
         validated.warnings += _joint(encoder, requests)
         validated.warnings += _unguarded(encoder, requests, supplied)
         validated.warnings += _labels(opened, requests)
+
+
+def check_corrections(opened: OpenTask, validated: Validated, say: Say) -> None:
+    """Say how many corrections apply, on all requests that the tables give.
+
+    Raises:
+        DataError: files of corrections that cannot be used.
+    """
+    # Read before anything is built: what is wrong with them shows at once.
+    given = read_corrections(correction_files(opened), opened.task)
+    with scratch() as folder:
+        path = folder / "requests.parquet"
+        build_file(opened, path, say=say)
+        placed = place_corrections(given, path, opened.task.form)
+    (validated.warnings if placed.strayed else validated.facts).append(placed.told())
 
 
 def _answers(questions: Any, all_paths: Any, slots: Any) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from promptrank.basics.hints import near_names
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, TaskError
-from promptrank.workspace.sample_checks import check_sample
+from promptrank.workspace.sample_checks import check_corrections, check_sample
 from promptrank.workspace.tasks import OpenTask, data_folder
 from promptrank.workspace.trial import gain_problems
 from promptrank.workspace.validated import Validated
@@ -32,7 +32,7 @@ _NUMBERS = (
 _GIVEN = {"event": ("action", "time", "age"), "question": ("name", "ask", "answers")}
 
 
-def check_task(opened: OpenTask, model: str | None, say: Say) -> Validated:
+def check_task(opened: OpenTask, model: str | None, say: Say, *, leaks: bool = False) -> Validated:
     """All checks of a task, each whether or not others have failed; see `validate`."""
     validated = Validated(opened.name)
     template = _try(validated, lambda: _template(opened))
@@ -47,8 +47,14 @@ def check_task(opened: OpenTask, model: str | None, say: Say) -> Validated:
         with ranker:
             validated.warnings += ranker.encoder.notes if ranker.encoder is not None else ()
             validated.warnings += gain_problems(opened.task)
+            if not validated.problems and opened.task.corrections is not None:
+                _try(validated, lambda: check_corrections(opened, validated, say))
             if not validated.problems:
                 _try(validated, lambda: check_sample(opened, ranker, validated, supplied, say))
+    if leaks and not validated.problems:
+        from promptrank.workspace.leak_checks import check_leaks
+
+        _try(validated, lambda: check_leaks(opened, validated, say))
     return validated
 
 

@@ -88,7 +88,7 @@ def requests_of(
         say(f"{opened.name}: building requests")
         for note in build_file(opened, path, say=say).notes:
             say(note)
-    return given_file(opened, path)
+    return given_file(opened, path, say)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from promptrank.evaluation.requirements import (
     slicings_needed,
 )
 from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
+from promptrank.evaluation.transfer import JointAndSingle
 from promptrank.requests.obscure import Obscuring
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import (
@@ -24,6 +25,7 @@ from promptrank.workspace.baselines import (
     wanted_baselines,
 )
 from promptrank.workspace.fusions import FUSED, WITHOUT
+from promptrank.workspace.joint_adapters import joint_and_single
 from promptrank.workspace.measuring import MeasuredOn
 from promptrank.workspace.named import Named, parse_named
 from promptrank.workspace.obscurable import check_obscurable
@@ -51,6 +53,7 @@ class WantedEvaluation:
         baselines: those that are fitted.
         slices: those that requirements name, too.
         clip: the largest weight of off-policy estimates.
+        kin: joint adapters beside those of this task alone.
         notes: what a reader of the report should know of the rankers.
     """
 
@@ -65,6 +68,7 @@ class WantedEvaluation:
     requirements: tuple[Requirement, ...]
     slices: tuple[str, ...]
     clip: float | None
+    kin: tuple[JointAndSingle, ...]
     notes: tuple[str, ...]
 
     @property
@@ -76,6 +80,15 @@ class WantedEvaluation:
     def by_ranks(self) -> list[str]:
         """Rankers that are fused by their ranks, each as ``decoder+bm25``."""
         return [who.name for who in self.vs if who.kind == RRF]
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """Rankers whose difference is wanted though neither is the reference."""
+        return [
+            (each.joint, each.single)
+            for each in self.kin
+            if self.reference not in (each.joint, each.single)
+        ]
 
     @property
     def student(self) -> bool:
@@ -146,6 +159,11 @@ def wanted_evaluation(
     if scores is not None:
         given = open_scores(opened, scores, say, allow_changed=allow_changed)
         reference = given.origin.ranker
+    named_adapters: dict[str, str | Path] = {
+        str(who): who.name for who in named if who.kind == "adapter"
+    }
+    if decoder and adapter is not None:
+        named_adapters[reference] = adapter
     made = WantedEvaluation(
         opened=opened,
         reference=reference,
@@ -158,6 +176,7 @@ def wanted_evaluation(
         requirements=requirements,
         slices=tuple(slices),
         clip=clip,
+        kin=joint_and_single(opened, named_adapters),
         notes=tuple(notes),
     )
     if made.by_ranks:

@@ -5,7 +5,7 @@ import dataclasses
 from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
-from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival
+from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival, Transfer
 from promptrank.evaluation.report_rows import (
     Cell,
     Cost,
@@ -83,6 +83,17 @@ def full_report() -> Report:
         orders=(
             OrderAgreement("bm25", "decoder", top1, tau),
             OrderAgreement("decoder", "incoming", top1, tau),
+        ),
+        transfers=(
+            Transfer(
+                "decoder",
+                "adapter:alone",
+                "toys/like",
+                ("toys/like", "toys/hate"),
+                {"auc": Difference(-0.0871, -0.1012, -0.0734, "worse", -0.112, -0.0623)},
+                ("auc",),
+                ("a caveat of the transfer's",),
+            ),
         ),
         requirements=(
             RequirementResult("auc >= 0.9", False, None, 0.7, None, 0.9, short_by=0.2, subjects=99),

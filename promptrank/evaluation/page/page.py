@@ -46,6 +46,7 @@ from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_facts import facts, survival_text
 from promptrank.evaluation.report_numbers import number
 from promptrank.evaluation.report_summary import requirement_text
+from promptrank.evaluation.transfer import transfer_text
 
 ENDINGS = (".html", ".json")
 """What a report may be written as."""
@@ -54,6 +55,7 @@ TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
     | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
+    | {"transfers"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 
@@ -108,7 +110,7 @@ def page(report: Report) -> str:
             slicings=list(slicings_of_report(report)),
             reliable=reliable(report),
             orders=list(orders_of(report)),
-            facts=list(facts(replace(report, off_policy=None))),  # which has a section
+            facts=list(facts(replace(report, off_policy=None, transfers=()))),  # told above
             more={name: v for name, v in asdict(report).items() if name not in TOLD and v},
             style=Markup(style),
             style_digest=digest,
@@ -147,6 +149,7 @@ def _environment() -> Environment:
         "side": SIDE,
         "strips": strips,
         "survival_text": survival_text,
+        "transfer_text": transfer_text,
         "requirement_text": requirement_text,
     }
     return environment
