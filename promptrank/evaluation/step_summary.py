@@ -4,8 +4,8 @@ from promptrank.evaluation.report import Report, RequirementResult
 from promptrank.evaluation.report_markdown import markdown, markdown_table
 from promptrank.evaluation.report_numbers import cell_text, difference_text, number
 from promptrank.evaluation.report_rows import RankerRow
-from promptrank.evaluation.report_summary import requirement_text
 from promptrank.evaluation.report_table import DETECTABLE, marks_text
+from promptrank.evaluation.requirement_told import requirement_text
 
 _METRICS = 3  # in the table that is seen first
 
@@ -31,7 +31,10 @@ def step_summary(report: Report) -> str:
 
 def _marked(result: RequirementResult) -> str:
     # As code: GitHub takes `@10` for somebody's name elsewhere.
-    text = requirement_text(result).replace(result.text, f"`{result.text}`", 1)
+    named = result.text
+    if result.holds is not None:
+        named = f"{result.metric}[{result.part}]" if result.part is not None else f"{result.metric}"
+    text = requirement_text(result).replace(named, f"`{named}`", 1)
     return text if result.holds else f"**{text}**"
 
 

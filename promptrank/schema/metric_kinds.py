@@ -34,6 +34,7 @@ class MetricKind:
             files are checked without loading numpy.
         cutoff: whether ``@k`` follows the name.
         lower_is_better: whether the smaller value is the better one.
+        largest: no value is above it; None where there is no such bound. None is below 0.
     """
 
     name: str
@@ -45,6 +46,7 @@ class MetricKind:
     function: str
     cutoff: Literal["never", "may", "must"] = "never"
     lower_is_better: bool = False
+    largest: float | None = 1.0
 
 
 _KINDS = (
@@ -157,6 +159,7 @@ _KINDS = (
         "candidates",
         "chances.log_loss",
         lower_is_better=True,
+        largest=None,
     ),
     MetricKind(
         "brier",

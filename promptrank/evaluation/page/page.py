@@ -45,7 +45,7 @@ from promptrank.evaluation.page.wording import (
 from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_facts import facts, survival_text
 from promptrank.evaluation.report_numbers import number
-from promptrank.evaluation.report_summary import requirement_text
+from promptrank.evaluation.requirement_told import requirement_text
 
 ENDINGS = (".html", ".json")
 """What a report may be written as."""
