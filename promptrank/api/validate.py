@@ -14,6 +14,7 @@ def validate(
     model: str | None = None,
     project: str | Path | None = None,
     settings: list[str] | None = None,
+    requests: str | Path | None = None,
     say: Say = silent,
 ) -> Validated:
     """Check a task's file, template, tables and answers, and render its first requests.
@@ -21,7 +22,12 @@ def validate(
     Only the model's tokenizer and config are used. One problem does not hide those behind it,
     except where a check needs what failed.
 
+    Args:
+        requests: a request file, all of which is read too: rows that would be set aside, and
+            propensities that are missing, with counts and the first of each.
+
     Raises:
         TaskError: the task file itself cannot be read; the message holds all its problems.
     """
-    return check_task(open_task(task, project=project, settings=settings), model, say)
+    opened = open_task(task, project=project, settings=settings)
+    return check_task(opened, model, requests, say)
