@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import Interval, interval
+from promptrank.evaluation.bootstrap import Interval, accelerated, interval
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
 from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
@@ -75,7 +75,9 @@ def cell_of(
 def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
     if draws is None:
         return "no interval: one subject, or no draws"
-    return interval(draws) or "no interval: undefined in too many draws; there are too few subjects"
+    # The draws of ECE are those of a test; their percentiles have its ends as they are.
+    ends = interval(draws) if metric.base == "ece" else accelerated(draws, value)
+    return ends or "no interval: undefined in too many draws; there are too few subjects"
 
 
 def differences_of(
