@@ -28,8 +28,8 @@ def summary(report: Report, width: int = 100) -> RenderableType:
     columns = _columns(report)
     left_out = _fit(columns, max(len(row.name) for row in report.rankers), width)
     parts += [Text(""), grid("ranker", [row.name for row in report.rankers], columns)]
-    if len(report.rankers) > 1:
-        parts.append(Text(_legend(report), style="dim"))
+    if len(report.rankers) > 1 and (legend := _legend(report)):
+        parts.append(Text(legend, style="dim"))
     parts += [Text(line) for line in _pairs(report)]
     if report.slices:
         parts += [Text(""), _slices(report)]
@@ -102,10 +102,10 @@ def _width(columns: dict[str, list[Text]], names: int) -> int:
 
 
 def _legend(report: Report) -> str:
-    text = marks_text(report)
+    text = marks_text(report, report.rankers)
     if any(d.detectable is not None for row in report.rankers for d in row.differences.values()):
         text += f" could show: the smallest difference {DETECTABLE}."
-    return text
+    return text.strip()
 
 
 def _pairs(report: Report) -> Iterator[str]:

@@ -15,11 +15,10 @@ def requirement_text(result: RequirementResult) -> str:
         return f"cannot be decided: {result.text}: {result.reason}"
     assert result.value is not None and result.limit is not None
     gap = result.value - result.limit
-    part = f"[{result.part}]" if result.part is not None else ""
     side = "above" if gap > 0 else "below" if gap < 0 else "exactly"
     by = f" by {_exact(abs(gap))}" if gap else ""
     text = (
-        f"{'holds' if result.holds else 'FAILS'}: {result.metric}{part} {number(result.value)} is "
+        f"{'holds' if result.holds else 'FAILS'}: {metric_text(result)} {number(result.value)} is "
         f"{side} {_limit(result)}{by}"
     )
     if result.clear:
@@ -28,6 +27,13 @@ def requirement_text(result: RequirementResult) -> str:
     if result.subjects is not None:
         aside.append(counted(result.subjects, "subject"))
     return f"{text} ({'; '.join(aside)})" if aside else text
+
+
+def metric_text(result: RequirementResult) -> str:
+    """``ndcg@10[history=1-2]``; reports of earlier versions have it in the text alone."""
+    if result.metric is None:
+        return result.text.split()[0]
+    return result.metric if result.part is None else f"{result.metric}[{result.part}]"
 
 
 def _limit(result: RequirementResult) -> str:

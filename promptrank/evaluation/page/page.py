@@ -17,6 +17,7 @@ from markupsafe import Markup
 from promptrank import __version__
 from promptrank.basics.files import write_text
 from promptrank.basics.json_files import read_json
+from promptrank.basics.plurals import counted
 from promptrank.errors import InputError
 from promptrank.evaluation.orders import INCOMING
 from promptrank.evaluation.page.charts import SIDE, curve
@@ -148,5 +149,6 @@ def _environment() -> Environment:
         "strips": strips,
         "survival_text": survival_text,
         "requirement_text": requirement_text,
+        "counted": counted,
     }
     return environment
