@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from _labelled import drawn, labelled_of
 
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.labelled import Labelled
@@ -32,25 +33,12 @@ MEANS = ("ndcg@10", "mrr", "map", "recall@10", "precision@10", "hit@10")
 def data(subjects: int, candidates: int) -> Labelled:
     """Labelled candidates; ranker 0 is best, each next one noisier."""
     generator = np.random.default_rng(0)
-    size = subjects * candidates
-    subject = np.repeat(np.arange(subjects), candidates)
-    truth = generator.normal(size=size) + generator.normal(size=subjects)[subject] - 1
-    relevant = generator.random(size) < 1 / (1 + np.exp(-truth))
+    subject, truth, relevant = drawn(subjects, candidates, generator, shared=1.0)
     scores = {
-        f"ranker {i}": truth + (0.3 + 0.3 * i) * generator.normal(size=size) for i in range(RANKERS)
+        f"ranker {i}": truth + (0.3 + 0.3 * i) * generator.normal(size=len(truth))
+        for i in range(RANKERS)
     }
-    return Labelled(
-        subject,
-        subject,
-        range(subjects),  # type: ignore[arg-type]  # ids are only counted
-        range(subjects),  # type: ignore[arg-type]
-        relevant.astype(np.float64),
-        relevant,
-        np.ones(size),
-        scores,
-        {name: 1 / (1 + np.exp(-score)) for name, score in scores.items()},
-        domain=subject % 4,
-    )
+    return labelled_of(subject, relevant, scores, domains=4)
 
 
 def by_ir_measures(labelled: Labelled) -> dict[str, float]:

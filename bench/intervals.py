@@ -1,14 +1,15 @@
 """How often intervals hold the truth: every metric, on simulated data with few subjects.
 
-    python bench/intervals.py [--subjects 60] [--sets 400] [--draws 1000]
+    python bench/intervals.py [--subjects 60] [--sets 400] [--draws 1000] [--steep 1]
 
 Each data set has so many subjects with a request of ten candidates; labels share an effect of their
 subject, and so do the errors of rankers. ``exact`` says the probability that the labels were drawn
-with, ``sure`` says odds twice as far from even. The truth is the value on 40,000 other subjects. A
-row is a metric: the truth, the mean of the values, how often the 95% interval held the truth, and
-how often it lay wholly below or above it. Of 400 sets at 95 in 100, the share seen lies between
-92.9% and 97.1% in 95 of 100 cases. Differences are ``sure`` minus ``exact``. Last line: the least
-and the largest share, over all rows.
+with, ``sure`` says odds twice as far from even. ``--steep 4`` makes labels easy to tell: metrics of
+lists lie near 1 then, and fewer than one subject in 60 has no hit in three. The truth is the value
+on 40,000 other subjects. A row is a metric: the truth, the mean of the values, how often the 95%
+interval held the truth, and how often it lay wholly below or above it. Of 400 sets at 95 in 100,
+the share seen lies between 92.9% and 97.1% in 95 of 100 cases. Differences are ``sure`` minus
+``exact``. Last line: the least and the largest share, over all rows.
 """
 
 import argparse
@@ -16,12 +17,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from _labelled import drawn, labelled_of
 
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.report import Report
 
-METRICS = ("auc", "gauc", "wauc", "ndcg@5", "mrr", "map", "recall@3", "precision@3", "hit@1")
+METRICS = (
+    *("auc", "gauc", "wauc", "ndcg@5", "mrr", "map", "recall@3", "precision@3"),
+    *("hit@1", "hit@2", "hit@3"),
+)
 CHANCES = ("log_loss", "brier", "ece")
 CANDIDATES = 10
 
@@ -39,26 +44,11 @@ class Tally:
     above: int = 0
 
 
-def data(subjects: int, generator: np.random.Generator) -> Labelled:
+def data(subjects: int, steep: float, generator: np.random.Generator) -> Labelled:
     """Labels and two rankers."""
-    size = subjects * CANDIDATES
-    subject = np.repeat(np.arange(subjects), CANDIDATES)
-    truth = generator.normal(size=size) + 0.7 * generator.normal(size=subjects)[subject] - 1
-    relevant = generator.random(size) < 1 / (1 + np.exp(-truth))
-    noisy = truth + generator.normal(size=size) + 0.5 * generator.normal(size=subjects)[subject]
-    scores = {"exact": truth, "sure": 2 * noisy}
-    return Labelled(
-        subject,
-        subject,
-        range(subjects),  # type: ignore[arg-type]  # ids are only counted
-        range(subjects),  # type: ignore[arg-type]
-        relevant.astype(np.float64),
-        relevant,
-        np.ones(size),
-        scores,
-        {name: 1 / (1 + np.exp(-score)) for name, score in scores.items()},
-        domain=subject % 2,
-    )
+    subject, truth, relevant = drawn(subjects, CANDIDATES, generator, shared=0.7, steep=steep)
+    noise = generator.normal(size=len(truth)) + 0.5 * generator.normal(size=subjects)[subject]
+    return labelled_of(subject, relevant, {"exact": truth, "sure": 2 * (truth + noise)}, domains=2)
 
 
 def numbers(report: Report) -> Iterator[tuple[Name, Ends]]:
@@ -79,16 +69,17 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--subjects", type=int, default=60)
     parser.add_argument("--sets", type=int, default=400)
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--steep", type=float, default=1.0)
     options = parser.parse_args(given)
     generator = np.random.default_rng(11)
     names = [*METRICS, *CHANCES]
-    whole = report_of(data(40_000, generator), names, reference="exact", draws=0)
+    whole = report_of(data(40_000, options.steep, generator), names, reference="exact", draws=0)
     truth = {name: ends[0] or 0.0 for name, ends in numbers(whole)}
     for metric in names:  # an ECE below 0 is shown as 0
         truth["difference", metric] = truth["sure", metric] - truth["exact", metric]
     seen = {name: Tally() for name in truth}
     for seed in range(options.sets):
-        labelled = data(options.subjects, generator)
+        labelled = data(options.subjects, options.steep, generator)
         report = report_of(labelled, names, reference="exact", draws=options.draws, seed=seed)
         for name, (value, low, high) in numbers(report):
             real, tally = truth[name], seen[name]

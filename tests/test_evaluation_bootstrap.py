@@ -171,3 +171,14 @@ def test_ece_covers_the_truth(stretch: float, shift: float) -> None:
         assert found is not None
         covered += found.low <= truth <= found.high
     assert covered >= 53  # at .95 of 60, fewer in 1 of 100 cases
+
+
+def test_an_ece_far_below_what_noise_gives_is_not_endless() -> None:
+    # Errors of subjects cancel but for a thousandth: noise of any scale exceeds what is observed.
+    happened = [1.0, 1.0, 0.0, 0.0] * 15
+    rows = rows_of(happened, list(np.repeat(np.arange(30), 2)))
+    said = np.full(60, 0.5001)
+    estimate = estimate_of("ece", rows, said)
+    draws = bootstrap([estimate], 30, 200, seed=0)[:, 0]
+    assert np.abs(draws).max() < 1
+    assert abs(value("ece", rows, said)) < 1

@@ -202,7 +202,8 @@ def test_a_row_that_one_ranker_lost_counts_for_none() -> None:
     assert (first.cells["ndcg@5"].used, first.cells["ndcg@5"].left_out) == (1, 1)
     # Positive 3 against the negatives 1, 2, 2 and 1.
     assert first.cells["auc"].value == 1.0
-    assert any("1 labelled candidates are left out" in line for line in lines(report))
+    told = "left out for all rankers: 1 labelled candidate that some ranker has no score for"
+    assert any(told in line and line.endswith("partial: 1 request") for line in lines(report))
 
 
 def test_a_ranker_that_scores_little_is_set_aside() -> None:

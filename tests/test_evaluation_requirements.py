@@ -8,14 +8,16 @@ import pytest
 from promptrank.errors import InputError
 from promptrank.evaluation.report import Counts, Report, ReportSlice, RequirementResult
 from promptrank.evaluation.report_rows import Difference, RankerRow
-from promptrank.evaluation.report_summary import requirement_text
-from promptrank.evaluation.requirements import (
+from promptrank.evaluation.requirement_grammar import (
     Requirement,
+    parse_requirement,
+    parse_requirements,
+)
+from promptrank.evaluation.requirement_told import requirement_text
+from promptrank.evaluation.requirements import (
     check_rankers,
     check_slices,
     metrics_needed,
-    parse_requirement,
-    parse_requirements,
     results_of,
     slicings_needed,
 )
@@ -106,14 +108,73 @@ def test_rankers_that_are_not_compared_are_refused() -> None:
         check(f"auc >= {fine}")
     with pytest.raises(InputError, match=r"no ranker 'bas' .* did you mean 'base'.*--vs adds"):
         check("auc >= bas")
-    with pytest.raises(InputError, match=r"no ranker 'base\+0\.1'"):
-        check("auc >= base+0.1")
+    with pytest.raises(InputError, match=r"no ranker 'bas' .*'base'.*between spaces: base \+ 0.01"):
+        check("auc >= bas+0.1")
     with pytest.raises(InputError, match="no ranker 'nan'"):
         check("auc >= nan")
     with pytest.raises(InputError, match="decoder is the ranker that is judged"):
         check("auc >= decoder - 0.1")
     with pytest.raises(InputError, match="there is no baseline"):
         check("auc >= baseline:best", ())
+
+
+def test_a_margin_without_spaces_is_one_where_the_whole_is_no_name() -> None:
+    rankers = ["decoder", "base", "adapter:v", "adapter:w-1.5", "adapter:w", "bm25", "random"]
+
+    def told(text: str) -> tuple[str | None, float]:
+        (asked,) = check_rankers([parse_requirement(text)], "decoder", rankers, ["bm25", "random"])
+        return asked.ranker, asked.number
+
+    assert told("auc >= base+0.01") == ("base", 0.01)
+    assert told("auc >= base-.005 clear") == ("base", -0.005)
+    assert told("auc >= base +.5") == ("base", 0.5)
+    assert told("auc>=baseline:bm25+1e-3") == ("baseline:bm25", 0.001)
+    assert told("auc >= baseline:best+0.02") == ("baseline:best", 0.02)
+    assert told("auc >= adapter:w-1.5") == ("adapter:w-1.5", 0.0)
+    with pytest.raises(InputError, match="no ranker 'adapter:v-2' is compared"):
+        told("auc >= adapter:v-2")
+    (result,) = results_of(
+        WHOLE,
+        check_rankers(
+            [parse_requirement("auc >= base+.05")], "decoder", ["decoder", "base"], ["base"]
+        ),
+    )
+    assert "is above base + .05 = .750 by .030" in requirement_text(result)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("auc >= 50", "auc lies in 0 to 1, and never reaches 50; did you mean 0.5"),
+        ("auc >= 1.2", "never reaches 1.2"),
+        ("log_loss <= -0.1", "log_loss is never below 0"),
+        ("auc >= base + 1", "a margin of 1 decides by itself: auc lies in 0 to 1"),
+        ("auc >= 70%", "write 0.7 for 70%"),
+        ("ndcg@0 >= 0.5", "'ndcg@0': how deep is a whole number from 1 up, such as ndcg@10"),
+        ("auc >= base cleer", "'cleer' at the end: did you mean 'clear'"),
+        ("auc >= 0.7 Clear", "did you mean 'clear'"),
+    ],
+)
+def test_what_no_value_can_reach_and_words_that_are_none_are_refused(
+    text: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_requirement(text)
+    parse_requirement("log_loss <= 50")  # which has no upper end
+    parse_requirement("auc >= 1")
+
+
+def test_a_requirement_that_asks_for_a_bad_ranker_is_told() -> None:
+    def doubt(text: str) -> str | None:
+        return parse_requirement(text).doubt
+
+    assert doubt("log_loss >= 0.1") == (
+        "--require 'log_loss >= 0.1' holds where the ranker is bad: less is better for log_loss; "
+        "did you mean <=?"
+    )
+    assert doubt("auc < base") is not None
+    assert "did you mean >?" in str(doubt("auc < base"))
+    assert doubt("ece < 0.1") is doubt("auc > 0.1") is doubt("ndcg@10 >= base - .1 clear") is None
 
 
 def test_what_requirements_name_is_measured_too() -> None:
@@ -146,13 +207,15 @@ def test_the_values_decide_and_the_interval_is_shown() -> None:
     assert (fails.short_by, number.short_by) == pytest.approx((0.02, 0.08))
     assert (number.low, number.high) == pytest.approx((0.73, 0.83))
     assert requirement_text(holds) == (
-        "holds: auc >= base + 0.05: .780 against .750; less base's +.050 to +.110; 100 subjects"
+        "holds: auc .780 is above base + .05 = .750 by .030 "
+        "(interval of the difference +.050 to +.110; 100 subjects)"
     )
     assert requirement_text(fails) == (
-        "FAILS: auc > base + .1: .780 misses .800 by .020; less base's +.050 to +.110; 100 subjects"
+        "FAILS: auc .780 is below base + .1 = .800 by .020 "
+        "(interval of the difference +.050 to +.110; 100 subjects)"
     )
     assert requirement_text(number) == (
-        "FAILS: auc < 0.7: .780 misses .700 by .080; interval .730 to .830; 100 subjects"
+        "FAILS: auc .780 is above .700 by .080 (interval .730 to .830; 100 subjects)"
     )
 
 
@@ -162,7 +225,14 @@ def test_clear_wants_the_near_end_of_the_interval() -> None:
     assert (far.holds, near.holds, number.holds) == (True, False, False)
     assert near.short_by == pytest.approx(0.01)
     assert number.short_by == pytest.approx(0.02)
-    assert "its interval misses .760 by .010" in requirement_text(near)
+    assert requirement_text(far).startswith(
+        "holds: auc .780 is above base + .04 = .740 by .040, clearly (interval of the difference"
+    )
+    assert requirement_text(near).startswith(
+        "FAILS: auc .780 is above base + .06 = .760 by .020, not clearly: the interval is .010 "
+    )
+    (wrong,) = results(WHOLE, "auc >= base + 0.1 clear")
+    assert "is below base + .1 = .800 by .020 (interval" in requirement_text(wrong)
     (down,) = results(WHOLE, "log_loss <= base + 0.01 clear")
     assert down.holds is False
     assert down.short_by == pytest.approx(0.01)

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.report import Counts, Report, ReportSlice
 from promptrank.evaluation.report_rows import Pair
 from promptrank.evaluation.report_summary import everything, summary
-from promptrank.evaluation.requirements import parse_requirements, results_of
+from promptrank.evaluation.requirement_grammar import parse_requirements
+from promptrank.evaluation.requirements import results_of
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.step_summary import step_summary
 from promptrank.evaluation.verdict import verdict_of
@@ -116,8 +118,44 @@ def test_a_steps_summary_has_verdict_requirements_and_all_tables_folded() -> Non
     text = step_summary(given)
     assert text.startswith(
         "### promptrank eval movies/like\n\n**does not ship: 1 of 2 requirements fails "
-        "(auc >= 0.99)**\n\n- holds: `auc >= base`: ."
+        "(auc >= 0.99)**\n\n- holds: `auc` ."
     )
-    assert "- **FAILS: `auc >= 0.99`: ." in text
+    assert "- **FAILS: `auc` ." in text
     assert text.index("| decoder ") < text.index("<details>") < text.index("Difference to decoder")
     assert text.endswith("</details>\n\n")
+
+
+def test_a_steps_summary_has_a_table_of_slices_without_those_that_hold_everything() -> None:
+    given = usual()
+    whole = ReportSlice("subject_seen", "new", given.counts, given.rankers)
+    counts = replace(given.counts, subjects=30, candidates=240)
+    few = ReportSlice("history", "1-2", counts, given.rankers)
+    text = step_summary(replace(given, slices=(whole, few)))
+    assert "subject_seen" not in text
+    assert text.count("history 1-2") == 1
+    assert "▼" in text.split("<details>")[0]
+    for part in text.split("<details>"):  # whoever sees a mark sees what it means
+        assert "▲ better, ▼ worse than decoder, by intervals corrected for 7 comparisons" in part
+    without = step_summary(given)
+    assert len(text) < len(without) + 2500
+
+
+def test_marks_are_explained_where_there_are_some() -> None:
+    even = report(row("decoder", 0.78), row("base", 0.78, 0.0, half=0.03))
+    assert not any("▲" in line for width in (80, 120) for line in shown(even, width))
+    assert not any("▲" in line for line in shown(even, full=True))
+    worse = report(row("decoder", 0.78), row("base", 0.70, -0.08))
+    assert any("▲ better, ▼ worse than decoder" in line for line in shown(worse))
+    many = report(row("decoder", 0.78), *(row(f"r{i}", 0.78, 0.0, half=0.03) for i in range(3)))
+    told = "\n".join(shown(many))
+    assert "Intervals corrected for 3 comparisons; none leaves out 0." in told
+
+
+def test_one_of_a_kind_is_told_in_the_singular() -> None:
+    given = report(row("decoder", 0.78))
+    given = replace(given, counts=Counts(1, 1, 1, 1, 1, 1, 1))
+    text = "\n".join(shown(given))
+    assert "1 subject, 1 request, 1 candidate, 1 of them relevant" in text
+    assert "left out: 1 candidate without a label" in text
+    assert counted(1, "query", "queries") == "1 query"
+    assert counted(2000, "query", "queries") == "2,000 queries"

@@ -224,6 +224,12 @@ def test_the_marketplace_earns_what_the_estimates_say() -> None:
         assert high - low < wide_high - wide_low  # the model makes it narrower
     assert ends(found.ranker("text").lift)[0] > 0
     assert not found.notes
+    # Lifts are one family: beside others an interval is wider than alone, on both sides alike.
+    alone = estimate(places, {"text": policies["text"]}, predicted, draws=300).ranker("text")
+    (low, high), (wide_low, wide_high) = ends(alone.lift), ends(found.ranker("text").lift)
+    assert low - wide_low == pytest.approx(wide_high - high)
+    assert low - wide_low > 0.02 * (high - low)
+    assert ends(alone.dr) == ends(found.ranker("text").dr)
     # Propensities that are not those of the log are noticed, without a label.
     wrong = replace(places, propensity=np.full(len(log.place), 0.125))
     told = estimate(wrong, {"logged": greedy(wrong, log.logged)}, draws=100).notes
@@ -301,7 +307,10 @@ def test_eval_says_what_each_ranker_would_earn(tmp_path: Path) -> None:
     assert kept["rankers"][0]["dr"]["value"] == earned.rankers[0].dr.value  # type: ignore[union-attr]
     shown = "\n".join(facts(report))
     assert "the log itself earned" in shown
-    assert "decoder would earn dr" in shown
+    assert "  decoder would earn " in shown
+    assert " by dr: " in shown
+    assert f"intervals above the log are corrected for {len(earned.rankers)} rankers" in shown
+    assert max(map(len, off_policy_lines(earned))) <= 120
     clipped = promptrank.evaluate("jobs/apply", clip=5, **given).off_policy
     assert clipped is not None
     assert clipped.rankers[0].clipped > 0

@@ -189,6 +189,10 @@ def test_a_file_system_without_locks_is_told(
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(tmp_path / "file" / "a", "cannot be written")
+    if Path("/proc/self").exists():  # where nobody can make a file, and locks are tried in vain
+        refused(Path("/proc/x.json"), r"/proc/x\.json: cannot be written: /proc takes no new files")
+    if Path("/sys/kernel").exists():
+        refused(Path("/sys/x.json"), "/sys takes no new files|cannot be written")
 
 
 def test_a_lock_file_that_is_a_link_is_not_followed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from promptrank.basics.quiet import no_library_bars
 from promptrank.cli.main import app
 from promptrank.cli.progress import BarSteps, LogSteps, Pace, about, rate_words, spent
 from promptrank.cli.terminal import columns, print_table, progress_bar
+from promptrank.errors import InputError
 from support.toys import make_project
 
 
@@ -244,3 +245,10 @@ def test_libraries_draw_no_bars(tmp_path: Path, tiny_llama_path: Path) -> None:
     with no_library_bars():
         assert not logging.is_progress_bar_enabled()
     assert logging.is_progress_bar_enabled()
+
+
+@pytest.mark.parametrize("words", [["--out", "a.html", "--out", "a.json"], ["-o", "a", "--out=b"]])
+def test_two_outputs_of_one_command_are_refused(words: list[str]) -> None:
+    ended = CliRunner().invoke(app, ["eval", "movies/like", *words])
+    assert isinstance(ended.exception, InputError)
+    assert "--out stands more than once" in str(ended.exception)

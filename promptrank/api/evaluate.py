@@ -20,12 +20,15 @@ from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
 from promptrank.workspace.named import Named
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.rivals import LOGGED, open_rival, scores_files
+from promptrank.workspace.rivals import LOGGED, open_rival
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
+    from promptrank.evaluation.seen import SeenInTraining
+    from promptrank.evaluation.slices import Slicing
     from promptrank.prompt.encode import Encoder
+    from promptrank.requests.source import Sample
     from promptrank.workspace.measuring import MeasuredOn
     from promptrank.workspace.wanted_evaluation import WantedEvaluation
 
@@ -102,7 +105,11 @@ def evaluate(
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
-    from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
+    from promptrank.workspace.wanted_evaluation import (
+        check_fitted,
+        slicings_on,
+        wanted_evaluation,
+    )
 
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
@@ -131,16 +138,20 @@ def evaluate(
                 f"--vs {who}: this run writes its own scores there, beside --out; write elsewhere"
             )
     audits: list[Audited] = []
+    slicings: list[Slicing] = []
+
+    def check(sample: "Sample", seen: "SeenInTraining") -> None:
+        slicings.extend(slicings_on(wanted, sample, seen, say))
+
     with (
         taken(out, "eval"),
         taken(doubtful, "eval"),
         taken(kept, "eval"),
         taken(kept_obscured, "eval"),
-        measured_on(opened, requests, split, limit, say, wanted.baselines) as on,
+        measured_on(opened, requests, split, limit, say, wanted.baselines, check) as on,
         Runtime() as runtime,
     ):
-        slicings = slicings_on(wanted, on)
-        files = scores_files(unfused(opened), wanted.rivals, on.sample, say)
+        check_fitted(wanted, on)
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
 
         def open_own() -> AbstractContextManager[Ranker]:
@@ -162,7 +173,7 @@ def evaluate(
         def open_other(who: Named) -> AbstractContextManager[Ranker]:
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
-        compared |= _rivals_scores(wanted, on, open_other, files, say, progress)
+        compared |= _rivals_scores(wanted, on, open_other, wanted.files, say, progress)
 
         def audit(scores: Mapping[str, Scores]) -> None:
             if doubtful is not None:

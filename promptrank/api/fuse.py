@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.plurals import counted
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.fusion.fusion_files import write_fusion
 from promptrank.requests.source import Sample
@@ -74,7 +75,7 @@ def fuse(
             facts = {"items": file.items_stamp(), "splits": [PART], "limit": limit}
             ranked = score_into(scores, ranker, sample, facts, say, progress)
             if ranked.errors:
-                say(f"{ranked.errors:,} rows set aside: {ranked.errors_path}")
+                say(f"{counted(ranked.errors, 'row')} set aside: {ranked.errors_path}")
             fused = fit_task_fusion(opened, ranker, engine, model, sample, scores)
         write_fusion(path, fused.fusion)
         # The scores were kept only so that a stopped run could go on.

@@ -15,6 +15,7 @@ def validate(
     project: str | Path | None = None,
     settings: list[str] | None = None,
     leaks: bool = False,
+    requests: str | Path | None = None,
     say: Say = silent,
 ) -> Validated:
     """Check a task's file, template, tables and answers, and render its first requests.
@@ -25,9 +26,11 @@ def validate(
     Args:
         leaks: also learn from each field alone, on all requests, and warn of those that tell the
             label better than they should (`promptrank.evaluation.leaks`).
+        requests: a request file, all of which is read too: rows that would be set aside, and
+            propensities that are missing, with counts and the first of each.
 
     Raises:
         TaskError: the task file itself cannot be read; the message holds all its problems.
     """
     opened = open_task(task, project=project, settings=settings)
-    return check_task(opened, model, say, leaks=leaks)
+    return check_task(opened, model, requests, say, leaks=leaks)

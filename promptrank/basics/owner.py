@@ -56,6 +56,10 @@ def owned(
         folder = path.parent.resolve()
         place = lock_file(folder, name or path.name)
         lock = _acquire(place, _facts(path, command), wait)
+        if lock is None and not place.exists():
+            # Nobody has it: it could not be made, as in /proc, where a lock is tried in vain.
+            os.close(os.open(place, os.O_CREAT | os.O_WRONLY, 0o600))
+            lock = _acquire(place, _facts(path, command), wait)
     except OSError as error:
         raise _unlockable(path, error) from error
     if lock is None:
@@ -226,4 +230,8 @@ def _unlockable(path: Path, error: OSError) -> Exception:
             f"{path}: the file system there gives no locks ({reason}), so two runs could write it "
             f"at once; write elsewhere, or set {SWITCH}=0 and see to it that only one does"
         )
-    return InputError(f"{path}: cannot be written ({reason}: {error.filename or path.parent})")
+    if error.filename is not None and Path(error.filename).exists():
+        return InputError(f"{path}: cannot be written ({reason}: {error.filename})")
+    return InputError(
+        f"{path}: cannot be written: {path.parent} takes no new files ({reason}); write elsewhere"
+    )

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptrank.basics.plurals import counted
 from promptrank.cli import options
 from promptrank.cli.terminal import say, say_once
 
@@ -32,9 +33,9 @@ def build(
         say=say_once(),
     )
     for part, count in built.requests.items():
-        say(f"{part}: {count:,} requests, {built.candidates[part]:,} candidates")
+        say(f"{part}: {counted(count, 'request')}, {counted(built.candidates[part], 'candidate')}")
     for note in built.notes:
         say(note)
     for reason, count in built.errors.items():
-        say(f"{count:,} rows set aside: {reason} -> {built.errors_path}")
+        say(f"{counted(count, 'row')} set aside: {reason} -> {built.errors_path}")
     say(f"-> {built.path}")

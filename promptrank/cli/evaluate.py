@@ -157,7 +157,7 @@ def conclude(report: "Report") -> None:
     Raises:
         InputError: it cannot be decided, and none fails.
     """
-    from promptrank.evaluation.report_summary import requirement_text
+    from promptrank.evaluation.requirement_told import requirement_text
 
     if any(result.holds is False for result in report.requirements):
         if report.verdict is not None:

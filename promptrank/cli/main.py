@@ -36,6 +36,7 @@ from promptrank.cli import (
     tasks,
     train,
 )
+from promptrank.cli.one_output import OneOutput
 from promptrank.cli.terminal import say
 from promptrank.errors import InputError
 from promptrank.training import processes
@@ -66,19 +67,19 @@ app = typer.Typer(
     help="One decoder ranks everything: tasks as YAML and Jinja, scores from answer log-probs.",
 )
 app.command()(start.init)
-app.command()(start.schema)
+app.command(cls=OneOutput)(start.schema)
 app.command()(tasks.ls)
 app.command()(tasks.pull)
 app.command()(tasks.validate)
 app.command()(tasks.render)
-app.command()(build.build)
-app.command()(rank.rank)
-app.command()(fuse.fuse)
-app.command(name="eval")(evaluate.eval_)
-app.command()(report.report)
-app.command()(parity.parity)
+app.command(cls=OneOutput)(build.build)
+app.command(cls=OneOutput)(rank.rank)
+app.command(cls=OneOutput)(fuse.fuse)
+app.command(name="eval", cls=OneOutput)(evaluate.eval_)
+app.command(cls=OneOutput)(report.report)
+app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
-app.command()(export.export)
+app.command(cls=OneOutput)(export.export)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptrank.basics.plurals import counted
 from promptrank.cli import options
 from promptrank.cli.terminal import print_table, progress_bar, say_once
 
@@ -70,9 +71,10 @@ def conclude(report: "Report") -> None:
     from promptrank.api.parity import passed
 
     about, counts = report.provenance, report.counts
+    asked = f"{counted(counts.requests, 'request')}, {counted(counts.candidates, 'candidate')}"
     sys.stdout.write(
-        f"{about['task']}, adapter {about['adapter'] or 'none'}: {counts.requests} requests, "
-        f"{counts.candidates} candidates, against one prompt at a time\n"
+        f"{about['task']}, adapter {about['adapter'] or 'none'}: {asked}, against one prompt at a "
+        "time\n"
     )
     print_table(_table(report))
     notes = [f"{name}: left out, {reason}" for name, reason in report.absent.items()]
@@ -95,7 +97,9 @@ def _table(report: "Report") -> "Table":
         if agreement is None:  # the reference
             continue
         correlation = agreement.rank_correlation
-        missing = f", {agreement.missing} candidates missing" if agreement.missing else ""
+        missing = (
+            f", {counted(agreement.missing, 'candidate')} missing" if agreement.missing else ""
+        )
         table.add_row(
             Text(row.name),
             f"{agreement.difference:.1e}",

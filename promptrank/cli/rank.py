@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
@@ -59,7 +60,8 @@ def rank(
             say=say_once(),
             progress=progress,
         )
-    say(f"{ranked.candidates:,} candidates of {ranked.requests:,} requests -> {ranked.path}")
+    of = counted(ranked.requests, "request")
+    say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
     if ranked.cut_events:
         say(f"{ranked.cut_events:,} history events did not fit their prompts")
     for note in ranked.notes:
@@ -68,6 +70,6 @@ def rank(
         say(f"{name}: the declared answers hold {mass:.1%} of the model's probability")
     if ranked.errors:
         say(
-            f"{ranked.errors:,} rows set aside, {ranked.partial:,} rankings partial"
-            f" -> {ranked.errors_path}"
+            f"{counted(ranked.errors, 'row')} set aside, {counted(ranked.partial, 'ranking')} "
+            f"partial -> {ranked.errors_path}"
         )

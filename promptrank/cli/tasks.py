@@ -1,6 +1,7 @@
 """Commands about tasks themselves: ``ls``, ``pull``, ``validate``, ``render``."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -47,6 +48,9 @@ def pull(
 
 def validate(
     task: options.TaskName,
+    requests: Annotated[
+        Path | None, typer.Option("--requests", help="Also read all of this request file.")
+    ] = None,
     model: options.ModelName = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
@@ -65,11 +69,20 @@ def validate(
     (syntax, blocks, sandbox); the tables (files, columns, keys); template variables against the
     fields that tables and statistics supply; null values that the template prints unguarded; the
     answers in their real context (collisions, merges, empty ones); one block joined with the next
-    against joint tokenization; the first requests, rendered within the budget.
+    against joint tokenization; the first requests, rendered within the budget. Propensities that
+    are no probabilities are counted in the tables, and in a request file with --requests.
     """
     from promptrank.api.validate import validate as run
 
-    checked = run(task, model=model, project=project, settings=set_, leaks=leaks, say=say_once())
+    checked = run(
+        task,
+        model=model,
+        project=project,
+        settings=set_,
+        leaks=leaks,
+        requests=requests,
+        say=say_once(),
+    )
     for line in checked.facts:
         sys.stdout.write(f"{line}\n")
     for line in checked.warnings:

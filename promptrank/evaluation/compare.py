@@ -7,6 +7,7 @@ import numpy as np
 
 from promptrank.basics.arrays import Flags
 from promptrank.basics.hints import near
+from promptrank.basics.plurals import counted
 from promptrank.errors import DataError
 from promptrank.evaluation.agreement import agreement
 from promptrank.evaluation.bootstrap import DRAWS, LEVEL
@@ -233,4 +234,5 @@ def _counts(labelled: Labelled, keep: Flags, rows: Rows) -> Counts:
 def _notes(counts: Counts) -> tuple[str, ...]:
     if counts.subjects >= FEW_SUBJECTS:
         return ()
-    return (f"only {counts.subjects} subjects: intervals of so few tend to be too narrow",)
+    few = counted(counts.subjects, "subject")
+    return (f"only {few}: intervals of so few tend to be too narrow",)

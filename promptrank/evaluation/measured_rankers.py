@@ -11,6 +11,7 @@ from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.measure import (
     Estimate,
     Measured,
+    RankedRows,
     Rows,
     measure,
     measure_probability,
@@ -65,9 +66,13 @@ def measure_rankers(
     for name in names:
         score = labelled.scores[name][keep]
         auc: Measured | None = None
+        alike = next((n for n in names if _alike(ranked[n], ranked[name])), name)
         for metric in metrics:
             if metric.needs_probability:
                 made = measure_probability(metric, sure_rows, chances.get(name))
+            elif metric.kind.unit == "requests" and alike != name:
+                # One estimate for both, so that all draws are the same and they never differ.
+                made = measured[alike, metric.name]
             elif metric.base == "wauc" and rows.domain is None and auc and auc.estimate:
                 # Over one domain it is AUC, whose draws cost most: they are made once.
                 made = replace(auc, unit="domains", used=1)
@@ -100,6 +105,13 @@ def draw_all(
         return values, {}
     table = bootstrap(list(estimates.values()), num_subjects, draws, seed)
     return values, {key: table[:, i] for i, key in enumerate(estimates)}
+
+
+def _alike(one: RankedRows, other: RankedRows) -> bool:
+    """Whether both order every request alike, ties too."""
+    if one is other:
+        return True
+    return np.array_equal(one.tie, other.tie) and np.array_equal(one.order, other.order)
 
 
 def _rows(labelled: Labelled, keep: Flags) -> Rows:

@@ -23,7 +23,7 @@ whatever the ranker would: a check that needs no label. Intervals draw whole sub
 do; the reward model is fitted once, not in every draw. Weights of candidates do not count here.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,7 @@ from promptrank.evaluation.logged_places import LoggedPlaces, logged_places
 from promptrank.evaluation.measure import rank_rows
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
 from promptrank.evaluation.reward_model import Predicted, RewardColumns, expected_rewards
+from promptrank.evaluation.simultaneous import corrections
 from promptrank.records import Request
 from promptrank.scores.scores import Scores
 
@@ -150,10 +151,11 @@ def estimate(
     if draws and count > 1:
         drawn = np.concatenate([times @ parts for times in subject_draws(count, draws, seed)])
     earned = _amount(lambda s: s[:, 2] / s[:, 0], whole, drawn, count)
-    rows = tuple(
+    made = [
         _row(name, policy, weights[name], whole, drawn, count, 3 + 4 * i, clip)
         for i, (name, policy) in enumerate(policies.items())
-    )
+    ]
+    rows = _corrected([row for row, _ in made], [lift for _, lift in made])
     return OffPolicy(
         earned,
         rows,
@@ -175,7 +177,8 @@ def _row(
     subjects: int,
     at: int,
     clip: float | None,
-) -> PolicyRow:
+) -> tuple[PolicyRow, Floats]:
+    """A ranker's row, and the draws (draws,) of its lift."""
     used = np.minimum(weight, np.inf if clip is None else clip)
     squares = float((used**2).sum())
 
@@ -191,18 +194,37 @@ def _row(
 
     best = dr if policy.expected is not None else snips
     known = policy.expected is not None or squares > 0
-    return PolicyRow(
+
+    def lift(s: Floats) -> Floats:
+        return np.asarray(best(s) - s[:, 2] / s[:, 0])
+
+    row = PolicyRow(
         name,
         _amount(ips, whole, drawn, subjects),
         _amount(snips, whole, drawn, subjects) if squares > 0 else None,
         _amount(dr, whole, drawn, subjects) if policy.expected is not None else None,
-        _amount(lambda s: best(s) - s[:, 2] / s[:, 0], whole, drawn, subjects) if known else None,
+        _amount(lift, whole, drawn, subjects) if known else None,
         float(used.sum()) ** 2 / squares if squares > 0 else 0.0,
         int((weight > 0).sum()),
         _amount(lambda s: s[:, at + 3] / s[:, 1], whole, drawn, subjects),
         float(weight.max()),
         int((weight > used).sum()),
     )
+    return row, lift(drawn)
+
+
+def _corrected(rows: Sequence[PolicyRow], lifts: Sequence[Floats]) -> tuple[PolicyRow, ...]:
+    """Lifts over the log as one family, as differences of metrics are: the best of many rankers is
+    also the luckiest."""
+    family = [i for i, row in enumerate(rows) if row.lift is not None and row.lift.low is not None]
+    made = list(rows)
+    more = corrections([lifts[i] for i in family])
+    for i, correction in zip(family, more, strict=True):
+        lift = rows[i].lift
+        assert lift is not None and lift.low is not None and lift.high is not None
+        by = correction.widening
+        made[i] = replace(rows[i], lift=Amount(lift.value, lift.low - by, lift.high + by))
+    return tuple(made)
 
 
 def _amount(of: Callable[[Floats], Floats], whole: Floats, drawn: Floats, subjects: int) -> Amount:

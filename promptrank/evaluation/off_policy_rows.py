@@ -20,7 +20,8 @@ class PolicyRow:
         ips: inverse propensity scoring: unbiased, and the widest.
         snips: self-normalised: what the weights do not sum to is put right.
         dr: doubly robust; None where no reward model could be fitted.
-        lift: ``dr`` (``snips`` where there is none) minus what the log itself earned, within draws.
+        lift: ``dr`` (``snips`` where there is none) minus what the log itself earned, within draws;
+            its interval is corrected for how many rankers there are.
         effective: effective sample size of the logged places, (sum of w)^2 / sum of w^2.
         matched: logged places that the ranker could have filled as the log did: weight above 0.
         mean_weight: 1 but for chance, where the propensities are those of the log.

@@ -2,33 +2,38 @@
 
 from collections.abc import Iterator
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
 
 
 def off_policy_lines(earned: OffPolicy) -> Iterator[str]:
     """What the log earned, what the reference would have, and the best of the others."""
-    lost = f", {earned.left_out:,} requests left out" if earned.left_out else ""
+    lost = f" ({counted(earned.left_out, 'request')} left out)" if earned.left_out else ""
     yield (
         f"off-policy, gain per request: the log itself earned {amount_text(earned.logged)} on "
-        f"{earned.places:,} places of {earned.requests:,} requests{lost}"
+        f"{counted(earned.places, 'place')} of {counted(earned.requests, 'request')}{lost}"
     )
     first, *others = earned.rankers
-    yield _line(first, earned)
+    yield from _lines(first, earned)
     best = max(others, key=_value, default=None)
     if best is not None:
-        yield f"the best of the others: {_line(best, earned)}"
+        yield from _lines(best, earned, ", the best of the others,")
+    if len(earned.rankers) > 1:
+        yield f"  intervals above the log are corrected for {len(earned.rankers)} rankers"
     yield from earned.notes
 
 
-def _line(row: PolicyRow, earned: OffPolicy) -> str:
+def _lines(row: PolicyRow, earned: OffPolicy, who: str = "") -> Iterator[str]:
+    """Two lines: what to go by, and how far to trust it."""
     named = (("dr", row.dr), ("snips", row.snips), ("ips", row.ips))
-    values = ", ".join(f"{name} {amount_text(each)}" for name, each in named if each is not None)
-    lift = f"; {amount_text(row.lift, '+')} to the log" if row.lift is not None else ""
-    clipped = f", {row.clipped:,} clipped at {earned.clip:g}" if earned.clip is not None else ""
-    return (
-        f"{row.name} would earn {values}{lift}; effective sample {row.effective:,.0f} of "
-        f"{earned.places:,} places, largest weight {row.largest_weight:,.1f}{clipped}"
-    )
+    (name, first), *others = [(name, each) for name, each in named if each is not None]
+    lift = f": {amount_text(row.lift, '+')} above the log" if row.lift is not None else ""
+    yield f"  {row.name}{who} would earn {amount_text(first)} by {name}{lift}"
+    beside = [f"{other} {amount_text(each)}" for other, each in others]
+    clipped = [f"{row.clipped:,} clipped at {earned.clip:g}"] if earned.clip is not None else []
+    worth = f"worth {row.effective:,.0f} of {counted(earned.places, 'place')}"
+    facts = [worth, f"largest weight {row.largest_weight:,.1f}", *clipped, *beside]
+    yield f"    {', '.join(facts)}"
 
 
 def _value(row: PolicyRow) -> float:

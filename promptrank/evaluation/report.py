@@ -95,6 +95,11 @@ class RequirementResult:
             value where it is held against a number.
         short_by: what is missing, above 0; None where it holds.
         subjects: how many subjects it was measured on.
+        metric, part: what was asked for, and in which slice, such as ``history=1-2``; None for the
+            whole.
+        comparison: ``>=``, ``<=``, ``>`` or ``<``.
+        margin: what ``limit`` is above the ranker's metric; None for a number.
+        clear: whether the interval decides.
     """
 
     text: str
@@ -107,6 +112,11 @@ class RequirementResult:
     high: float | None = None
     short_by: float | None = None
     subjects: int | None = None
+    metric: str | None = None
+    part: str | None = None
+    comparison: str | None = None
+    margin: float | None = None
+    clear: bool = False
 
 
 @dataclass(frozen=True, slots=True)

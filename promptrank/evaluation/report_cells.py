@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import Interval, interval
+from promptrank.evaluation.bootstrap import Interval, accelerated, interval
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
 from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
@@ -63,20 +63,22 @@ def cell_of(
     if np.isnan(value):
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
-    ends = _interval(reduced, drawn.get(key))
+    draws = drawn.get(key)
+    ends = None if draws is None else _interval(metric, value, draws)
     # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
     value = max(0.0, value)
-    if isinstance(ends, str):
-        return Cell(value, None, None, ends, reduced.unit, reduced.used, reduced.left_out)
+    if ends is None:
+        undefined = "undefined in too many draws; there are too few subjects"
+        why = "one subject, or no draws" if draws is None else reduced.reason or undefined
+        why = f"no interval: {why}"
+        return Cell(value, None, None, why, reduced.unit, reduced.used, reduced.left_out)
     low, high = max(0.0, ends.low), max(0.0, ends.high)
     return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
-def _interval(reduced: Measured, draws: Floats | None) -> Interval | str:
-    if draws is None:
-        return "no interval: one subject, or no draws"
-    undefined = "undefined in too many draws; there are too few subjects"
-    return interval(draws) or f"no interval: {reduced.reason or undefined}"
+def _interval(metric: Metric, value: float, draws: Floats) -> Interval | None:
+    # The draws of ECE are those of a test; their percentiles have its ends as they are.
+    return interval(draws) if metric.base == "ece" else accelerated(draws, value)
 
 
 def differences_of(
@@ -112,7 +114,7 @@ def _family(
             continue
         made[place] = Difference(value, None, None, None)
         gaps = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-        span = None if gaps is None else interval(gaps)
+        span = None if gaps is None else _interval(metric, value, gaps)
         if gaps is not None and span is not None:
             draws[place], ends[place] = gaps, span
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):

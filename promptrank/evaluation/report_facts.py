@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report import Report, Survival
 from promptrank.evaluation.transfer import transfer_text
@@ -15,17 +16,19 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     """
     c = report.counts
     yield (
-        f"{c.subjects:,} subjects, {c.requests:,} requests, {c.candidates:,} candidates, "
+        f"{counted(c.subjects, 'subject')}, {counted(c.requests, 'request')}, "
+        f"{counted(c.candidates, 'candidate')}, "
         f"{c.positives:,} of them relevant; {report.level:.0%} intervals from {report.draws:,} "
         "draws of whole subjects"
     )
     if c.unlabelled:
-        yield f"{c.unlabelled:,} candidates without a label are left out"
+        yield f"left out: {counted(c.unlabelled, 'candidate')} without a label"
     if c.left_out:
         lost = {ranker.name: ranker.unscored for ranker in report.rankers if ranker.unscored}
+        labelled = counted(c.left_out, "labelled candidate")
         yield (
-            f"{c.left_out:,} labelled candidates are left out for all rankers, because some ranker "
-            f"has no score for them ({_counted(lost)}); {c.partial_requests:,} requests are partial"
+            f"left out for all rankers: {labelled} that some ranker has no score for "
+            f"({_counted(lost)}); partial: {counted(c.partial_requests, 'request')}"
         )
     if report.seen is not None:
         s = report.seen

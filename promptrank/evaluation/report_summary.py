@@ -14,6 +14,7 @@ from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_numbers import cell_text, difference_text, gap_text, number
 from promptrank.evaluation.report_rows import Difference, RankerRow
 from promptrank.evaluation.report_table import DETECTABLE, MARK, STYLE, grid, marks_text, table
+from promptrank.evaluation.requirement_told import requirement_text
 from promptrank.evaluation.verdict import lead_over
 
 _GAP = 2  # terminal cells between columns
@@ -27,8 +28,8 @@ def summary(report: Report, width: int = 100) -> RenderableType:
     columns = _columns(report)
     left_out = _fit(columns, max(len(row.name) for row in report.rankers), width)
     parts += [Text(""), grid("ranker", [row.name for row in report.rankers], columns)]
-    if len(report.rankers) > 1:
-        parts.append(Text(_legend(report), style="dim"))
+    if len(report.rankers) > 1 and (legend := _legend(report)):
+        parts.append(Text(legend, style="dim"))
     parts += [Text(line) for line in _pairs(report)]
     if report.slices:
         parts += [Text(""), _slices(report)]
@@ -45,28 +46,6 @@ def _head(report: Report) -> list[RenderableType]:
     if report.verdict is not None:
         parts.append(Text(report.verdict.text, style="bold"))
     return [*parts, *(_requirement(result) for result in report.requirements)]
-
-
-def requirement_text(result: RequirementResult) -> str:
-    """What is required, whether it holds, by how much it does not, and the interval."""
-    if result.holds is None:
-        return f"cannot be decided: {result.text}: {result.reason}"
-    assert result.value is not None and result.limit is not None
-    text = f"{'holds' if result.holds else 'FAILS'}: {result.text}: {number(result.value)}"
-    if result.short_by is None:
-        text += f" against {number(result.limit)}"
-    else:
-        ours = ", its interval" if result.text.endswith(" clear") else ""
-        text += f"{ours} misses {number(result.limit)} by {_exact(result.short_by)}"
-    if result.low is not None and result.high is not None:
-        of, sign = ("interval", "") if result.ranker is None else (f"less {result.ranker}'s", "+")
-        text += f"; {of} {number(result.low, sign)} to {number(result.high, sign)}"
-    return f"{text}; {result.subjects:,} subjects"
-
-
-def _exact(short: float) -> str:
-    """Three digits, or as many as it takes to see that something is missing."""
-    return number(short) if short >= 0.0005 else f"{short:.1g}"
 
 
 def _requirement(result: RequirementResult) -> Text:
@@ -123,10 +102,10 @@ def _width(columns: dict[str, list[Text]], names: int) -> int:
 
 
 def _legend(report: Report) -> str:
-    text = marks_text(report)
+    text = marks_text(report, report.rankers)
     if any(d.detectable is not None for row in report.rankers for d in row.differences.values()):
         text += f" could show: the smallest difference {DETECTABLE}."
-    return text
+    return text.strip()
 
 
 def _pairs(report: Report) -> Iterator[str]:

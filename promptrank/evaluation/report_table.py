@@ -1,16 +1,17 @@
 """All of a report for a terminal: a table of values, one of differences, and the same by slice."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.report import Report, ReportSlice
 from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_numbers import number
-from promptrank.evaluation.report_rows import Cell, Difference
+from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 _GAP = 2  # terminal cells between columns
 DETECTABLE = "that such data marks four times in five"
@@ -29,13 +30,12 @@ def table(report: Report, width: int = 100) -> RenderableType:
         others = report.rankers[1:]
         gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in report.metrics}
         parts += _tables("difference", names[1:], gaps, width)
-        parts.append(
-            Text(
-                f"Differences are to {names[0]}, paired. {marks_text(report)}\nshows: the smallest "
-                f"difference {DETECTABLE}.\n",
-                style="dim",
-            )
-        )
+        rows = [*report.rankers, *(row for part in report.slices for row in part.rankers)]
+        lines = [f"Differences are to {names[0]}, paired.", marks_text(report, rows)]
+        told = [" ".join(filter(None, lines))]
+        if any(d.detectable is not None for row in rows for d in row.differences.values()):
+            told.append(f"shows: the smallest difference {DETECTABLE}.")
+        parts.append(Text("\n".join([*told, ""]), style="dim"))
     if report.pairs:
         both = [f"{pair.name} - {pair.against}" for pair in report.pairs]
         gaps = {m: [_gap(pair.differences.get(m)) for pair in report.pairs] for m in report.metrics}
@@ -45,12 +45,18 @@ def table(report: Report, width: int = 100) -> RenderableType:
     return Group(*parts, *(Text(line) for line in facts(report)))
 
 
-def marks_text(report: Report) -> str:
-    """What the marks mean, and for how many comparisons intervals of differences are corrected."""
+def marks_text(report: Report, rows: Iterable[RankerRow]) -> str:
+    """What the marks mean, and for how many comparisons intervals of differences are corrected.
+
+    Args:
+        rows: what is shown; marks that none of it has are not explained.
+    """
+    marked = any(d.verdict is not None for row in rows for d in row.differences.values())
     marks, others = f"▲ better, ▼ worse than {report.reference}", len(report.rankers) - 1
     if others > 1:
-        return f"{marks}, by intervals corrected for {others} comparisons."
-    return f"{marks}, where the interval leaves out 0."
+        corrected = f"ntervals corrected for {others} comparisons"
+        return f"{marks}, by i{corrected}." if marked else f"I{corrected}; none leaves out 0."
+    return f"{marks}, where the interval leaves out 0." if marked else ""
 
 
 def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list[RenderableType]:
@@ -69,8 +75,9 @@ def slice_text(part: ReportSlice) -> str:
     """Which slice it is, and how much of everything it has."""
     c = part.counts
     return (
-        f"{part.by} {part.name}: {c.subjects:,} subjects, {c.requests:,} requests, "
-        f"{c.candidates:,} candidates, {c.positives:,} of them relevant"
+        f"{part.by} {part.name}: {counted(c.subjects, 'subject')}, "
+        f"{counted(c.requests, 'request')}, {counted(c.candidates, 'candidate')}, "
+        f"{c.positives:,} of them relevant"
     )
 
 

@@ -1,149 +1,25 @@
-"""The gate: what a ranker must reach before it ships, in a small grammar.
+"""The gate: what a ranker must reach before it ships, and whether it does.
 
-::
-
-    METRIC [SLICING=SLICE] COMPARISON NUMBER               auc >= 0.7
-    METRIC [SLICING=SLICE] COMPARISON RANKER               ndcg@10[history=1-2] >= baseline:best
-    METRIC [SLICING=SLICE] COMPARISON RANKER +|- NUMBER    auc >= base + 0.01
-    ... clear                                              auc >= base clear
-
-On the left is the ranker that ``eval`` judges. COMPARISON is one of ``>=``, ``<=``, ``>``, ``<``;
-the sign of a margin stands between spaces, since names may hold ``+`` and ``-``. The values
-themselves decide. With ``clear`` the interval does: its near end must reach the limit too.
+Requirements are written in the grammar of `promptrank.evaluation.requirement_grammar`. On the left
+is the ranker that ``eval`` judges. The values themselves decide. With ``clear`` the interval does:
+its near end must reach the limit too.
 """
 
-import math
-import re
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from operator import ge, gt, le, lt
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
-from promptrank.evaluation.metrics import parse_metrics
 from promptrank.evaluation.report import Report, ReportSlice, RequirementResult
-from promptrank.evaluation.slices import Slicing, check_names
+from promptrank.evaluation.requirement_grammar import Requirement, spaced, without_margin
+from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.verdict import best_baseline, lead_over, row_of
 from promptrank.schema.metric_names import without_sampling
 
 BASELINE, BEST = "baseline:", "baseline:best"
 
-_NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
-_METRIC = re.compile(r"[^\s\[\]<>=]+")
-_SLICE = re.compile(r"\[\s*([^\]=]+?)\s*=\s*([^\]]*?)\s*\]")
-_COMPARISON = re.compile(r">=|<=|>|<")
-_CLEAR = re.compile(r"\s+clear$")
-_MARGIN = re.compile(rf"\s+([+-])\s*({_NUMBER})$")
-
 _HOLDS: dict[str, Callable[[float, float], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
-
-
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """One requirement, taken apart.
-
-    Attributes:
-        slicing, slice: the part it is about; None for the whole.
-        ranker: what the judged ranker is held against; None for a number.
-        number: that number, or the margin on top of the ranker's metric.
-        clear: whether the interval decides.
-    """
-
-    text: str
-    metric: str
-    slicing: str | None
-    slice: str | None
-    comparison: str
-    ranker: str | None
-    number: float
-    clear: bool
-
-    @property
-    def upwards(self) -> bool:
-        """Whether large values pass."""
-        return self.comparison.startswith(">")
-
-
-def parse_requirement(text: str) -> Requirement:
-    """A requirement in the grammar of this module.
-
-    Raises:
-        InputError: anything else; the message points at the place. An unknown metric or slicing,
-            too.
-    """
-    reader = _Reader(text)
-    metric = reader.take(_METRIC, "a metric, such as auc or ndcg@10")[0]
-    part: tuple[str, str] | None = None
-    if reader.peek("["):
-        cut = reader.take(_SLICE, "a slice, such as [history=1-2]")
-        part = cut[1], cut[2]
-    comparison = reader.take(_COMPARISON, "one of >=, <=, > and <")[0]
-    against, clear = _CLEAR.subn("", reader.left())
-    if not against or against == "clear":
-        raise reader.error("a number or a ranker, such as 0.7, base or baseline:best")
-    ranker, number = _target(against)
-    if math.isinf(number):
-        raise reader.error("a number that is not as large")
-    if ranker is not None and not ranker.strip("+-0123456789. "):
-        raise reader.error("one number, or a ranker and a margin, such as base + 0.01")
-    try:
-        parse_metrics([metric])
-        check_names([part[0]] if part is not None else [])
-    except InputError as error:
-        raise InputError(f"--require {text!r}: {error}") from None
-    slicing_name, slice_name = part or (None, None)
-    return Requirement(
-        text.strip(), metric, slicing_name, slice_name, comparison, ranker, number, bool(clear)
-    )
-
-
-def parse_requirements(texts: Iterable[str]) -> tuple[Requirement, ...]:
-    """Requirements, each once."""
-    return tuple(parse_requirement(text) for text in dict.fromkeys(texts))
-
-
-class _Reader:
-    """A text read from left to right, which knows how far."""
-
-    def __init__(self, text: str) -> None:
-        self.text, self.at = text, 0
-
-    def _skip(self) -> None:
-        while self.at < len(self.text) and self.text[self.at].isspace():
-            self.at += 1
-
-    def peek(self, sign: str) -> bool:
-        self._skip()
-        return self.text.startswith(sign, self.at)
-
-    def take(self, pattern: re.Pattern[str], what: str) -> re.Match[str]:
-        self._skip()
-        match = pattern.match(self.text, self.at)
-        if match is None:
-            raise self.error(what)
-        self.at = match.end()
-        return match
-
-    def left(self) -> str:
-        """What is still to be read, up to the end."""
-        self._skip()
-        return self.text[self.at :].rstrip()
-
-    def error(self, what: str) -> InputError:
-        shown = "".join(" " if c.isspace() else c for c in self.text)
-        return InputError(
-            f"--require {self.text!r}: expected {what} here:\n  {shown}\n  {' ' * self.at}^"
-        )
-
-
-def _target(text: str) -> tuple[str | None, float]:
-    """What stands on the right: a ranker or none, and a number or a margin."""
-    if re.fullmatch(_NUMBER, text):
-        return None, float(text)
-    margin = _MARGIN.search(text)
-    if margin is None:
-        return text, 0.0
-    return text[: margin.start()], float(margin[1] + "1") * float(margin[2])
 
 
 def check_slices(requirements: Iterable[Requirement], slicings: Iterable[Slicing]) -> None:
@@ -167,16 +43,24 @@ def check_rankers(
     judged: str,
     rankers: Collection[str],
     baselines: Collection[str],
-) -> None:
+) -> tuple[Requirement, ...]:
     """Refuse what names no ranker of the comparison, before anything is ranked.
 
     Args:
         rankers: those that will be compared, by name.
         baselines: which of them are baselines.
 
+    Returns:
+        The requirements, with margins that were written without spaces told from names.
+
     Raises:
         InputError: a ranker that is not compared, or the judged one itself.
     """
+
+    def known(name: str) -> bool:
+        return name == BEST or _row_name(name, rankers) in rankers
+
+    requirements = tuple(spaced(requirements, known))
     for requirement in requirements:
         if requirement.ranker is None:
             continue
@@ -188,11 +72,15 @@ def check_rankers(
         elif name == judged:
             raise InputError(f"{where}: {name} is the ranker that is judged; name another one")
         elif name not in rankers:
-            known = [BEST, *(ranker for ranker in rankers if ranker != judged)]
+            others = [BEST, *(ranker for ranker in rankers if ranker != judged)]
+            asked, spaces = without_margin(requirement.ranker), ""
+            if asked != requirement.ranker:
+                spaces = ", and a margin stands between spaces: base + 0.01"
             raise InputError(
-                f"{where}: no ranker {requirement.ranker!r} is compared; "
-                f"{near(requirement.ranker, known)} (--vs adds rankers)"
+                f"{where}: no ranker {asked!r} is compared; "
+                f"{near(asked, others)} (--vs adds rankers{spaces})"
             )
+    return requirements
 
 
 def _row_name(name: str, rankers: Collection[str]) -> str:
@@ -281,8 +169,23 @@ def _decided(
     else:
         holds = _HOLDS[asked.comparison](decides, limit)
         short = None if holds else abs(limit - decides)
+    part = None if asked.slicing is None else f"{asked.slicing}={asked.slice}"
     return RequirementResult(
-        asked.text, holds, reason, value, ranker, limit, low, high, short, subjects
+        asked.text,
+        holds,
+        reason,
+        value,
+        ranker,
+        limit,
+        low,
+        high,
+        short,
+        subjects,
+        metric=asked.metric,
+        part=part,
+        comparison=asked.comparison,
+        margin=asked.number if ranker is not None else None,
+        clear=asked.clear,
     )
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.metrics import parse_metrics
 from promptrank.evaluation.report import Counts, Report, ReportSlice, RequirementResult, Verdict
 from promptrank.evaluation.report_numbers import number
@@ -86,8 +87,8 @@ def _by_leads(report: Report, judged: str, metric: str, leads: Mapping[str, Diff
         text += f"; {_why_not(shown.values())}"
         return Verdict(outcome, text, judged, metric, tuple(leads))
     requests = _rounded(subjects * counts.requests / counts.subjects)
-    of = "" if subjects == requests else f" of {subjects:,} more subjects"
-    text += f"; about {requests:,} more requests{of} could"
+    of = "" if subjects == requests else f" of {counted(subjects, 'more subject')}"
+    text += f"; about {counted(requests, 'more request')}{of} could"
     return Verdict(outcome, text, judged, metric, tuple(leads), subjects, requests)
 
 

@@ -36,6 +36,7 @@ class MetricKind:
         cutoff: whether ``@k`` follows the name.
         lower_is_better: whether the smaller value is the better one.
         library: what computes it and is not always installed: module and extra; empty for none.
+        largest: no value is above it; None where there is no such bound. None is below 0.
     """
 
     name: str
@@ -48,6 +49,7 @@ class MetricKind:
     cutoff: Literal["never", "may", "must"] = "never"
     lower_is_better: bool = False
     library: tuple[str, str] | tuple[()] = ()
+    largest: float | None = 1.0
 
 
 _KINDS = (
@@ -160,6 +162,7 @@ _KINDS = (
         "candidates",
         "chances.log_loss",
         lower_is_better=True,
+        largest=None,
     ),
     MetricKind(
         "brier",

@@ -22,6 +22,8 @@ def parse_metric(name: str) -> tuple[str, int | None]:
     """``ndcg@10`` -> (``ndcg``, 10), ``auc~u99`` -> (``auc``, None); ValueError for no metric."""
     match = _FORM.fullmatch(name)
     base = match[1] if match else re.split("[@~]", name)[0]
+    if match is None and base in KINDS and name[len(base) :].startswith("@"):
+        raise ValueError(f"{name!r}: how deep is a whole number from 1 up, such as {base}@10")
     if match is None or base not in KINDS:
         names = near_names(base.lower(), METRICS)
         hint = f"did you mean {names[0]!r}?" if names else f"known: {', '.join(METRICS)}"

@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
@@ -33,10 +34,11 @@ def students_table(report: Report) -> RenderableType:
 
 def _notes(report: Report) -> Iterator[str]:
     counts, first, best = report.counts, report.metrics[0], report.best_baseline
+    subjects = counted(counts.subjects, "subject")
     yield (
-        f"\n{report.provenance.get('task', '')}: {counts.subjects:,} subjects, "
-        f"{counts.candidates:,} candidates; 95% intervals from {report.draws:,} draws of whole "
-        "subjects. One core."
+        f"\n{report.provenance.get('task', '')}: {subjects}, "
+        f"{counted(counts.candidates, 'candidate')}; 95% intervals from {report.draws:,} draws of "
+        "whole subjects. One core."
     )
     yield f"gain: {first} with the teacher minus labels only, paired (▲ ▼ interval leaves out 0)."
     if best is None:

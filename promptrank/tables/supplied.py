@@ -9,6 +9,7 @@ from promptrank.schema.task import Task
 from promptrank.tables.column_checks import column_problems
 from promptrank.tables.loading import database, load
 from promptrank.tables.plan import ROLES, Plan
+from promptrank.tables.propensities import propensities_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +34,12 @@ class Supplied:
         fields: namespace (item, member, query, source, context, event_context, stats) -> name ->
             field; a namespace that the task does not have is missing.
         problems: columns that the task names and its tables lack, one line each.
+        warnings: what of the rows will be left out, one line each.
     """
 
     fields: dict[str, dict[str, SuppliedField]]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def columns_of(task: Task, root: Path) -> Supplied:
@@ -58,7 +61,9 @@ def columns_of(task: Task, root: Path) -> Supplied:
             kinds = plan.kinds["history.events"]
             names = task.history.events.context
             fields["event_context"] = _columns(con, "src.events", kinds, names)
-        return Supplied(fields, tuple(column_problems(plan)))
+        chances = propensities_of(con, plan)
+        told = () if chances is None else tuple(chances.lines("requests.candidate.propensity"))
+        return Supplied(fields, tuple(column_problems(plan)), told)
 
 
 def _entity(con: Connection, plan: Plan, role: str) -> dict[str, SuppliedField]:

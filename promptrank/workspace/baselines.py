@@ -91,6 +91,7 @@ def fit_on(
     wanted: WantedBaselines,
     say: Say,
     watch: Callable[[Request], None] | None = None,
+    check: Callable[[], None] | None = None,
 ) -> "dict[str, Baseline]":
     """Fit baselines on a file's ``train``; the sample that is to be ranked is held on the way.
 
@@ -98,6 +99,7 @@ def fit_on(
 
     Args:
         watch: is shown every request of the file too.
+        check: is called once they were read, before anything is fitted.
 
     Raises:
         ModelError: a baseline that was named needs a model that cannot be had.
@@ -117,8 +119,11 @@ def fit_on(
         # An item of a table has a key; one whose fields came with the request has none.
         from_table = from_table or any(c.item.key is not None for c in request.candidates)
 
-    say("fitting baselines")
+    say("reading requests")
     sample.hold(look)
+    if check is not None:
+        check()
+    say("fitting baselines")
     return fit.fit(
         Sources(
             train=lambda: file.read({"train"}),

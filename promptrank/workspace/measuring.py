@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -202,6 +203,7 @@ def measured_on(
     limit: int | None,
     say: Say,
     wanted: WantedBaselines | None = None,
+    check: Callable[[Sample, SeenInTraining], None] | None = None,
 ) -> Iterator[MeasuredOn]:
     """Decode a request file once: fit baselines on ``train``, and hold the part to measure on.
 
@@ -210,9 +212,12 @@ def measured_on(
         split: ``test`` where the task declares a split and this is left out.
         limit: at most this many requests of the part, sampled by a hash of their ids.
         wanted: baselines beside those that are always fitted.
+        check: refuses what these requests cannot give, before anything is fitted.
     """
     part = part_of(opened.task, split)
     with request_file(opened, requests, splits=None, say=say) as file:
         seen, sample = SeenInTraining(), Sample(file, part, limit)
-        baselines = fit_on(opened, file, sample, wanted or wanted_baselines(), say, seen.add)
+        refuse = None if check is None else partial(check, sample, seen)
+        fitted = wanted or wanted_baselines()
+        baselines = fit_on(opened, file, sample, fitted, say, seen.add, refuse)
         yield MeasuredOn(opened, file, sample, baselines, seen)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from promptrank.basics.hints import near_names
 from promptrank.errors import InputError
 
 _WHAT = {"scores": "FILE", "template": "FILE", "rrf": "decoder+bm25"}
@@ -38,4 +39,17 @@ def parse_named(text: str, kinds: Sequence[str]) -> Named:
     if kind in kinds and bool(name) == (kind not in _ALONE):
         return Named(kind, name)
     shown = [k if k in _ALONE else f"{k}:{_WHAT.get(k, 'NAME')}" for k in kinds]
-    raise InputError(f"{text!r}: write {', '.join(shown[:-1])} or {shown[-1]}")
+    raise InputError(f"{text!r}: {_hint(text, kinds)}write {', '.join(shown[:-1])} or {shown[-1]}")
+
+
+def _hint(text: str, kinds: Sequence[str]) -> str:
+    """``did you mean 'baseline:bm25'? ``, where the kind was left out or is misspelt."""
+    from promptrank.baselines.listing import BASELINES
+
+    kind, colon, name = text.partition(":")
+    if text in BASELINES and "baseline" in kinds:
+        return f"did you mean 'baseline:{text}'? "
+    close = near_names(kind, kinds)
+    if close and bool(name) == (close[0] not in _ALONE):
+        return f"did you mean '{close[0]}{colon}{name}'? "
+    return ""

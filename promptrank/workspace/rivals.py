@@ -14,6 +14,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import Sample
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores
+from promptrank.students.card import check_task, find_student
 from promptrank.workspace.adapters import changed
 from promptrank.workspace.named import Named
 from promptrank.workspace.rankers import open_named, open_ranker
@@ -89,18 +90,37 @@ def open_rival(
     return open_ranker(other, adapter=adapter, allow_changed=True, **asdict(compute), **given)
 
 
-def scores_files(
-    opened: OpenTask, rivals: Sequence[Named], sample: Sample, say: Say
-) -> Mapping[Named, Scores]:
-    """The scores files among the rivals, read before anything is ranked.
+def check_there(opened: OpenTask, rivals: Sequence[Named]) -> None:
+    """Refuse adapters and students that are not there, or are of another task.
 
     Raises:
-        DataError: no scores file, one of another task, or one of other candidates altogether.
+        InputError: such a rival.
+    """
+    for who in rivals:
+        if who.kind == "adapter":
+            find_adapter(who.name, opened.project)
+        elif who.kind == "student":
+            check_task(find_student(who.name, opened.project), opened.task, opened.name)
+
+
+def scores_files(opened: OpenTask, rivals: Sequence[Named], say: Say) -> Mapping[Named, Scores]:
+    """The scores files among the rivals, read before anything else.
+
+    Raises:
+        DataError: no scores file, or one of another task.
     """
     files = [who for who in rivals if who.kind == "scores"]
-    read = {who: open_scores(opened, who.name, say, allow_changed=True) for who in files}
-    keys = [(r.request_id, c.candidate_id) for r in (sample if read else ()) for c in r.candidates]
-    for who, scores in read.items():
+    return {who: open_scores(opened, who.name, say, allow_changed=True) for who in files}
+
+
+def check_common(files: Mapping[Named, Scores], sample: Sample, say: Say) -> None:
+    """Refuse scores files of other candidates altogether; say how much the others have.
+
+    Raises:
+        DataError: such a file.
+    """
+    keys = [(r.request_id, c.candidate_id) for r in (sample if files else ()) for c in r.candidates]
+    for who, scores in files.items():
         common = sum(key in scores.index for key in keys)
         if not common:
             raise DataError(
@@ -109,4 +129,3 @@ def scores_files(
                 "must be those of the request file)"
             )
         say(f"{who} has scores for {common:,} of {len(keys):,} candidates that are evaluated")
-    return read

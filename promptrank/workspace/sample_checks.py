@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.plurals import counted
 from promptrank.basics.scratch import scratch
 from promptrank.basics.telling import Say
 from promptrank.errors import ErrorRow
@@ -64,7 +65,9 @@ def check_sample(
     reasons = Counter(row.reason for row in rows)
     for reason, count in reasons.items():
         first = next(row for row in rows if row.reason == reason)
-        line = f"{count} rows set aside in the sample ({reason}), such as: {first.message}"
+        line = (
+            f"{counted(count, 'row')} set aside in the sample ({reason}), such as: {first.message}"
+        )
         fails = not trees or (not scored and first.stage == "engine")
         (validated.problems if fails else validated.warnings).append(line)
     if trees:

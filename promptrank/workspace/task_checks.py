@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptrank.basics.hints import near_names
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, TaskError
+from promptrank.workspace.request_checks import check_requests
 from promptrank.workspace.sample_checks import check_corrections, check_sample
 from promptrank.workspace.tasks import OpenTask, data_folder
 from promptrank.workspace.trial import gain_problems
@@ -32,13 +34,23 @@ _NUMBERS = (
 _GIVEN = {"event": ("action", "time", "age"), "question": ("name", "ask", "answers")}
 
 
-def check_task(opened: OpenTask, model: str | None, say: Say, *, leaks: bool = False) -> Validated:
+def check_task(
+    opened: OpenTask,
+    model: str | None,
+    requests: str | Path | None,
+    say: Say,
+    *,
+    leaks: bool = False,
+) -> Validated:
     """All checks of a task, each whether or not others have failed; see `validate`."""
     validated = Validated(opened.name)
+    if requests is not None:
+        _try(validated, lambda: check_requests(opened, requests, validated, say))
     template = _try(validated, lambda: _template(opened))
     supplied = _try(validated, lambda: _supplied(opened, say))
     if supplied is not None:
         validated.problems += supplied.problems
+        validated.warnings += supplied.warnings
         validated.problems += _unfusable(opened, supplied)
     if template is not None and supplied is not None:
         validated.problems += _unsupplied(opened, template, supplied)

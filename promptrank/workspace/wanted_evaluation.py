@@ -1,21 +1,18 @@
 """What is wanted of an evaluation: read from its arguments, and checked before anything ranks."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError
-from promptrank.evaluation.requirements import (
-    Requirement,
-    check_rankers,
-    check_slices,
-    parse_requirements,
-    slicings_needed,
-)
+from promptrank.evaluation.requirement_grammar import Requirement, parse_requirements
+from promptrank.evaluation.requirements import check_rankers, check_slices, slicings_needed
+from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
 from promptrank.evaluation.transfer import JointAndSingle
 from promptrank.requests.obscure import Obscuring
+from promptrank.requests.source import Sample
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -24,13 +21,20 @@ from promptrank.workspace.baselines import (
     check_made,
     wanted_baselines,
 )
-from promptrank.workspace.fusions import FUSED, WITHOUT
+from promptrank.workspace.fusions import FUSED, WITHOUT, unfused
 from promptrank.workspace.joint_adapters import joint_and_single
 from promptrank.workspace.measuring import MeasuredOn
 from promptrank.workspace.named import Named, parse_named
 from promptrank.workspace.obscurable import check_obscurable
 from promptrank.workspace.rankers import STUDENT, ranker_name
-from promptrank.workspace.rivals import LOGGED, check_logged, check_templates
+from promptrank.workspace.rivals import (
+    LOGGED,
+    check_common,
+    check_logged,
+    check_templates,
+    check_there,
+    scores_files,
+)
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask
 
@@ -51,6 +55,7 @@ class WantedEvaluation:
         scores: of the reference, made before.
         vs: every other ranker that was named.
         baselines: those that are fitted.
+        files: scores of those rivals that are scores files.
         slices: those that requirements name, too.
         clip: the largest weight of off-policy estimates.
         kin: joint adapters beside those of this task alone.
@@ -64,6 +69,7 @@ class WantedEvaluation:
     scores: Scores | None
     vs: tuple[Named, ...]
     baselines: WantedBaselines
+    files: Mapping[Named, Scores]
     obscuring: Obscuring | None
     requirements: tuple[Requirement, ...]
     slices: tuple[str, ...]
@@ -150,7 +156,12 @@ def wanted_evaluation(
             "--vs template: ranks by the same decoder as the ranker beside it; leave --scores and "
             "students out"
         )
+    check_there(opened, named)
     notes = check_templates(opened, named, adapter, say)
+    doubts = [asked.doubt for asked in requirements if asked.doubt is not None]
+    for doubt in doubts:
+        say(f"warning: {doubt}")
+    notes = [*notes, *doubts]
     decoder = scores is None and baseline is None and not engine.startswith(STUDENT)
     if decoder and adapter is None and any(who.kind == "base" for who in named):
         notes = [*notes, "base is the ranker itself: no adapter is named"]
@@ -172,6 +183,7 @@ def wanted_evaluation(
         scores=given,
         vs=named,
         baselines=baselines,
+        files=scores_files(unfused(opened), named, say),
         obscuring=obscuring,
         requirements=requirements,
         slices=tuple(slices),
@@ -179,28 +191,41 @@ def wanted_evaluation(
         kin=joint_and_single(opened, named_adapters),
         notes=tuple(notes),
     )
+    rankers = [reference, *made.fused, *map(str, made.rivals), *baselines.names]
     if made.by_ranks:
-        rankers = [reference, *made.fused, *map(str, made.rivals), *baselines.names]
         check_by_ranks(made.by_ranks, rankers)
-    return made
+    rankers += [f"{RRF}:{name}" for name in made.by_ranks]
+    # Which of the baselines there will be is known once they are fitted: `check_fitted`.
+    told = check_rankers(requirements, made.judged, rankers, baselines.names)
+    return replace(made, requirements=told)
 
 
-def slicings_on(wanted: WantedEvaluation, on: MeasuredOn) -> tuple[Slicing, ...]:
-    """The slicings that are wanted, once all that is wanted is checked on these requests.
+def slicings_on(
+    wanted: WantedEvaluation, sample: Sample, seen: SeenInTraining, say: Say
+) -> tuple[Slicing, ...]:
+    """The slicings that are wanted, once what is wanted is checked on these requests.
 
     Raises:
         InputError: the requests do not have what it takes.
     """
-    slicings = fit_slicings(wanted.slices, on.sample, on.seen)
+    slicings = fit_slicings(wanted.slices, sample, seen)
     check_slices(wanted.requirements, slicings)
-    check_made(wanted.by_ranks, on.baselines, on.sample)
     if wanted.obscuring is not None:
         fields = wanted.student or wanted.baseline is not None
-        check_obscurable(wanted.opened, wanted.obscuring, on.sample, student=fields)
+        check_obscurable(wanted.opened, wanted.obscuring, sample, student=fields)
     if any(who.kind == LOGGED for who in wanted.vs):
-        check_logged(on.sample)
-    if any(requirement.ranker is not None for requirement in wanted.requirements):
-        baselines = on.baseline_names()
-        rankers = [wanted.reference, *map(str, wanted.vs), *baselines, *wanted.fused]
-        check_rankers(wanted.requirements, wanted.judged, rankers, baselines)
+        check_logged(sample)
+    check_common(wanted.files, sample, say)
     return slicings
+
+
+def check_fitted(wanted: WantedEvaluation, on: MeasuredOn) -> None:
+    """Refuse what needs a baseline that could not be made.
+
+    Raises:
+        InputError: such a fusion of ranks, or such a requirement.
+    """
+    check_made(wanted.by_ranks, on.baselines, on.sample)
+    baselines = on.baseline_names()
+    rankers = [wanted.reference, *map(str, wanted.vs), *baselines, *wanted.fused]
+    check_rankers(wanted.requirements, wanted.judged, rankers, baselines)

@@ -70,6 +70,8 @@ def ece(rows: Rows, probability: Floats) -> Measured:
     def at(percentile: Floats) -> Floats:
         z = _odds_scale(percentile)
         square = np.interp(z, reached, squares) + np.minimum(z - reached[0], 0.0) / slope
+        # Noise that exceeds the observed at every scale has no slope: no further down than up.
+        square = np.maximum(square, -squares[-1])
         signed: Floats = observed * np.sign(square) * np.sqrt(np.abs(square))
         return signed
 

@@ -161,7 +161,7 @@ def _mean(rows: Rows, values: Floats, defined: Flags, reason: str) -> Measured:
     if not used:
         return Measured(None, "requests", 0, left_out, reason)
     total, mass = per_subject(rows, values, defined)
-    return Measured(ratio(total, mass), "requests", used, left_out)
+    return Measured(ratio(total, mass, values[defined]), "requests", used, left_out)
 
 
 def per_subject(rows: Rows, values: Floats, defined: Flags) -> tuple[Floats, Floats]:

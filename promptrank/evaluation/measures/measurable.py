@@ -18,10 +18,12 @@ class Sums:
     Attributes:
         columns: (subjects, sums): what each subject adds to each sum.
         finish: (draws, sums) -> (draws,) values.
+        shares: whether the columns are a total and a weight, and whatever is averaged was 0 or 1.
     """
 
     columns: Floats
     finish: Callable[[Floats], Floats]
+    shares: bool = False
 
     def __call__(self, times: Floats) -> Floats:
         return self.finish(times @ self.columns)
@@ -119,9 +121,15 @@ def sums(codes: Codes, values: Floats, count: int = 0) -> Floats:
     return np.bincount(codes, values, count).astype(np.float64, copy=False)
 
 
-def ratio(total: Floats, weight: Floats) -> Sums:
-    """Sum of ``total`` over sum of ``weight``, both (subjects,)."""
-    return Sums(np.column_stack([total, weight]), lambda both: divide(both[:, 0], both[:, 1]))
+def ratio(total: Floats, weight: Floats, averaged: Floats | None = None) -> Sums:
+    """Sum of ``total`` over sum of ``weight``, both (subjects,).
+
+    Args:
+        averaged: what it is a mean of, between 0 and 1: where all of it is 0 or 1, it is a share.
+    """
+    shares = averaged is not None and bool(((averaged == 0) | (averaged == 1)).all())
+    both = np.column_stack([total, weight])
+    return Sums(both, lambda sums: divide(sums[:, 0], sums[:, 1]), shares)
 
 
 def divide(total: Floats, weight: Floats) -> Floats:

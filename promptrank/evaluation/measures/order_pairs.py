@@ -28,7 +28,7 @@ def top1(rows: Rows, one: RankedRows, other: RankedRows, usable: Flags) -> Measu
     ways = sums(rows.request, first.astype(np.float64), count) * sums(
         rows.request, second.astype(np.float64), count
     )
-    return _mean(rows, both / ways, usable)
+    return _mean(rows, both / ways, usable, share=True)
 
 
 def kendall_tau(rows: Rows, one: RankedRows, other: RankedRows, usable: Flags) -> Measured:
@@ -94,10 +94,12 @@ def _first(ranked: RankedRows) -> Flags:
     return first
 
 
-def _mean(rows: Rows, values: Floats, usable: Flags) -> Measured:
+def _mean(rows: Rows, values: Floats, usable: Flags, *, share: bool = False) -> Measured:
     several = usable & (np.bincount(rows.request, minlength=rows.num_requests) > 1)
     used = int(several.sum())
     left_out = rows.num_requests - used
     if not used:
         return Measured(None, "requests", 0, left_out, "no request has two candidates in both")
-    return Measured(ratio(*per_subject(rows, values, several)), "requests", used, left_out)
+    averaged = values[several] if share else None
+    made = ratio(*per_subject(rows, values, several), averaged)
+    return Measured(made, "requests", used, left_out)

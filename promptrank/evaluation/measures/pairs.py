@@ -51,7 +51,7 @@ def gauc(rows: Rows, score: Floats, ranked: RankedRows, cutoff: int | None) -> M
     used, present = int(both.sum()), len(np.unique(subject))
     if not used:
         return Measured(None, "subjects", 0, present, "no subject has labels of both kinds")
-    return Measured(ratio(total, weight), "subjects", used, present - used)
+    return Measured(ratio(total, weight, value), "subjects", used, present - used)
 
 
 def wauc(rows: Rows, score: Floats, ranked: RankedRows, cutoff: int | None) -> Measured:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from promptrank import __version__
 from promptrank.basics.files import write_text
 from promptrank.basics.json_files import read_json
+from promptrank.basics.plurals import counted
 from promptrank.errors import InputError
 from promptrank.evaluation.orders import INCOMING
 from promptrank.evaluation.page.charts import SIDE, curve
@@ -45,7 +46,7 @@ from promptrank.evaluation.page.wording import (
 from promptrank.evaluation.report import Report, write_report
 from promptrank.evaluation.report_facts import facts, survival_text
 from promptrank.evaluation.report_numbers import number
-from promptrank.evaluation.report_summary import requirement_text
+from promptrank.evaluation.requirement_told import requirement_text
 from promptrank.evaluation.transfer import transfer_text
 
 ENDINGS = (".html", ".json")
@@ -151,5 +152,6 @@ def _environment() -> Environment:
         "survival_text": survival_text,
         "transfer_text": transfer_text,
         "requirement_text": requirement_text,
+        "counted": counted,
     }
     return environment

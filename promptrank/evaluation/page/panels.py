@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_rows import OffPolicy, PolicyRow
 from promptrank.evaluation.page.charts import Axis, AxisPlace, axis_of
 from promptrank.evaluation.page.headline import lower_is_better
@@ -121,7 +122,7 @@ def slicings_of_report(report: Report) -> Iterator[SlicingPanels]:
 def _slice_row(part: ReportSlice, ranker: str, metric: str) -> tuple[str, str, Difference | None]:
     row = next((row for row in part.rankers if row.name == ranker), None)
     difference = None if row is None else row.differences.get(metric)
-    return part.name, f"{part.counts.candidates:,} candidates", difference
+    return part.name, counted(part.counts.candidates, "candidate"), difference
 
 
 def _panel(
@@ -139,14 +140,14 @@ def _panel(
 
 
 def earned_of(earned: OffPolicy) -> Panel:
-    """What each ranker would have earned, less what the log did; no row is corrected for others."""
+    """What each ranker would have earned less what the log did, corrected for how many they are."""
     rows = [(row.name, _effective(row, earned), _lift(row)) for row in earned.rankers]
     axis = axis_of((lift for _, _, lift in rows if lift is not None), lower_is_better=False)
     return _panel("Gain per request, less the log's own", "", "", rows, axis)
 
 
 def _effective(row: PolicyRow, earned: OffPolicy) -> str:
-    return f"worth {row.effective:,.0f} of {earned.places:,} places"
+    return f"worth {row.effective:,.0f} of {counted(earned.places, 'place')}"
 
 
 def _lift(row: PolicyRow) -> Difference | None:
