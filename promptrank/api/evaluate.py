@@ -76,7 +76,8 @@ def evaluate(
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings), ``item_events``
             (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
-            ``days_after_training``, or a field such as ``item.brand``.
+            ``days_after_training``, ``label_source``, ``prompt_tokens``, ``cut``, a field such as
+            ``item.brand``, or an expression over fields such as ``item.year >= 1990``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
         clip: where the log has propensities, weights of the off-policy estimates above this count
             as this; that biases them.
@@ -94,6 +95,7 @@ def evaluate(
             requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
+    from promptrank.evaluation.prompt_slices import prompt_slicings
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
@@ -147,6 +149,7 @@ def evaluate(
             own = _Own(wanted.scores, errors, encoder)
         else:
             own = _ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
+        slicings = (*slicings, *prompt_slicings(wanted.slices, own.scores))
         compared, pairs, control = _side_by_side(wanted, on, own)
         decoder = "packed" if wanted.baseline or wanted.student else engine
 

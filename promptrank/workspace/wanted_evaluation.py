@@ -6,6 +6,7 @@ from pathlib import Path
 
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError
+from promptrank.evaluation.prompt_slices import named_by_prompts, prompt_slicings
 from promptrank.evaluation.requirements import (
     Requirement,
     check_rankers,
@@ -13,7 +14,7 @@ from promptrank.evaluation.requirements import (
     parse_requirements,
     slicings_needed,
 )
-from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
+from promptrank.evaluation.slices import BY_PROMPT, Slicing, check_names, fit_slicings
 from promptrank.requests.obscure import Obscuring
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import (
@@ -125,7 +126,9 @@ def wanted_evaluation(
     baselines = wanted_baselines([who.name for who in named if who.kind == "baseline"], engine)
     requirements = parse_requirements(require)
     slices = slicings_needed(slices, requirements)
-    check_names(slices)
+    for name in check_names(slices):
+        if baseline is not None and name in BY_PROMPT:
+            raise InputError(f"--slice {name}: {engine} reads no prompts; slice a decoder's")
     if clip is not None and not clip > 0:
         raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
     obscuring = Obscuring(obscure) if obscure else None
@@ -169,11 +172,15 @@ def wanted_evaluation(
 def slicings_on(wanted: WantedEvaluation, on: MeasuredOn) -> tuple[Slicing, ...]:
     """The slicings that are wanted, once all that is wanted is checked on these requests.
 
+    Those by prompts need the ranker's scores: `promptrank.evaluation.prompt_slices`.
+
     Raises:
         InputError: the requests do not have what it takes.
     """
+    if wanted.scores is not None:
+        prompt_slicings(wanted.slices, wanted.scores)
     slicings = fit_slicings(wanted.slices, on.sample, on.seen)
-    check_slices(wanted.requirements, slicings)
+    check_slices(wanted.requirements, [*slicings, *named_by_prompts(wanted.slices)])
     check_made(wanted.by_ranks, on.baselines, on.sample)
     if wanted.obscuring is not None:
         fields = wanted.student or wanted.baseline is not None
