@@ -15,6 +15,7 @@ from promptrank.runs.outputs import check_output, same_file, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.workspace.adapters import unseen_task
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
@@ -284,12 +285,14 @@ def _concluded(
     examples = report.examples
     if with_text:
         examples = told_examples(wanted.opened, examples, on.sample, own.encoder)
+    told = (unseen_task(wanted.opened.name, row.origin.get("adapter")) for row in report.rankers)
+    unseen = dict.fromkeys(note for note in told if note is not None)
     report = replace(
         report,
         examples=examples,
         cuts=cuts_of(own.scores),
         errors=own.errors,
-        notes=(*report.notes, *wanted.notes),
+        notes=(*report.notes, *wanted.notes, *unseen),
         provenance={**report.provenance, **own.facts},
     )
     report = replace(report, requirements=tuple(results_of(report, wanted.requirements)))

@@ -123,7 +123,10 @@ def _chunk(
     if chooser is not None:
         near = nearness_of(plan, requests, subjects, items, chooser)
         shown = chooser.choose(
-            decode(column(requests, "member_id")), decode(column(requests, "moment")), near
+            decode(column(requests, "member_id")),
+            decode(column(requests, "moment")),
+            near,
+            decode(column(requests, "split")),
         )
         history = _gather(column(chooser.table, "event"), shown)
         if plan.turns:
