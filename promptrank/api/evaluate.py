@@ -170,6 +170,7 @@ def evaluate(
             slicings=slicings,
             by_ranks=wanted.by_ranks,
             examples=True,
+            drift=True,
             clip=clip,
             say=say,
         )

@@ -57,7 +57,7 @@ def measure_rankers(
         reference: the one with whose order the others' are compared.
         alone: metrics alone, without reliability and orders: a slice shows neither.
     """
-    rows = _rows(labelled, keep)
+    rows = kept_rows(labelled, keep)
     ranked = {name: rank_rows(rows.request, labelled.scores[name][keep]) for name in names}
     sure, chances = _chances(labelled, keep, names)
     sure_rows = rows.take(sure)
@@ -102,7 +102,8 @@ def draw_all(
     return values, {key: table[:, i] for i, key in enumerate(estimates)}
 
 
-def _rows(labelled: Labelled, keep: Flags) -> Rows:
+def kept_rows(labelled: Labelled, keep: Flags) -> Rows:
+    """The rows that are compared, with dense codes of requests and subjects."""
     requests, request = np.unique(labelled.request[keep], return_inverse=True)
     subjects, subject = np.unique(labelled.subject[keep], return_inverse=True)
     return Rows(

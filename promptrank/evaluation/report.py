@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.files import write_text
+from promptrank.evaluation.drift_rows import Drift
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
-from promptrank.evaluation.report_rows import OrderAgreement, Pair, RankerRow
+from promptrank.evaluation.report_rows import Difference, OrderAgreement, Pair, RankerRow
 from promptrank.evaluation.seen import Seen
 
 
@@ -114,12 +115,16 @@ class ReportSlice:
     Attributes:
         by, name: the slicing, and which of its slices: ``history``, ``1-2``.
         rankers: as in the report, without origins.
+        beside: the judged ranker's first metric here less the median of the other slices of the
+            slicing (`promptrank.evaluation.slice_contrasts`), ``better`` or ``worse`` where clear
+            of 0; None where there is no other slice, or too few subjects.
     """
 
     by: str
     name: str
     counts: Counts
     rankers: tuple[RankerRow, ...]
+    beside: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,7 @@ class Report:
         requirements: of the gate, where some were given.
         examples: requests with every ranker's order, those first where rankers differ most.
         orders: every ranker's order beside the reference's, and beside the incoming one.
+        drift: the first metric over time, where requests have times that span enough.
     """
 
     reference: str
@@ -168,6 +174,7 @@ class Report:
     requirements: tuple[RequirementResult, ...] = ()
     examples: tuple[ExampleRequest, ...] = ()
     orders: tuple[OrderAgreement, ...] = ()
+    drift: Drift | None = None
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report import Report, Survival
+from promptrank.evaluation.report_departures import departures
 
 
 def facts(report: Report, *, short: bool = False) -> Iterator[str]:
@@ -32,6 +33,7 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
             f"seen in training: {_share(s.subjects_seen, s.subjects)} of the subjects, "
             f"{_share(s.items_seen, s.items)} of the items"
         )
+    yield from departures(report)
     if report.survival is not None:
         yield survival_text(report.survival)
     if report.off_policy is not None:
