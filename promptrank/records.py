@@ -66,6 +66,8 @@ class Candidate:
         outcomes: question -> answer label; a question without an entry is unlabelled.
         baseline: as-of numbers for cheap baselines: ``item_count``, ``item_mean``,
             ``member_mean``, ``mean`` (means of the first question's label value).
+        label_source: where the label comes from (``ratings``, ``outcomes``, ``no outcome``,
+            ``sampled``), where the data has several sources; never shown to a model.
     """
 
     candidate_id: str
@@ -78,6 +80,7 @@ class Candidate:
     logged_score: float | None = None
     outcomes: Mapping[str, str] = field(default_factory=dict)
     baseline: Mapping[str, float | None] = field(default_factory=dict)
+    label_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from promptrank.adapters.lora_options import TARGETS, check_options
 from promptrank.adapters.weights import weights_digest
 from promptrank.engine.adapter_options import unserved
 from promptrank.errors import ModelError
+from promptrank.workspace.adapters import unseen_task
 from support.adapters import SOURCES, TASK, a_card, a_task, a_task_card
 
 QUESTIONS: Any = TASK["questions"]
@@ -44,6 +45,16 @@ def test_split_and_fingerprints_are_recorded() -> None:
     assert card.split["requests"] == {"train": 100, "valid": 10}
     assert set(card.fingerprints) == {"template", "answers", "data"}
     assert card.fingerprints["data"] == "d" * 64
+
+
+def test_a_task_that_an_adapter_never_trained_on_is_unseen(tmp_path: Path) -> None:
+    write_card(tmp_path, a_card())
+    note = unseen_task("toys/want", str(tmp_path))
+    assert note is not None
+    assert "never trained on toys/want (T2, an unseen task), but on toys/like" in note
+    assert unseen_task("toys/like", str(tmp_path)) is None
+    assert unseen_task("toys/want", str(tmp_path / "gone")) is None
+    assert unseen_task("toys/want", None) is None
 
 
 def test_no_card_is_none(tmp_path: Path) -> None:

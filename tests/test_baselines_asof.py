@@ -16,6 +16,8 @@ from promptrank.baselines.baseline import Sources
 from promptrank.baselines.baseline_fit import BaselineFit
 from promptrank.baselines.listing import BASELINES
 from promptrank.baselines.recent_popularity import DAY
+from promptrank.evaluation.seen import SeenInTraining
+from promptrank.evaluation.slices import BY_SEEN, fit_slicings
 from promptrank.ranking.values import RankValues, Values
 from promptrank.records import Candidate, Item, Request, Subject
 from support.baselines import an_aim, candidate, event
@@ -161,6 +163,35 @@ def test_a_score_is_the_candidate_s_own(name: str, model: Path) -> None:
     # Of an item that comes with nothing, nobody need know anything; but nobody falls over it.
     bare = replace(asked, candidates=(Candidate("new", Item("new", {})),))
     assert len(numbers(rank(bare))) == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_nothing_at_or_after_a_request_s_time_changes_its_slices(seed: int) -> None:
+    """Under a split by time; what `tables` make of a request is in `test_data_asof`."""
+    requests, draw = a_log(seed), random.Random(seed + 100)
+    middle = sorted(r.time or 0 for r in requests)[40]
+    parted = [replace(r, split="train" if (r.time or 0) < middle else "test") for r in requests]
+    asked = a_test_request(parted)
+    time = asked.time or 0.0
+    after = [r for r in parted if (r.time or 0) >= time and r is not asked]
+    kept = [another(draw, r) for r in after if draw.random() < 0.7]
+    changed = [*(r for r in parted if (r.time or 0) < time), relabelled(asked), *kept]
+    draw.shuffle(changed)
+    codes = [slice_codes(log, parted, asked.request_id) for log in (parted, changed)]
+    assert len(after) > 5
+    assert codes[0] == codes[1]
+    # And they do read what lay before.
+    less = [r for r in parted if r.split == "train"][:2]
+    assert slice_codes(less, parted, asked.request_id) != codes[0]
+
+
+def slice_codes(log: Sequence[Request], measured: Sequence[Request], name: str) -> list[list[int]]:
+    seen = SeenInTraining()
+    for request in log:
+        seen.add(request)
+    (asked,) = (r for r in measured if r.request_id == name)
+    slicings = fit_slicings([*BY_SEEN, "history", "item_events", "item.size > 0.5"], measured, seen)
+    return [[s.code(asked, c) for c in asked.candidates] for s in slicings]
 
 
 def test_recent_counts_do_read_what_lay_before(model: Path) -> None:

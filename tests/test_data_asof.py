@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptrank.errors import InputError
+from promptrank.evaluation.slices import Slicing, fit_slicings
 from promptrank.records import Request
 from promptrank.schema.task import Task
 from support.data import (
@@ -73,7 +75,7 @@ def _event(event: Any) -> Any:
 
 def _same(before: dict[str, Request], after: dict[str, Request], moment: int) -> int:
     """Compare what both hold up to ``moment``; returns how many candidates were compared."""
-    compared = 0
+    compared, slicings = 0, _slicings([*before.values()])
     for name, request in before.items():
         other = after.get(name)
         # A request whose own first row went, at the very moment, is another request now.
@@ -91,9 +93,27 @@ def _same(before: dict[str, Request], after: dict[str, Request], moment: int) ->
                     same.stats,
                     same.baseline,
                 )
+                for slicing in slicings:
+                    assert slicing.code(request, mine) == slicing.code(other, same), slicing.name
         if _own(request) == _own(other) and "negatives" in request.meta:
             assert set(theirs) == {c.candidate_id for c in request.candidates}
     return compared
+
+
+SLICES: tuple[str, ...] = ("history", "item_events", "item.text", "member.text")
+SLICES += ("item.text > 'd'", "stats.mean", "stats.recent > 1", "query.text ~ item.text")
+
+
+def _slicings(requests: list[Request]) -> list[Slicing]:
+    """Those of `SLICES` that these requests have what it takes for."""
+    made: list[Slicing] = []
+    for name in SLICES:
+        try:
+            made += fit_slicings([name], requests)
+        except InputError:
+            continue
+    assert made
+    return made
 
 
 def _own(request: Request) -> set[str]:

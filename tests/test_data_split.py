@@ -1,5 +1,6 @@
 """Splits, limits, negatives and the order clock, by hand."""
 
+import random
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,119 @@ def test_by_time_with_gaps(tmp_path: Path) -> None:
         **dict.fromkeys((5, 6), "valid"),
         **dict.fromkeys((8, 9), "test"),
     }
+
+
+@pytest.mark.parametrize("gap", ["0s", "1s"])
+def test_what_lies_in_a_gap_trains_nothing_and_is_known_all_the_same(
+    gap: str, tmp_path: Path
+) -> None:
+    _tables(tmp_path)
+    statistics = {"met": {"of": "member", "count": True}}
+    split = {"by": "time", "test": "2s", "gap": gap}
+    task = _task(split=split, history={"last": 20}, statistics=statistics)
+    requests = built(task, tmp_path)
+    test = requests["m@8"]
+    # As of 8 the rows from 0 to 7 are history and are counted, in a gap or not.
+    assert [event.time for event in test.history] == list(range(8))
+    assert test.subject.member == {"met": 8}
+    trained = {r.time for r in requests.values() if r.split == "train"}
+    assert trained == set(range(8 - int(gap[0])))
+    notes = build(task, tmp_path).notes
+    assert ("2 requests fall into gaps between the parts and are left out" in notes) == (gap > "0s")
+
+
+def test_a_gap_that_leaves_nothing_to_train(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    with pytest.raises(DataError, match=r"split.gap: 1 days leave no request to train"):
+        build(_task(split={"by": "time", "test": "2s", "gap": "1d"}), tmp_path)
+
+
+def _shelves(root: Path, **version: Any) -> None:
+    """Members m to q rate the items a to j from 0 to 19; a to e are books, f and g have toys."""
+    kinds = [*["books"] * 5, "toys", "toys", "music", None, "music"]
+    items = [{"item_id": i, "kind": k, **version} for i, k in zip("abcdefghij", kinds, strict=True)]
+    write_rows(root / "items.parquet", items)
+    rng = random.Random(7)
+    rows = [
+        {"member_id": m, "item_id": i, "time": t, "rating": rng.randint(1, 5)}
+        for m in "mnopq"
+        for t, i in enumerate(rng.sample("abcdefghij" * 2, 20))
+    ]
+    write_rows(root / "ratings.parquet", rows)
+
+
+HELD = {"by": "field", "field": "item.kind", "test": "toys", "valid": ["music"]}
+
+
+@pytest.mark.parametrize(
+    "history", [{"last": 9}, {"last": 9, "as": "turns"}, {"last": 9, "at_most": {"like": 8}}]
+)
+def test_a_domain_that_is_held_out_never_trains(history: dict[str, Any], tmp_path: Path) -> None:
+    _shelves(tmp_path)
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    given |= {"group": {"last": 2}, "negatives": {"count": 2, "label": "dislike"}}
+    made = build(_task(split=HELD, ratings=given, history=history), tmp_path)
+    requests, _ = read(made.path)
+    own = {"train": "abcde", "valid": "hj", "test": "fg"}
+    seen = {"train": "abcde", "valid": "abcdehj", "test": "abcdefghij"}
+    met = {part: set[str]() for part in own}
+    for request in requests:
+        part = request.split or ""
+        assert {c.item.item_id for c in request.candidates} <= set(own[part])
+        met[part] |= {event.item.item_id for event in request.history}
+    assert {r.split for r in requests} == set(own)
+    for part, items in met.items():
+        assert items <= set(seen[part])
+        assert set(own["train"]) <= items  # the rest of the history is there
+    assert met["test"] & set("fg") and met["valid"] & set("hj")
+    assert any("have no item.kind and are left out" in note for note in made.notes)
+
+
+def test_a_row_s_own_column_and_members_may_be_held_out(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    split: dict[str, Any] = {"by": "field", "field": "context.part", "test": ["test"]}
+    assert build(_task(split=split), tmp_path).requests == {"train": 16, "test": 4}
+    write_rows(tmp_path / "members.parquet", [{"member_id": m, "land": m == "n"} for m in "mn"])
+    tables = {
+        "items": {"path": "items.parquet", "key": "item_id"},
+        "members": {"path": "members.parquet", "key": "member_id"},
+    }
+    given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
+    split = {"by": "field", "field": "member.land", "test": True}
+    task = _task(tables=tables, ratings={**given, "member": "members"}, split=split)
+    assert {n[0]: part for n, part in _splits(task, tmp_path).items()} == {
+        "m": "train",
+        "n": "test",
+    }
+
+
+def test_an_item_that_was_ever_held_out_stays_so(tmp_path: Path) -> None:
+    _tables(tmp_path)
+    kinds = [("a", 0, "toys"), ("a", 5, "books"), *((i, 0, "books") for i in "bcdefghij")]
+    versions = [{"item_id": i, "since": t - 1, "kind": kind} for i, t, kind in kinds]
+    write_rows(tmp_path / "items.parquet", versions)
+    items = {"path": "items.parquet", "key": "item_id", "valid_from": "since"}
+    split = {"by": "field", "field": "item.kind", "test": "toys"}
+    parts = _splits(_task(tables={"items": items}, split=split), tmp_path)
+    assert {name for name, part in parts.items() if part == "test"} == {"m@0", "n@0"}
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"test": ["toy"]}, "split.test: nothing has the value 'toy' of item.kind; did you mean"),
+        (
+            {"field": "item.kin"},
+            "split.field: no column 'kin' in tables.items; did you mean 'kind'",
+        ),
+        ({"field": "item.list"}, "split.field: item.list holds lists"),
+        ({"field": "context.kind"}, "split.field: no column 'kind' in ratings"),
+    ],
+)
+def test_a_domain_that_is_not_there(split: dict[str, Any], message: str, tmp_path: Path) -> None:
+    _shelves(tmp_path, list=["x"])
+    with pytest.raises(DataError, match=message):
+        build(_task(split=HELD | split), tmp_path)
 
 
 def test_by_last(tmp_path: Path) -> None:
@@ -328,6 +442,17 @@ def test_a_moment_is_a_date_or_a_number(given: Any, seconds: float) -> None:
     ("split", "message"),
     [
         ({"at": "2020-08-32"}, "'2020-08-32' is none of them"),
+        ({"test": "7d", "gap": "-1d"}, "gap\\n  Value error, expected a duration"),
+        ({"by": "subject", "test": 0.2, "gap": "1d"}, "gap: goes with by: time"),
+        ({"test": "7d", "field": "item.kind"}, "field: goes with by: field"),
+        ({"by": "field", "test": ["a"]}, r"by field needs field, one of item\.NAME"),
+        ({"by": "field", "field": "stats.x", "test": ["a"]}, "by field needs field, one of"),
+        ({"by": "field", "field": "item.kind"}, "test is missing: how much.*a list of its values"),
+        ({"by": "field", "field": "item.kind", "test": []}, "test: by field expects values"),
+        (
+            {"by": "field", "field": "item.kind", "test": ["a"], "valid": "a"},
+            "valid: 'a' is held out as test already",
+        ),
         ({"at": "soon"}, "expected a date such as 2020-08-25"),
         ({"at": 20200825}, "write the date as 2020-08-25"),
         ({"at": 1598313600000}, "milliseconds"),

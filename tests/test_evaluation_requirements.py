@@ -46,6 +46,10 @@ from support.reports import cell, report, row
             ("ndcg@10", "history", "1-2", ">=", "baseline:best", 0.0, True),
         ),
         (
+            "auc[item.year >= 1990=True] >= 0.7",
+            ("auc", "item.year >= 1990", "True", ">=", None, 0.7, False),
+        ),
+        (
             "mrr [ item_events = 100+ ] > 0.5 clear",
             ("mrr", "item_events", "100+", ">", None, 0.5, 1),
         ),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from rich.console import Console
 import promptrank
 from promptrank.errors import InputError
 from promptrank.evaluation.compare import compare
+from promptrank.evaluation.prompt_slices import named_by_prompts, prompt_slicings
 from promptrank.evaluation.report_markdown import markdown
 from promptrank.evaluation.report_table import table
 from promptrank.evaluation.seen import SeenInTraining
@@ -23,7 +25,9 @@ from promptrank.evaluation.slices import BY_COUNT, Slicing, check_names, fit_sli
 from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
-from support.data import make_task
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores
+from support.data import built, make_task, write_rows
 from support.measured import scores_by
 
 
@@ -267,6 +271,115 @@ def test_what_training_knew() -> None:
     assert placed(days, later) == ["before the end", "0", "1-6", "7-27", "28+", "unknown"]
 
 
+def test_an_expression_over_fields_has_slices_as_a_field_has() -> None:
+    requests = of_items("year", [1989, 1990, None, 2001, "?"])
+    (recent,) = fit_slicings(["item.year >= 1990"], requests)
+    assert recent.labels == ("True", "False", "none")
+    assert placed(recent, requests) == ["False", "True", "none", "True", "none"]
+    (decade,) = fit_slicings(["item.year // 10 * 10"], requests)
+    assert placed(decade, requests) == ["1980", "1990", "none", "2000", "none"]
+    listed = of_items("genres", [["Drama"], [], ["Comedy", "Drama"]])
+    (drama,) = fit_slicings(["'Drama' in item.genres"], listed)
+    assert placed(drama, listed) == ["True", "False", "True"]
+    # A column may be called as no expression is written.
+    odd = of_items("release-date", ["a", "b"])
+    (dated,) = fit_slicings(["item.release-date"], odd)
+    assert placed(dated, odd) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("item.year >=", "no expression over fields"),
+        ("item.yaer > 1990", r"no candidate has item\.yaer; did you mean 'year'"),
+        ("itm.year > 1990", "itm: did you mean 'item'"),
+        ("item.year.upper()", "no value for any candidate: 'upper' of a int cannot be used"),
+        ("item.year / 0", "no value for any candidate: division by zero"),
+        ("'x' * 10 ** 9", "no value for any candidate: .* more than 1,000,000 characters"),
+        ("[item.year]", "holds lists or objects"),
+    ],
+)
+def test_what_is_no_expression_to_slice_by(expression: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        check_names([expression])
+        fit_slicings([expression], of_items("year", [1989, 1990]))
+
+
+def test_where_labels_come_from(tmp_path: Path) -> None:
+    write_rows(tmp_path / "items.parquet", [{"item_id": i} for i in "abcdefgh"])
+    shown = [{"request": f"r{k}", "item_id": i, "time": k} for k in range(4) for i in "abc"]
+    write_rows(tmp_path / "shown.parquet", shown)
+    acted = [{"request": "r0", "item_id": "a", "label": "like"}]
+    write_rows(tmp_path / "acted.parquet", acted)
+    task = make_task(
+        ratings=None,
+        history=None,
+        requests={
+            "path": "shown.parquet",
+            "id": "request",
+            "time": "time",
+            "subject": {"query": "request"},
+            "candidate": {"item": "items"},
+            "negatives": {"count": 2, "label": "dislike"},
+        },
+        outcomes={
+            "path": "acted.parquet",
+            "key": ["request", "item_id"],
+            "label": "label",
+            "none": "dislike",
+        },
+    )
+    requests = [*built(task, tmp_path).values()]
+    (slicing,) = fit_slicings(["label_source"], requests)
+    assert slicing.labels == ("no outcome", "sampled", "outcomes", "not said")
+    by = {
+        (r.request_id, c.candidate_id): slicing.labels[slicing.code(r, c)]
+        for r in requests
+        for c in r.candidates
+    }
+    assert by["r0", "a"] == "outcomes"
+    assert {by[f"r{k}", i] for k in range(4) for i in "abc"} == {"outcomes", "no outcome"}
+    assert sum(source == "sampled" for source in by.values()) == 4 * 2
+    assert all(by[key] == "sampled" for key in by if key[1] not in "abc")
+    with pytest.raises(InputError, match="all labels of this task come from one place"):
+        fit_slicings(["label_source"], [request("a", 0, candidate("x"))])
+
+
+def test_prompts_have_slices_that_sum_to_the_whole() -> None:
+    requests = [request(f"r{i}", 1, candidate("x", str(i % 2)), candidate("y")) for i in range(4)]
+    keys = [(r.request_id, c.candidate_id) for r in requests for c in r.candidates]
+    table = pa.table(
+        {
+            "request_id": [key[0] for key in keys],
+            "candidate_id": [key[1] for key in keys],
+            "score": [0.5] * 7 + [None],
+            "prompt_tokens": [1, 128, 129, 256, 257, 8192, 8193, None],
+            "events_dropped": [0, 0, 2, 2, 0, 0, 0, None],
+            "fields_shortened": ["", "", "", "", "item.text", "", "", None],
+        }
+    )
+    scores = Scores(table.slice(0, 7), Origin("decoder"))
+    tokens, cut = prompt_slicings(["prompt_tokens", "history", "cut"], scores)
+    bands = ["up to 128"] * 2 + ["129-256"] * 2 + ["257-512", "4097-8192", "8193+", "unknown"]
+    assert placed(tokens, requests) == bands
+    assert placed(cut, requests) == [
+        *("whole", "whole", "cut", "cut", "cut", "whole", "whole", "unknown")
+    ]
+    scores_all = Scores(table, Origin("decoder"))
+    report = compare(
+        task_of("auc"), requests, {"decoder": scores_all}, draws=0, slicings=[tokens, cut]
+    )
+    for by in ("prompt_tokens", "cut"):
+        counts = [part.counts.candidates for part in report.slices if part.by == by]
+        assert sum(counts) == report.counts.candidates == 7
+    names = {slicing.name: slicing.labels for slicing in named_by_prompts(["cut", "item.x"])}
+    assert names == {"cut": cut.labels}
+    theirs = Scores(table.select(["request_id", "candidate_id", "score"]), Origin("bm25"))
+    for name in ("prompt_tokens", "cut"):
+        with pytest.raises(InputError, match=f"--slice {name}: the scores of bm25 say nothing"):
+            prompt_slicings([name], theirs)
+
+
 @pytest.mark.slow
 def test_eval_takes_slices(toys: Path) -> None:
     report = promptrank.evaluate(
@@ -274,11 +387,18 @@ def test_eval_takes_slices(toys: Path) -> None:
         project=toys,
         engine="fake",
         draws=100,
-        slices=["history", "item_events", "item_seen", "item.title"],
+        slices=["history", "item_events", "prompt_tokens", "cut", "item.title > 'Toy 3'"],
     )
     assert {part.by for part in report.slices} == {
         "history",
         "item_events",
-        "item_seen",
-        "item.title",
+        "prompt_tokens",
+        "cut",
+        "item.title > 'Toy 3'",
     }
+    for by in ("prompt_tokens", "cut"):
+        parts = [part for part in report.slices if part.by == by]
+        assert sum(part.counts.candidates for part in parts) == report.counts.candidates
+        assert "unknown" not in {part.name for part in parts}
+    with pytest.raises(InputError, match="--slice cut: baseline:bm25 reads no prompts"):
+        promptrank.evaluate("toys/like", project=toys, engine="baseline:bm25", slices=["cut"])

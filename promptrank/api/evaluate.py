@@ -15,6 +15,7 @@ from promptrank.runs.outputs import check_output, same_file, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.workspace.adapters import unseen_task
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
@@ -80,7 +81,8 @@ def evaluate(
             that tells ranking from remembering. The report says what share of its lift survives.
         slices: compare again by ``history`` (events that the request brings), ``item_events``
             (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
-            ``days_after_training``, or a field such as ``item.brand``.
+            ``days_after_training``, ``label_source``, ``prompt_tokens``, ``cut``, a field such as
+            ``item.brand``, or an expression over fields such as ``item.year >= 1990``.
         draws: bootstrap draws of whole subjects, for 95% intervals.
         clip: where the log has propensities, weights of the off-policy estimates above this count
             as this; that biases them.
@@ -102,6 +104,7 @@ def evaluate(
             requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
+    from promptrank.evaluation.prompt_slices import prompt_slicings
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
@@ -167,6 +170,7 @@ def evaluate(
             own = _Own(wanted.scores, errors, encoder)
         else:
             own = _ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
+        slicings += prompt_slicings(wanted.slices, own.scores)
         compared, pairs, control = _side_by_side(wanted, on, own)
         decoder = "packed" if wanted.baseline or wanted.student else engine
 
@@ -195,6 +199,7 @@ def evaluate(
             slicings=slicings,
             by_ranks=wanted.by_ranks,
             examples=True,
+            drift=True,
             clip=clip,
             watch=audit,
             say=say,
@@ -313,12 +318,14 @@ def _concluded(
     examples = report.examples
     if with_text:
         examples = told_examples(wanted.opened, examples, on.sample, own.encoder)
+    told = (unseen_task(wanted.opened.name, row.origin.get("adapter")) for row in report.rankers)
+    unseen = dict.fromkeys(note for note in told if note is not None)
     report = replace(
         report,
         examples=examples,
         cuts=cuts_of(own.scores),
         errors=own.errors,
-        notes=(*report.notes, *wanted.notes),
+        notes=(*report.notes, *wanted.notes, *unseen),
         provenance={**report.provenance, **own.facts},
     )
     report = replace(report, transfers=tuple(transfers_of(report, wanted.kin)))

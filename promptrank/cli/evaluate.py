@@ -59,7 +59,8 @@ def eval_(
         typer.Option(
             "--slice",
             help="Compare again on parts: history, item_events, position, subject_seen, "
-            "item_seen, days_after_training, or a field such as item.brand. Repeatable.",
+            "item_seen, days_after_training, label_source, prompt_tokens, cut, a field such as "
+            "item.brand, or an expression such as 'item.year >= 1990'. Repeatable.",
         ),
     ] = None,
     draws: Annotated[int, typer.Option("--draws", min=100, help="Bootstrap draws.")] = 1000,

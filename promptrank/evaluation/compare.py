@@ -11,6 +11,7 @@ from promptrank.basics.plurals import counted
 from promptrank.errors import DataError
 from promptrank.evaluation.agreement import agreement
 from promptrank.evaluation.bootstrap import DRAWS, LEVEL
+from promptrank.evaluation.drift import Stretches, drift_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import Rows
@@ -21,6 +22,7 @@ from promptrank.evaluation.report import Counts, Report, ReportSlice
 from promptrank.evaluation.report_cells import differences_of, ranker_rows
 from promptrank.evaluation.report_rows import Pair, RankerRow
 from promptrank.evaluation.sampled import metrics_over
+from promptrank.evaluation.slice_contrasts import with_contrasts
 from promptrank.evaluation.slices import Slicing
 from promptrank.evaluation.survival import survival_of
 from promptrank.records import Request
@@ -44,6 +46,7 @@ def compare(
     judged: str | None = None,
     slicings: Sequence[Slicing] = (),
     tolerances: Mapping[str, float] | None = None,
+    times: Stretches | None = None,
 ) -> Report:
     """Every ranker and metric on the candidates that all rankers score, with intervals.
 
@@ -64,6 +67,7 @@ def compare(
             all others are given too.
         slicings: compare again on each slice, on the rows that all rankers score.
         tolerances: ranker -> how far the log-odds of its answers may be from the reference's.
+        times: follow the first metric from stretch to stretch of these.
 
     Raises:
         DataError: no candidate is labelled, or none is scored by all rankers.
@@ -72,8 +76,9 @@ def compare(
     names = list(task.metrics if metrics is None else metrics)
     if names:
         gain, relevant_at = gain_of(task)
+        parted = [*slicings, times.slicing] if times is not None else slicings
         labelled = label_rows(
-            requests, scores, gain_of=gain, relevant_at=relevant_at, slicings=slicings
+            requests, scores, gain_of=gain, relevant_at=relevant_at, slicings=parted
         )
         report = report_of(
             labelled,
@@ -85,7 +90,13 @@ def compare(
             control=control,
             judged=judged,
         )
-        report = replace(report, slices=tuple(_slices(labelled, report, names, slicings)))
+        keep = _scored_by_all(labelled, report)
+        slices = [*_slices(labelled, keep, report, names, slicings)]
+        report = replace(
+            report,
+            slices=tuple(with_contrasts(labelled, keep, report, slices, slicings)),
+            drift=drift_of(labelled, keep, report, times) if times is not None else None,
+        )
     else:
         report = _unmeasured(list(requests), scores, first)
     rows = []
@@ -167,14 +178,22 @@ def report_of(
     )
 
 
+def _scored_by_all(labelled: Labelled, report: Report) -> Flags:
+    scored = np.ones(len(labelled), dtype=np.bool_)
+    for row in report.rankers:
+        scored &= ~np.isnan(labelled.scores[row.name])
+    return scored
+
+
 def _slices(
-    labelled: Labelled, report: Report, metrics: Sequence[str], slicings: Sequence[Slicing]
+    labelled: Labelled,
+    scored: Flags,
+    report: Report,
+    metrics: Sequence[str],
+    slicings: Sequence[Slicing],
 ) -> Iterator[ReportSlice]:
     """Each slice that has rows, in its order; the rows of a slicing's slices are all rows."""
     rankers = [row.name for row in report.rankers]
-    scored = np.ones(len(labelled), dtype=np.bool_)
-    for name in rankers:
-        scored &= ~np.isnan(labelled.scores[name])
     for slicing in slicings:
         for code, label in enumerate(slicing.labels):
             inside = scored & (labelled.slices[slicing.name] == code)

@@ -1,4 +1,4 @@
-"""Slices by a field that the requests bring: ``item.brand``, ``member.country``, ``stats.price``.
+"""Slices by a field that the requests bring, ``item.brand``, or an expression over fields.
 
 Texts and truth values make a slice each: the `MOST` most frequent ones, and one for all others.
 Numbers of more than `MOST` different values are parted at their fifths. Bounds come from the
@@ -16,6 +16,7 @@ import numpy as np
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
+from promptrank.evaluation.field_expression import FieldExpression
 from promptrank.records import Candidate, Request
 
 MOST = 9
@@ -35,39 +36,72 @@ NAMESPACES: Mapping[str, Callable[[Request, Candidate], Mapping[str, Any] | None
 
 
 def is_field(name: str) -> bool:
-    """Whether it is written as a field: ``item.brand``."""
+    """Whether it begins as a field does: ``item.brand``."""
     root, _, field = name.partition(".")
     return root in NAMESPACES and bool(field)
+
+
+def is_plain(name: str) -> bool:
+    """Whether it is nothing but a name: ``history``, ``item.brand``."""
+    return all(part.isidentifier() for part in name.split("."))
 
 
 def field_codes(
     name: str, requests: Iterable[Request]
 ) -> tuple[tuple[str, ...], Callable[[Request, Candidate], int]]:
-    """Labels of a field's slices, and which of them a candidate is in.
+    """Labels of a field's slices, or of an expression's, and which of them a candidate is in.
 
     Raises:
-        InputError: no candidate has the field, or it holds lists or objects.
+        InputError: no candidate has the field, or it holds lists or objects; or an expression that
+            cannot be read, or has no value for any candidate.
     """
     root, _, field = name.partition(".")
-    fields_of = NAMESPACES[root]
-    counts: Counter[Any] = Counter()
-    names: set[str] = set()
+    roots = [root] if is_field(name) and is_plain(name) else list(NAMESPACES)
+    names: dict[str, set[str]] = {root: set() for root in NAMESPACES}
     for request in requests:
         for candidate in request.candidates:
-            fields = fields_of(request, candidate) or {}
-            names.update(fields)
-            value = _plain(name, fields.get(field))
+            for each in roots:
+                names[each].update(NAMESPACES[each](request, candidate) or ())
+    if is_field(name) and (field in names[root] or is_plain(name)):
+        fields_of = NAMESPACES[root]
+        empty = (
+            "it is empty everywhere" if field in names[root] else near(field, sorted(names[root]))
+        )
+        why = f"no candidate has it; {empty}"
+        return _codes(name, requests, lambda r, c: (fields_of(r, c) or {}).get(field), why)
+    value = FieldExpression(name, names)
+
+    def value_of(request: Request, candidate: Candidate) -> Any:
+        return value(
+            {root: fields_of(request, candidate) for root, fields_of in NAMESPACES.items()}
+        )
+
+    return _codes(name, requests, value_of, "it has no value for any candidate", value)
+
+
+def _codes(
+    name: str,
+    requests: Iterable[Request],
+    value_of: Callable[[Request, Candidate], Any],
+    empty: str,
+    expression: FieldExpression | None = None,
+) -> tuple[tuple[str, ...], Callable[[Request, Candidate], int]]:
+    counts: Counter[Any] = Counter()
+    for request in requests:
+        for candidate in request.candidates:
+            value = _plain(name, value_of(request, candidate))
             if value is not None:
                 counts[value] += 1
     if not counts:
-        empty = "it is empty everywhere" if field in names else near(field, sorted(names))
-        raise InputError(f"--slice {name}: no candidate has it; {empty}")
+        if expression is not None and expression.problem:
+            empty += f": {expression.problem}"
+        raise InputError(f"--slice {name}: {empty}")
     numeric = all(isinstance(value, float) for value in counts)
     labels, place = _fifths(counts) if numeric and len(counts) > MOST else _values(counts)
     labels = _told_apart([*labels, MISSING])
 
     def code(request: Request, candidate: Candidate) -> int:
-        value = _plain(name, (fields_of(request, candidate) or {}).get(field))
+        value = _plain(name, value_of(request, candidate))
         return len(labels) - 1 if value is None else place(value)
 
     return tuple(labels), code
@@ -78,7 +112,10 @@ def _plain(name: str, value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, (list, tuple, dict)):
-        raise InputError(f"--slice {name}: it holds lists or objects; slice by a plain field")
+        raise InputError(
+            f"--slice {name}: it holds lists or objects; slice by a plain field, or by an "
+            "expression such as 'Drama' in item.genres"
+        )
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return str(value)

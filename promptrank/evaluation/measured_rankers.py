@@ -58,7 +58,7 @@ def measure_rankers(
         reference: the one with whose order the others' are compared.
         alone: metrics alone, without reliability and orders: a slice shows neither.
     """
-    rows = _rows(labelled, keep)
+    rows = kept_rows(labelled, keep)
     ranked = {name: rank_rows(rows.request, labelled.scores[name][keep]) for name in names}
     sure, chances = _chances(labelled, keep, names)
     sure_rows = rows.take(sure)
@@ -114,7 +114,8 @@ def _alike(one: RankedRows, other: RankedRows) -> bool:
     return np.array_equal(one.tie, other.tie) and np.array_equal(one.order, other.order)
 
 
-def _rows(labelled: Labelled, keep: Flags) -> Rows:
+def kept_rows(labelled: Labelled, keep: Flags) -> Rows:
+    """The rows that are compared, with dense codes of requests and subjects."""
     requests, request = np.unique(labelled.request[keep], return_inverse=True)
     subjects, subject = np.unique(labelled.subject[keep], return_inverse=True)
     return Rows(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.files import write_text
+from promptrank.evaluation.drift_rows import Drift
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
 from promptrank.evaluation.report_rows import Difference, OrderAgreement, Pair, RankerRow
@@ -146,12 +147,16 @@ class ReportSlice:
     Attributes:
         by, name: the slicing, and which of its slices: ``history``, ``1-2``.
         rankers: as in the report, without origins.
+        beside: the judged ranker's first metric here less the median of the other slices of the
+            slicing (`promptrank.evaluation.slice_contrasts`), ``better`` or ``worse`` where clear
+            of 0; None where there is no other slice, or too few subjects.
     """
 
     by: str
     name: str
     counts: Counts
     rankers: tuple[RankerRow, ...]
+    beside: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +180,7 @@ class Report:
         examples: requests with every ranker's order, those first where rankers differ most.
         transfers: joint adapters beside those of this task alone, where both are compared.
         orders: every ranker's order beside the reference's, and beside the incoming one.
+        drift: the first metric over time, where requests have times that span enough.
     """
 
     reference: str
@@ -202,6 +208,7 @@ class Report:
     examples: tuple[ExampleRequest, ...] = ()
     orders: tuple[OrderAgreement, ...] = ()
     transfers: tuple[Transfer, ...] = ()
+    drift: Drift | None = None
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

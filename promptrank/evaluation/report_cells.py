@@ -1,6 +1,7 @@
 """Values and draws as cells of a report: a metric with its interval, a difference and a verdict."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 from promptrank.evaluation.simultaneous import corrections
 
 Key = tuple[str, str]  # ranker, metric
+Place = TypeVar("Place", bound=Hashable)
 
 
 def ranker_rows(
@@ -64,7 +66,7 @@ def cell_of(
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
     draws = drawn.get(key)
-    ends = None if draws is None else _interval(metric, value, draws)
+    ends = None if draws is None else _span(value, draws, _by_percentiles(metric))
     # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
     value = max(0.0, value)
     if ends is None:
@@ -76,9 +78,13 @@ def cell_of(
     return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
-def _interval(metric: Metric, value: float, draws: Floats) -> Interval | None:
-    # The draws of ECE are those of a test; their percentiles have its ends as they are.
-    return interval(draws) if metric.base == "ece" else accelerated(draws, value)
+def _by_percentiles(metric: Metric) -> bool:
+    """The draws of ECE are those of a test; their percentiles have its ends as they are."""
+    return metric.base == "ece"
+
+
+def _span(value: float, draws: Floats, percentiles: bool) -> Interval | None:
+    return interval(draws) if percentiles else accelerated(draws, value)
 
 
 def differences_of(
@@ -105,23 +111,42 @@ def _family(
     drawn: Mapping[Key, Floats],
 ) -> dict[int, Difference]:
     """The differences of one metric, by place in the family."""
-    made, draws = dict[int, Difference](), dict[int, Floats]()
-    ends = dict[int, Interval]()
+    gaps = dict[int, tuple[float, Floats | None]]()
     for place, (name, against) in enumerate(family):
         ours, theirs = (name, metric.name), (against, metric.name)
         value = values.get(ours, np.nan) - values.get(theirs, np.nan)
-        if np.isnan(value):
-            continue
+        if not np.isnan(value):
+            both = ours in drawn and theirs in drawn
+            gaps[place] = value, drawn[ours] - drawn[theirs] if both else None
+    return family_of(
+        gaps, lower_is_better=metric.lower_is_better, percentiles=_by_percentiles(metric)
+    )
+
+
+def family_of(
+    gaps: Mapping[Place, tuple[float, Floats | None]],
+    *,
+    lower_is_better: bool,
+    percentiles: bool = False,
+) -> dict[Place, Difference]:
+    """Differences that are looked at together, each with an interval that is corrected for all.
+
+    Args:
+        gaps: each one's value, and (draws,) of it from the same draws of subjects, if there are.
+        percentiles: whether ends are those of the draws, whatever their skew.
+    """
+    made, draws = dict[Place, Difference](), dict[Place, Floats]()
+    ends = dict[Place, Interval]()
+    for place, (value, drawn) in gaps.items():
         made[place] = Difference(value, None, None, None)
-        gaps = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-        span = None if gaps is None else _interval(metric, value, gaps)
-        if gaps is not None and span is not None:
-            draws[place], ends[place] = gaps, span
+        span = None if drawn is None else _span(value, drawn, percentiles)
+        if drawn is not None and span is not None:
+            draws[place], ends[place] = drawn, span
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):
         wide = Interval(own.low - more.widening, own.high + more.widening)
         verdict = None
         if wide.excludes_zero:
-            verdict = "better" if (wide.low > 0) != metric.lower_is_better else "worse"
+            verdict = "better" if (wide.low > 0) != lower_is_better else "worse"
         made[place] = Difference(
             made[place].value, own.low, own.high, verdict, wide.low, wide.high, more.detectable
         )

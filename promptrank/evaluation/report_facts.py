@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_text import off_policy_lines
 from promptrank.evaluation.report import Report, Survival
+from promptrank.evaluation.report_departures import departures
 from promptrank.evaluation.transfer import transfer_text
 
 
@@ -37,6 +38,7 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
             f"{_share(s.items_seen, s.items)} of the items"
         )
     yield from map(transfer_text, report.transfers)
+    yield from departures(report)
     if report.survival is not None:
         yield survival_text(report.survival)
     if report.off_policy is not None:

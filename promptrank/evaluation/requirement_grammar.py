@@ -24,7 +24,8 @@ from promptrank.evaluation.slices import check_names
 
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 _METRIC = re.compile(r"[^\s\[\]<>=]+")
-_SLICE = re.compile(r"\[\s*([^\]=]+?)\s*=\s*([^\]]*?)\s*\]")
+# An expression may hold >=, <=, == and !=; what is no part of them parts slicing and slice.
+_SLICE = re.compile(r"\[\s*((?:[<>=!]=|[^\]=])+?)\s*(?<![<>=!])=(?!=)\s*([^\]]*?)\s*\]")
 _COMPARISON = re.compile(r">=|<=|>|<")
 _CLEAR = re.compile(r"\s+clear$")
 _MARGIN = re.compile(rf"\s+([+-])\s*({_NUMBER})$")

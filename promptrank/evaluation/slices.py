@@ -1,16 +1,20 @@
 """Slices: the same comparison on parts of the candidates, whose rows sum to the whole.
 
-Some go by counts with fixed bounds (`BY_COUNT`), some by what training knew (`BY_SEEN`), and some
-by a field that the requests bring (`promptrank.evaluation.field_slices`).
+Some go by counts with fixed bounds (`BY_COUNT`), some by what training knew (`BY_SEEN`), some by a
+field that the requests bring or an expression over fields (`promptrank.evaluation.field_slices`),
+one by where labels come from, and some by the prompts of the ranker that is measured
+(`promptrank.evaluation.prompt_slices`).
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
-from promptrank.evaluation.field_slices import NAMESPACES, field_codes, is_field
+from promptrank.evaluation.field_expression import FieldExpression
+from promptrank.evaluation.field_slices import NAMESPACES, field_codes, is_field, is_plain
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.records import Candidate, Request
 
@@ -92,20 +96,27 @@ BY_COUNT: Mapping[str, Counted] = {
 _SEEN = ("seen in training", "new")
 _DAYS = ("before the end", "0", "1-6", "7-27", "28+", "unknown")
 BY_SEEN = ("subject_seen", "item_seen", "days_after_training")
+BY_SOURCE = "label_source"
+BY_PROMPT = ("prompt_tokens", "cut")
+_NOT_SAID = "not said"
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
     """Names of slicings, each once.
 
     Raises:
-        InputError: there is no such slicing.
+        InputError: there is no such slicing, and it is neither a field nor an expression.
     """
     names = tuple(dict.fromkeys(names))
-    known = (*BY_COUNT, *BY_SEEN)
+    known = (*BY_COUNT, *BY_SEEN, BY_SOURCE, *BY_PROMPT)
     for name in names:
-        if name not in known and not is_field(name):
+        if name in known or (is_field(name) and is_plain(name)):
+            continue
+        if is_plain(name):
             fields = ", ".join(f"{root}.NAME" for root in NAMESPACES)
             raise InputError(f"--slice {name}: {near(name, known)}; or a field: {fields}")
+        if not is_field(name):  # a column may be called as no expression is written
+            FieldExpression(name)
     return names
 
 
@@ -114,8 +125,10 @@ def fit_slicings(
 ) -> tuple[Slicing, ...]:
     """Slicings by name; bounds and values of fields are those of the requests that are measured.
 
+    Those by prompts (`BY_PROMPT`) are none of these: they need scores.
+
     Args:
-        requests: passed over once for counts, and once for each field.
+        requests: passed over once for counts, and twice for each field.
         seen: what training knew.
 
     Raises:
@@ -130,7 +143,9 @@ def fit_slicings(
             slicings.append(Slicing(name, counted.labels, counted.code))
         elif name in BY_SEEN:
             slicings.append(_by_seen(name, seen))
-        else:
+        elif name == BY_SOURCE:
+            slicings.append(_by_source(requests))
+        elif name not in BY_PROMPT:
             slicings.append(Slicing(name, *field_codes(name, requests)))
     return tuple(slicings)
 
@@ -153,6 +168,23 @@ def _by_seen(name: str, seen: SeenInTraining | None) -> Slicing:
         return sum(passed >= start for start in (0, 1, 7, 28))
 
     return Slicing(name, _DAYS, days)
+
+
+def _by_source(requests: Iterable[Request]) -> Slicing:
+    """By where labels come from, the most frequent source first."""
+    counts = Counter(c.label_source for r in requests for c in r.candidates)
+    sources = sorted((s for s in counts if s is not None), key=lambda s: (-counts[s], s))
+    if not sources:
+        raise InputError(
+            f"--slice {BY_SOURCE}: no candidate says where its label comes from; all labels of "
+            "this task come from one place; leave it out"
+        )
+    places = {source: place for place, source in enumerate(sources)}
+    return Slicing(
+        BY_SOURCE,
+        (*sources, _NOT_SAID),
+        lambda r, c: len(places) if c.label_source is None else places[c.label_source],
+    )
 
 
 def _check_counts(names: Sequence[str], requests: Iterable[Request]) -> None:

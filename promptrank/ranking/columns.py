@@ -31,6 +31,7 @@ def columns_of(rankings: Iterable[Ranking], schema: pa.Schema) -> pa.RecordBatch
         for scored in ranking.scored:
             row = {**shared, **_of_candidate(scored)}
             row["fields_shortened"] = " ".join([*shortened, *scored.shortened])
+            row["prompt_tokens"] = scored.prompt_tokens
             for name, column in columns.items():
                 column.append(row[name])
     arrays = [pa.array(columns[field.name], field.type) for field in schema]

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from promptrank.engine.contract import Tree
 from promptrank.errors import ErrorRow, InputError
 from promptrank.prompt.budget import Cuts
 from promptrank.prompt.encode import Encoder
@@ -21,6 +22,7 @@ class Posed:
         work: what the engine is given; None where nothing of the request can be asked about.
         candidate_ids: the candidates that the engine scores, in the order of its results.
         answers: question -> for each path of its slot, the answer that the path words.
+        prompt_tokens: how long each of these candidates' prompts is; empty where there are none.
     """
 
     request: Request
@@ -29,6 +31,7 @@ class Posed:
     answers: dict[str, Sequence[str]]
     errors: tuple[ErrorRow, ...]
     cuts: Cuts
+    prompt_tokens: Sequence[int] = ()
 
 
 class Posing(Protocol):
@@ -75,8 +78,23 @@ class Prompts:
                 for name, paths in zip(prompt.questions, prompt.paths, strict=True)
             }
             yield Posed(
-                prompt.request, tree, prompt.candidate_ids, answers, prompt.errors, prompt.cuts
+                prompt.request,
+                tree,
+                prompt.candidate_ids,
+                answers,
+                prompt.errors,
+                prompt.cuts,
+                prompt_tokens(tree) if tree is not None else (),
             )
+
+
+def prompt_tokens(tree: Tree) -> list[int]:
+    """For each candidate the tokens of its prompt, up to the end of its longest question."""
+    lengths = []
+    for branch in tree.branches:
+        asked = max((len(slot.ids) for slot in branch.slots), default=0)
+        lengths.append(len(tree.prefix) + len(branch.ids) + asked)
+    return lengths
 
 
 class Fields:

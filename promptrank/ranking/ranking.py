@@ -36,6 +36,7 @@ class Scored:
         questions: what was answered to each question.
         shortened: fields of the candidate that the budget shortened.
         changes: what each step did, in the order in which they ran.
+        prompt_tokens: how long its prompt is; None where nothing reads one.
     """
 
     candidate_id: str
@@ -47,6 +48,7 @@ class Scored:
     questions: Mapping[str, Answered]
     shortened: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

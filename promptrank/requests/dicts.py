@@ -23,6 +23,7 @@ _CANDIDATE = (
     "logged_score",
     "outcomes",
     "baseline",
+    "label_source",
 )
 _EVENT = ("item_id", "item", "action", "time", "context", "stats", "outcomes")
 
@@ -108,6 +109,7 @@ def _candidate(entry: Any, i: int) -> Candidate:
         _number(entry.get("logged_score"), f"{where}.logged_score"),
         _outcomes(entry, where),
         {name: _number(x, f"{where}.baseline.{name}") for name, x in baseline.items()},
+        _text(entry.get("label_source"), f"{where}.label_source"),
     )
 
 

@@ -30,12 +30,14 @@ CANDIDATE = (
     "logged_score",
     "outcomes",
     "baseline",
+    "label_source",
 )
 COLUMNS = (*REQUIRED, *REQUEST_COLUMNS, *CANDIDATE)
 EVENT = ("item_id", "item", "item_row", "action", "time", "context", "stats", "outcomes")
 _EVENT = frozenset(EVENT)
 _RECORDS = ("member", "source", "meta", "item", "context", "stats", "outcomes", "baseline")
-_TEXTS = ("request_id", "item_id", "split", "member_id", "query_id", "source_id", "candidate_id")
+_IDS = ("request_id", "item_id", "member_id", "query_id", "source_id", "candidate_id")
+_TEXTS = (*_IDS, "split", "label_source")
 _NUMBERS = ("time", "item_row", "position", "propensity", "weight", "logged_score")
 _ROWS = 2048
 

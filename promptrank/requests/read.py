@@ -112,6 +112,7 @@ def _candidates(
                 values.measure(rows["logged_score"][i], "logged_score"),
                 _outcomes(rows["outcomes"][i], known, request_id, name, errors),
                 values.measures(rows["baseline"][i], "baseline"),
+                values.label(rows["label_source"][i], "label_source"),
             )
         except RowError as error:
             errors(error.row("data", request_id, name))

@@ -7,17 +7,23 @@ from pydantic import Field, model_validator
 
 from promptrank.schema.strict import Duration, Moment, Strict, seconds
 
+FIELD_ROOTS = ("item", "member", "query", "source", "context")
+"""Whose fields a split by field may hold out."""
+
 
 class Split(Strict):
     """Which requests train, validate and test."""
 
-    by: Literal["time", "last", "subject", "file"]
-    test: Duration | float | int | str | None = Field(
+    by: Literal["time", "last", "subject", "file", "field"]
+    test: Duration | float | int | str | list[str] | None = Field(
         None,
         description="time: the last stretch (7d); last: requests per subject; subject: share of "
-        "subjects; file: value of `column`, or one of the source's paths.",
+        "subjects; file: value of `column`, or one of the source's paths; field: values to hold "
+        "out.",
     )
-    valid: Duration | float | int | str | None = Field(None, description="The same, before test.")
+    valid: Duration | float | int | str | list[str] | None = Field(
+        None, description="The same, before test; by field, further values to hold out."
+    )
     at: Moment | None = Field(
         None, description="by time, instead of `test`: the moment from which on rows are test."
     )
@@ -33,6 +39,10 @@ class Split(Strict):
         description="by file: column of the requests with the part's name; left out, a row's "
         "part is told by its file.",
     )
+    field: str | None = Field(
+        None,
+        description="by field: `item.category` and the like, of which some values never train.",
+    )
     seed: int = 0
 
     @model_validator(mode="before")
@@ -43,6 +53,9 @@ class Split(Strict):
         value = dict(value)
         kind = value["by"]
         _check_moments(value)
+        for name, its in (("gap", "time"), ("field", "field"), ("column", "file")):
+            if value.get(name) and kind != its:
+                raise ValueError(f"{name}: goes with by: {its}")
         for name in ("test", "valid"):
             if value.get(name) is not None:
                 value[name] = _FORMS[kind](name, value[name])
@@ -57,6 +70,7 @@ class Split(Strict):
                 )
         elif value.get("test") is None and value.get("at") is None:
             also = ", or `at`: from when on" if kind == "time" else ""
+            also = ": a list of its values" if kind == "field" else also
             raise ValueError(f"test is missing: how much to hold out{also}")
         return value
 
@@ -66,7 +80,24 @@ class Split(Strict):
             raise ValueError("valid_at: must lie before at, where the test part begins")
         if self.by == "file" and not self.column and self.test == self.valid:
             raise ValueError("valid: is the same file as test")
+        if self.by == "field":
+            root, _, name = (self.field or "").partition(".")
+            if root not in FIELD_ROOTS or not name:
+                roots = ", ".join(f"{root}.NAME" for root in FIELD_ROOTS)
+                raise ValueError(f"by field needs field, one of {roots}")
+            if both := set(self.values("test")) & set(self.values("valid")):
+                raise ValueError(f"valid: {min(both)!r} is held out as test already")
         return self
+
+    def amount(self, part: Literal["test", "valid"]) -> float:
+        """How much a part holds: seconds, requests or a share; 0 where it is not declared."""
+        given = self.test if part == "test" else self.valid
+        return 0.0 if given is None or isinstance(given, list) else float(given)
+
+    def values(self, part: Literal["test", "valid"]) -> list[str]:
+        """The values of the field that a part holds, as text."""
+        given = self.test if part == "test" else self.valid
+        return given if isinstance(given, list) else []
 
     @property
     def validates(self) -> bool:
@@ -103,10 +134,18 @@ def _share(name: str, value: Any) -> float:
     return value
 
 
+def _values(name: str, value: Any) -> list[str]:
+    values = value if isinstance(value, list) else [value]
+    if not values or not all(isinstance(v, str | int | float) for v in values):
+        raise ValueError(f"{name}: by field expects values to hold out, such as [Books, Music]")
+    return [str(v).lower() if isinstance(v, bool) else str(v).removesuffix(".0") for v in values]
+
+
 _FORMS: dict[str, Callable[[str, Any], Any]] = {
     "time": lambda name, value: seconds(value),
     "last": _count,
     "subject": _share,
     "file": lambda name, value: value,
+    "field": _values,
 }
 """Kind of split -> what ``test`` and ``valid`` are there."""

@@ -117,7 +117,31 @@ class Task(Strict):
             problems += [
                 f"statistics.{n}: needs a time" for n, s in self.statistics.items() if not s.bm25
             ]
-        return [*problems, *(self._held_out_files() if len(given) == 1 else ())]
+        if len(given) == 1:
+            problems += [*self._held_out_files(), *self._held_out_fields()]
+        return problems
+
+    def _held_out_fields(self) -> list[str]:
+        """Fields of a split that rows cannot be told by."""
+        split = self.split
+        if split is None or split.field is None:
+            return []
+        root = split.field.partition(".")[0]
+        if root == "context":
+            return []
+        refs = {
+            key.rpartition(".")[2]: ref for key, ref in self.refs().items() if "events" not in key
+        }
+        ref = refs.get(root)
+        if ref is None or ref.table is None:
+            what = f"there is no {root}" if ref is None else f"{root} names no table"
+            return [f"split.field: {split.field}: {what}"]
+        own_events = self.history is not None and self.history.events is not None
+        if own_events and root not in ("item", "member"):
+            return [
+                f"split.field: {split.field}: history.events says nothing of it; take item.NAME"
+            ]
+        return []
 
     def _held_out_files(self) -> list[str]:
         """Files that a split names and the source does not read."""

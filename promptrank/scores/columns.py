@@ -17,6 +17,9 @@ what the model said; then what the prompt lost; then what steps changed:
     see `promptrank.ranking.answered.Answered`.
 ``events_given, events_kept, events_dropped, events_failed, fields_shortened``
     what the budget left out.
+``prompt_tokens``
+    how long the candidate's prompt is, up to the end of its longest question; null where nothing
+    reads prompts.
 ``changes``
     one entry per step that ran: its name, score and rank before it, and why it changed them.
 """
@@ -65,5 +68,6 @@ def schema_of(task: Task, *, answers: bool = True) -> pa.Schema:
             for column in question_columns(name, question.answers)
         ]
     columns += [(f"events_{what}", pa.int32()) for what in EVENTS]
-    columns += [("fields_shortened", pa.string()), ("changes", pa.list_(CHANGE))]
+    columns += [("fields_shortened", pa.string()), ("prompt_tokens", pa.int32())]
+    columns += [("changes", pa.list_(CHANGE))]
     return pa.schema(columns)

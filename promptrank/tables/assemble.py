@@ -14,7 +14,7 @@ from promptrank.basics.sql import Connection, ident, literal, pack, stream
 from promptrank.requests.decode import decode
 from promptrank.requests.items import ItemTable
 from promptrank.tables.choose import Chooser
-from promptrank.tables.labels import answers_of, place_column, place_of
+from promptrank.tables.labels import answers_of, label_source_of, place_column, place_of
 from promptrank.tables.near import nearness_of
 from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.statistics import join
@@ -50,8 +50,10 @@ def candidates_sql(plan: Plan) -> str:
     fields.append(("outcomes", answers_of("", plan.questions)))
     if plan.timed:
         fields.append(("baseline", pack([(n, f"b_{n}") for n in _BASE])))
+    if (label_source := label_source_of(plan)) is not None:
+        fields.append(("label_source", label_source))
     chosen = ", ".join(f"{e} AS {ident(n)}" for n, e in fields)
-    extra = ", ".join(["r.ctx", *(f"r.{n}" for n in _NUMBERS), *places])
+    extra = ", ".join(["r.ctx", "r.label", *(f"r.{n}" for n in _NUMBERS), *places])
     return (
         f"SELECT request_no, {chosen} FROM (SELECT c.*, {extra} FROM {valued} c "
         "LEFT JOIN pr.rows r ON c.row_no = r.row_no) ORDER BY request_no, cand_id"
@@ -124,7 +126,10 @@ def _chunk(
     if chooser is not None:
         near = nearness_of(plan, requests, subjects, items, chooser)
         shown = chooser.choose(
-            decode(column(requests, "member_id")), decode(column(requests, "moment")), near
+            decode(column(requests, "member_id")),
+            decode(column(requests, "moment")),
+            near,
+            decode(column(requests, "split")),
         )
         history = _gather(column(chooser.table, "event"), shown)
         if plan.turns:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from promptrank.basics.sql import Connection, ident, literal
 from promptrank.schema.splitting import Split
 from promptrank.schema.task import Task
+from promptrank.tables.held_out import value_part
 from promptrank.tables.names import FILE
 from promptrank.tables.plan import Plan
 from promptrank.tables.usable import last_time
@@ -74,7 +75,7 @@ def boundaries(con: Connection, plan: Plan) -> Boundaries | None:
     if split.at is not None:
         return Boundaries(split.at, split.valid_at, split.gap, late, included=True)
     last = last_time(con, plan)
-    test, valid = float(split.test or 0), float(split.valid or 0)
+    test, valid = split.amount("test"), split.amount("valid")
     back = test + split.gap + late + valid
     return Boundaries(last - test, last - back if valid else None, split.gap, late, included=False)
 
@@ -95,18 +96,23 @@ def row_part(plan: Plan, bounds: Boundaries | None) -> str:
         return bounds.part_of(plan.time)
     if split is not None and split.by == "file":
         return plan.text(split.column) if split.column else ident(FILE)
+    if split is not None and (split.field or "").startswith("context."):
+        column = (split.field or "").partition(".")[2]
+        return value_part(split, plan.text(column)) if column in plan.rows else "NULL"
     return "CAST(NULL AS VARCHAR)"
 
 
 def stage_of(split: Split | None) -> str:
     """SQL over ``part``: its place in time, 0 first; what stands later may not change what is
     earlier. Rows that are left out come last."""
-    if split is None or split.by not in ("time", "file"):
+    if split is None or split.by not in ("time", "file", "field"):
         return "0"
     if split.by == "time":
         whens = " ".join(f"WHEN '{part}' THEN {i}" for i, part in enumerate(_ORDER))
         return f"CASE part {whens} END"
     test, valid = literal(str(split.test)), literal(str(split.valid))
+    if split.by == "field":
+        test, valid = "'test'", "'valid'"
     return (
         f"CASE WHEN part = {test} THEN 2 WHEN part = {valid} THEN 1 "
         "WHEN part IS NULL THEN 3 ELSE 0 END"

@@ -20,6 +20,7 @@ from promptrank.tables.boundaries import boundaries
 from promptrank.tables.column_checks import check_columns
 from promptrank.tables.entities import snapshot
 from promptrank.tables.events import make_events
+from promptrank.tables.held_out import mark_parts
 from promptrank.tables.loading import database, load
 from promptrank.tables.negatives import add_negatives
 from promptrank.tables.plan import ROLES, Plan
@@ -100,13 +101,14 @@ def build_requests(
         )
         _snapshots(con, plan, folder)
         make_rows(con, plan, boundaries(con, plan))
+        mark_parts(con, plan)
         say("grouping rows into requests")
         cut = group.make_requests(con, plan)
         notes = []
         if cut:
             notes.append(f"{cut:,} requests were cut at a boundary between the parts")
         if gone := make_split(con, plan):
-            notes.append(f"{gone:,} requests fall into gaps between the parts and are left out")
+            notes.append(_left_out(gone, task))
         notes += [*empty_parts(con, plan), *shown_early(con, plan)]
         _narrow(con, limit, splits)
         group.make_candidates(con, plan)
@@ -146,6 +148,13 @@ def build_requests(
         fingerprint,
         cut,
     )
+
+
+def _left_out(gone: int, task: Task) -> str:
+    split = task.split
+    if split is not None and split.by == "field":
+        return f"{gone:,} requests have no {split.field} and are left out"
+    return f"{gone:,} requests fall into gaps between the parts and are left out"
 
 
 def _snapshots(con: Connection, plan: Plan, folder: Path) -> None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from promptrank.basics.sql import Connection, ident, pack, stream
 from promptrank.requests.decode import decode
+from promptrank.tables.held_out import STAGES
 from promptrank.tables.history import Nearness, Past, build
 from promptrank.tables.labels import answers_of, place_column
 from promptrank.tables.plan import Plan
@@ -35,7 +36,7 @@ def events_sql(plan: Plan) -> str:
             extra += ", member_row"
         extra += "".join(f", {ident('st_' + n)}" for n in plan.statistics("member"))
     return (
-        "SELECT member_id, key, t, known, label, item_id, item_row, "
+        "SELECT member_id, key, t, known, stage, label, item_id, item_row, "
         f"{pack(fields)} AS event{extra} "
         f"FROM pr.events {where} ORDER BY member_id, known, t, key, step"
     )
@@ -58,7 +59,8 @@ class Chooser:
         plain = self._history.build == "chronological" and not (
             self._history.actions or self._history.at_most or self._history.deduplicate
         )
-        self._fast = plain and not self._revised
+        self._parted = plan.task.split is not None and plan.task.split.by == "field"
+        self._fast = plain and not self._revised and not self._parted
         reader = stream(con, events_sql(plan), "history", _BATCH)
         self._events = Ahead(reader, "member_id")
         self.table = reader.schema.empty_table()
@@ -69,14 +71,20 @@ class Chooser:
         members: Sequence[str | None],
         moments: Sequence[float],
         nearness: Sequence[Nearness] | None,
+        parts: Sequence[str | None],
     ) -> list[list[int]]:
-        """For each request the places in `table` of the events that it shows."""
+        """For each request the places in `table` of the events that it shows.
+
+        Args:
+            parts: of the split; by field, a request shows nothing that is held out from its part.
+        """
         self._advance(members)
         names = decode(column(self.table, "member_id"))
         self._known: list[float] = decode(column(self.table, "known"))
         if not self._fast:
             self._times: list[float] = decode(column(self.table, "t"))
             self._keys: list[int] = decode(column(self.table, "key"))
+            self._stages: list[int] = decode(column(self.table, "stage"))
             actions = decode(column(self.table, "label"))
             items = decode(column(self.table, "item_id"))
             self._pasts = [
@@ -98,7 +106,8 @@ class Chooser:
                 count = min(self._history.last, self._history.pool)
                 chosen.append(list(range(max(low, end - count), end)))
                 continue
-            pool = [self._pasts[p] for p in self._pool(low, end)]
+            stage = STAGES.get(parts[i] or "", 0) if self._parted else None
+            pool = [self._pasts[p] for p in self._pool(low, end, stage)]
             near = nearness[i] if nearness is not None else None
             chosen.append([past.at for past in build(pool, self._history, near)])
         return chosen
@@ -119,16 +128,24 @@ class Chooser:
             kept = pa.concat_tables([kept, fresh]).combine_chunks()
         self.table = kept
 
-    def _pool(self, low: int, end: int) -> list[int]:
-        """The latest events that are known, each as it was last known, oldest first."""
+    def _pool(self, low: int, end: int, stage: int | None) -> list[int]:
+        """The latest events that are known, each as it was last known, oldest first.
+
+        Args:
+            stage: events of a later one are not shown; None to show all.
+        """
         size = self._history.pool
         if not self._revised:
-            return list(range(max(low, end - size), end))
+            if stage is None:
+                return list(range(max(low, end - size), end))
+            return [i for i in range(low, end) if self._stages[i] <= stage][-size:]
         # Requests of a member come by time, so what is known only ever grows.
         for i in range(self._seen, end):
             self._latest[self._keys[i]] = i
         self._seen = max(self._seen, end)
         order = sorted(self._latest.values(), key=lambda i: (self._times[i], self._keys[i]))
+        if stage is not None:
+            return [i for i in order if self._stages[i] <= stage][-size:]
         if len(order) > 2 * size:
             self._latest = {self._keys[i]: i for i in order[-size:]}
         return order[-size:]

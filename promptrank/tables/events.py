@@ -10,6 +10,7 @@ from promptrank.basics.sql import (
     text_of,
     type_of,
 )
+from promptrank.tables.held_out import stage
 from promptrank.tables.labels import place_column, place_of
 from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
@@ -20,8 +21,9 @@ def make_events(con: Connection, plan: Plan) -> None:
     """Create ``pr.events`` for the members that have requests.
 
     Columns: key (an event), t (when it happened), known (from when on this row was known; the
-    last one known holds), label, a_<question>, item_id, item_row, ctx, st_<statistic>, and under
-    turns member_row: item, statistics and member are as of the event itself.
+    last one known holds), stage (of `held_out`), label, a_<question>, item_id, item_row, ctx,
+    st_<statistic>, and under turns member_row: item, statistics and member are as of the event
+    itself.
     """
     history = plan.task.history
     assert history is not None
@@ -32,7 +34,8 @@ def make_events(con: Connection, plan: Plan) -> None:
     places = ", ".join(ident(place_column(n)) for n in plan.questions)
     wanted = dict(plan.statistics("item"))
     points = (
-        f"(SELECT key, member_id, item_id, t, ctx, {plan.at('t')} AS moment FROM pr.event_base)"
+        f"(SELECT key, member_id, item_id, t, ctx, stage, {plan.at('t')} AS moment "
+        "FROM pr.event_base)"
     )
     if plan.turns:
         wanted |= plan.statistics("member")
@@ -59,8 +62,8 @@ def _from_rows(con: Connection, plan: Plan) -> None:
     of_members = "member_id IN (SELECT member_id FROM pr.requests)"
     run(
         con,
-        "CREATE VIEW pr.event_base AS SELECT row_no AS key, member_id, item_id, t, ctx "
-        f"FROM pr.rows WHERE fault IS NULL AND {of_members}",
+        "CREATE VIEW pr.event_base AS SELECT row_no AS key, member_id, item_id, t, ctx, "
+        f"{stage('part')} AS stage FROM pr.rows WHERE fault IS NULL AND {of_members}",
         "history",
     )
     if plan.task.outcomes is None:
@@ -112,12 +115,16 @@ def _from_events(con: Connection, plan: Plan) -> None:
         f"FROM (SELECT {chosen} FROM src.events) WHERE NOT ({whole})",
         "history.events",
     )
+    held, beside = "CAST(0 AS TINYINT)", ""
+    if plan.task.split is not None and (plan.task.split.field or "").startswith("item."):
+        held, beside = stage("h.part"), " LEFT JOIN pr.held h ON h.id = e.item_id"
     places = ", ".join(
         f"{place_of('label', q)} AS {ident(place_column(n))}" for n, q in plan.questions.items()
     )
     run(
         con,
-        "CREATE VIEW pr.event_base AS SELECT key, member_id, item_id, t, ctx FROM pr.event_rows; "
+        f"CREATE VIEW pr.event_base AS SELECT key, member_id, item_id, t, ctx, {held} AS stage "
+        f"FROM pr.event_rows e{beside}; "
         "CREATE VIEW pr.event_versions AS "
         f"SELECT key, t AS known, 0 AS step, label, {places} FROM pr.event_rows",
         "history.events",

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from promptrank.basics.sql import EXACT, ident, literal
 from promptrank.schema.parts import Question
+from promptrank.tables.plan import Plan
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 
@@ -71,3 +72,21 @@ def label_of(priority: str, questions: Mapping[str, Question]) -> str:
     """SQL: the label of a priority."""
     cases = " ".join(f"WHEN {v} THEN {literal(k)}" for k, v in priorities(questions).items())
     return f"CASE {priority} {cases} END"
+
+
+def label_source_of(plan: Plan) -> str | None:
+    """SQL over ``row_no`` and ``label``: where a candidate's label comes from.
+
+    None where all labels of the task come from one place.
+    """
+    outcomes = plan.task.outcomes
+    source = literal("outcomes" if outcomes is not None else plan.task.form)
+    cases = []
+    if plan.negatives is not None:
+        cases.append("WHEN row_no IS NULL THEN 'sampled'")
+    cases.append("WHEN label IS NULL THEN NULL")
+    if outcomes is not None and outcomes.none is not None:
+        cases.append(f"WHEN label = {literal(outcomes.none)} THEN 'no outcome'")
+    if len(cases) == 1:
+        return None
+    return f"CASE {' '.join(cases)} ELSE {source} END"

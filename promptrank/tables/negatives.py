@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from promptrank.basics.sql import Connection, run, stream
 from promptrank.schema.data_tables import Negatives
+from promptrank.tables.held_out import STAGES, stages_of_pool
 from promptrank.tables.plan import Plan
 
 _BATCH = 20_000
@@ -84,20 +85,20 @@ def _draw_all(
         draws = table["n"].to_numpy().astype(np.int32)
     else:
         times, draws = known, None
-    touched = _Touched(con, plan)
+    touched, stages = _Touched(con, plan), stages_of_pool(con, plan)
     inside = "SELECT request_no, item_id FROM pr.candidates"
     if plan.table_of("source") == plan.table_of("item"):
         # A source item is no candidate beside itself.
         inside += " UNION ALL SELECT request_no, source_id FROM pr.requests"
     sql = (
-        "SELECT q.request_no, q.request_id, q.member_id, q.moment, list(p.n) AS own "
+        "SELECT q.request_no, q.request_id, q.member_id, q.moment, q.split, list(p.n) AS own "
         f"FROM pr.requests q JOIN ({inside}) c USING (request_no) "
         "JOIN pr.pool p ON p.item_id = c.item_id GROUP BY ALL ORDER BY q.request_no"
     )
     cursor = run(con.cursor(), sql, "negatives")
     while rows := cursor.fetchmany(_BATCH):
         batch = []
-        for number, name, member, moment, own in rows:
+        for number, name, member, moment, part, own in rows:
             size = len(times) if moment is None else int(np.searchsorted(times, moment, "left"))
             met, barred = touched.before(member, moment), set(own)
             drawn = []
@@ -105,6 +106,8 @@ def _draw_all(
                 item = int(draws[place]) if draws is not None else place
                 late = item < 0 or (moment is not None and not known[item] < moment)
                 if late or item in barred or item in met:
+                    continue
+                if stages is not None and stages[item] != STAGES.get(part):
                     continue
                 barred.add(item)
                 drawn.append(item)

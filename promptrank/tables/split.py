@@ -1,6 +1,7 @@
 """Which requests train, validate and test, and what the test has seen in training."""
 
 from promptrank.basics.sql import Connection, literal, run
+from promptrank.errors import DataError
 from promptrank.schema.splitting import Split
 from promptrank.tables.boundaries import stage_of
 from promptrank.tables.plan import Plan
@@ -11,7 +12,10 @@ SUBJECT = "coalesce(member_id, query_id, source_id)"
 def make_split(con: Connection, plan: Plan) -> int:
     """Fill ``split`` in ``pr.requests``; returns how many requests fell into gaps.
 
-    These are not written, and in a split by file neither are requests without a part.
+    These are not written, and in a split by file or field neither are requests without a part.
+
+    Raises:
+        DataError: a gap that leaves nothing to train.
     """
     split = plan.task.split
     if split is None:
@@ -31,7 +35,21 @@ def make_split(con: Connection, plan: Plan) -> int:
     )
     gone = run(con, "SELECT count(*) FROM pr.requests WHERE split IS NULL", "split").fetchone()
     run(con, "DELETE FROM pr.requests WHERE split IS NULL", "split")
-    return int(gone[0]) if gone is not None else 0
+    lost = int(gone[0]) if gone is not None else 0
+    if split.gap and lost:
+        _refuse_endless_gap(con, split)
+    return lost
+
+
+def _refuse_endless_gap(con: Connection, split: Split) -> None:
+    sql = "SELECT count(*) FILTER (split = 'train'), count(*) FROM pr.requests"
+    row = run(con, sql, "split").fetchone()
+    if row is not None and row[1] and not row[0]:
+        days = split.gap / 86_400
+        raise DataError(
+            f"split.gap: {days:g} days leave no request to train: all that lies before the next "
+            "part falls into the gap; make it shorter, or the parts that are held out"
+        )
 
 
 def shown_early(con: Connection, plan: Plan) -> list[str]:
@@ -56,13 +74,14 @@ def shown_early(con: Connection, plan: Plan) -> list[str]:
 def empty_parts(con: Connection, plan: Plan) -> list[str]:
     """A line for each part that a split by time declares and no request falls into."""
     split = plan.task.split
-    if split is None or split.by != "time":
+    if split is None or split.by not in ("time", "field"):
         return []
     sql = "SELECT DISTINCT split FROM pr.requests"
     filled = {row[0] for row in run(con, sql, "split").fetchall()}
     wanted = ["train", *(["valid"] if split.validates else []), "test"]
     return [
-        f"no request falls into {part}: look at split and at the times of the data"
+        f"no request falls into {part}: look at split and at the "
+        + ("times of the data" if split.by == "time" else f"rows' {split.field}")
         for part in wanted
         if part not in filled
     ]
@@ -86,10 +105,10 @@ def _expression(split: Split) -> tuple[str, str]:
             f"WHEN part_of = {named_valid} THEN 'valid' ELSE 'train' END",
             "part_of",
         )
-    if split.by == "time":
+    if split.by in ("time", "field"):
         # `Boundaries` has named the parts already; what has another name is a gap.
         return "CASE WHEN part_of IN ('train', 'valid', 'test') THEN part_of END", "part_of"
-    test, valid = float(split.test or 0), float(split.valid or 0)
+    test, valid = split.amount("test"), split.amount("valid")
     column, sign = ("back", "<=") if split.by == "last" else ("share", "<")
     return (
         f"CASE WHEN {column} {sign} {test!r} THEN 'test' "

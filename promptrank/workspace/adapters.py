@@ -8,7 +8,7 @@ from promptrank.adapters.card import AdapterCard, prompting, read_card
 from promptrank.adapters.changes import PromptChange, changes
 from promptrank.adapters.shelf import AdapterPath, check_base, find_adapter
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import InputError, ModelError
 from promptrank.workspace.tasks import OpenTask
 
 AdapterFolder = Callable[[str | Path], str]
@@ -42,6 +42,26 @@ def changed(opened: OpenTask, card: AdapterCard) -> tuple[PromptChange, ...]:
     template = load_template(opened.task.template, opened.place.template_folders)
     now = prompting(opened.task, template.sources)
     return changes(card.tasks[opened.name].prompting, now)
+
+
+def unseen_task(task: str, folder: str | None) -> str | None:
+    """What a report says of an adapter that never trained on the task; None if it did.
+
+    None, too, where there is no adapter, or nobody knows what it trained on.
+
+    Args:
+        folder: of the adapter, as scores state it; it may be gone.
+    """
+    try:
+        card = read_card(folder) if folder is not None else None
+    except ModelError:
+        card = None
+    if folder is None or card is None or task in card.tasks:
+        return None
+    return (
+        f"the adapter {Path(folder).name} never trained on {task} (T2, an unseen task), but on "
+        f"{', '.join(card.tasks)}"
+    )
 
 
 def _check_words(opened: OpenTask, adapter: AdapterPath, allow_changed: bool, say: Say) -> None:

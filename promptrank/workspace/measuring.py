@@ -15,6 +15,7 @@ from promptrank.baselines.listing import ALWAYS, BASELINES
 from promptrank.basics.digests import json_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.evaluation.compare import compare
+from promptrank.evaluation.drift import Stretches, stretches
 from promptrank.evaluation.example_requests import ExampleRequest, examples_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.off_policy import off_policy
@@ -112,6 +113,7 @@ class MeasuredOn:
         slicings: Sequence[Slicing] = (),
         by_ranks: Sequence[str] = (),
         examples: bool = False,
+        drift: bool = False,
         clip: float | None = None,
         watch: Callable[[Mapping[str, Scores]], None] | None = None,
         say: Say,
@@ -121,6 +123,7 @@ class MeasuredOn:
         Args:
             by_ranks: names of rankers, such as ``decoder+bm25``, that are compared as one too.
             examples: some requests with every ranker's order are wanted too.
+            drift: the first metric is followed over time, where the data has times.
             clip: weights of off-policy estimates above it count as it.
             watch: is shown the scores of all rankers, baselines among them.
         """
@@ -154,6 +157,7 @@ class MeasuredOn:
             control=control,
             judged=judged,
             slicings=slicings,
+            times=self._stretches() if drift else None,
         )
         earned, notes = None, [*report.notes, _RANDOM]
         if report.metrics:
@@ -186,6 +190,12 @@ class MeasuredOn:
                 verb, self.opened.task, self.opened.name, **(self.file.labels_stamp() or {})
             ),
         )
+
+    def _stretches(self) -> Stretches | None:
+        """Stretches of time; None without a clock, or where times span too little."""
+        if self.opened.task.ordered_only:
+            return None
+        return stretches(self.sample, self.seen.last)
 
     def _examples(self, report: Report, scores: Mapping[str, Scores]) -> tuple[ExampleRequest, ...]:
         gain, relevant_at = gain_of(self.opened.task)

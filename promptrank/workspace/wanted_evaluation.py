@@ -6,10 +6,11 @@ from pathlib import Path
 
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError
+from promptrank.evaluation.prompt_slices import named_by_prompts, prompt_slicings
 from promptrank.evaluation.requirement_grammar import Requirement, parse_requirements
 from promptrank.evaluation.requirements import check_rankers, check_slices, slicings_needed
 from promptrank.evaluation.seen import SeenInTraining
-from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
+from promptrank.evaluation.slices import BY_PROMPT, Slicing, check_names, fit_slicings
 from promptrank.evaluation.transfer import JointAndSingle
 from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import Sample
@@ -144,7 +145,9 @@ def wanted_evaluation(
     baselines = wanted_baselines([who.name for who in named if who.kind == "baseline"], engine)
     requirements = parse_requirements(require)
     slices = slicings_needed(slices, requirements)
-    check_names(slices)
+    for name in check_names(slices):
+        if baseline is not None and name in BY_PROMPT:
+            raise InputError(f"--slice {name}: {engine} reads no prompts; slice a decoder's")
     if clip is not None and not clip > 0:
         raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
     obscuring = Obscuring(obscure) if obscure else None
@@ -205,11 +208,15 @@ def slicings_on(
 ) -> tuple[Slicing, ...]:
     """The slicings that are wanted, once what is wanted is checked on these requests.
 
+    Those by prompts need the ranker's scores: `promptrank.evaluation.prompt_slices`.
+
     Raises:
         InputError: the requests do not have what it takes.
     """
+    if wanted.scores is not None:
+        prompt_slicings(wanted.slices, wanted.scores)
     slicings = fit_slicings(wanted.slices, sample, seen)
-    check_slices(wanted.requirements, slicings)
+    check_slices(wanted.requirements, [*slicings, *named_by_prompts(wanted.slices)])
     if wanted.obscuring is not None:
         fields = wanted.student or wanted.baseline is not None
         check_obscurable(wanted.opened, wanted.obscuring, sample, student=fields)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from promptrank.evaluation.agreement import Agreement
+from promptrank.evaluation.drift_rows import Drift, DriftPoint, RankerDrift
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
 from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival, Transfer
@@ -16,7 +17,7 @@ from promptrank.evaluation.report_rows import (
 )
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.verdict import verdict_of
-from support.reports import report, row
+from support.reports import cell, report, row
 
 
 def example(name: str, *relevant: bool | None, text: str | None = None) -> ExampleRequest:
@@ -52,7 +53,8 @@ def full_report() -> Report:
     counts = dataclasses.replace(
         report(decoder).counts, unlabelled=1234, left_out=77, partial_requests=9
     )
-    part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic))
+    beside = Difference(-0.118, -0.15, -0.08, "worse", -0.16, -0.07, 0.04)
+    part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic), beside)
     other = ReportSlice("history", "3-5", counts, (decoder, bm25, logistic))
     pair = Pair("logistic", "bm25", {"auc": Difference(0.161, 0.1, 0.2, "better")})
     lift, weight = Amount(-0.0042, -0.0061, -0.0017), Amount(1.0625)
@@ -80,6 +82,22 @@ def full_report() -> Report:
         survival=Survival("decoder, obscured", "decoder", "auc", 0.62, 0.4, 0.8),
         slices=(part, other),
         off_policy=off_policy,
+        drift=Drift(
+            "auc",
+            "training",
+            1_699_833_600.0,
+            604_800.0,
+            (
+                RankerDrift(
+                    "decoder",
+                    tuple(
+                        DriftPoint(1_699_833_600.0 + 604_800 * i, 410 + i, 50, cell(0.7 - i / 64))
+                        for i in range(3)
+                    ),
+                    Difference(-0.0156, -0.02, -0.01, "worse", -0.021, -0.011, 0.008),
+                ),
+            ),
+        ),
         orders=(
             OrderAgreement("bm25", "decoder", top1, tau),
             OrderAgreement("decoder", "incoming", top1, tau),

@@ -21,6 +21,7 @@ from promptrank.basics.plurals import counted
 from promptrank.errors import InputError
 from promptrank.evaluation.orders import INCOMING
 from promptrank.evaluation.page.charts import SIDE, curve
+from promptrank.evaluation.page.drift_charts import HEIGHT, WIDTH, drift_charts
 from promptrank.evaluation.page.example_orders import strips
 from promptrank.evaluation.page.headline import headline
 from promptrank.evaluation.page.panels import (
@@ -56,7 +57,7 @@ TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
     | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
-    | {"transfers"}
+    | {"transfers", "drift"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 
@@ -147,6 +148,9 @@ def _environment() -> Environment:
         "earned_of": earned_of,
         "incoming": INCOMING,
         "curve": curve,
+        "drift_charts": drift_charts,
+        "drift_width": WIDTH,
+        "drift_height": HEIGHT,
         "side": SIDE,
         "strips": strips,
         "survival_text": survival_text,

@@ -46,13 +46,18 @@ class Panel:
 
 @dataclass(frozen=True, slots=True)
 class SlicingPanels:
-    """A slicing: a chart for each ranker on the first metric, and the slices themselves."""
+    """A slicing: a chart for each ranker on the first metric, and the slices themselves.
+
+    Attributes:
+        beside: the judged ranker in each slice less the median of the others; None where unknown.
+    """
 
     by: str
     meaning: str
     metric: str
     panels: tuple[Panel, ...]
     slices: tuple[ReportSlice, ...]
+    beside: Panel | None = None
 
 
 def meaning_of(metric: str) -> str:
@@ -116,7 +121,16 @@ def slicings_of_report(report: Report) -> Iterator[SlicingPanels]:
         every = [gap for each in known.values() for _, _, gap in each if gap is not None]
         axis = axis_of(every, lower_is_better=lower_is_better(metric))
         panels = tuple(_panel(name, "", metric, each, axis) for name, each in known.items())
-        yield SlicingPanels(by, _SLICED_BY.get(by, ""), metric, panels, parts)
+        beside = _beside(report, parts, metric)
+        yield SlicingPanels(by, _SLICED_BY.get(by, ""), metric, panels, parts, beside)
+
+
+def _beside(report: Report, parts: Sequence[ReportSlice], metric: str) -> Panel | None:
+    if all(part.beside is None for part in parts):
+        return None
+    rows = [(part.name, f"{part.counts.subjects:,} subjects", part.beside) for part in parts]
+    title = f"{report.judged or report.reference}, beside the other slices"
+    return _panel(title, "less their median; corrected for the slices", metric, rows)
 
 
 def _slice_row(part: ReportSlice, ranker: str, metric: str) -> tuple[str, str, Difference | None]:

@@ -60,6 +60,7 @@ class Pointwise:
                 errors.append(error.row("engine", request.request_id, name))
         rows.sort(key=lambda row: -row[0])  # which keeps the order of equals
         items = {c.candidate_id: c.item.item_id for c in request.candidates}
+        lengths = dict(zip(posed.candidate_ids, posed.prompt_tokens, strict=False))
         scored = tuple(
             Scored(
                 name,
@@ -70,6 +71,7 @@ class Pointwise:
                 score,
                 answered,
                 posed.cuts.candidates.get(name, ()),
+                prompt_tokens=lengths.get(name),
             )
             for rank, (score, name, answered) in enumerate(rows, 1)
         )
