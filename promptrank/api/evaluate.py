@@ -48,6 +48,7 @@ def evaluate(
     allow_changed: bool = False,
     vs: Sequence[str] = (),
     obscure: Sequence[str] = (),
+    probes: Sequence[str] = (),
     slices: Sequence[str] = (),
     draws: int = 1000,
     with_text: bool = False,
@@ -74,6 +75,9 @@ def evaluate(
             fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
+        probes: rank again with one thing changed, and tell in ``Report.probes`` what it changes:
+            ``instruction``, ``answers``, ``history:shuffled``, ``candidates:shuffled``,
+            ``sections``, ``context``, or ``set:KEY=VALUE`` (`promptrank.probes.known.PROBES`).
         slices: compare again by ``history`` (events that the request brings), ``item_events``
             (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
             ``days_after_training``, or a field such as ``item.brand``.
@@ -86,17 +90,18 @@ def evaluate(
         with_text: the report's example requests have prompts and texts too, not ids alone.
         out: where to write the report: ``.json``, or ``.html`` for a page to read, which has the
             JSON beside it. Scores go beside it (``<stem>.scores.parquet``, and
-            ``<stem>.obscured.scores.parquet``).
+            ``<stem>.obscured.scores.parquet``, and ``<stem>.probe-NAME.scores.parquet``).
 
     Raises:
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
-            that is not there, that holds no texts, or that the template does not print; or a
-            requirement that names no metric, ranker or slice.
+            that is not there, that holds no texts, or that the template does not print; a probe
+            that has nothing to change; or a requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.measuring import measured_on
-    from promptrank.workspace.wanted_evaluation import slicings_on, wanted_evaluation
+    from promptrank.workspace.probing import ProbedRanker, rows_of_probes
+    from promptrank.workspace.wanted_evaluation import planned_on, slicings_on, wanted_evaluation
 
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
@@ -112,6 +117,7 @@ def evaluate(
         allow_changed=allow_changed,
         vs=vs,
         obscure=obscure,
+        probes=probes,
         slices=slices,
         require=require,
         clip=clip,
@@ -131,15 +137,16 @@ def evaluate(
         Runtime() as runtime,
     ):
         slicings = slicings_on(wanted, on)
+        planned = planned_on(wanted, on, kept, model, say)
         files = scores_files(unfused(opened), wanted.rivals, on.sample, say)
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
 
-        def open_own() -> AbstractContextManager[Ranker]:
+        def open_own(worded: OpenTask = opened, say: Say = say) -> AbstractContextManager[Ranker]:
             if wanted.baseline is not None:
-                return baseline_ranker(opened, wanted.baseline, on.baselines)
+                return baseline_ranker(worded, wanted.baseline, on.baselines)
             # A changed template is worth a look here, and what it costs is what one looks for.
-            how = {**asdict(compute), **given}
-            return open_ranker(opened, engine=engine, adapter=adapter, allow_changed=True, **how)
+            how = {**asdict(compute), **given, "say": say}
+            return open_ranker(worded, engine=engine, adapter=adapter, allow_changed=True, **how)
 
         if wanted.scores is not None and scores is not None:
             errors = reasons_beside(Path(scores)) or on.set_aside()
@@ -154,6 +161,9 @@ def evaluate(
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
         compared |= _rivals_scores(wanted, on, open_other, files, say, progress)
+        plain = compared[wanted.reference]
+        asked = ProbedRanker(wanted.reference, plain, own.encoder, open_own, kept)
+        probed = rows_of_probes(asked, planned, on, draws, say, progress)
         report = on.report(
             "eval",
             compared,
@@ -169,7 +179,7 @@ def evaluate(
             clip=clip,
             say=say,
         )
-        report = _concluded(report, wanted, on, own, with_text=with_text)
+        report = _concluded(replace(report, probes=probed), wanted, on, own, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
     return report
@@ -220,7 +230,8 @@ def _ranked(
         scores, errors = on.scores(ranker, kept, say, progress)
         if wanted.obscuring is not None:
             say(f"ranking with made-up texts in {', '.join(wanted.obscuring.fields)}")
-            obscured, _ = on.scores(ranker, kept_obscured, say, progress, wanted.obscuring)
+            made_up = on.sample.obscured(wanted.obscuring)
+            obscured, _ = on.scores(ranker, kept_obscured, say, progress, made_up)
         facts = {
             "notes": [*ranker.info.notes, *ranker.notes()],
             "label_mass": label_mass_of(scores, wanted.opened.task),

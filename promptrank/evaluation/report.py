@@ -10,29 +10,9 @@ from typing import Any
 from promptrank.basics.files import write_text
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
-from promptrank.evaluation.report_rows import OrderAgreement, Pair, RankerRow
+from promptrank.evaluation.probe_rows import ProbeRow
+from promptrank.evaluation.report_rows import OrderAgreement, Pair, RankerRow, Survival
 from promptrank.evaluation.seen import Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Survival:
-    """How much of a ranker's lift over chance is left in the control with made-up texts.
-
-    Attributes:
-        name, against: the obscured ranker, and the same one as it is.
-        metric: on which.
-        share: (obscured - random) / (ranker - random); None where the ranker's own lift is not
-            clear of 0, and then ``reason`` says so.
-        low, high: its interval, from the same draws of subjects above and below the line.
-    """
-
-    name: str
-    against: str
-    metric: str
-    share: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +122,7 @@ class Report:
         requirements: of the gate, where some were given.
         examples: requests with every ranker's order, those first where rankers differ most.
         orders: every ranker's order beside the reference's, and beside the incoming one.
+        probes: the reference with one thing changed, beside itself; no ranker to compare with.
     """
 
     reference: str
@@ -168,6 +149,7 @@ class Report:
     requirements: tuple[RequirementResult, ...] = ()
     examples: tuple[ExampleRequest, ...] = ()
     orders: tuple[OrderAgreement, ...] = ()
+    probes: tuple[ProbeRow, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

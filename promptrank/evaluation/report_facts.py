@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from promptrank.evaluation.off_policy_text import off_policy_lines
-from promptrank.evaluation.report import Report, Survival
+from promptrank.evaluation.report import Report
+from promptrank.evaluation.report_rows import Survival
 
 
 def facts(report: Report, *, short: bool = False) -> Iterator[str]:

@@ -122,10 +122,10 @@ def _schema(ranker: Ranker) -> pa.Schema:
 
 
 def _origin(ranker: Ranker, requests: Iterable[Request]) -> Origin:
-    """The ranker's, with the fields that were made up: such scores never pass for plain ones."""
-    if not isinstance(requests, Sample) or requests.obscuring is None:
+    """The ranker's, with what was changed in its requests: such scores never pass for plain."""
+    if not isinstance(requests, Sample):
         return ranker.origin
-    return replace(ranker.origin, obscured=requests.obscuring.fields)
+    return replace(ranker.origin, **requests.told)
 
 
 def score_into(

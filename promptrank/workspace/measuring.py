@@ -22,7 +22,6 @@ from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import Slicing
 from promptrank.ranking.ranker import Ranker
-from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
 from promptrank.runs.scoring import reasons_beside, score, score_into
@@ -57,15 +56,15 @@ class MeasuredOn:
         path: Path | None,
         say: Say,
         progress: Progress,
-        obscuring: Obscuring | None = None,
+        sample: Sample | None = None,
     ) -> tuple[Scores, dict[str, int]]:
         """A ranker's scores of the part, and rows that were set aside on the way, by reason.
 
         Args:
             path: where they are written, resumable; they stay in memory where there is none.
-            obscuring: makes up texts of the requests that the ranker sees.
+            sample: these requests as the ranker sees them, where that is not as they are.
         """
-        sample = self.sample if obscuring is None else self.sample.obscured(obscuring)
+        sample = self.sample if sample is None else sample
         if path is None:
             reasons: Counter[str] = Counter()
             scores = score(

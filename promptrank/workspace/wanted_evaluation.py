@@ -14,7 +14,9 @@ from promptrank.evaluation.requirements import (
     slicings_needed,
 )
 from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
+from promptrank.probes.known import WantedProbe, parse_probes
 from promptrank.requests.obscure import Obscuring
+from promptrank.runs.outputs import same_file
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -23,10 +25,11 @@ from promptrank.workspace.baselines import (
     check_made,
     wanted_baselines,
 )
-from promptrank.workspace.fusions import FUSED, WITHOUT
+from promptrank.workspace.fusions import FUSED, WITHOUT, unfused
 from promptrank.workspace.measuring import MeasuredOn
 from promptrank.workspace.named import Named, parse_named
 from promptrank.workspace.obscurable import check_obscurable
+from promptrank.workspace.probing import PlannedEdit, planned_edits
 from promptrank.workspace.rankers import STUDENT, ranker_name
 from promptrank.workspace.rivals import LOGGED, check_logged, check_templates
 from promptrank.workspace.score_files import open_scores
@@ -50,6 +53,7 @@ class WantedEvaluation:
         vs: every other ranker that was named.
         baselines: those that are fitted.
         slices: those that requirements name, too.
+        probes: what is changed, one thing at a time, to rank with again.
         clip: the largest weight of off-policy estimates.
         notes: what a reader of the report should know of the rankers.
     """
@@ -62,6 +66,7 @@ class WantedEvaluation:
     vs: tuple[Named, ...]
     baselines: WantedBaselines
     obscuring: Obscuring | None
+    probes: tuple[WantedProbe, ...]
     requirements: tuple[Requirement, ...]
     slices: tuple[str, ...]
     clip: float | None
@@ -81,6 +86,11 @@ class WantedEvaluation:
     def student(self) -> bool:
         """Whether a student ranks."""
         return self.engine.startswith(STUDENT)
+
+    @property
+    def decoder(self) -> bool:
+        """Whether a decoder ranks, whose prompts a template words."""
+        return self.scores is None and self.baseline is None and not self.student
 
     @property
     def fused(self) -> list[str]:
@@ -110,6 +120,7 @@ def wanted_evaluation(
     allow_changed: bool,
     vs: Sequence[str],
     obscure: Sequence[str],
+    probes: Sequence[str],
     slices: Sequence[str],
     require: Sequence[str],
     clip: float | None,
@@ -131,6 +142,8 @@ def wanted_evaluation(
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
+    if probes and scores is not None:
+        raise InputError("--probe ranks anew, with one thing changed; leave --scores out")
     templates = any(who.kind == "template" for who in named)
     if templates and (engine.startswith(STUDENT) or scores is not None):
         raise InputError(
@@ -139,6 +152,7 @@ def wanted_evaluation(
         )
     notes = check_templates(opened, named, adapter, say)
     decoder = scores is None and baseline is None and not engine.startswith(STUDENT)
+    edits = parse_probes(probes, prompts=decoder)
     if decoder and adapter is None and any(who.kind == "base" for who in named):
         notes = [*notes, "base is the ranker itself: no adapter is named"]
         say(f"warning: {notes[-1]}")
@@ -155,6 +169,7 @@ def wanted_evaluation(
         vs=named,
         baselines=baselines,
         obscuring=obscuring,
+        probes=edits,
         requirements=requirements,
         slices=tuple(slices),
         clip=clip,
@@ -185,3 +200,31 @@ def slicings_on(wanted: WantedEvaluation, on: MeasuredOn) -> tuple[Slicing, ...]
         rankers = [wanted.reference, *map(str, wanted.vs), *baselines, *wanted.fused]
         check_rankers(wanted.requirements, wanted.judged, rankers, baselines)
     return slicings
+
+
+def planned_on(
+    wanted: WantedEvaluation, on: MeasuredOn, kept: Path | None, model: str | None, say: Say
+) -> list[PlannedEdit]:
+    """What probes will rank with, once all that can be refused of them is refused.
+
+    Args:
+        kept: where the ranker's own scores go, if anywhere.
+
+    Raises:
+        InputError: a probe has nothing to change here, or its scores would go over a rival's.
+    """
+    planned = planned_edits(
+        wanted.probes,
+        unfused(wanted.opened),
+        on.sample,
+        prompts=wanted.decoder,
+        model=model,
+        say=say,
+    )
+    files = [plan.path(kept) for plan in planned]
+    for who in wanted.rivals:
+        if who.kind == "scores" and any(same_file(who.name, file) for file in files):
+            raise InputError(
+                f"--vs {who}: this run writes a probe's scores there, beside --out; write elsewhere"
+            )
+    return planned

@@ -5,7 +5,7 @@ import dataclasses
 from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
-from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival
+from promptrank.evaluation.report import Report, ReportSlice, RequirementResult
 from promptrank.evaluation.report_rows import (
     Cell,
     Cost,
@@ -13,6 +13,7 @@ from promptrank.evaluation.report_rows import (
     OrderAgreement,
     Pair,
     ReliabilityBin,
+    Survival,
 )
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.verdict import verdict_of
