@@ -32,6 +32,7 @@ from promptrank.evaluation.page.panels import (
     reliable,
     slicings_of_report,
 )
+from promptrank.evaluation.page.probe_panels import probes_of
 from promptrank.evaluation.page.wording import (
     breakable,
     brief,
@@ -54,6 +55,7 @@ TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
     | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
+    | {"probes"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 
@@ -108,6 +110,7 @@ def page(report: Report) -> str:
             slicings=list(slicings_of_report(report)),
             reliable=reliable(report),
             orders=list(orders_of(report)),
+            probes=probes_of(report),
             facts=list(facts(replace(report, off_policy=None))),  # which has a section
             more={name: v for name, v in asdict(report).items() if name not in TOLD and v},
             style=Markup(style),
