@@ -155,7 +155,8 @@ def _edited_scores(
                 yield EditedScores(replace(row, reason=_NOTHING))
                 continue
             say(f"probe {edit.name} ({number} of {len(planned)}): ranking with {edit.change}")
-            scores, _ = on.scores(ranker, plan.path(asked.kept), say, progress, sample)
+            path = plan.path(asked.kept)
+            scores, _ = on.scores(ranker, path, say, progress, sample, reuse=True)
         yield EditedScores(row, scores)
 
 
