@@ -16,7 +16,7 @@ from promptrank.evaluation.requirements import (
 from promptrank.evaluation.slices import Slicing, check_names, fit_slicings
 from promptrank.probes.known import WantedProbe, parse_probes
 from promptrank.requests.obscure import Obscuring
-from promptrank.runs.outputs import same_file
+from promptrank.runs.outputs import check_output, same_file
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -222,6 +222,9 @@ def planned_on(
         say=say,
     )
     files = [plan.path(kept) for plan in planned]
+    for file in files:
+        if file is not None:
+            check_output(file, (".parquet",))
     for who in wanted.rivals:
         if who.kind == "scores" and any(same_file(who.name, file) for file in files):
             raise InputError(
