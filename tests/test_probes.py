@@ -334,7 +334,7 @@ def test_a_ranker_that_goes_by_history_alone_is_told(project: Path) -> None:
         (["instructions"], {}, "no such probe; did you mean 'instruction'"),
         (["history"], {}, "no such probe; did you mean 'history:shuffled'"),
         (["set"], {}, "write set:KEY=VALUE"),
-        (["instruction"], {"engine": "baseline:bm25"}, "what ranks here reads none"),
+        (["instruction"], {"engine": "baseline:bm25"}, "only a decoder can be asked"),
         (["context"], {"scores": "e.parquet"}, "ranks anew, with one thing changed"),
     ],
 )

@@ -91,7 +91,7 @@ def needed_text(rows: Sequence[ProbeRow], metric: str) -> str | None:
 
 
 def _or(names: Sequence[str]) -> str:
-    return " or ".join(names)
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _changed(row: ProbeRow) -> str:

@@ -53,16 +53,18 @@ def parse_probes(names: Sequence[str], *, prompts: bool) -> tuple[WantedProbe, .
     """The probes of these names, each once.
 
     Args:
-        prompts: whether what ranks reads prompts.
+        prompts: whether what ranks takes prompts in other words.
 
     Raises:
-        InputError: no probe of that name, or one that words prompts where none is read.
+        InputError: no probe of that name, or one that words prompts where nobody takes them.
     """
     made = tuple(_parsed(name) for name in dict.fromkeys(names))
     for wanted in made:
         if wanted.probe.prompts and not prompts:
             raise refused(
-                wanted.name, "it changes the words of prompts, and what ranks here reads none"
+                wanted.name,
+                "it changes the words of prompts, with which only a decoder can be asked, no "
+                "student and no baseline",
             )
     return made
 

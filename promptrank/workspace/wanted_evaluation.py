@@ -18,6 +18,7 @@ from promptrank.probes.known import WantedProbe, parse_probes
 from promptrank.requests.obscure import Obscuring
 from promptrank.runs.outputs import check_output, same_file
 from promptrank.scores.scores import Scores
+from promptrank.students.card import find_student
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
@@ -91,6 +92,14 @@ class WantedEvaluation:
     def decoder(self) -> bool:
         """Whether a decoder ranks, whose prompts a template words."""
         return self.scores is None and self.baseline is None and not self.student
+
+    @property
+    def student_prompted(self) -> bool:
+        """Whether a student ranks that reads prompts."""
+        if not self.student:
+            return False
+        student = find_student(self.engine.removeprefix(STUDENT), self.opened.project)
+        return student.card.kind == "decoder"
 
     @property
     def fused(self) -> list[str]:
@@ -217,7 +226,7 @@ def planned_on(
         wanted.probes,
         unfused(wanted.opened),
         on.sample,
-        prompts=wanted.decoder,
+        prompts=wanted.decoder or wanted.student_prompted,
         model=model,
         say=say,
     )
