@@ -27,6 +27,7 @@ LAYERS = (
     "tables",
     "engine",
     "prompt",
+    "probes",
     "runtime",
     "scores",
     "ranking",

@@ -52,6 +52,7 @@ def evaluate(
     allow_changed: bool = False,
     vs: Sequence[str] = (),
     obscure: Sequence[str] = (),
+    probes: Sequence[str] = (),
     slices: Sequence[str] = (),
     draws: int = 1000,
     with_text: bool = False,
@@ -79,6 +80,9 @@ def evaluate(
             fused by their ranks.
         obscure: fields, such as ``item.title``, whose texts the ranker also sees made up: a control
             that tells ranking from remembering. The report says what share of its lift survives.
+        probes: rank again with one thing changed, and tell in ``Report.probes`` what it changes:
+            ``instruction``, ``answers``, ``history:shuffled``, ``candidates:shuffled``,
+            ``sections``, ``context``, or ``set:KEY=VALUE`` (`promptrank.probes.known.PROBES`).
         slices: compare again by ``history`` (events that the request brings), ``item_events``
             (events of the item before the request), ``position``, ``subject_seen``, ``item_seen``,
             ``days_after_training``, ``label_source``, ``prompt_tokens``, ``cut``, a field such as
@@ -96,20 +100,22 @@ def evaluate(
             do doubts.
         out: where to write the report: ``.json``, or ``.html`` for a page to read, which has the
             JSON beside it. Scores go beside it (``<stem>.scores.parquet``, and
-            ``<stem>.obscured.scores.parquet``).
+            ``<stem>.obscured.scores.parquet``, and ``<stem>.probe-NAME.scores.parquet``).
 
     Raises:
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
-            that is not there, that holds no texts, or that the template does not print; or a
-            requirement that names no metric, ranker or slice.
+            that is not there, that holds no texts, or that the template does not print; a probe
+            that has nothing to change; or a requirement that names no metric, ranker or slice.
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.prompt_slices import prompt_slicings
     from promptrank.evaluation.requirements import metrics_needed
     from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
+    from promptrank.workspace.probing import PlannedEdit, ProbedRanker, rows_of_probes
     from promptrank.workspace.wanted_evaluation import (
         check_fitted,
+        planned_on,
         slicings_on,
         wanted_evaluation,
     )
@@ -129,6 +135,7 @@ def evaluate(
         allow_changed=allow_changed,
         vs=vs,
         obscure=obscure,
+        probes=probes,
         slices=slices,
         require=require,
         clip=clip,
@@ -142,9 +149,11 @@ def evaluate(
             )
     audits: list[Audited] = []
     slicings: list[Slicing] = []
+    planned: list[PlannedEdit] = []
 
     def check(sample: "Sample", seen: "SeenInTraining") -> None:
         slicings.extend(slicings_on(wanted, sample, seen, say))
+        planned.extend(planned_on(wanted, sample, kept, model, say))
 
     with (
         taken(out, "eval"),
@@ -157,12 +166,12 @@ def evaluate(
         check_fitted(wanted, on)
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
 
-        def open_own() -> AbstractContextManager[Ranker]:
+        def open_own(worded: OpenTask = opened, say: Say = say) -> AbstractContextManager[Ranker]:
             if wanted.baseline is not None:
-                return baseline_ranker(opened, wanted.baseline, on.baselines)
+                return baseline_ranker(worded, wanted.baseline, on.baselines)
             # A changed template is worth a look here, and what it costs is what one looks for.
-            how = {**asdict(compute), **given}
-            return open_ranker(opened, engine=engine, adapter=adapter, allow_changed=True, **how)
+            how = {**asdict(compute), **given, "say": say}
+            return open_ranker(worded, engine=engine, adapter=adapter, allow_changed=True, **how)
 
         if wanted.scores is not None and scores is not None:
             errors = reasons_beside(Path(scores)) or on.set_aside()
@@ -178,6 +187,9 @@ def evaluate(
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
         compared |= _rivals_scores(wanted, on, open_other, wanted.files, say, progress)
+        plain = compared[wanted.reference]
+        asked = ProbedRanker(wanted.reference, plain, own.encoder, open_own, kept)
+        probed = rows_of_probes(asked, planned, on, draws, say, progress)
 
         def audit(scores: Mapping[str, Scores]) -> None:
             if doubtful is not None:
@@ -204,7 +216,8 @@ def evaluate(
             watch=audit,
             say=say,
         )
-        report = replace(report, notes=(*report.notes, *(each.told() for each in audits)))
+        notes = (*report.notes, *(each.told() for each in audits))
+        report = replace(report, notes=notes, probes=probed)
         report = _concluded(report, wanted, on, own, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
@@ -256,7 +269,8 @@ def _ranked(
         scores, errors = on.scores(ranker, kept, say, progress)
         if wanted.obscuring is not None:
             say(f"ranking with made-up texts in {', '.join(wanted.obscuring.fields)}")
-            obscured, _ = on.scores(ranker, kept_obscured, say, progress, wanted.obscuring)
+            made_up = on.sample.obscured(wanted.obscuring)
+            obscured, _ = on.scores(ranker, kept_obscured, say, progress, made_up)
         facts = {
             "notes": [*ranker.info.notes, *ranker.notes()],
             "label_mass": label_mass_of(scores, wanted.opened.task),

@@ -54,6 +54,14 @@ def eval_(
             help="Also rank with made-up texts in this field, such as item.title. Repeatable.",
         ),
     ] = None,
+    probe: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--probe",
+            help="Also rank with one thing changed: instruction, answers, history:shuffled, "
+            "candidates:shuffled, sections, context, or set:KEY=VALUE. Repeatable.",
+        ),
+    ] = None,
     slice_: Annotated[
         list[str] | None,
         typer.Option(
@@ -136,6 +144,7 @@ def eval_(
             allow_changed=allow_changed,
             vs=vs or (),
             obscure=obscure or (),
+            probes=probe or (),
             slices=slice_ or (),
             draws=draws,
             with_text=with_text,

@@ -11,29 +11,15 @@ from promptrank.basics.files import write_text
 from promptrank.evaluation.drift_rows import Drift
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
-from promptrank.evaluation.report_rows import Difference, OrderAgreement, Pair, RankerRow
+from promptrank.evaluation.probe_rows import ProbeRow
+from promptrank.evaluation.report_rows import (
+    Difference,
+    OrderAgreement,
+    Pair,
+    RankerRow,
+    Survival,
+)
 from promptrank.evaluation.seen import Seen
-
-
-@dataclass(frozen=True, slots=True)
-class Survival:
-    """How much of a ranker's lift over chance is left in the control with made-up texts.
-
-    Attributes:
-        name, against: the obscured ranker, and the same one as it is.
-        metric: on which.
-        share: (obscured - random) / (ranker - random); None where the ranker's own lift is not
-            clear of 0, and then ``reason`` says so.
-        low, high: its interval, from the same draws of subjects above and below the line.
-    """
-
-    name: str
-    against: str
-    metric: str
-    share: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +167,7 @@ class Report:
         transfers: joint adapters beside those of this task alone, where both are compared.
         orders: every ranker's order beside the reference's, and beside the incoming one.
         drift: the first metric over time, where requests have times that span enough.
+        probes: the reference with one thing changed, beside itself; no ranker to compare with.
     """
 
     reference: str
@@ -209,6 +196,7 @@ class Report:
     orders: tuple[OrderAgreement, ...] = ()
     transfers: tuple[Transfer, ...] = ()
     drift: Drift | None = None
+    probes: tuple[ProbeRow, ...] = ()
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_text import off_policy_lines
-from promptrank.evaluation.report import Report, Survival
+from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_departures import departures
+from promptrank.evaluation.report_rows import Survival
 from promptrank.evaluation.transfer import transfer_text
 
 

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.evaluation.probe_text import probe_lines
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_numbers import cell_text, difference_text
@@ -55,7 +56,23 @@ def markdown(report: Report) -> str:
                 for r in part.rankers[1:]
             ],
         )
+    lines += _probes(report)
     return "\n".join([*lines, "", *(f"- {line}" for line in facts(report)), ""])
+
+
+def _probes(report: Report) -> list[str]:
+    """What each edit did to every metric; then a sentence on each probe."""
+    rows = [row for row in report.probes if row.differences]
+    lines: list[str] = []
+    if rows:
+        metrics = report.metrics
+        lines += ["", f"{report.reference} with one thing changed, minus without it, paired:", ""]
+        lines += markdown_table(
+            ["probe", *metrics],
+            [[row.name, *(_difference_text(row.differences, m) for m in metrics)] for row in rows],
+        )
+    told = [f"- {line}" for line in probe_lines(report)]
+    return [*lines, "", *told] if told else lines
 
 
 def _corrected(report: Report) -> str:

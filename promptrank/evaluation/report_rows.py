@@ -165,3 +165,24 @@ class OrderAgreement:
     against: str
     top1: Cell
     kendall_tau: Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """How much of a ranker's lift over chance is left in the control with made-up texts.
+
+    Attributes:
+        name, against: the obscured ranker, and the same one as it is.
+        metric: on which.
+        share: (obscured - random) / (ranker - random); None where the ranker's own lift is not
+            clear of 0, and then ``reason`` says so.
+        low, high: its interval, from the same draws of subjects above and below the line.
+    """
+
+    name: str
+    against: str
+    metric: str
+    share: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None

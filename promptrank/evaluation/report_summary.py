@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from promptrank.evaluation.probe_text import probe_lines
 from promptrank.evaluation.report import Report, RequirementResult
 from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_numbers import cell_text, difference_text, gap_text, number
@@ -33,6 +34,7 @@ def summary(report: Report, width: int = 100) -> RenderableType:
     parts += [Text(line) for line in _pairs(report)]
     if report.slices:
         parts += [Text(""), _slices(report)]
+    parts += [Text(line) for line in probe_lines(report)]
     return Group(*parts, *(Text(line) for line in _told(report, left_out)))
 
 

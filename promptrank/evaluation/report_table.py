@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from promptrank.basics.plurals import counted
+from promptrank.evaluation.probe_text import probe_lines
 from promptrank.evaluation.report import Report, ReportSlice
 from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_numbers import number
@@ -42,7 +43,18 @@ def table(report: Report, width: int = 100) -> RenderableType:
         parts += _tables("paired", both, gaps, width)
     for part in report.slices:
         parts += _slice_tables(part, report.metrics, width)
+    parts += _probe_tables(report, width)
     return Group(*parts, *(Text(line) for line in facts(report)))
+
+
+def _probe_tables(report: Report, width: int) -> list[RenderableType]:
+    """What each edit did to every metric, and what else is to be told of it."""
+    rows = [row for row in report.probes if row.differences]
+    if not rows:
+        return [Text(line) for line in probe_lines(report)]
+    gaps = {m: [_gap(row.differences.get(m)) for row in rows] for m in report.metrics}
+    parts = _tables("with this change", [row.name for row in rows], gaps, width)
+    return [*parts, *(Text(line) for line in probe_lines(report)), Text("")]
 
 
 def marks_text(report: Report, rows: Iterable[RankerRow]) -> str:

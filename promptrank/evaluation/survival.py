@@ -7,7 +7,7 @@ import numpy as np
 from promptrank.basics.arrays import Floats
 from promptrank.evaluation.bootstrap import interval
 from promptrank.evaluation.metrics import Metric
-from promptrank.evaluation.report import Survival
+from promptrank.evaluation.report_rows import Survival
 
 CHANCE = "random"
 

@@ -65,7 +65,7 @@ class Blocks:
         White space around the text is removed and one line's end put behind it; behind the block
         ``question`` there is none, since an answer follows.
         """
-        if block not in self._template.uses:
+        if block not in self._template.uses or block in self._template.left_out:
             return ()
         pieces = self._renderer.render(block, values)
         if self.slot(block):

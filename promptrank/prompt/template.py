@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import CodeType, MappingProxyType
 from typing import Any
@@ -41,6 +41,7 @@ class Template:
         files: block -> the file that defines it.
         digest: SHA-256 over ``sources``.
         codes: file -> what it was compiled to, so that what was checked is what runs.
+        left_out: blocks that print nothing, though they are there.
     """
 
     name: str
@@ -49,10 +50,17 @@ class Template:
     files: Mapping[str, str]
     digest: str
     codes: Mapping[str, CodeType] = field(repr=False, compare=False)
+    left_out: frozenset[str] = frozenset()
 
     def bind(self, constants: Mapping[str, Any]) -> "Renderer":
         """Compiles the template with the task's constants (``vars``)."""
         return Renderer(self, constants)
+
+    def without(self, blocks: frozenset[str]) -> "Template":
+        """The same template, of which these blocks print nothing."""
+        names = "\0".join(sorted(blocks))
+        digest = hashlib.sha256(f"{self.digest} without {names}".encode()).hexdigest()
+        return replace(self, left_out=blocks, digest=digest)
 
 
 def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:

@@ -1,10 +1,11 @@
 """A request file as verbs work on it: opened once, its chosen requests decoded once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from promptrank.errors import ErrorRow
@@ -107,10 +108,12 @@ class Sample:
         ids: which they are.
         lost: rows that could not be read, by request (under an empty id where they name none);
             complete once all requests have been read.
-        obscuring: what made-up texts its requests have; None where they are as the file has them.
+        edit: changes each request on its way out; None where they are as the file has them.
+        told: what scores of changed requests say of the change in their origin.
     """
 
-    obscuring: Obscuring | None = None
+    edit: Callable[[Request], Request] | None = None
+    told: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(
         self,
@@ -140,12 +143,22 @@ class Sample:
         else:
             self.lost.clear()
             requests = self.file.read(self.splits, self.ids, self._lose)
-        return requests if self.obscuring is None else map(self.obscuring, requests)
+        return requests if self.edit is None else map(self.edit, requests)
 
     def obscured(self, obscuring: Obscuring) -> "Sample":
         """The same requests with made-up texts; what is held is shared."""
+        return self.edited(obscuring, obscured=obscuring.fields)
+
+    def edited(self, edit: Callable[[Request], Request] | None, **told: Any) -> "Sample":
+        """The same requests, changed; what is held is shared.
+
+        Args:
+            edit: None where it is not the requests that a ranker sees otherwise.
+            told: fields of `promptrank.scores.origin.Origin`, so that scores of changed requests
+                never pass for plain ones.
+        """
         sample = copy(self)
-        sample.obscuring = obscuring
+        sample.edit, sample.told = edit, told
         return sample
 
     def hold(self, watch: Callable[[Request], None] | None = None) -> None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from promptrank.basics.digests import file_digest, json_digest
 from promptrank.basics.json_files import json_object
-from promptrank.basics.seals import file_digests, write_sealed, written_digest
+from promptrank.basics.seals import file_digests, read_sealed, write_sealed, written_digest
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.columns import columns_of
@@ -122,10 +122,10 @@ def _schema(ranker: Ranker) -> pa.Schema:
 
 
 def _origin(ranker: Ranker, requests: Iterable[Request]) -> Origin:
-    """The ranker's, with the fields that were made up: such scores never pass for plain ones."""
-    if not isinstance(requests, Sample) or requests.obscuring is None:
+    """The ranker's, with what was changed in its requests: such scores never pass for plain."""
+    if not isinstance(requests, Sample):
         return ranker.origin
-    return replace(ranker.origin, obscured=requests.obscuring.fields)
+    return replace(ranker.origin, **requests.told)
 
 
 def score_into(
@@ -147,12 +147,9 @@ def score_into(
     Raises:
         DataError: a sample without requests.
     """
-    task, digest = ranker.task, requests_digest(sample.file.path)
     if not sample.ids:
         raise DataError(f"no request to rank in {sample.file.path.name}")
-    origin = replace(_origin(ranker, sample), requests=digest)
-    about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
-    identity = json_digest({k: v for k, v in about.items() if k != "argv"})
+    origin, about, identity = _identified(ranker, sample, facts)
     with Journal(path, identity, _schema(ranker), sample.ids) as journal:
         resumed = len(journal.done)
         if journal.damaged:
@@ -173,9 +170,33 @@ def score_into(
         ranked = _write(journal, path, ranker, metadata, resumed)
         ranked = replace(ranked, notes=ranker.notes())
         files = file_digests(path.parent, [path.name, ranked.errors_path.name])
-        write_sealed(config_of(path), {**about, "result": asdict(ranked), "files": files})
+        result = {"result": asdict(ranked), "files": files, "identity": identity}
+        write_sealed(config_of(path), {**about, **result})
         journal.finish()
     return ranked
+
+
+def is_scored(path: Path, ranker: Ranker, sample: Sample, facts: Mapping[str, Any]) -> bool:
+    """Whether the file is there, whole, and what `score_into` would write of the same arguments."""
+    files = [path, errors_of(path)]
+    if not all(file.is_file() for file in (*files, config_of(path))):
+        return False
+    try:
+        written = read_sealed(config_of(path), then=_AGAIN)
+    except DataError:
+        return False
+    _, _, identity = _identified(ranker, sample, facts)
+    now = file_digests(path.parent, [file.name for file in files])
+    return written.get("identity") == identity and written.get("files") == now
+
+
+def _identified(
+    ranker: Ranker, sample: Sample, facts: Mapping[str, Any]
+) -> tuple[Origin, dict[str, Any], str]:
+    """The origin of a sample's scores, all there is to say of the run, and its digest."""
+    origin = replace(_origin(ranker, sample), requests=requests_digest(sample.file.path))
+    about = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin), **facts}
+    return origin, about, json_digest({k: v for k, v in about.items() if k != "argv"})
 
 
 def _rank_into(

@@ -28,6 +28,7 @@ class Origin:
         fusion, fusion_digest: the fusion file, and its digest.
         requests: digest of the request file.
         obscured: fields whose texts were made up for the control of ``eval --obscure``.
+        probe: what ``eval --probe`` changed, by name: ``history:shuffled``.
         versions: of the libraries that can change a score.
     """
 
@@ -43,6 +44,7 @@ class Origin:
     fusion_digest: str | None = None
     requests: str | None = None
     obscured: tuple[str, ...] | None = None
+    probe: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:

@@ -32,6 +32,8 @@ def open_encoder(
     from promptrank.prompt.tokenizer import open_tokenizer
 
     template = load_template(opened.task.template, opened.place.template_folders)
+    if opened.left_out:
+        template = template.without(opened.left_out)
     words = tokenizer if tokenizer is not None else open_tokenizer(model_folder)
     encoder = Encoder(opened.task, template, words, max_tokens=max_tokens)
     if encoder.problems:

@@ -24,10 +24,9 @@ from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import Slicing
 from promptrank.ranking.ranker import Ranker
-from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
-from promptrank.runs.scoring import reasons_beside, score, score_into
+from promptrank.runs.scoring import is_scored, reasons_beside, score, score_into
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import WantedBaselines, fit_on, wanted_baselines
@@ -59,15 +58,18 @@ class MeasuredOn:
         path: Path | None,
         say: Say,
         progress: Progress,
-        obscuring: Obscuring | None = None,
+        sample: Sample | None = None,
+        *,
+        reuse: bool = False,
     ) -> tuple[Scores, dict[str, int]]:
         """A ranker's scores of the part, and rows that were set aside on the way, by reason.
 
         Args:
             path: where they are written, resumable; they stay in memory where there is none.
-            obscuring: makes up texts of the requests that the ranker sees.
+            sample: these requests as the ranker sees them, where that is not as they are.
+            reuse: take what an earlier run wrote there, where it is what would be written now.
         """
-        sample = self.sample if obscuring is None else self.sample.obscured(obscuring)
+        sample = self.sample if sample is None else sample
         if path is None:
             reasons: Counter[str] = Counter()
             scores = score(
@@ -83,7 +85,10 @@ class MeasuredOn:
             "items": self.file.items_stamp(),
             "sample": json_digest(sorted(sample.ids)),
         }
-        score_into(path, ranker, sample, facts, say, progress)
+        if reuse and is_scored(path, ranker, sample, facts):
+            say(f"{path.name} has these scores already")
+        else:
+            score_into(path, ranker, sample, facts, say, progress)
         return read_scores(path, ranker.task, self.opened.name), reasons_beside(path)
 
     def set_aside(self) -> dict[str, int]:

@@ -182,8 +182,9 @@ def _decoder_student(
     model = str(student.folder / "model")
     runtime.know(model, student.digest)
     ranker = _decoder_ranker(opened, "packed", model, None, runtime, compute, False, say)
-    # Cards that are older than this fact say nothing.
-    if student.card.facts.get("prompt", ranker.fingerprint) != ranker.fingerprint:
+    # Cards that are older than this fact say nothing; a probe leaves blocks out on purpose.
+    known = student.card.facts.get("prompt", ranker.fingerprint)
+    if known != ranker.fingerprint and not opened.left_out:
         raise InputError(
             f"student {student.card.name}: the prompts of {opened.name} have changed since "
             "(template, answers, budget or tokenizer); distill it again"

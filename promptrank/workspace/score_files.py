@@ -19,8 +19,8 @@ def open_scores(
         allow_changed: only say so where they are not.
 
     Raises:
-        DataError: no scores file, scores of another task, of other prompts, or of requests with
-            made-up texts.
+        DataError: no scores file, scores of another task, of other prompts, of requests with
+            made-up texts, or of a probe.
     """
     scores = read_scores(Path(path), opened.task, opened.name)
     if scores.origin.obscured is not None:
@@ -28,6 +28,11 @@ def open_scores(
             f"{path}: these scores are of requests whose {', '.join(scores.origin.obscured)} was "
             "obscured, a control that stands for no ranker; rank again, or run `promptrank eval` "
             "with --obscure"
+        )
+    if scores.origin.probe is not None:
+        raise DataError(
+            f"{path}: these scores are of the probe {scores.origin.probe}, which stands for no "
+            "ranker; rank again, or run `promptrank eval` with --probe"
         )
     name = Path(path).name
     if scores.origin.prompt is None:

@@ -22,11 +22,13 @@ class OpenTask:
 
     Attributes:
         project: folder of the project that it was opened in; a built-in task lies elsewhere.
+        left_out: blocks of the template that its prompts go without, for a probe.
     """
 
     place: TaskPath
     task: "Task"
     project: Path
+    left_out: frozenset[str] = frozenset()
 
     @property
     def name(self) -> str:

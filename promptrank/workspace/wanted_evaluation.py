@@ -12,9 +12,12 @@ from promptrank.evaluation.requirements import check_rankers, check_slices, slic
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import BY_PROMPT, Slicing, check_names, fit_slicings
 from promptrank.evaluation.transfer import JointAndSingle
+from promptrank.probes.known import WantedProbe, parse_probes
 from promptrank.requests.obscure import Obscuring
 from promptrank.requests.source import Sample
+from promptrank.runs.outputs import check_output, same_file
 from promptrank.scores.scores import Scores
+from promptrank.students.card import find_student
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
@@ -27,6 +30,7 @@ from promptrank.workspace.joint_adapters import joint_and_single
 from promptrank.workspace.measuring import MeasuredOn
 from promptrank.workspace.named import Named, parse_named
 from promptrank.workspace.obscurable import check_obscurable
+from promptrank.workspace.probing import PlannedEdit, planned_edits
 from promptrank.workspace.rankers import STUDENT, ranker_name
 from promptrank.workspace.rivals import (
     LOGGED,
@@ -58,6 +62,7 @@ class WantedEvaluation:
         baselines: those that are fitted.
         files: scores of those rivals that are scores files.
         slices: those that requirements name, too.
+        probes: what is changed, one thing at a time, to rank with again.
         clip: the largest weight of off-policy estimates.
         kin: joint adapters beside those of this task alone.
         notes: what a reader of the report should know of the rankers.
@@ -72,6 +77,7 @@ class WantedEvaluation:
     baselines: WantedBaselines
     files: Mapping[Named, Scores]
     obscuring: Obscuring | None
+    probes: tuple[WantedProbe, ...]
     requirements: tuple[Requirement, ...]
     slices: tuple[str, ...]
     clip: float | None
@@ -103,6 +109,19 @@ class WantedEvaluation:
         return self.engine.startswith(STUDENT)
 
     @property
+    def decoder(self) -> bool:
+        """Whether a decoder ranks, whose prompts a template words."""
+        return self.scores is None and self.baseline is None and not self.student
+
+    @property
+    def student_prompted(self) -> bool:
+        """Whether a student ranks that reads prompts."""
+        if not self.student:
+            return False
+        student = find_student(self.engine.removeprefix(STUDENT), self.opened.project)
+        return student.card.kind == "decoder"
+
+    @property
     def fused(self) -> list[str]:
         """Names that the task's fusion adds to the comparison."""
         return [FUSED, WITHOUT] if self.opened.task.fused else []
@@ -130,6 +149,7 @@ def wanted_evaluation(
     allow_changed: bool,
     vs: Sequence[str],
     obscure: Sequence[str],
+    probes: Sequence[str],
     slices: Sequence[str],
     require: Sequence[str],
     clip: float | None,
@@ -153,6 +173,8 @@ def wanted_evaluation(
     obscuring = Obscuring(obscure) if obscure else None
     if obscuring is not None and scores is not None:
         raise InputError("--obscure ranks anew, with made-up texts; leave --scores out")
+    if probes and scores is not None:
+        raise InputError("--probe ranks anew, with one thing changed; leave --scores out")
     templates = any(who.kind == "template" for who in named)
     if templates and (engine.startswith(STUDENT) or scores is not None):
         raise InputError(
@@ -166,6 +188,7 @@ def wanted_evaluation(
         say(f"warning: {doubt}")
     notes = [*notes, *doubts]
     decoder = scores is None and baseline is None and not engine.startswith(STUDENT)
+    edits = parse_probes(probes, prompts=decoder)
     if decoder and adapter is None and any(who.kind == "base" for who in named):
         notes = [*notes, "base is the ranker itself: no adapter is named"]
         say(f"warning: {notes[-1]}")
@@ -188,6 +211,7 @@ def wanted_evaluation(
         baselines=baselines,
         files=scores_files(unfused(opened), named, say),
         obscuring=obscuring,
+        probes=edits,
         requirements=requirements,
         slices=tuple(slices),
         clip=clip,
@@ -236,3 +260,34 @@ def check_fitted(wanted: WantedEvaluation, on: MeasuredOn) -> None:
     baselines = on.baseline_names()
     rankers = [wanted.reference, *map(str, wanted.vs), *baselines, *wanted.fused]
     check_rankers(wanted.requirements, wanted.judged, rankers, baselines)
+
+
+def planned_on(
+    wanted: WantedEvaluation, sample: Sample, kept: Path | None, model: str | None, say: Say
+) -> list[PlannedEdit]:
+    """What probes will rank with, once all that can be refused of them is refused.
+
+    Args:
+        kept: where the ranker's own scores go, if anywhere.
+
+    Raises:
+        InputError: a probe has nothing to change here, or its scores would go over a rival's.
+    """
+    planned = planned_edits(
+        wanted.probes,
+        unfused(wanted.opened),
+        sample,
+        prompts=wanted.decoder or wanted.student_prompted,
+        model=model,
+        say=say,
+    )
+    files = [plan.path(kept) for plan in planned]
+    for file in files:
+        if file is not None:
+            check_output(file, (".parquet",))
+    for who in wanted.rivals:
+        if who.kind == "scores" and any(same_file(who.name, file) for file in files):
+            raise InputError(
+                f"--vs {who}: this run writes a probe's scores there, beside --out; write elsewhere"
+            )
+    return planned

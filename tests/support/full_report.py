@@ -6,7 +6,8 @@ from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.drift_rows import Drift, DriftPoint, RankerDrift
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
-from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Survival, Transfer
+from promptrank.evaluation.probe_rows import ProbeRow, SubjectChange, SubjectChanges
+from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Transfer
 from promptrank.evaluation.report_rows import (
     Cell,
     Cost,
@@ -14,6 +15,7 @@ from promptrank.evaluation.report_rows import (
     OrderAgreement,
     Pair,
     ReliabilityBin,
+    Survival,
 )
 from promptrank.evaluation.seen import Seen
 from promptrank.evaluation.verdict import verdict_of
@@ -36,6 +38,36 @@ def example(name: str, *relevant: bool | None, text: str | None = None) -> Examp
     )
     prompt = (PromptPiece("instruction", text),) if text is not None else ()
     return ExampleRequest(name, f"{name}-s", 0.75, True, 40, rows, prompt)
+
+
+def probes() -> tuple[ProbeRow, ...]:
+    """Sections, a curve, and an edit that changes no prompt."""
+    gap = {"auc": Difference(-0.123, -0.2, -0.05, "worse", -0.2, -0.05, 0.1)}
+    cells = row("probed", 0.577).cells
+    same = Cell(0.43, 0.4, 0.46, None, "requests", 205, 4)
+    whom = SubjectChanges("gauc", 99, 0.62, 0.21, (SubjectChange("m-17", -0.75),))
+    without = ProbeRow(
+        "sections",
+        "sections:history",
+        "no past events",
+        200,
+        151,
+        cells=cells,
+        differences=gap,
+        survival=Survival("sections:history", "decoder", "auc", 0.385, 0.3, 0.5),
+        score_change=0.0871,
+        largest_change=0.913,
+        probability_change=0.0429,
+        order=OrderAgreement("sections:history", "decoder", same, same),
+        unscored=12,
+        subjects=whom,
+    )
+    return (
+        without,
+        dataclasses.replace(without, probe="context", name="context:0"),
+        ProbeRow("context", "context:10", "all past events", 200, plain=True, cells=cells),
+        ProbeRow("set:vars.x=1", "set:vars.x=1", "vars.x set to 1", 200, 0, "changes no prompt"),
+    )
 
 
 def full_report() -> Report:
@@ -113,6 +145,7 @@ def full_report() -> Report:
                 ("a caveat of the transfer's",),
             ),
         ),
+        probes=probes(),
         requirements=(
             RequirementResult("auc >= 0.9", False, None, 0.7, None, 0.9, short_by=0.2, subjects=99),
         ),

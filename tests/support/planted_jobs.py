@@ -5,6 +5,7 @@ model of a hundred thousand weights can learn in half a minute. Its base is rand
 all that is known of jobs and members is in the adapters.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -101,6 +102,11 @@ def make_model(path: Path, seed: int) -> Path:
     licences = ["none", *(field.licence for field in words.FIELDS)]
     known = ["Member", "Job", "Applied:", "Yes", "No"]
     known += [*words.LEVELS, *places, *words.HOURS, *licences, *words.SKILLS]
+    return word_model(path, known, seed)
+
+
+def word_model(path: Path, known: Sequence[str], seed: int) -> Path:
+    """A random two-layer Llama whose tokens are these words."""
     vocab = {word: i for i, word in enumerate(["<unk>", "<end>", *dict.fromkeys(known)])}
     core = Tokenizer(models.WordLevel(vocab, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

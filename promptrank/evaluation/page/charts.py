@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from promptrank.evaluation.report_rows import Difference, ReliabilityBin
+from promptrank.evaluation.report_rows import Cell, Difference, ReliabilityBin
 
 _TICKS = 5
 _MARGIN = 0.06  # of the width, beyond the outermost mark
@@ -106,6 +106,64 @@ class Point:
     top: float
     bottom: float
     size: float
+
+
+@dataclass(frozen=True, slots=True)
+class CurvePoint:
+    """A point of a line chart, with the origin at the top left.
+
+    Attributes:
+        label: what stands below it.
+        top, bottom: ends of its interval; ``y`` where there is none.
+    """
+
+    label: str
+    x: float
+    y: float
+    top: float
+    bottom: float
+
+
+@dataclass(frozen=True, slots=True)
+class LineChart:
+    """Points side by side, at equal distances.
+
+    Attributes:
+        width: in units of its own; it is `SIDE` high.
+        ticks: values of the upright axis and their places.
+    """
+
+    width: float
+    points: tuple[CurvePoint, ...]
+    ticks: tuple[tuple[float, float], ...]
+
+
+_STEP = 26.0  # between two points of a line
+
+
+def line_chart(cells: Sequence[tuple[str, Cell]]) -> LineChart:
+    """A line through values with intervals; those without a value are left out."""
+    known = [(label, cell, cell.value) for label, cell in cells if cell.value is not None]
+    ends = [
+        (value, value if cell.low is None else cell.low, value if cell.high is None else cell.high)
+        for _, cell, value in known
+    ]
+    every = [number for each in ends for number in each]
+    low, high = min(every, default=0.0), max(every, default=1.0)
+    if low == high:
+        low, high = low - 0.01, high + 0.01
+    margin = _MARGIN * (high - low)
+    low, high = low - margin, high + margin
+
+    def at(number: float) -> float:
+        return round(SIDE * (high - number) / (high - low), 2)
+
+    points = tuple(
+        CurvePoint(label, (place + 0.5) * _STEP, at(value), at(top), at(bottom))
+        for place, ((label, *_), (value, bottom, top)) in enumerate(zip(known, ends, strict=True))
+    )
+    ticks = tuple((number, at(number)) for number in round_numbers(low, high))
+    return LineChart(_STEP * len(points), points, ticks)
 
 
 def curve(bins: Sequence[ReliabilityBin]) -> Iterator[Point]:

@@ -34,6 +34,7 @@ from promptrank.evaluation.page.panels import (
     reliable,
     slicings_of_report,
 )
+from promptrank.evaluation.page.probe_panels import probes_of
 from promptrank.evaluation.page.wording import (
     breakable,
     brief,
@@ -57,7 +58,7 @@ TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
     | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
-    | {"transfers", "drift"}
+    | {"transfers", "drift", "probes"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 
@@ -112,6 +113,7 @@ def page(report: Report) -> str:
             slicings=list(slicings_of_report(report)),
             reliable=reliable(report),
             orders=list(orders_of(report)),
+            probes=probes_of(report),
             facts=list(facts(replace(report, off_policy=None, transfers=()))),  # told above
             more={name: v for name, v in asdict(report).items() if name not in TOLD and v},
             style=Markup(style),

@@ -139,6 +139,11 @@ def _slice_row(part: ReportSlice, ranker: str, metric: str) -> tuple[str, str, D
     return part.name, counted(part.counts.candidates, "candidate"), difference
 
 
+def panel_of(metric: str, rows: Sequence[tuple[str, str, Difference | None]]) -> Panel:
+    """A chart of one metric: each row's label, what stands small below it, and its difference."""
+    return _panel(metric, meaning_of(metric), metric, rows)
+
+
 def _panel(
     title: str,
     meaning: str,

@@ -1,0 +1,1 @@
+"""What ``eval --probe`` changes before it ranks again: one thing at a time."""
