@@ -47,21 +47,31 @@ class Collection:
     settings: tuple[str, ...]
 
 
-def collection_of(data: Path, tokens: int) -> Collection:
+def collection_of(data: Path, tokens: int, number: bool = False) -> Collection:
     """Products (with a brand) or papers (with a text), by the columns of the items.
 
     Args:
         tokens: of a paper with the question, at most; its text is cut.
+        number: whether prompts print BM25's score.
     """
     names = pq.read_schema(data / "items.parquet").names
     if "brand" in names:
         texts = ("title", "brand", "short_description")
-        return Collection(("title", "brand"), texts, 10_000, 8, ())
+        settings = ("template=search_bm25.j2", match(texts)) if number else ()
+        return Collection(("title", "brand"), texts, 10_000, 8, settings)
     if "text" in names:
         budget = f"budget={{tokens: 512, candidate: {tokens}, shorten: [item.text]}}"
+        texts = ("title", "text")
         settings = ("template=abstracts.j2", budget)
-        return Collection(("title", "text"), ("title", "text"), tokens // 3, 2, settings)
+        if number:
+            settings = ("template=abstracts_bm25.j2", budget, match(texts))
+        return Collection(("title", "text"), texts, tokens // 3, 2, settings)
     raise SystemExit(f"{data}: items.parquet has neither brand nor text, but {', '.join(names)}")
+
+
+def match(texts: Sequence[str]) -> str:
+    """The setting that makes BM25 a number of each candidate."""
+    return f"statistics={{match: {{bm25: [{', '.join(texts)}]}}}}"
 
 
 class Bm25:
@@ -135,8 +145,9 @@ class Tables:
             (self.work / name).mkdir(parents=True, exist_ok=True)
         for task in (JUDGED, MATCHING):
             shutil.copy(EXAMPLES / f"{task}.yaml", self.work / "tasks")
-        shutil.copy(EXAMPLES / "search.j2", self.work / "templates")
-        shutil.copy(BENCH / "templates" / "abstracts.j2", self.work / "templates")
+        for folder, name in ((EXAMPLES, "search"), (BENCH / "templates", "abstracts")):
+            for path in (folder / f"{name}.j2", folder / f"{name}_bm25.j2"):
+                shutil.copy(path, self.work / "templates")
         tables = self.work / "search"
         for name in ("queries", "items"):
             shutil.copyfile(self.data / f"{name}.parquet", tables / f"{name}.parquet")

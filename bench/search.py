@@ -1,14 +1,14 @@
 """Search: does a tuned decoder rank products (or papers) better than BM25, on new queries?
 
     python bench/search.py --data FOLDER --work FOLDER [--lists 500] [--folds 5] [--epochs 2]
-    python bench/search.py --data SCIFACT --work FOLDER --limit 100 --lists 200 --labels 1600
+    python bench/search.py --data SCIFACT --work FOLDER --limit 100 --labels 2000 --epochs 1
 
 FOLDER of --data holds queries.parquet (query_id, query), items.parquet (item_id, title, and brand,
 short_description or text) and judgements*.parquet (query_id, item_id, relevance 0 to 3). An adapter
 learns matching from pseudo-queries of the catalogue, and then, once for each fold, from the judged
 pairs of the other folds' queries. Each query is ranked by the adapter whose fold holds it. Sentence
-embeddings stand beside them, alone and with BM25. What is done stays in --work, and a second call
-goes on from there.
+embeddings stand beside them, alone and with BM25. --number prints BM25's score in the prompts. What
+is done stays in --work, and a second call goes on from there.
 
 Where only positives are judged (SciFact), the split is the one that is given (--folds 1), and a
 query's candidates are what BM25 ranks first (--candidates 20), to be ranked anew. What BM25 did not
@@ -147,13 +147,14 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, help="queries that a fold tests; all by default")
     parser.add_argument("--candidates", type=int, default=20, help="of BM25, where it finds them")
     parser.add_argument("--tokens", type=int, default=160, help="of a paper with the question")
+    parser.add_argument("--number", action="store_true", help="print BM25's score in the prompts")
     return parser.parse_args()
 
 
 def main() -> None:
     """Train, rank, compare, and print the line that is recorded."""
     given = arguments()
-    work, collection = given.work, collection_of(given.data, given.tokens)
+    work, collection = given.work, collection_of(given.data, given.tokens, given.number)
     tables = Tables(given.data, work, collection)
     if given.folds is None:
         given.folds = 1 if tables.positives_only else 5

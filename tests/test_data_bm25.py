@@ -16,7 +16,7 @@ from promptrank.records import Request
 from promptrank.schema.task import Task
 from support.data import build, built, make_task, read, write_rows
 
-ITEMS = [
+ITEMS: list[dict[str, Any]] = [
     {"item_id": "a", "title": "Red shoes", "text": "for running, red", "price": 3},
     {"item_id": "b", "title": "Blue lamp", "text": None, "price": 1},
     {"item_id": "c", "title": "Red boots for winter", "text": "boots", "price": 2},
@@ -61,7 +61,7 @@ def by_bm25s() -> dict[tuple[str, str], float]:
     texts = [" ".join(t for t in (i["title"], i["text"]) if isinstance(t, str)) for i in ITEMS]
     index = bm25s.BM25()
     index.index(bm25s.tokenize(texts, show_progress=False), show_progress=False)
-    scores = {}
+    scores: dict[tuple[str, str], float] = {}
     for query in QUERIES:
         (words,) = bm25s.tokenize([query["text"]], return_ids=False, show_progress=False)
         values = index.get_scores(words) if words else [0.0] * len(ITEMS)

@@ -115,7 +115,9 @@ def test_a_table_of_neither_kind_is_told(bench: ModuleType, tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("more", [[], ["--number"]])
 def test_it_runs_from_end_to_end_on_a_tiny_model(
+    more: list[str],
     bench: ModuleType,
     data: Path,
     tmp_path: Path,
@@ -127,7 +129,7 @@ def test_it_runs_from_end_to_end_on_a_tiny_model(
     monkeypatch.setattr(search, "MEANINGS", [])  # whose model would be fetched
     words = [
         "search.py", "--data", data, "--work", tmp_path / "work", "--model", tiny_llama_path,
-        "--lists", "40", "--labels", "40", "--epochs", "1", "--candidates", "6",
+        "--lists", "40", "--labels", "40", "--epochs", "1", "--candidates", "6", *more,
     ]  # fmt: skip
     monkeypatch.setattr(sys, "argv", list(map(str, words)))
     search.main()
