@@ -1,11 +1,12 @@
 """``evaluate``: a ranker beside others and cheap baselines on the same candidates."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.engine.compute import Compute
 from promptrank.errors import InputError
@@ -157,7 +158,8 @@ def evaluate(
 
     with (
         taken(out, "eval"),
-        taken(doubtful, "eval"),
+        # By its whole name: it goes with no other file, and may have a report's stem.
+        nullcontext() if doubtful is None else owned(doubtful, "eval"),
         taken(kept, "eval"),
         taken(kept_obscured, "eval"),
         measured_on(opened, requests, split, limit, say, wanted.baselines, check) as on,

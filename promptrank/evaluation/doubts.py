@@ -19,7 +19,8 @@ has an opinion of, so that no scale counts for more. A ranker weighs ``2 a - 1``
 mean place of all labels, which is .5 by chance: one that orders no better has no say (models weigh
 by what they are worth beyond chance in CROWDLAB too: Goh, Tkachenko and Mueller, "CROWDLAB:
 Supervised learning to infer consensus labels", 2022). Listed is what more than half of the weight
-doubts. Confident learning wants probabilities of labels that were not trained on.
+doubts, and two rankers at least where two have an opinion. Confident learning wants probabilities
+of labels that were not trained on.
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ import numpy as np
 from promptrank.basics.arrays import Codes, Flags, Floats
 
 MOST = 200
-"""So many labels are listed: what a person reviews in an hour or two."""
+"""So many labels go into a file at most: what a person reviews in an hour or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +125,8 @@ def by_place(name: str, scores: Floats, values: Floats, requests: Codes) -> Opin
     return Opinion(name, places, places, doubts, False, weight)
 
 
-def agreed(opinions: Sequence[Opinion], most: int = MOST) -> list[Doubt]:
-    """The labels that more than half of the rankers' weight doubts, the most doubtful first."""
+def agreed(opinions: Sequence[Opinion]) -> list[Doubt]:
+    """The labels that rankers agree to doubt, the most doubtful first."""
     from scipy.stats import rankdata
 
     heard = [each for each in opinions if each.weight > 0]
@@ -138,6 +139,7 @@ def agreed(opinions: Sequence[Opinion], most: int = MOST) -> list[Doubt]:
     weights = known * np.array([each.weight for each in heard])
     total = weights.sum(axis=1)
     mean = (weights * np.where(known, ranks, 0.0)).sum(axis=1) / np.where(total > 0, total, 1.0)
-    rows = np.flatnonzero(2 * (weights * doubts).sum(axis=1) > total)
-    rows = rows[np.argsort(mean[rows], kind="stable")][:most]
+    several = doubts.sum(axis=1) >= np.minimum(known.sum(axis=1), 2)
+    rows = np.flatnonzero((2 * (weights * doubts).sum(axis=1) > total) & several)
+    rows = rows[np.argsort(mean[rows], kind="stable")]
     return [Doubt(int(r), int(doubts[r].sum()), int(known[r].sum()), float(mean[r])) for r in rows]

@@ -10,7 +10,7 @@ from promptrank.baselines.baseline import Aim, aim_of
 from promptrank.basics.arrays import Floats
 from promptrank.basics.spreadsheets import read_cells, write_cells
 from promptrank.errors import DataError, InputError
-from promptrank.evaluation.doubts import Doubt, Opinion, agreed, by_place, by_probability
+from promptrank.evaluation.doubts import MOST, Doubt, Opinion, agreed, by_place, by_probability
 from promptrank.records import Candidate, Request
 from promptrank.requests.corrections import CORRECTED
 from promptrank.requests.source import Sample
@@ -34,22 +34,28 @@ class Audited:
     Attributes:
         labels: how many were looked at; those that a person has overridden are settled.
         rankers: whose doubts counted.
-        doubts: how many are in the file.
+        doubts: how many most of them doubt; the first `MOST` of these are in the file.
+        trained_on: whether some are of the part that rankers may have learned by heart.
     """
 
     path: Path
     labels: int
     rankers: tuple[str, ...]
     doubts: int
+    trained_on: bool = False
 
     def told(self) -> str:
         """The outcome, in words."""
         who = f"{len(self.rankers)} rankers" if len(self.rankers) > 1 else self.rankers[0]
         most = "most of " if len(self.rankers) > 1 else ""
-        return (
+        text = (
             f"label audit: {self.doubts:,} of {self.labels:,} labels are doubted by {most}{who}; "
             "what is doubted need not be wrong"
         )
+        if self.doubts > MOST:
+            text += f"; the {MOST} most doubtful are listed"
+        learned = "; whoever was trained on labels of train does not doubt them"
+        return text + (learned if self.trained_on else "")
 
 
 def check_doubts(path: str | Path) -> Path:
@@ -109,14 +115,15 @@ def write_doubts(
     texts = _Texts(aim_of(opened.task, printed_item_fields(opened))) if with_text else None
     doubts = [(audit, doubt) for audit in audits for doubt in agreed(audit.opinions)]
     doubts.sort(key=lambda pair: pair[1].mean_rank)
-    for audit, doubt in doubts:
+    for audit, doubt in doubts[:MOST]:
         rows.append(list(_cells(audit, doubt, heard, texts)))
     columns = ["request_id", "candidate_id", "subject_id", "time", "question", "label", "answer"]
     columns += ["comment", *(["wanted", "candidate"] if with_text else [])]
     columns += ["doubted_by", "rankers", "mean_rank"]
     columns += [f"{name} {'probability' if p else 'place'}" for name, p in heard.items()]
     write_cells(check_doubts(path), columns, rows)
-    return Audited(path, labels, tuple(heard), len(rows))
+    trained_on = any(request.split == "train" for request in sample)
+    return Audited(path, labels, tuple(heard), len(doubts), trained_on)
 
 
 @dataclass(frozen=True, slots=True)
