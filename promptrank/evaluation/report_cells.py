@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import Interval, accelerated, interval
+from promptrank.evaluation.bootstrap import Interval, interval, interval_of
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
 from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 from promptrank.evaluation.simultaneous import corrections
+from promptrank.evaluation.unseen import unseen_difference
 
 Key = tuple[str, str]  # ranker, metric
 
@@ -30,12 +31,14 @@ def ranker_rows(
             far it is behind that one.
     """
     reference, *others = unscored
-    to_reference = differences_of(metrics, [(name, reference) for name in others], values, drawn)
+    each = [(name, reference) for name in others]
+    to_reference = differences_of(metrics, each, measured, values, drawn)
     differences = dict(zip(others, to_reference, strict=True))
     behind: dict[str, dict[str, Difference]] = {}
     if judged in others:
         beside = [name for name in unscored if name != judged]
-        leads = differences_of(metrics, [(judged, name) for name in beside], values, drawn)
+        pairs = [(judged, name) for name in beside]
+        leads = differences_of(metrics, pairs, measured, values, drawn)
         behind = dict(zip(beside, leads, strict=True))
     return tuple(
         RankerRow(
@@ -63,7 +66,7 @@ def cell_of(
     if np.isnan(value):
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
-    ends = _interval(metric, value, drawn.get(key))
+    ends = _interval(metric, reduced, value, drawn.get(key))
     # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
     value = max(0.0, value)
     if isinstance(ends, str):
@@ -72,17 +75,20 @@ def cell_of(
     return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
-def _interval(metric: Metric, value: float, draws: Floats | None) -> Interval | str:
+def _interval(
+    metric: Metric, reduced: Measured, value: float, draws: Floats | None
+) -> Interval | str:
     if draws is None:
         return "no interval: one subject, or no draws"
-    # The draws of ECE are those of a test; their percentiles have its ends as they are.
-    ends = interval(draws) if metric.base == "ece" else accelerated(draws, value)
+    # Draws of ECE are those of a test, whose percentiles are its ends.
+    ends = interval(draws) if metric.base == "ece" else interval_of(reduced.estimate, value, draws)
     return ends or "no interval: undefined in too many draws; there are too few subjects"
 
 
 def differences_of(
     metrics: Sequence[Metric],
     family: Sequence[tuple[str, str]],
+    measured: Mapping[Key, Measured],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
 ) -> list[dict[str, Difference]]:
@@ -92,7 +98,7 @@ def differences_of(
     """
     made: list[dict[str, Difference]] = [{} for _ in family]
     for metric in metrics:
-        for place, difference in _family(metric, family, values, drawn).items():
+        for place, difference in _family(metric, family, measured, values, drawn).items():
             made[place][metric.name] = difference
     return made
 
@@ -100,6 +106,7 @@ def differences_of(
 def _family(
     metric: Metric,
     family: Sequence[tuple[str, str]],
+    measured: Mapping[Key, Measured],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
 ) -> dict[int, Difference]:
@@ -112,9 +119,15 @@ def _family(
         if np.isnan(value):
             continue
         made[place] = Difference(value, None, None, None)
-        gaps = drawn[ours] - drawn[theirs] if ours in drawn and theirs in drawn else None
-        span = _interval(metric, value, gaps)
-        if gaps is not None and isinstance(span, Interval):
+        if ours not in drawn or theirs not in drawn:
+            continue
+        gaps = drawn[ours] - drawn[theirs]
+        gaps = gaps + unseen_difference(
+            measured[ours].estimate, measured[theirs].estimate, len(gaps)
+        )
+        # Ends as they are: most subjects of two rankers who are alike differ by nothing, and what
+        # skew the others have is by chance.
+        if (span := interval(gaps)) is not None:
             draws[place], ends[place] = gaps, span
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):
         wide = Interval(own.low - more.widening, own.high + more.widening)
