@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from promptrank.basics.numbers import sigmoid
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError, ModelError, TaskError
-from promptrank.fusion.calibrating import check_rate, fit_calibration
+from promptrank.fusion.calibrating import calibrate_nothing, check_rate, fit_calibration, rate_alone
 from promptrank.fusion.fitting import FusionRows
 from promptrank.fusion.fusion_files import read_fusion, write_fusion
 from promptrank.fusion.layers import FittedFusion, FittedOn
@@ -121,6 +121,32 @@ def test_order_is_kept(by: Calibration) -> None:
 def test_a_decoder_that_ranks_backwards_is_refused(by: Calibration) -> None:
     with pytest.raises(DataError, match="do not rise with the labels"):
         fit_calibration(planted(-0.5, 0.0), "q", by)
+
+
+@pytest.mark.parametrize("by", KINDS)
+def test_of_numbers_without_meaning_the_flattest_calibration_keeps_ranks(by: Calibration) -> None:
+    rows = planted(-0.5, 0.5, 500)
+    layer, knots = calibrate_nothing(rows, "q", by)
+    on = FittedOn("valid", "d", 1, len(rows.values), sum(rows.relevant))
+    fusion = FittedFusion(
+        "t", (), layer, rate_alone(rows), on, "fake", None, {}, {}, (), "2026", by=by, knots=knots
+    )
+    odds = np.sort([float(values["decoder.q"] or 0.0) for values in rows.values])
+    chances = said(fusion, odds)
+    assert (np.diff(chances) > 0).all()
+    middle = sum(rows.relevant) / 500 if by != "temperature" else 0.5
+    assert chances.mean() == pytest.approx(middle, abs=0.05)
+
+
+@pytest.mark.slow
+def test_any_calibration_can_be_tried_with_the_fake_engine(run: Run, tmp_path: Path) -> None:
+    task = tmp_path / "project/tasks/toys/like.yaml"
+    task.write_text(task.read_text().replace("history: {last: 1", "history: {last: 4"))
+    settings = ("--set", "fusion={by: temperature}", "--set", "score=fused")
+    assert (
+        "the fake engine knows nothing of the labels" in run("fuse", "toys/like", *settings).stderr
+    )
+    assert "fused " in run("eval", "toys/like", *settings, "--draws", "100").stdout
 
 
 def test_a_file_of_steps_is_checked(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def fuse(
             ranked = score_into(scores, ranker, sample, facts, say, progress)
             if ranked.errors:
                 say(f"{counted(ranked.errors, 'row')} set aside: {ranked.errors_path}")
-            fused = fit_task_fusion(opened, ranker, engine, model, sample, scores)
+            fused = fit_task_fusion(opened, ranker, engine, model, sample, scores, say)
         write_fusion(path, fused.fusion)
         # The scores were kept only so that a stopped run could go on.
         for name in (scores, config_of(scores)):

@@ -4,12 +4,11 @@ A subject's candidates are not independent of each other, so rows are never draw
 takes as many subjects as there are, with replacement, each with everything it has (the cluster
 bootstrap; Field and Welsh 2007). Every ranker and metric sees the same draws, so a difference of
 two rankers is taken within a draw. Draws are spread by what few subjects take off (`spread`),
-those of shares know that so few subjects do not show all there is (`with_unseen`), and the ends of
-intervals follow the draws' skew (`accelerated`).
+those of shares and differences know that so few subjects do not show all there is
+(`promptrank.evaluation.unseen`), and the ends of a value's interval follow its draws' skew
+(`accelerated`).
 """
 
-import zlib
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from promptrank.basics.arrays import Floats
 from promptrank.evaluation.measure import Estimate, Sums
+from promptrank.evaluation.unseen import with_unseen
 
 DRAWS = 1000
 LEVEL = 0.95
@@ -85,38 +85,6 @@ def bootstrap(estimates: Sequence[Estimate], num_subjects: int, draws: int, seed
     return spread(np.concatenate(blocks), num_subjects)
 
 
-def with_unseen(linear: Sequence[Sums], draws: int, seed: int) -> Floats | None:
-    """What subjects of a kind that the data may lack add to each draw of shares; None without any.
-
-    Of 60 subjects who all hit, every draw hits: the interval would be a point, and would miss a
-    truth of .97 whenever that happens, 16 times in 100. So each draw of a share has two subjects
-    more, one with all hits and one with none, of a weight that is drawn from the gamma distribution
-    of shape 1/2 in units of the subjects' mean weight: where the rest is the Bayesian bootstrap,
-    Jeffreys' interval for a share (Brown, Cai and DasGupta 2001, doi:10.1214/ss/1009213286). Each
-    estimate has draws of its own, because two rankers who hit alike here may differ elsewhere; only
-    one that two rankers share, since they order everything alike, is drawn once.
-
-    Returns:
-        (draws, columns of all), 0 where nothing is added.
-    """
-    if not any(each.shares for each in linear):
-        return None
-    parts = []
-    seen = Counter[int]()
-    for each in linear:
-        part = np.zeros((draws, each.columns.shape[1]))
-        if each.shares:
-            weight = each.columns[:, 1]
-            # By what it is and not by where it stands, so that other rankers change no interval.
-            key = zlib.crc32(each.columns.tobytes())
-            generator = np.random.default_rng([seed, key, seen[key]])
-            seen[key] += 1
-            all_hit, none = weight[weight > 0].mean() * generator.gamma(0.5, size=(2, draws))
-            part[:, 0], part[:, 1] = all_hit, all_hit + none
-        parts.append(part)
-    return np.concatenate(parts, axis=1)
-
-
 def spread(table: Floats, num_subjects: int) -> Floats:
     """Draws, moved away from their median as far as few subjects have kept them too near.
 
@@ -155,6 +123,13 @@ def interval(values: Floats, level: float = LEVEL) -> Interval | None:
     tail = (1 - level) / 2
     low, high = (float(end) for end in np.quantile(defined, [tail, 1 - tail]))
     return Interval(low, high)
+
+
+def interval_of(estimate: Estimate | None, value: float, draws: Floats) -> Interval | None:
+    """The interval of a value; of a share the percentiles, whose draws have all that it takes."""
+    if isinstance(estimate, Sums) and estimate.shares:
+        return interval(draws)
+    return accelerated(draws, value)
 
 
 def accelerated(values: Floats, value: float, level: float = LEVEL) -> Interval | None:

@@ -160,7 +160,7 @@ def report_of(
     )
     counts = _counts(labelled, keep, rows)
     shown = [pair for pair in pairs if set(pair) <= set(names)]
-    gaps = differences_of(parsed, shown, values, drawn)
+    gaps = differences_of(parsed, shown, measured, values, drawn)
     return Report(
         reference,
         tuple(metric.name for metric in parsed),

@@ -1,6 +1,6 @@
 """Every metric of every ranker on the same rows, and all their draws at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,13 +66,13 @@ def measure_rankers(
     for name in names:
         score = labelled.scores[name][keep]
         auc: Measured | None = None
-        alike = next((n for n in names if _alike(ranked[n], ranked[name])), name)
+        twins = _twins(name, names, labelled.scores, chances, ranked, keep)
         for metric in metrics:
-            if metric.needs_probability:
-                made = measure_probability(metric, sure_rows, chances.get(name))
-            elif metric.kind.unit == "requests" and alike != name:
+            if (twin := twins[metric.kind.needs, metric.kind.unit]) != name:
                 # One estimate for both, so that all draws are the same and they never differ.
-                made = measured[alike, metric.name]
+                made = measured[twin, metric.name]
+            elif metric.needs_probability:
+                made = measure_probability(metric, sure_rows, chances.get(name))
             elif metric.base == "wauc" and rows.domain is None and auc and auc.estimate:
                 # Over one domain it is AUC, whose draws cost most: they are made once.
                 made = replace(auc, unit="domains", used=1)
@@ -107,11 +107,35 @@ def draw_all(
     return values, {key: table[:, i] for i, key in enumerate(estimates)}
 
 
-def _alike(one: RankedRows, other: RankedRows) -> bool:
-    """Whether both order every request alike, ties too."""
-    if one is other:
-        return True
-    return np.array_equal(one.tie, other.tie) and np.array_equal(one.order, other.order)
+def _twins(
+    name: str,
+    names: Sequence[str],
+    scores: Mapping[str, Floats],
+    chances: Mapping[str, Floats],
+    ranked: Mapping[str, RankedRows],
+    keep: Flags,
+) -> dict[tuple[str, str], str]:
+    """What metrics need and are a mean over -> the first ranker who has the same there."""
+
+    def first(same: Callable[[str], bool]) -> str:
+        return next((each for each in names if each == name or same(each)), name)
+
+    own, order = scores[name][keep], ranked[name]
+    scored = first(lambda each: np.array_equal(scores[each][keep], own))
+    # Metrics of lists know the order within a request alone.
+    listed = first(
+        lambda each: (
+            np.array_equal(ranked[each].tie, order.tie)
+            and np.array_equal(ranked[each].order, order.order)
+        )
+    )
+    chance = chances.get(name)
+    sure = name
+    if chance is not None:
+        sure = first(lambda each: each in chances and np.array_equal(chances[each], chance))
+    units = ("candidates", "subjects", "domains", "requests")
+    twins = {("scores", unit): listed if unit == "requests" else scored for unit in units}
+    return twins | {("probabilities", unit): sure for unit in units}
 
 
 def kept_rows(labelled: Labelled, keep: Flags) -> Rows:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import accelerated
+from promptrank.evaluation.bootstrap import interval_of
 from promptrank.evaluation.measure import Measured, RankedRows, Rows, rank_rows
 from promptrank.evaluation.measures.order_pairs import kendall_tau, top1
 from promptrank.evaluation.report_rows import Cell, OrderAgreement
@@ -80,7 +80,7 @@ def _cell(
     counts = reduced.unit, reduced.used, reduced.left_out
     if np.isnan(value):
         return Cell(None, None, None, reduced.reason or "all weights are 0", *counts)
-    ends = accelerated(drawn.get(key, np.empty(0)), value)
+    ends = interval_of(reduced.estimate, value, drawn.get(key, np.empty(0)))
     if ends is None:
         return Cell(value, None, None, "no interval: too few subjects, or no draws", *counts)
     return Cell(value, ends.low, ends.high, None, *counts)

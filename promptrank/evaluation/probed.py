@@ -111,7 +111,7 @@ def measured_probe(
         if rows[name].plain:
             told[name] = replace(told[name], cells=cells)
             continue
-        (gaps,) = differences_of(parsed, [(name, reference)], values, drawn)
+        (gaps,) = differences_of(parsed, [(name, reference)], made.measured, values, drawn)
         survival = None
         if reference != CHANCE:
             survival = survival_of(parsed, name, reference, values, drawn)

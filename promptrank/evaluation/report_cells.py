@@ -6,11 +6,12 @@ from typing import TypeVar
 import numpy as np
 
 from promptrank.basics.arrays import Floats
-from promptrank.evaluation.bootstrap import Interval, accelerated, interval
+from promptrank.evaluation.bootstrap import Interval, interval, interval_of
 from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.metrics import Metric
 from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 from promptrank.evaluation.simultaneous import corrections
+from promptrank.evaluation.unseen import unseen_difference
 
 Key = tuple[str, str]  # ranker, metric
 Place = TypeVar("Place", bound=Hashable)
@@ -32,12 +33,14 @@ def ranker_rows(
             far it is behind that one.
     """
     reference, *others = unscored
-    to_reference = differences_of(metrics, [(name, reference) for name in others], values, drawn)
+    each = [(name, reference) for name in others]
+    to_reference = differences_of(metrics, each, measured, values, drawn)
     differences = dict(zip(others, to_reference, strict=True))
     behind: dict[str, dict[str, Difference]] = {}
     if judged in others:
         beside = [name for name in unscored if name != judged]
-        leads = differences_of(metrics, [(judged, name) for name in beside], values, drawn)
+        pairs = [(judged, name) for name in beside]
+        leads = differences_of(metrics, pairs, measured, values, drawn)
         behind = dict(zip(beside, leads, strict=True))
     return tuple(
         RankerRow(
@@ -66,7 +69,7 @@ def cell_of(
         reason = reduced.reason or "the rows it needs have weight 0"
         return Cell(None, None, None, reason, reduced.unit, reduced.used, reduced.left_out)
     draws = drawn.get(key)
-    ends = None if draws is None else _span(value, draws, _by_percentiles(metric))
+    ends = None if draws is None else _interval(metric, reduced, value, draws)
     # No metric is below 0; an ECE without noise may be, and as such it goes into differences.
     value = max(0.0, value)
     if ends is None:
@@ -78,18 +81,15 @@ def cell_of(
     return Cell(value, low, high, None, reduced.unit, reduced.used, reduced.left_out)
 
 
-def _by_percentiles(metric: Metric) -> bool:
-    """The draws of ECE are those of a test; their percentiles have its ends as they are."""
-    return metric.base == "ece"
-
-
-def _span(value: float, draws: Floats, percentiles: bool) -> Interval | None:
-    return interval(draws) if percentiles else accelerated(draws, value)
+def _interval(metric: Metric, reduced: Measured, value: float, draws: Floats) -> Interval | None:
+    # Draws of ECE are those of a test, whose percentiles are its ends.
+    return interval(draws) if metric.base == "ece" else interval_of(reduced.estimate, value, draws)
 
 
 def differences_of(
     metrics: Sequence[Metric],
     family: Sequence[tuple[str, str]],
+    measured: Mapping[Key, Measured],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
 ) -> list[dict[str, Difference]]:
@@ -99,7 +99,7 @@ def differences_of(
     """
     made: list[dict[str, Difference]] = [{} for _ in family]
     for metric in metrics:
-        for place, difference in _family(metric, family, values, drawn).items():
+        for place, difference in _family(metric, family, measured, values, drawn).items():
             made[place][metric.name] = difference
     return made
 
@@ -107,6 +107,7 @@ def differences_of(
 def _family(
     metric: Metric,
     family: Sequence[tuple[str, str]],
+    measured: Mapping[Key, Measured],
     values: Mapping[Key, float],
     drawn: Mapping[Key, Floats],
 ) -> dict[int, Difference]:
@@ -115,31 +116,33 @@ def _family(
     for place, (name, against) in enumerate(family):
         ours, theirs = (name, metric.name), (against, metric.name)
         value = values.get(ours, np.nan) - values.get(theirs, np.nan)
-        if not np.isnan(value):
-            both = ours in drawn and theirs in drawn
-            gaps[place] = value, drawn[ours] - drawn[theirs] if both else None
-    return family_of(
-        gaps, lower_is_better=metric.lower_is_better, percentiles=_by_percentiles(metric)
-    )
+        if np.isnan(value):
+            continue
+        gaps[place] = value, None
+        if ours in drawn and theirs in drawn:
+            gap = drawn[ours] - drawn[theirs]
+            both = measured[ours].estimate, measured[theirs].estimate
+            gaps[place] = value, gap + unseen_difference(*both, len(gap))
+    return family_of(gaps, lower_is_better=metric.lower_is_better)
 
 
 def family_of(
     gaps: Mapping[Place, tuple[float, Floats | None]],
     *,
     lower_is_better: bool,
-    percentiles: bool = False,
 ) -> dict[Place, Difference]:
     """Differences that are looked at together, each with an interval that is corrected for all.
 
     Args:
         gaps: each one's value, and (draws,) of it from the same draws of subjects, if there are.
-        percentiles: whether ends are those of the draws, whatever their skew.
     """
     made, draws = dict[Place, Difference](), dict[Place, Floats]()
     ends = dict[Place, Interval]()
     for place, (value, drawn) in gaps.items():
         made[place] = Difference(value, None, None, None)
-        span = None if drawn is None else _span(value, drawn, percentiles)
+        # Ends as they are: most subjects of two rankers who are alike differ by nothing, and what
+        # skew the others have is by chance.
+        span = None if drawn is None else interval(drawn)
         if drawn is not None and span is not None:
             draws[place], ends[place] = drawn, span
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):

@@ -20,6 +20,10 @@ _NO_ORDER = (
 )
 
 
+class NoOrder(DataError):
+    """Log-odds that do not rise with the labels."""
+
+
 def check_rate(request: Request) -> None:
     """Refuse negatives that were sampled: frequencies among them are those of the sampler.
 
@@ -34,6 +38,31 @@ def check_rate(request: Request) -> None:
         )
 
 
+def rate_alone(rows: FusionRows) -> Layer:
+    """The layer that knows the share of relevant candidates and no candidate."""
+    target, weight = target_of(rows)
+    rate = float(weight @ target / weight.sum())
+    return Layer(math.log(rate / (1 - rate)), ())
+
+
+def calibrate_nothing(rows: FusionRows, question: str, by: FusionKind) -> tuple[Layer, Knots]:
+    """The flattest calibration of its kind, for log-odds that know nothing of the labels.
+
+    It shows on an engine without a model how fitting, ranking and evaluation fit together: ranks
+    stay, and every probability is near .5, or near the rate.
+    """
+    target, weight = target_of(rows)
+    name = f"{DECODER}{question}"
+    odds = [float(values[name] or 0.0) for values in rows.values]
+    rate = float(weight @ target / weight.sum())
+    if by == "isotonic":
+        edge = min(rate, 1 - rate) / 2
+        low, high = min(odds), max(odds)
+        return Layer(0.0, (Weight(name, 0.0, 1.0, 1.0),)), ((low, rate - edge), (high, rate + edge))
+    offset = math.log(rate / (1 - rate)) if by == "platt" else 0.0
+    return Layer(offset, (Weight(name, 0.0, 1.0, 1 / HOTTEST),)), ()
+
+
 def fit_calibration(rows: FusionRows, question: str, by: FusionKind) -> tuple[Layer, Layer, Knots]:
     """The layer over the decoder's log-odds, the one without them, and the knots of ``isotonic``.
 
@@ -42,17 +71,17 @@ def fit_calibration(rows: FusionRows, question: str, by: FusionKind) -> tuple[La
     fit, kept within (0, 1) by half a candidate.
 
     Raises:
-        DataError: no rows, one class, or log-odds that do not rise with the labels.
+        DataError: no rows or one class.
+        NoOrder: log-odds that do not rise with the labels.
     """
     target, weight = target_of(rows)
     name = f"{DECODER}{question}"
     odds = np.array([float(values[name] or 0.0) for values in rows.values])
-    rate = float(weight @ target / weight.sum())
-    without = Layer(math.log(rate / (1 - rate)), ())
+    without = rate_alone(rows)
     if by == "platt":
         layer = fit_layer({name: odds}, target, weight)
         if layer.weights[0].slope <= 0:
-            raise DataError(f"fusion: {_NO_ORDER}")
+            raise NoOrder(f"fusion: {_NO_ORDER}")
         return layer, without, ()
     if by == "temperature":
         from scipy.optimize import minimize_scalar
@@ -65,7 +94,7 @@ def fit_calibration(rows: FusionRows, question: str, by: FusionKind) -> tuple[La
         bounds = math.log(COLDEST), math.log(HOTTEST)
         best = math.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x)
         if best > 0.99 * HOTTEST:
-            raise DataError(f"fusion: {_NO_ORDER}")
+            raise NoOrder(f"fusion: {_NO_ORDER}")
         return Layer(0.0, (Weight(name, 0.0, 1.0, 1 / best),)), without, ()
     from sklearn.isotonic import IsotonicRegression
 
@@ -74,6 +103,6 @@ def fit_calibration(rows: FusionRows, question: str, by: FusionKind) -> tuple[La
     edge = 0.5 / len(odds)
     chances = np.clip(fit.y_thresholds_, edge, 1 - edge)
     if chances[0] == chances[-1]:
-        raise DataError(f"fusion: {_NO_ORDER}")
+        raise NoOrder(f"fusion: {_NO_ORDER}")
     knots = tuple(zip(fit.X_thresholds_.tolist(), chances.tolist(), strict=True))
     return Layer(0.0, (Weight(name, 0.0, 1.0, 1.0),)), without, knots

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from promptrank.basics.digests import json_digest
+from promptrank.basics.telling import Say, silent
 from promptrank.errors import InputError, TaskError
 from promptrank.fusion.layers import FittedFusion, FittedOn
 from promptrank.ranking.ranker import Ranker
@@ -62,6 +63,7 @@ def fit_task_fusion(
     model: str | None,
     sample: Sample,
     path: Path,
+    say: Say = silent,
 ) -> Fused:
     """Fit on labelled candidates of a sample.
 
@@ -70,7 +72,14 @@ def fit_task_fusion(
     """
     from promptrank.assets import resolve_model
     from promptrank.evaluation.gains import gain_of
-    from promptrank.fusion.calibrating import Knots, check_rate, fit_calibration
+    from promptrank.fusion.calibrating import (
+        Knots,
+        NoOrder,
+        calibrate_nothing,
+        check_rate,
+        fit_calibration,
+        rate_alone,
+    )
     from promptrank.fusion.fitting import fit_fusion, names_of, rows_of
 
     task = opened.task
@@ -84,7 +93,18 @@ def fit_task_fusion(
     else:
         for request in sample:
             check_rate(request)
-        fused, without, knots = fit_calibration(rows, next(iter(task.questions)), by)
+        question = next(iter(task.questions))
+        try:
+            fused, without, knots = fit_calibration(rows, question, by)
+        except NoOrder:
+            if engine != "fake":
+                raise
+            # Its numbers rise with the labels by luck alone, and nothing else can use the file.
+            (fused, knots), without = calibrate_nothing(rows, question, by), rate_alone(rows)
+            say(
+                "the fake engine knows nothing of the labels, so there is nothing to calibrate: "
+                "the flattest calibration is written, to see that everything else fits together"
+            )
     digest = scores.origin.requests or ""
     if (labels := sample.file.labels_stamp()) is not None:
         digest = json_digest([digest, labels])

@@ -18,11 +18,13 @@ class Sums:
     Attributes:
         columns: (subjects, sums): what each subject adds to each sum.
         finish: (draws, sums) -> (draws,) values.
-        shares: whether the columns are a total and a weight, and whatever is averaged was 0 or 1.
+        mean: whether they are a total and a weight of which it is the ratio.
+        shares: whether it is such a mean, and whatever is averaged was 0 or 1.
     """
 
     columns: Floats
     finish: Callable[[Floats], Floats]
+    mean: bool = False
     shares: bool = False
 
     def __call__(self, times: Floats) -> Floats:
@@ -129,7 +131,7 @@ def ratio(total: Floats, weight: Floats, averaged: Floats | None = None) -> Sums
     """
     shares = averaged is not None and bool(((averaged == 0) | (averaged == 1)).all())
     both = np.column_stack([total, weight])
-    return Sums(both, lambda sums: divide(sums[:, 0], sums[:, 1]), shares)
+    return Sums(both, lambda sums: divide(sums[:, 0], sums[:, 1]), True, shares)
 
 
 def divide(total: Floats, weight: Floats) -> Floats:
