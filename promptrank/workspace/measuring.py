@@ -152,7 +152,7 @@ class MeasuredOn:
             control=control,
             judged=judged,
             slicings=slicings,
-            times=self._stretches() if drift else None,
+            times=self.stretches() if drift else None,
         )
         earned, notes = None, [*report.notes, _RANDOM]
         if report.metrics:
@@ -182,7 +182,7 @@ class MeasuredOn:
             provenance=manifest(verb, self.opened.task, self.opened.name),
         )
 
-    def _stretches(self) -> Stretches | None:
+    def stretches(self) -> Stretches | None:
         """Stretches of time; None without a clock, or where times span too little."""
         if self.opened.task.ordered_only:
             return None
