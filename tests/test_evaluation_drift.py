@@ -1,14 +1,18 @@
 """Drift and cold starts: what was planted is found and named, what was not is not."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from promptrank.basics.arrays import Codes
 from promptrank.evaluation.compare import compare, report_of
 from promptrank.evaluation.drift import DAY, NAME, Stretches, drift_of, stretches, trends
 from promptrank.evaluation.drift_rows import CALENDAR, TRAINING, WEEK, Drift
+from promptrank.evaluation.label_mass import mass_alerts
 from promptrank.evaluation.labelled import Labelled
 from promptrank.evaluation.report import Report, ReportSlice
 from promptrank.evaluation.report_departures import departures
@@ -17,6 +21,8 @@ from promptrank.evaluation.slices import Slicing, fit_slicings
 from promptrank.ranking.values import Values
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.schema.task import Task
+from promptrank.scores.origin import Origin
+from promptrank.scores.scores import Scores, thin_answers
 from support.data import make_task
 from support.measured import labelled_of, rows_of, scores_by
 
@@ -108,6 +114,59 @@ def test_a_contrast_is_less_the_median_of_the_others() -> None:
     # Three of one weight: the middle one, whatever the lowest does.
     (low,) = contrasts_of(np.array([[0.9, 0.1, 0.6, 0.7]]), np.array([5, 5, 5, 5]))
     assert low[0] == pytest.approx(0.9 - 0.6)
+
+
+def test_promises_of_a_slice_are_said_beside_what_happened() -> None:
+    generator = np.random.default_rng(4)
+    labelled, part = log(generator, (0.8,) * PARTS, subjects=200)
+    rate = labelled.relevant.mean()
+    said = np.where(part == 2, rate + 0.2, rate)
+    labelled = replace(labelled, probabilities={"decoder": said})
+    report = contrasts(labelled)
+    verdicts = {each.name: each.promised.verdict for each in report.slices if each.promised}
+    assert verdicts == dict.fromkeys("abdef") | {"c": "worse"}
+    (line,) = departures(report)
+    assert line.startswith("probabilities of decoder by by: c: said .")
+    assert "too high beside the others (+.1" in line
+    calibration = report.ranker("decoder").calibration
+    assert calibration is not None
+    assert calibration.predicted == pytest.approx(said.mean())
+    assert calibration.observed == pytest.approx(rate)
+    assert calibration.low is not None and calibration.high is not None
+    assert calibration.low < calibration.gap < calibration.high
+    assert report.ranker("steady").calibration is None
+
+
+def test_an_alert_where_label_mass_falls() -> None:
+    requests = [a_request(f"r{k}", MONDAY + k * DAY, events=k % 2) for k in range(60)]
+    keys = [(r.request_id, c.candidate_id) for r in requests for c in r.candidates]
+    (slicing,) = fit_slicings(["history"], requests)
+    times = stretches(requests, None)
+    assert times is not None
+
+    def alerts(mass: Callable[[int], float]) -> list[str]:
+        columns = {
+            "request_id": [key[0] for key in keys],
+            "candidate_id": [key[1] for key in keys],
+            "score": [0.5] * len(keys),
+            "q_label_mass": [mass(int(key[0][1:])) for key in keys],
+        }
+        scores = Scores(pa.table(columns), Origin("decoder"))
+        return mass_alerts(task(), requests, scores, [slicing, times.slicing])
+
+    (line,) = alerts(lambda k: 0.45 if k % 2 else 0.99)
+    assert line == (
+        "label mass falls by history: the answers to q hold .720 of the model's probability on the "
+        "whole, but .450 where it is 1-2; look at prompts there"
+    )
+    (line,) = alerts(lambda k: 0.9 if k < 49 else 0.55)
+    assert line.startswith("label mass falls by time: the answers to q hold .836")
+    assert "but .550 from 2024-01-01 on" in line
+    assert not alerts(lambda k: 0.93 + 0.01 * (k % 3))
+    assert not alerts(lambda k: math.nan)
+    assert thin_answers({"q": 0.51}) == []
+    (warning,) = thin_answers({"q": 0.31, "p": 0.99})
+    assert warning.startswith("the answers to q hold 31% of the model's probability")
 
 
 @pytest.mark.slow

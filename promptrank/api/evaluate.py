@@ -15,7 +15,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.runs.outputs import check_output, same_file, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
-from promptrank.scores.scores import Scores, cuts_of, label_mass_of
+from promptrank.scores.scores import Scores, cuts_of, label_mass_of, thin_answers
 from promptrank.workspace.adapters import unseen_task
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
@@ -220,7 +220,7 @@ def evaluate(
         )
         notes = (*report.notes, *(each.told() for each in audits))
         report = replace(report, notes=notes, probes=probed)
-        report = _concluded(report, wanted, on, own, with_text=with_text)
+        report = _concluded(report, wanted, on, own, slicings, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
     return report
@@ -323,9 +323,16 @@ def _side_by_side(
 
 
 def _concluded(
-    report: "Report", wanted: "WantedEvaluation", on: "MeasuredOn", own: _Own, *, with_text: bool
+    report: "Report",
+    wanted: "WantedEvaluation",
+    on: "MeasuredOn",
+    own: _Own,
+    slicings: Sequence["Slicing"],
+    *,
+    with_text: bool,
 ) -> "Report":
     """The report with all that is known of the run, the requirements' results and the verdict."""
+    from promptrank.evaluation.label_mass import mass_alerts
     from promptrank.evaluation.requirements import results_of
     from promptrank.evaluation.transfer import transfers_of
     from promptrank.evaluation.verdict import verdict_of
@@ -336,12 +343,16 @@ def _concluded(
         examples = told_examples(wanted.opened, examples, on.sample, own.encoder)
     told = (unseen_task(wanted.opened.name, row.origin.get("adapter")) for row in report.rankers)
     unseen = dict.fromkeys(note for note in told if note is not None)
+    task, times = wanted.opened.task, on.stretches()
+    parted = [*slicings, *([times.slicing] if times is not None else [])]
+    masses = thin_answers(label_mass_of(own.scores, task))
+    masses += mass_alerts(task, on.sample, own.scores, parted)
     report = replace(
         report,
         examples=examples,
         cuts=cuts_of(own.scores),
         errors=own.errors,
-        notes=(*report.notes, *wanted.notes, *unseen),
+        notes=(*report.notes, *wanted.notes, *unseen, *masses),
         provenance={**report.provenance, **own.facts},
     )
     report = replace(report, transfers=tuple(transfers_of(report, wanted.kin)))

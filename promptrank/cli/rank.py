@@ -36,6 +36,7 @@ def rank(
     A run that was stopped goes on where it was when the same command is given again.
     """
     from promptrank.api.rank import rank as run
+    from promptrank.scores.scores import thin_answers
 
     with (
         if_stopped("the same command goes on where it was"),
@@ -68,6 +69,8 @@ def rank(
         say(note)
     for name, mass in ranked.label_mass.items():
         say(f"{name}: the declared answers hold {mass:.1%} of the model's probability")
+    for warning in thin_answers(ranked.label_mass):
+        say(f"warning: {warning}")
     if ranked.errors:
         say(
             f"{counted(ranked.errors, 'row')} set aside, {counted(ranked.partial, 'ranking')} "

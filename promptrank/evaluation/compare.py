@@ -17,7 +17,7 @@ from promptrank.evaluation.labelled import Labelled, label_rows
 from promptrank.evaluation.measure import Rows
 from promptrank.evaluation.measured_rankers import MIN_SCORED, draw_all, measure_rankers
 from promptrank.evaluation.orders import order_agreements
-from promptrank.evaluation.reliability import bins_of_ranker
+from promptrank.evaluation.reliability import bins_of_ranker, calibration_of_ranker
 from promptrank.evaluation.report import Counts, Report, ReportSlice
 from promptrank.evaluation.report_cells import differences_of, ranker_rows
 from promptrank.evaluation.report_rows import Pair, RankerRow
@@ -155,7 +155,11 @@ def report_of(
     order = [reference, *(name for name in names if name != reference)]
     unscored = {name: len(labelled) - scored[name] for name in order}
     results = tuple(
-        replace(row, reliability=bins_of_ranker(row.name, made.bins, values, drawn))
+        replace(
+            row,
+            reliability=bins_of_ranker(row.name, made.bins, values, drawn),
+            calibration=calibration_of_ranker(row.name, values, drawn),
+        )
         for row in ranker_rows(parsed, unscored, judged, measured, values, drawn)
     )
     counts = _counts(labelled, keep, rows)

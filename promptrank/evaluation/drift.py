@@ -10,6 +10,7 @@ line's interval. Slopes of all rankers are one family (`promptrank.evaluation.si
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -66,7 +67,7 @@ class Stretches:
                 return len(places)
             return places.get(math.floor((request.time - self.origin) / self.width), len(places))
 
-        return Slicing(NAME, tuple(map(str, self.starts)), code)
+        return Slicing(NAME, tuple(map(date_of, self.starts)), code)
 
 
 def stretches(requests: Iterable[Request], trained_until: float | None) -> Stretches | None:
@@ -118,6 +119,14 @@ def drift_of(labelled: Labelled, keep: Flags, report: Report, parted: Stretches)
         for name, drawn in parts.rankers.items()
     )
     return Drift(report.metrics[0], parted.since, parted.origin, parted.width, rankers)
+
+
+def date_of(seconds: float) -> str:
+    """The day of a moment in UTC; the number itself where it is none that a calendar has."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds:g}"
 
 
 def trends(at: Floats, weight: Codes, values: Floats) -> Floats:

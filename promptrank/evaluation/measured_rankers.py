@@ -19,7 +19,7 @@ from promptrank.evaluation.measure import (
 )
 from promptrank.evaluation.metrics import Metric
 from promptrank.evaluation.orders import order_measures
-from promptrank.evaluation.reliability import curves
+from promptrank.evaluation.reliability import calibrations, curves
 
 MIN_SCORED = 0.5
 
@@ -80,6 +80,7 @@ def measure_rankers(
                 made = measure(metric, rows, score, ranked[name])
             auc = made if metric.base == "auc" else auc
             measured[name, metric.name] = made
+    measured |= calibrations(sure_rows, chances)
     if alone:
         return MeasuredRankers(rows, measured, {})
     position = None if labelled.position is None else labelled.position[keep]

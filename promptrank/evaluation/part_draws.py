@@ -20,6 +20,7 @@ from promptrank.evaluation.measure import (
 )
 from promptrank.evaluation.measured_rankers import draw_all, kept_rows
 from promptrank.evaluation.metrics import Metric
+from promptrank.evaluation.reliability import calibration_gap
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ def draw_parts(
     labelled: Labelled,
     keep: Flags,
     names: Sequence[str],
-    metric: Metric,
+    metric: Metric | None,
     codes: Codes,
     count: int,
     draws: int,
@@ -66,6 +67,7 @@ def draw_parts(
     Args:
         keep: rows on which every ranker has a score.
         names: the rankers.
+        metric: None for the calibration gap: mean P(relevant) less the share that is relevant.
         codes: the part of each of all rows.
         count: of parts.
     """
@@ -97,11 +99,11 @@ def draw_parts(
 
 
 def _measured(
-    metric: Metric, rows: Rows, here: Flags, score: Floats, chance: Floats | None
+    metric: Metric | None, rows: Rows, here: Flags, score: Floats, chance: Floats | None
 ) -> Measured:
     if not rows.weight[here].any():
         return Measured(None, "candidates", reason="no candidate that counts")
-    if not metric.needs_probability:
+    if metric is not None and not metric.needs_probability:
         part = rows.take(here)
         return measure(metric, part, score[here], rank_rows(part.request, score[here]))
     if chance is None:
@@ -109,4 +111,6 @@ def _measured(
     sure = here & ~np.isnan(chance)
     if not sure.any():
         return Measured(None, "candidates", reason="offers no probabilities")
+    if metric is None:
+        return calibration_gap(rows.take(sure), chance[sure])
     return measure_probability(metric, rows.take(sure), chance[sure])

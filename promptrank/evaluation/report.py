@@ -136,6 +136,8 @@ class ReportSlice:
         beside: the judged ranker's first metric here less the median of the other slices of the
             slicing (`promptrank.evaluation.slice_contrasts`), ``better`` or ``worse`` where clear
             of 0; None where there is no other slice, or too few subjects.
+        promised: likewise of mean P(relevant) less the share that is relevant: above 0 where the
+            judged ranker promises too much beside the other slices.
     """
 
     by: str
@@ -143,6 +145,7 @@ class ReportSlice:
     counts: Counts
     rankers: tuple[RankerRow, ...]
     beside: Difference | None = None
+    promised: Difference | None = None
 
 
 @dataclass(frozen=True, slots=True)

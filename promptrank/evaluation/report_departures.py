@@ -1,6 +1,6 @@
 """What stands out in a report, in words: slices that depart from the others, and drift."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from promptrank.evaluation.drift_rows import TRAINING, WEEK, Drift
 from promptrank.evaluation.report import Report, ReportSlice
@@ -11,26 +11,53 @@ _MOST = 4  # slices that one line names
 
 
 def departures(report: Report) -> Iterator[str]:
-    """A line for each slicing of which slices depart clear of 0, and one for drift."""
+    """Lines for each slicing of which slices depart clear of 0, and one for drift."""
     judged = report.judged or report.reference
     for by in dict.fromkeys(part.by for part in report.slices):
-        yield from _slicing_line([part for part in report.slices if part.by == by], report, judged)
+        parts = [part for part in report.slices if part.by == by]
+        beside = {part.name: part.beside for part in parts if part.beside is not None}
+        yield from _line(f"{report.metrics[0]} of {judged} by {by}", beside, _apart)
+        promised = {part.name: part.promised for part in parts if part.promised is not None}
+        said = {part.name: _said(part, judged) for part in parts}
+        what = f"probabilities of {judged} by {by}"
+        yield from _line(what, promised, _promise, said)
     if report.drift is not None:
         yield from drift_lines(report.drift)
 
 
-def _slicing_line(parts: list[ReportSlice], report: Report, judged: str) -> Iterator[str]:
-    named = [(part, part.beside) for part in parts if part.beside is not None]
-    clear = [(part, gap) for part, gap in named if gap.verdict is not None]
+def _line(
+    what: str,
+    gaps: Mapping[str, Difference],
+    told: Callable[[Difference], str],
+    more: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """One line that names the slices whose gaps are clear of 0, the largest first."""
+    clear = sorted(
+        (name for name, gap in gaps.items() if gap.verdict), key=lambda n: -abs(gaps[n].value)
+    )
     if not clear:
         return
-    clear.sort(key=lambda pair: -abs(pair[1].value))
-    each = [f"{part.name}: {_apart(gap)}" for part, gap in clear[:_MOST]]
-    more = f"; and {len(clear) - _MOST} more" if len(clear) > _MOST else ""
+    each = [f"{name}: {(more or {}).get(name, '')}{told(gaps[name])}" for name in clear[:_MOST]]
+    rest = f"; and {len(clear) - _MOST} more" if len(clear) > _MOST else ""
     yield (
-        f"{report.metrics[0]} of {judged} by {parts[0].by}: {'; '.join(each)}{more} "
-        f"(less the median of the other slices; corrected for {len(named)})"
+        f"{what}: {'; '.join(each)}{rest} "
+        f"(less the median of the other slices; corrected for {len(gaps)})"
     )
+
+
+def _said(part: ReportSlice, judged: str) -> str:
+    """``said .710, happened .580, ``."""
+    row = next((row for row in part.rankers if row.name == judged), None)
+    if row is None or row.calibration is None:
+        return ""
+    each = row.calibration
+    return f"said {number(each.predicted)}, happened {number(each.observed)}, "
+
+
+def _promise(gap: Difference) -> str:
+    """``.120 too high beside the others (+.080 to +.160)``."""
+    side = "high" if gap.value > 0 else "low"
+    return f"{number(abs(gap.value))} too {side} beside the others ({_ends(gap)})"
 
 
 def _apart(gap: Difference) -> str:

@@ -108,6 +108,27 @@ class ReliabilityBin:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """What a ranker's probabilities say on the whole, and what happened.
+
+    Attributes:
+        predicted: mean P(relevant).
+        observed: share that is relevant; both means are weighted.
+        low, high: interval of ``predicted - observed``; None where there is none.
+    """
+
+    predicted: float
+    observed: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def gap(self) -> float:
+        """By how much it promises too much."""
+        return self.predicted - self.observed
+
+
+@dataclass(frozen=True, slots=True)
 class RankerRow:
     """One ranker's row.
 
@@ -124,6 +145,7 @@ class RankerRow:
             None for others, and where the teacher does not beat the best baseline.
         reliability: bins by P(relevant), ascending; empty for rankers that offer none, and where
             no metric of probabilities is asked for.
+        calibration: mean P(relevant) beside what happened; None for rankers that offer none.
     """
 
     name: str
@@ -136,6 +158,7 @@ class RankerRow:
     cost: Cost | None = None
     kept: float | None = None
     reliability: tuple[ReliabilityBin, ...] = ()
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)

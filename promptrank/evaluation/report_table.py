@@ -26,7 +26,7 @@ def table(report: Report, width: int = 100) -> RenderableType:
     """The whole report for a terminal of ``width`` cells; metrics that do not fit go below."""
     names = [ranker.name for ranker in report.rankers]
     values = {m: [_value(ranker.cells[m]) for ranker in report.rankers] for m in report.metrics}
-    parts = _tables("ranker", names, values, width)
+    parts = _tables("ranker", names, values | _promises(report.rankers), width)
     if len(names) > 1:
         others = report.rankers[1:]
         gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in report.metrics}
@@ -75,7 +75,7 @@ def _slice_tables(part: ReportSlice, metrics: Sequence[str], width: int) -> list
     names = [ranker.name for ranker in part.rankers]
     values = {m: [_value(ranker.cells[m]) for ranker in part.rankers] for m in metrics}
     parts: list[RenderableType] = [Text(slice_text(part), style="bold")]
-    parts += _tables("ranker", names, values, width)
+    parts += _tables("ranker", names, values | _promises(part.rankers), width)
     if len(names) > 1:
         others = part.rankers[1:]
         gaps = {m: [_gap(ranker.differences.get(m)) for ranker in others] for m in metrics}
@@ -119,6 +119,18 @@ def grid(first: str, names: list[str], columns: Columns) -> Table:
         made.add_row(Text(name), *(cells[i] for cells in columns.values()))
     made.add_row()
     return made
+
+
+def _promises(rankers: Sequence[RankerRow]) -> Columns:
+    """What probabilities said on the whole, and what happened; none where no ranker offers any."""
+    made = [row.calibration for row in rankers]
+    if not any(made):
+        return {}
+    dash = Text("-", style="dim")
+    return {
+        "said": [Text(number(each.predicted)) if each else dash for each in made],
+        "happened": [Text(number(each.observed)) if each else dash for each in made],
+    }
 
 
 def _value(cell: Cell) -> Text:

@@ -15,7 +15,7 @@ import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
 from promptrank.evaluation.labelled import Labelled
-from promptrank.evaluation.metrics import parse_metrics
+from promptrank.evaluation.metrics import Metric, parse_metrics
 from promptrank.evaluation.part_draws import draw_parts
 from promptrank.evaluation.report import Report, ReportSlice
 from promptrank.evaluation.report_cells import family_of
@@ -32,35 +32,42 @@ def with_contrasts(
     slices: Sequence[ReportSlice],
     slicings: Sequence[Slicing],
 ) -> Iterator[ReportSlice]:
-    """The slices, each with how far it departs from the others of its slicing.
+    """The slices, each with how far it departs from the others of its slicing, and its promises.
 
     Args:
         labelled: with the codes of the slicings.
         keep: rows on which every ranker has a score.
     """
     (metric,) = parse_metrics(report.metrics[:1])
-    judged = report.judged or report.reference
+    offers = (report.judged or report.reference) in labelled.probabilities
     for slicing in slicings:
         mine = [part for part in slices if part.by == slicing.name]
-        contrasts: dict[str, Difference] = {}
+        beside, gaps = dict[str, Difference](), dict[str, Difference]()
         if len(mine) > 1:
-            count = len(slicing.labels)
-            codes = labelled.slices[slicing.name]
-            parts = draw_parts(
-                labelled, keep, [judged], metric, codes, count, report.draws, report.seed
-            )
-            drawn = parts.rankers[judged]
-            values = contrasts_of(drawn.values[None], parts.rows)[0]
-            gaps = {
-                slicing.labels[place]: (
-                    float(values[place]),
-                    contrasts_of(drawn.draws, parts.rows)[:, place] if len(drawn.draws) else None,
-                )
-                for place in range(count)
-                if parts.subjects[place] >= LEAST and not np.isnan(values[place])
-            }
-            contrasts = family_of(gaps, lower_is_better=metric.lower_is_better)
-        yield from (replace(part, beside=contrasts.get(part.name)) for part in mine)
+            beside = _contrasts(labelled, keep, report, slicing, metric)
+            gaps = _contrasts(labelled, keep, report, slicing, None) if offers else {}
+        yield from (
+            replace(part, beside=beside.get(part.name), promised=gaps.get(part.name))
+            for part in mine
+        )
+
+
+def _contrasts(
+    labelled: Labelled, keep: Flags, report: Report, slicing: Slicing, metric: Metric | None
+) -> dict[str, Difference]:
+    """By slice the judged ranker's contrast; of the calibration gap where there is no metric."""
+    judged, count = report.judged or report.reference, len(slicing.labels)
+    codes = labelled.slices[slicing.name]
+    parts = draw_parts(labelled, keep, [judged], metric, codes, count, report.draws, report.seed)
+    drawn = parts.rankers[judged]
+    values = contrasts_of(drawn.values[None], parts.rows)[0]
+    draws = contrasts_of(drawn.draws, parts.rows) if len(drawn.draws) else None
+    gaps = {
+        slicing.labels[place]: (float(values[place]), None if draws is None else draws[:, place])
+        for place in range(count)
+        if parts.subjects[place] >= LEAST and not np.isnan(values[place])
+    }
+    return family_of(gaps, lower_is_better=metric is None or metric.lower_is_better)
 
 
 def contrasts_of(values: Floats, weight: Codes) -> Floats:

@@ -1,6 +1,6 @@
 """Scores: many rankings in Arrow columns, in memory or from a file, with their origin."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -16,6 +16,9 @@ from promptrank.scores.origin import Origin
 
 Key = tuple[str, str]
 """Ids of a request and of one of its candidates."""
+
+LEAST_MASS = 0.5
+"""Where a question's answers hold less than this together, the model would rather say others."""
 
 
 class Scores:
@@ -130,3 +133,18 @@ def label_mass_of(scores: Scores, task: Task) -> dict[str, float]:
     columns = {name: scores.numbers(f"{name}_label_mass") for name in task.questions}
     masses = {name: values[~np.isnan(values)] for name, values in columns.items()}
     return {name: float(values.mean()) for name, values in masses.items() if len(values)}
+
+
+def thin_answers(masses: Mapping[str, float]) -> list[str]:
+    """A warning for each question whose answers hold less than `LEAST_MASS` together.
+
+    Args:
+        masses: question -> mean label mass, as of `label_mass_of`.
+    """
+    return [
+        f"the answers to {name} hold {mass:.0%} of the model's probability: most of the time it "
+        "would write something else, and scores are the noise of rare tokens; look at a prompt "
+        "(promptrank render), at what the answers say, or train an adapter"
+        for name, mass in masses.items()
+        if mass < LEAST_MASS
+    ]

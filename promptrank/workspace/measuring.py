@@ -162,7 +162,7 @@ class MeasuredOn:
             control=control,
             judged=judged,
             slicings=slicings,
-            times=self._stretches() if drift else None,
+            times=self.stretches() if drift else None,
         )
         earned, notes = None, [*report.notes, _RANDOM]
         if report.metrics:
@@ -196,7 +196,7 @@ class MeasuredOn:
             ),
         )
 
-    def _stretches(self) -> Stretches | None:
+    def stretches(self) -> Stretches | None:
         """Stretches of time; None without a clock, or where times span too little."""
         if self.opened.task.ordered_only:
             return None

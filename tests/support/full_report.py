@@ -9,6 +9,7 @@ from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
 from promptrank.evaluation.probe_rows import ProbeRow, SubjectChange, SubjectChanges
 from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Transfer
 from promptrank.evaluation.report_rows import (
+    Calibration,
     Cell,
     Cost,
     Difference,
@@ -73,8 +74,12 @@ def probes() -> tuple[ProbeRow, ...]:
 def full_report() -> Report:
     """A report in which every field holds something that can be told on the page."""
     bins = (ReliabilityBin(0.25, 0.125, 0.0625, 0.1875, 771),)
+    said = Calibration(0.7313, 0.6127, 0.0817, 0.1519)
     decoder = dataclasses.replace(
-        row("decoder", 0.7), reliability=bins, origin={"engine": {"name": "packed-engine"}}
+        row("decoder", 0.7),
+        calibration=said,
+        reliability=bins,
+        origin={"engine": {"name": "packed-engine"}},
     )
     agreed = Agreement(4321, 17, 0.00031, 0.001, 0.9876, 0.913, False)
     bm25 = dataclasses.replace(
@@ -86,7 +91,8 @@ def full_report() -> Report:
         report(decoder).counts, unlabelled=1234, left_out=77, partial_requests=9
     )
     beside = Difference(-0.118, -0.15, -0.08, "worse", -0.16, -0.07, 0.04)
-    part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic), beside)
+    promised = Difference(0.093, 0.05, 0.13, "worse", 0.04, 0.14, 0.05)
+    part = ReportSlice("history", "1-2", counts, (decoder, bm25, logistic), beside, promised)
     other = ReportSlice("history", "3-5", counts, (decoder, bm25, logistic))
     pair = Pair("logistic", "bm25", {"auc": Difference(0.161, 0.1, 0.2, "better")})
     lift, weight = Amount(-0.0042, -0.0061, -0.0017), Amount(1.0625)

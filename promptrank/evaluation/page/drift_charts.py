@@ -3,8 +3,8 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from promptrank.evaluation.drift import date_of
 from promptrank.evaluation.drift_rows import TRAINING, Drift, DriftPoint, RankerDrift
 from promptrank.evaluation.page.charts import round_numbers
 
@@ -73,7 +73,7 @@ def drift_charts(drift: Drift) -> Iterator[DriftChart]:
                 height(point.cell.value),
                 height(point.cell.high),
                 height(point.cell.low),
-                _date(point.start),
+                date_of(point.start),
                 _after(drift, point),
             )
             for point in ranker.points
@@ -82,13 +82,6 @@ def drift_charts(drift: Drift) -> Iterator[DriftChart]:
         step = max(1, math.ceil(len(marks) / _DATES))
         dates = tuple((mark.when, mark.x) for mark in marks[::step])
         yield DriftChart(ranker, marks, ticks, line, dates)
-
-
-def _date(seconds: float) -> str:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).date().isoformat()
-    except (OverflowError, ValueError, OSError):
-        return f"{seconds:g}"
 
 
 def _after(drift: Drift, point: DriftPoint) -> str:

@@ -49,7 +49,7 @@ class SlicingPanels:
     """A slicing: a chart for each ranker on the first metric, and the slices themselves.
 
     Attributes:
-        beside: the judged ranker in each slice less the median of the others; None where unknown.
+        beside: the judged ranker in each slice less the median of the others, and its promises.
     """
 
     by: str
@@ -57,7 +57,7 @@ class SlicingPanels:
     metric: str
     panels: tuple[Panel, ...]
     slices: tuple[ReportSlice, ...]
-    beside: Panel | None = None
+    beside: tuple[Panel, ...] = ()
 
 
 def meaning_of(metric: str) -> str:
@@ -121,16 +121,27 @@ def slicings_of_report(report: Report) -> Iterator[SlicingPanels]:
         every = [gap for each in known.values() for _, _, gap in each if gap is not None]
         axis = axis_of(every, lower_is_better=lower_is_better(metric))
         panels = tuple(_panel(name, "", metric, each, axis) for name, each in known.items())
-        beside = _beside(report, parts, metric)
+        beside = tuple(_beside(report, parts, metric))
         yield SlicingPanels(by, _SLICED_BY.get(by, ""), metric, panels, parts, beside)
 
 
-def _beside(report: Report, parts: Sequence[ReportSlice], metric: str) -> Panel | None:
-    if all(part.beside is None for part in parts):
-        return None
-    rows = [(part.name, f"{part.counts.subjects:,} subjects", part.beside) for part in parts]
-    title = f"{report.judged or report.reference}, beside the other slices"
-    return _panel(title, "less their median; corrected for the slices", metric, rows)
+def _beside(report: Report, parts: Sequence[ReportSlice], metric: str) -> Iterator[Panel]:
+    """How far each slice departs from the others, and how far its promises do."""
+    judged = report.judged or report.reference
+    few = [f"{part.counts.subjects:,} subjects" for part in parts]
+    beside = [part.beside for part in parts]
+    names = [part.name for part in parts]
+    less = "less their median; corrected for the slices"
+    if any(gap is not None for gap in beside):
+        rows = list(zip(names, few, beside, strict=True))
+        yield _panel(f"{judged}, beside the other slices", less, metric, rows)
+    promised = [part.promised for part in parts]
+    if any(gap is not None for gap in promised):
+        rows = list(zip(names, few, promised, strict=True))
+        known = [gap for gap in promised if gap is not None]
+        axis = axis_of(known, lower_is_better=True)
+        title = f"What {judged} promises too much, beside the other slices"
+        yield _panel(title, less, metric, rows, axis)
 
 
 def _slice_row(part: ReportSlice, ranker: str, metric: str) -> tuple[str, str, Difference | None]:
