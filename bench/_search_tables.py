@@ -57,15 +57,14 @@ def collection_of(data: Path, tokens: int, number: bool = False) -> Collection:
     names = pq.read_schema(data / "items.parquet").names
     if "brand" in names:
         texts = ("title", "brand", "short_description")
-        settings = ("template=search_bm25.j2", match(texts)) if number else ()
-        return Collection(("title", "brand"), texts, 10_000, 8, settings)
+        printed = ("template=search_bm25.j2", match(texts)) if number else ()
+        return Collection(("title", "brand"), texts, 10_000, 8, printed)
     if "text" in names:
         budget = f"budget={{tokens: 512, candidate: {tokens}, shorten: [item.text]}}"
-        texts = ("title", "text")
-        settings = ("template=abstracts.j2", budget)
-        if number:
-            settings = ("template=abstracts_bm25.j2", budget, match(texts))
-        return Collection(("title", "text"), texts, tokens // 3, 2, settings)
+        both = ("title", "text")
+        template = "abstracts_bm25.j2" if number else "abstracts.j2"
+        settings = (f"template={template}", budget, *((match(both),) if number else ()))
+        return Collection(both, both, tokens // 3, 2, settings)
     raise SystemExit(f"{data}: items.parquet has neither brand nor text, but {', '.join(names)}")
 
 
