@@ -39,22 +39,25 @@ def test_doubts_by_probability_worked_out() -> None:
 
 
 def test_doubts_by_place_worked_out() -> None:
-    # One request: scores 4 3 2 1, worth 1 0 1 0; then one with ties; then one of a single class.
+    # Three requests: scores 4 3 2 1, worth 1 0 1 0; 5 5, worth 1 0; 1 2 and none, worth 1 1 0.
     scores = np.array([4.0, 3, 2, 1, 5, 5, 1, 2, np.nan])
     values = np.array([1.0, 0, 1, 0, 1, 0, 1, 1, 0])
     requests = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2])
     opinion = by_place("r", scores, values, requests)
-    places = [1, 0.5, 0.5, 1, 0.5, 0.5, np.nan, np.nan, np.nan]
-    np.testing.assert_array_equal(opinion.says, places)
-    assert not opinion.doubts.any()
-    assert opinion.weight == pytest.approx(2 * (4 / 6) - 1)
-    assert by_place("r", -scores, values, requests).weight == 0  # no better than chance
-    assert (
-        by_place("r", -scores, values, requests).doubts.tolist()
-        == [True, *[False] * 2, True] + [False] * 5
-    )
+    # As they are, 7 of the 15 pairs are in order. Less their requests' means 9 are: the relevant
+    # ones are 1.5 -.5 0 -.5 .5, the others .5 -1.5 0.
+    places = [1, 1.5 / 5, 1 / 3, 1, 1.5 / 3, 2.5 / 5, 1 / 3, 2.5 / 3, np.nan]
+    np.testing.assert_allclose(opinion.says, places)
+    assert np.flatnonzero(opinion.doubts).tolist() == [1, 2, 6]
+    assert opinion.weight == pytest.approx(2 * 9 / 15 - 1)
+    # The other way round 8 of 15 are in order as they are.
+    assert by_place("r", -scores, values, requests).weight == pytest.approx(2 * 8 / 15 - 1)
     graded = by_place("r", np.array([1.0, 2, 3]), np.array([2.0, 1, 0]), np.zeros(3, np.int64))
-    assert graded.says.tolist() == [0, 0, 0] and graded.doubts.all()
+    assert graded.says.tolist() == [0, 0, 0] and graded.doubts.all() and graded.weight == 0
+    middle = by_place("r", np.array([1.0, 2, 3]), np.array([0.0, 2, 1]), np.zeros(3, np.int64))
+    assert middle.says.tolist() == [1, 0.5, 0.5]
+    alone = by_place("r", np.ones(2), np.ones(2), np.zeros(2, np.int64))
+    assert np.isnan(alone.says).all() and alone.weight == 0
 
 
 def test_rankers_are_combined_by_ranks_and_most_of_them_must_doubt() -> None:

@@ -15,7 +15,7 @@ from promptrank.training.settings import Settings
 from promptrank.workspace.joint_adapters import joint_and_single
 from promptrank.workspace.tasks import open_task
 from support.adapters import a_card, a_folder, a_task_card
-from support.planted_jobs import FLIPPED, make_project
+from support.planted_jobs import make_project
 from support.reports import report, row
 
 BOTH = ("toys/like", "toys/hate")
@@ -111,18 +111,27 @@ TRAINING = Settings(
 @pytest.mark.slow
 @pytest.mark.xdist_group("planted")
 def test_a_planted_conflict_is_flagged_and_a_placebo_is_not(tmp_path: Path) -> None:
-    """One region's members want the opposite of what the others' do, and prompts tell no region."""
-    root = make_project(tmp_path / "p", members=2500)
+    """Two regions whose members want the same, and a task that asks the first for the opposite."""
+    root = make_project(tmp_path / "p", members=1500)
+    tasks = root / "tasks/jobs"
+    text = (tasks / "north.yaml").read_text()
+    apply, skip = (line for line in text.splitlines() if 'say: "' in line)
+    # Of several things that happened the answer that stands first counts.
+    opposite = skip.replace("[view, dismiss, none]", "[apply]")
+    opposite += "\n" + apply.replace("}", ", labels: [view, dismiss, none]}")
+    turned = text.replace(f"{apply}\n{skip}", opposite)
+    (tasks / "opposite.yaml").write_text(turned)
 
-    def transfer(region: str, other: str) -> Transfer:
-        task = f"jobs/{region}"
-        promptrank.train([task, f"jobs/{other}"], "joint", project=root, training=TRAINING)
-        promptrank.train([task], "single", project=root, training=TRAINING)
-        given = {"project": root, "adapter": "joint", "vs": ["adapter:single"], "draws": 200}
-        made = promptrank.evaluate(task, **given)  # type: ignore[arg-type]
-        (only,) = made.transfers
-        return only
+    def trained(adapter: str, *regions: str) -> None:
+        named = [f"jobs/{region}" for region in regions]
+        promptrank.train(named, adapter, project=root, training=TRAINING)
 
-    conflict = transfer(FLIPPED, "north")
-    assert conflict.worse == ("auc",) and conflict.caveats == ()
-    assert conflict.differences["auc"].value < -0.05
+    trained("single", "north")
+    trained("conflict", "north", "opposite")
+    trained("agreeing", "north", "east")
+    vs = ["adapter:conflict", "adapter:agreeing"]
+    made = promptrank.evaluate("jobs/north", project=root, adapter="single", vs=vs, draws=200)
+    conflict, placebo = made.transfers
+    assert conflict.name == "adapter:conflict" and conflict.worse == ("auc",)
+    assert conflict.differences["auc"].value < -0.1 and conflict.caveats == ()
+    assert placebo.name == "adapter:agreeing" and placebo.worse == ()

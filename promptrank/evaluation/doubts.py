@@ -9,18 +9,19 @@ its diagonal). Labels are ordered by the normalised margin of p less t,
 unequal classes of Kuan and Mueller ("Model-agnostic label quality scoring to detect real-world
 label errors", ICML DataPerf workshop, 2022).
 
-A ranker with scores alone is read by its order, within requests, where scores compare: a label's
-place is the share of the request's candidates with other labels that stand on the right side of it,
-ties counting half. That is the candidate's term of AUC (placement value: DeLong, DeLong and
-Clarke-Pearson, Biometrics 44, 1988). Below one half it is doubted.
+A ranker with scores alone is read by its order: a label's place is the share of the candidates with
+other labels that stand on the right side of it, ties counting half. That is the candidate's term of
+AUC (placement value: DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988). Below one half it is
+doubted. Scores count as they are, or less their request's mean, whichever orders labels better:
+not every ranker's scores compare across requests.
 
 Rankers are combined by the mean of a label's ranks, each as a share of the labels that the ranker
 has an opinion of, so that no scale counts for more. A ranker weighs ``2 a - 1``, with ``a`` the
-mean place of all labels, which is .5 by chance: one that orders no better has no say (models weigh
-by what they are worth beyond chance in CROWDLAB too: Goh, Tkachenko and Mueller, "CROWDLAB:
-Supervised learning to infer consensus labels", 2022). Listed is what more than half of the weight
-doubts, and two rankers at least where two have an opinion. Confident learning wants probabilities
-of labels that were not trained on.
+mean place of all labels, its AUC, which is .5 by chance: one that orders no better has no say
+(models weigh by what they are worth beyond chance in CROWDLAB too: Goh, Tkachenko and Mueller,
+"CROWDLAB: Supervised learning to infer consensus labels", 2022). Listed is what more than half of
+the weight doubts, and two rankers at least where two have an opinion. Confident learning wants
+probabilities of labels that were not trained on.
 """
 
 from collections.abc import Sequence
@@ -108,21 +109,36 @@ def by_place(name: str, scores: Floats, values: Floats, requests: Codes) -> Opin
         values: (labels,) worth of the label.
         requests: (labels,) code of each label's request.
     """
-    places = np.full(len(scores), np.nan)
-    order = np.argsort(requests, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(requests[order])) + 1):
-        rows = rows[~np.isnan(scores[rows])]
-        ahead = np.sign(scores[rows][:, None] - scores[rows][None, :])
-        above = np.sign(values[rows][:, None] - values[rows][None, :])
-        others = (above != 0).sum(axis=1)
-        right = ((1 + ahead * above) / 2 * (above != 0)).sum(axis=1)
-        places[rows[others > 0]] = right[others > 0] / others[others > 0]
+    known = ~np.isnan(scores)
+    count = np.bincount(requests, weights=known)
+    total = np.bincount(requests, weights=np.where(known, scores, 0.0))
+    centred = scores - (total / np.maximum(count, 1))[requests]
+    forms = [_places(form, values) for form in (scores, centred)]
+    weights = [_weight(places) for places in forms]
+    places, weight = forms[weights[1] > weights[0]], max(weights)
     with np.errstate(invalid="ignore"):
         doubts = places < 0.5
-    known = places[~np.isnan(places)]
-    # Where no request has labels of two kinds, nobody's order can be told from chance.
-    weight = max(0.0, 2 * float(known.mean()) - 1) if len(known) else 1.0
     return Opinion(name, places, places, doubts, False, weight)
+
+
+def _places(scores: Floats, values: Floats) -> Floats:
+    """(labels,) places; NaN without a score, or where nothing has another label."""
+    known = ~np.isnan(scores)
+    right, others = np.zeros(len(scores)), np.zeros(len(scores))
+    for value in np.unique(values[known]):
+        there = np.sort(scores[known & (values == value)])
+        rows = known & (values != value)
+        below = np.searchsorted(there, scores[rows], "left")
+        upto = np.searchsorted(there, scores[rows], "right")
+        lower = (below + upto) / 2  # of this value, those that stand below
+        right[rows] += np.where(values[rows] > value, lower, len(there) - lower)
+        others[rows] += len(there)
+    return np.where(others > 0, right / np.maximum(others, 1), np.nan)
+
+
+def _weight(places: Floats) -> float:
+    known = places[~np.isnan(places)]
+    return max(0.0, 2 * float(known.mean()) - 1) if len(known) else 0.0
 
 
 def agreed(opinions: Sequence[Opinion]) -> list[Doubt]:
