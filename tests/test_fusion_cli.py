@@ -89,13 +89,17 @@ def test_the_decoders_own_row_is_that_of_the_task_unfused(
     run("fuse", "toys/like", *FAKE)
     reports = {}
     required = ("--require", "auc >= decoder - 1")  # of the fused ranker, which is judged
+    probes = ("--probe", "instruction", "--probe", "candidates:shuffled")
     for name, words in (("fused", required), ("alone", ("--set", "score=null"))):
         out = tmp_path / f"{name}.json"
-        run("eval", "toys/like", *FAKE, "--draws", "100", "-o", out, *words)
+        run("eval", "toys/like", *FAKE, "--draws", "100", "-o", out, *probes, *words)
         reports[name] = json.loads(out.read_text())
     decoder = {n: r["rankers"][0] for n, r in reports.items()}
     assert decoder["fused"]["name"] == decoder["alone"]["name"] == "decoder"
     assert decoder["fused"]["cells"] == decoder["alone"]["cells"]
+    # It is the decoder that is probed, in a fused task too.
+    assert reports["fused"]["probes"] == reports["alone"]["probes"]
+    assert [probe["largest_change"] == 0 for probe in reports["fused"]["probes"]] == [False, True]
     assert [p["name"] for p in reports["fused"]["pairs"]] == ["fused"]
     assert reports["alone"]["pairs"] == []
     rows = {row["name"]: row for row in reports["fused"]["rankers"]}

@@ -16,10 +16,12 @@ from promptrank.evaluation.probed import measured_probe
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_file import read_report
 from promptrank.probes.context_lengths import last_events, lengths
+from promptrank.probes.edits import ProbedTask
 from promptrank.probes.known import PROBES, parse_probes
 from promptrank.probes.sections import without_item_text
 from promptrank.probes.shuffling import shuffled_candidates, shuffled_history
 from promptrank.prompt.encode import Encoder
+from promptrank.prompt.template import load_template
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.scoring import is_scored, score_into
@@ -32,6 +34,7 @@ from support.measured import labelled_of, rows_of
 from support.toys import make_project
 
 TASK = "toys/like"
+PROBES_BY_NAME = {probe.name: probe for probe in PROBES}
 ALL = ["instruction", "history:shuffled", "candidates:shuffled", "sections", "context"]
 
 
@@ -398,6 +401,15 @@ def test_a_section_that_is_not_there_is_told_where_others_are(project: Path) -> 
     rows = rows_by_name(evaluated(project, ["sections"], settings=["history=null"]))
     assert rows["sections:history"].reason == "the task has no history"
     assert rows["sections:item"].differences
+
+
+def test_a_subject_that_other_blocks_name_is_told(project: Path) -> None:
+    words = "{% block question %}Would {{ member.name }} like it?{% endblock %}"
+    (project / "templates/named.j2").write_text("{% extends 'toys/like.j2' %}" + words)
+    opened = open_task(TASK, project=project, settings=["template=named.j2"])
+    template = load_template("named.j2", opened.place.template_folders)
+    edits = PROBES_BY_NAME["sections"].edits(ProbedTask(opened.task, template, [REQUEST]), "")
+    assert edits[0].change == "no block subject, though the subject is in question too"
 
 
 def test_a_rivals_scores_are_not_written_over(project: Path, tmp_path: Path) -> None:

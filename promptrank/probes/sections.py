@@ -4,7 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 from promptrank.probes.edits import Edit, Probe, ProbedTask, refused
+from promptrank.prompt.template import Template
 from promptrank.records import EMPTY, Candidate, Fields, Item, Request
+
+_SUBJECT = {"member", "query", "source"}
 
 
 def _edits(probed: ProbedTask, _: str) -> list[Edit]:
@@ -22,7 +25,15 @@ def _subject(probed: ProbedTask) -> Edit:
         why = None if known else "no request has fields of a member, a query or a source item"
         return Edit(name, change, request=without_subject, impossible=why)
     why = None if probed.has("subject") else f"{probed.task.template} has no block subject"
+    if others := _who_names_it(probed.template):
+        change = f"no block subject, though the subject is in {' and '.join(others)} too"
     return Edit(name, change, left_out=frozenset({"subject"}), impossible=why)
+
+
+def _who_names_it(template: Template) -> list[str]:
+    """Blocks that say something of the subject too."""
+    uses = template.uses.items()
+    return [block for block, use in uses if block != "subject" and use.names & _SUBJECT]
 
 
 def _history(probed: ProbedTask) -> Edit:
