@@ -413,9 +413,11 @@ def test_a_subject_that_other_blocks_name_is_told(project: Path) -> None:
 
 
 def test_a_rivals_scores_are_not_written_over(project: Path, tmp_path: Path) -> None:
-    name = tmp_path / "e.probe-instruction.scores.parquet"
+    out, name = tmp_path / "e.json", tmp_path / "e.probe-instruction.scores.parquet"
+    evaluated(project, [], out=out)
+    out.with_name("e.scores.parquet").rename(name)
     with pytest.raises(InputError, match="writes a probe's scores there"):
-        evaluated(project, ["instruction"], out=tmp_path / "e.json", vs=[f"scores:{name}"])
+        evaluated(project, ["instruction"], out=out, vs=[f"scores:{name}"])
 
 
 def test_every_probe_is_in_the_reference_and_in_the_help() -> None:
