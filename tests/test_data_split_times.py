@@ -82,6 +82,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "subject": {"by": "subject", "test": 0.3, "valid": 0.3},
     "column": {"by": "file", "column": "part"},
     "path": {"by": "file", "test": "held.parquet"},
+    "field": {"by": "field", "field": "context.part", "test": "test", "valid": "valid"},
 }
 
 
@@ -269,7 +270,7 @@ def test_later_labels_change_nothing_earlier(grouping: str, split: str, tmp_path
     before = _trained(task, tmp_path)
     # Where blocks are counted back, the number of a subject's rows says which is the last: they
     # keep their times. Rows that a file holds out may come and go.
-    held = split in ("column", "path")
+    held = split in ("column", "path", "field")
     early = [r for r in rows if r["time"] < TEST]
     kept = [r for r in rows if r["time"] >= TEST and not (held and r["part"] == "test")]
     out = [r for r in rows if r["time"] >= TEST and held and r["part"] == "test"]
