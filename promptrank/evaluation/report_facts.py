@@ -13,12 +13,12 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     Args:
         short: leave out why numbers are missing, and cuts where nothing was cut.
     """
-    c = report.counts
+    c, drawn = report.counts, ""
+    if c.subjects > 1 and report.draws:
+        drawn = f"; {report.level:.0%} intervals from {report.draws:,} draws of whole subjects"
     yield (
         f"{counted(c.subjects, 'subject')}, {counted(c.requests, 'request')}, "
-        f"{counted(c.candidates, 'candidate')}, "
-        f"{c.positives:,} of them relevant; {report.level:.0%} intervals from {report.draws:,} "
-        "draws of whole subjects"
+        f"{counted(c.candidates, 'candidate')}, {c.positives:,} of them relevant{drawn}"
     )
     if c.unlabelled:
         yield f"left out: {counted(c.unlabelled, 'candidate')} without a label"
@@ -48,7 +48,8 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     if any(report.cuts.values()) or (report.cuts and not short):
         yield f"cut from prompts: {_counted(report.cuts)}"
     if report.errors:
-        yield f"errors: {_counted(report.errors)}"
+        first = "; `promptrank validate` shows the first ones" if "bad_row" in report.errors else ""
+        yield f"errors: {_counted(report.errors)}{first}"
     yield from report.notes
 
 
