@@ -25,9 +25,10 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     if c.left_out:
         lost = {ranker.name: ranker.unscored for ranker in report.rankers if ranker.unscored}
         labelled = counted(c.left_out, "labelled candidate")
+        partial = counted(c.partial_requests, "request")
         yield (
             f"left out for all rankers: {labelled} that some ranker has no score for "
-            f"({_counted(lost)}); partial: {counted(c.partial_requests, 'request')}"
+            f"({_counted(lost)})" + (f"; partial: {partial}" if c.partial_requests else "")
         )
     if report.seen is not None:
         s = report.seen

@@ -40,7 +40,7 @@ def refs_of(
 
 
 def _resolve(ref: Ref, tables: Mapping[str, Table]) -> Ref:
-    if ref.table is None and ref.column in tables:
+    if ref.table is None and ref.column is not None and ref.column in tables:
         return Ref(table=ref.column, column=tables[ref.column].key)
     if ref.table is not None and ref.column is None and ref.table in tables:
         return Ref(table=ref.table, column=tables[ref.table].key)
