@@ -22,8 +22,8 @@ from promptrank.fusion.fitting import FusionRows
 from promptrank.fusion.fusion_files import read_fusion, write_fusion
 from promptrank.fusion.layers import FittedFusion, FittedOn
 from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.schema.fusion_options import Calibration
 from promptrank.schema.load import parse_task
-from promptrank.schema.parts import Calibration
 from support.toys import TASK, make_project
 from test_task_files import GOOD
 

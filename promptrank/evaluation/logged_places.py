@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
+from promptrank.basics.plurals import counted
 from promptrank.errors import DataError
 from promptrank.evaluation.labelled import Label
 from promptrank.records import Candidate, Request
@@ -90,6 +91,12 @@ def logged_places(
             return problem
     if not taken.logs:
         return None
+    if not taken.subject and taken.left_out:
+        count = counted(taken.left_out, "request")
+        return (
+            f"of {count} with logged places none can be used: a candidate was lost (a propensity of "
+            "0 or above 1 loses it), or its positions are missing or stand twice"
+        )
     said = {name: theirs.at("score", theirs.rows(taken.keys)) for name, theirs in scores.items()}
     request = np.array(taken.request, dtype=np.int64)
     lost = np.zeros(len(taken.subject), dtype=np.bool_)

@@ -16,21 +16,22 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     Args:
         short: leave out why numbers are missing, and cuts where nothing was cut.
     """
-    c = report.counts
+    c, drawn = report.counts, ""
+    if c.subjects > 1 and report.draws:
+        drawn = f"; {report.level:.0%} intervals from {report.draws:,} draws of whole subjects"
     yield (
         f"{counted(c.subjects, 'subject')}, {counted(c.requests, 'request')}, "
-        f"{counted(c.candidates, 'candidate')}, "
-        f"{c.positives:,} of them relevant; {report.level:.0%} intervals from {report.draws:,} "
-        "draws of whole subjects"
+        f"{counted(c.candidates, 'candidate')}, {c.positives:,} of them relevant{drawn}"
     )
     if c.unlabelled:
         yield f"left out: {counted(c.unlabelled, 'candidate')} without a label"
     if c.left_out:
         lost = {ranker.name: ranker.unscored for ranker in report.rankers if ranker.unscored}
         labelled = counted(c.left_out, "labelled candidate")
+        partial = counted(c.partial_requests, "request")
         yield (
             f"left out for all rankers: {labelled} that some ranker has no score for "
-            f"({_counted(lost)}); partial: {counted(c.partial_requests, 'request')}"
+            f"({_counted(lost)})" + (f"; partial: {partial}" if c.partial_requests else "")
         )
     if report.seen is not None:
         s = report.seen
@@ -53,7 +54,8 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     if any(report.cuts.values()) or (report.cuts and not short):
         yield f"cut from prompts: {_counted(report.cuts)}"
     if report.errors:
-        yield f"errors: {_counted(report.errors)}"
+        first = "; `promptrank validate` shows the first ones" if "bad_row" in report.errors else ""
+        yield f"errors: {_counted(report.errors)}{first}"
     yield from report.notes
 
 

@@ -63,7 +63,10 @@ def marks_text(report: Report, rows: Iterable[RankerRow]) -> str:
     Args:
         rows: what is shown; marks that none of it has are not explained.
     """
-    marked = any(d.verdict is not None for row in rows for d in row.differences.values())
+    shown = [difference for row in rows for difference in row.differences.values()]
+    if all(difference.ends is None for difference in shown):
+        return ""
+    marked = any(difference.verdict is not None for difference in shown)
     marks, others = f"▲ better, ▼ worse than {report.reference}", len(report.rankers) - 1
     if others > 1:
         corrected = f"ntervals corrected for {others} comparisons"

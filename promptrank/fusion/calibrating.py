@@ -8,7 +8,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.fusion.fitting import FusionRows, fit_layer, target_of
 from promptrank.fusion.layers import DECODER, Layer, Weight
 from promptrank.records import Request
-from promptrank.schema.parts import FusionKind
+from promptrank.schema.fusion_options import FusionKind
 
 Knots = tuple[tuple[float, float], ...]
 

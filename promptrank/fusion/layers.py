@@ -27,7 +27,8 @@ from pydantic import ConfigDict, with_config
 from promptrank.basics.numbers import finite, is_number, logsumexp
 from promptrank.errors import RowError
 from promptrank.records import EMPTY, Candidate, Request
-from promptrank.schema.parts import FusionKind, Question
+from promptrank.schema.fusion_options import FusionKind
+from promptrank.schema.parts import Question
 from promptrank.schema.task import Task
 
 Values = Mapping[str, float | None]

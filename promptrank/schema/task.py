@@ -7,9 +7,11 @@ from pydantic import Field, field_validator, model_validator
 
 from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Ratings, Table
 from promptrank.schema.expression import names_in
+from promptrank.schema.fusion_options import Fusion
 from promptrank.schema.metric_names import check_metrics
-from promptrank.schema.parts import Budget, Fusion, History, Question, Statistic, Wrapper
+from promptrank.schema.parts import Budget, History, Question, Statistic, Wrapper
 from promptrank.schema.question_columns import shared_columns
+from promptrank.schema.references import refs_of
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
 
@@ -300,38 +302,8 @@ class Task(Strict):
 
     def refs(self) -> dict[str, Ref]:
         """Every reference to rows, by its place in the file, tables resolved."""
-        refs: dict[str, Ref | None] = {}
-        if self.ratings is not None:
-            refs = {
-                "ratings.member": self.ratings.member,
-                "ratings.item": self.ratings.item,
-            }
-        elif self.judgements is not None:
-            j = self.judgements
-            refs = {
-                "judgements.query": j.query,
-                "judgements.source": j.source,
-                "judgements.item": j.item,
-            }
-        elif self.requests is not None:
-            s = self.requests.subject
-            refs = {
-                "requests.subject.member": s.member,
-                "requests.subject.query": s.query,
-                "requests.subject.source": s.source,
-                "requests.candidate.item": self.requests.candidate.item,
-            }
-        if self.history is not None and self.history.events is not None:
-            refs["history.events.member"] = self.history.events.member
-            refs["history.events.item"] = self.history.events.item
-        return {where: self._resolve(ref) for where, ref in refs.items() if ref is not None}
-
-    def _resolve(self, ref: Ref) -> Ref:
-        if ref.table is None and ref.column in self.tables:
-            return Ref(table=ref.column, column=self.tables[ref.column].key)
-        if ref.table is not None and ref.column is None and ref.table in self.tables:
-            return Ref(table=ref.table, column=self.tables[ref.table].key)
-        return ref
+        source = self.ratings or self.judgements or self.requests
+        return refs_of(source, self.history, self.tables)
 
     def _item_key(self) -> str:
         return next(
