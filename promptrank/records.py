@@ -67,7 +67,8 @@ class Candidate:
         baseline: as-of numbers for cheap baselines: ``item_count``, ``item_mean``,
             ``member_mean``, ``mean`` (means of the first question's label value).
         label_source: where the label comes from (``ratings``, ``outcomes``, ``no outcome``,
-            ``sampled``), where the data has several sources; never shown to a model.
+            ``sampled``, ``correction``), where the data has several sources; never shown to a
+            model.
     """
 
     candidate_id: str

@@ -129,6 +129,9 @@ def test_another_task_is_told_and_not_refused(run: Run, project: Path, tmp_path:
     words = ("rank", "toys/want", "-o", tmp_path / "s.parquet", "--limit", "2")
     said = run(*words, "--adapter", "toys", "--engine", "fake").stderr
     assert "toys was trained on toys/like, not on toys/want" in said
+    measured = ("eval", "toys/want", "--adapter", "toys", "--engine", "fake", "--draws", "100")
+    told = " ".join(run(*measured).stdout.split())
+    assert "toys never trained on toys/want (T2, an unseen task), but on toys/like" in told
 
 
 def test_another_base_is_refused_before_anything_is_loaded(

@@ -45,7 +45,7 @@ def requests_of(opened: OpenTask, path: Path | None = None) -> list[Request]:
 def bare(request: Request) -> Request:
     """All of a request that is no label."""
     meta = {name: value for name, value in request.meta.items() if name != CORRECTED}
-    candidates = tuple(replace(c, outcomes={}) for c in request.candidates)
+    candidates = tuple(replace(c, outcomes={}, label_source=None) for c in request.candidates)
     return replace(request, candidates=candidates, meta=meta)
 
 
@@ -75,6 +75,10 @@ def test_only_the_corrected_labels_change(toys: Path, ending: str | None) -> Non
         for name, answer in r.meta.get(CORRECTED, {}).items()
     }
     assert logged == {key: was[key] for key in chosen}
+    sources = {
+        (r.request_id, c.candidate_id) for r in after for c in r.candidates if c.label_source
+    }
+    assert sources == set(chosen)
 
 
 def flipped(answer: str | None) -> str:

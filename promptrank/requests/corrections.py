@@ -107,7 +107,8 @@ def corrected_items(request: Request, question: str) -> tuple[str, ...]:
 
 def _corrected(candidate: Candidate, answers: Mapping[str, str | None]) -> Candidate:
     merged = {**candidate.outcomes, **answers}
-    return replace(candidate, outcomes={q: a for q, a in merged.items() if a is not None})
+    outcomes = {question: answer for question, answer in merged.items() if answer is not None}
+    return replace(candidate, outcomes=outcomes, label_source="correction")
 
 
 def read_corrections(paths: Iterable[Path], task: Task) -> list[CorrectedLabel]:
