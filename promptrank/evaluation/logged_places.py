@@ -94,8 +94,8 @@ def logged_places(
     if not taken.subject and taken.left_out:
         count = counted(taken.left_out, "request")
         return (
-            f"of {count} with logged places none can be used: a candidate was lost (a propensity of "
-            "0 or above 1 loses it), or its positions are missing or stand twice"
+            f"of {count} with logged places none can be used: a candidate was lost (a propensity "
+            "of 0 or above 1 loses it), or its positions are missing or stand twice"
         )
     said = {name: theirs.at("score", theirs.rows(taken.keys)) for name, theirs in scores.items()}
     request = np.array(taken.request, dtype=np.int64)
