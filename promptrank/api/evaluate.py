@@ -1,8 +1,8 @@
 """``evaluate``: a ranker beside others and cheap baselines on the same candidates."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,29 +10,24 @@ from promptrank.basics.owner import owned
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.engine.compute import Compute
 from promptrank.errors import InputError
-from promptrank.fusion.scored import without_decoder
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.outputs import check_output, same_file, taken
 from promptrank.runs.scoring import reasons_beside
 from promptrank.runtime.runtime import Runtime
-from promptrank.scores.scores import Scores, cuts_of, label_mass_of, thin_answers
-from promptrank.workspace.adapters import unseen_task
+from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
-from promptrank.workspace.fusions import FUSED, WITHOUT, fusion_of, unfused
+from promptrank.workspace.fusions import unfused
 from promptrank.workspace.named import Named
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.rivals import LOGGED, open_rival
+from promptrank.workspace.rivals import open_rival
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.evaluation.report import Report
     from promptrank.evaluation.seen import SeenInTraining
     from promptrank.evaluation.slices import Slicing
-    from promptrank.prompt.encode import Encoder
     from promptrank.requests.source import Sample
-    from promptrank.workspace.measuring import MeasuredOn
-    from promptrank.workspace.wanted_evaluation import WantedEvaluation
 
 
 def evaluate(
@@ -111,6 +106,14 @@ def evaluate(
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.prompt_slices import prompt_slicings
     from promptrank.evaluation.requirements import metrics_needed
+    from promptrank.workspace.evaluated import (
+        OwnScores,
+        concluded,
+        ranked,
+        rivals_scores,
+        scores_beside,
+        side_by_side,
+    )
     from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.probing import PlannedEdit, ProbedRanker, rows_of_probes
@@ -142,7 +145,7 @@ def evaluate(
         clip=clip,
         say=say,
     )
-    kept, kept_obscured = _scores_beside(wanted, out)
+    kept, kept_obscured = scores_beside(wanted, out)
     for who in wanted.rivals:
         if who.kind == "scores" and any(same_file(who.name, k) for k in (kept, kept_obscured)):
             raise InputError(
@@ -178,17 +181,17 @@ def evaluate(
         if wanted.scores is not None and scores is not None:
             errors = reasons_beside(Path(scores)) or on.set_aside()
             encoder = encoder_of(opened, model, say) if with_text else None
-            own = _Own(wanted.scores, errors, encoder)
+            own = OwnScores(wanted.scores, errors, encoder)
         else:
-            own = _ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
+            own = ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
         slicings += prompt_slicings(wanted.slices, own.scores)
-        compared, pairs, control = _side_by_side(wanted, on, own)
+        compared, pairs, control = side_by_side(wanted, on, own)
         decoder = "packed" if wanted.baseline or wanted.student else engine
 
         def open_other(who: Named) -> AbstractContextManager[Ranker]:
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
-        compared |= _rivals_scores(wanted, on, open_other, wanted.files, say, progress)
+        compared |= rivals_scores(wanted, on, open_other, wanted.files, say, progress)
         plain = compared[wanted.reference]
         asked = ProbedRanker(wanted.reference, plain, own.encoder, open_own, kept)
         probed = rows_of_probes(asked, planned, on, draws, say, progress)
@@ -220,141 +223,7 @@ def evaluate(
         )
         notes = (*report.notes, *(each.told() for each in audits))
         report = replace(report, notes=notes, probes=probed)
-        report = _concluded(report, wanted, on, own, slicings, with_text=with_text)
+        report = concluded(report, wanted, on, own, slicings, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
     return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """What the evaluated ranker said.
-
-    Attributes:
-        errors: rows that were set aside, by reason.
-        encoder: what made its prompts, None where it has none or nobody needs it.
-        obscured: what it said where texts are made up.
-        facts: of its engine, for the report's provenance.
-    """
-
-    scores: Scores
-    errors: Mapping[str, int]
-    encoder: "Encoder | None"
-    obscured: Scores | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
-
-
-def _scores_beside(
-    wanted: "WantedEvaluation", out: str | Path | None
-) -> tuple[Path | None, Path | None]:
-    """Where scores are kept beside a report, and those with made-up texts."""
-    if out is None or wanted.scores is not None:
-        return None, None
-    kept = Path(out).with_suffix(".scores.parquet")
-    if wanted.obscuring is None:
-        return kept, None
-    return kept, kept.with_name(f"{Path(kept.stem).stem}.obscured.scores.parquet")
-
-
-def _ranked(
-    wanted: "WantedEvaluation",
-    on: "MeasuredOn",
-    open_own: Callable[[], AbstractContextManager[Ranker]],
-    kept: Path | None,
-    kept_obscured: Path | None,
-    say: Say,
-    progress: Progress,
-) -> _Own:
-    """Rank the part, and once more with made-up texts where that is wanted."""
-    obscured = None
-    with open_own() as ranker:
-        scores, errors = on.scores(ranker, kept, say, progress)
-        if wanted.obscuring is not None:
-            say(f"ranking with made-up texts in {', '.join(wanted.obscuring.fields)}")
-            made_up = on.sample.obscured(wanted.obscuring)
-            obscured, _ = on.scores(ranker, kept_obscured, say, progress, made_up)
-        facts = {
-            "notes": [*ranker.info.notes, *ranker.notes()],
-            "label_mass": label_mass_of(scores, wanted.opened.task),
-        }
-        return _Own(scores, errors, ranker.encoder, obscured, facts)
-
-
-def _rivals_scores(
-    wanted: "WantedEvaluation",
-    on: "MeasuredOn",
-    open_other: Callable[[Named], AbstractContextManager[Ranker]],
-    files: Mapping[Named, Scores],
-    say: Say,
-    progress: Progress,
-) -> dict[str, Scores]:
-    """The other rankers' scores: those of files as they are, the rest by ranking."""
-    scores = {}
-    for who in wanted.rivals:
-        if who.kind == LOGGED:
-            continue  # the log's scores stand in every report that has some
-        if who in files:
-            scores[str(who)] = files[who]
-            continue
-        say(f"ranking with {who}")
-        with open_other(who) as ranker:
-            scores[str(who)], _ = on.scores(ranker, None, say, progress)
-    return scores
-
-
-def _side_by_side(
-    wanted: "WantedEvaluation", on: "MeasuredOn", own: _Own
-) -> tuple[dict[str, Scores], list[tuple[str, str]], tuple[str, str] | None]:
-    """What the ranker's own scores put into the comparison; pairs, and the control, to tell of."""
-    task, reference = wanted.opened.task, wanted.reference
-    compared, pairs = {reference: own.scores}, []
-    if task.fused:
-        fusion = fusion_of(own.scores).fusion
-        compared = {reference: own.scores.before_steps(task), FUSED: own.scores}
-        if fusion.fields:
-            compared[WITHOUT] = without_decoder(fusion, on.sample, WITHOUT)
-            # Only what a fusion gains over the same without the decoder is the decoder's.
-            pairs = [(FUSED, WITHOUT)]
-    if own.obscured is None:
-        return compared, pairs, None
-    control = f"{reference}, obscured", reference
-    compared[control[0]] = own.obscured.before_steps(task) if task.fused else own.obscured
-    return compared, pairs, control
-
-
-def _concluded(
-    report: "Report",
-    wanted: "WantedEvaluation",
-    on: "MeasuredOn",
-    own: _Own,
-    slicings: Sequence["Slicing"],
-    *,
-    with_text: bool,
-) -> "Report":
-    """The report with all that is known of the run, the requirements' results and the verdict."""
-    from promptrank.evaluation.label_mass import mass_alerts
-    from promptrank.evaluation.requirements import results_of
-    from promptrank.evaluation.transfer import transfers_of
-    from promptrank.evaluation.verdict import verdict_of
-    from promptrank.workspace.example_texts import told_examples
-
-    examples = report.examples
-    if with_text:
-        examples = told_examples(wanted.opened, examples, on.sample, own.encoder)
-    told = (unseen_task(wanted.opened.name, row.origin.get("adapter")) for row in report.rankers)
-    unseen = dict.fromkeys(note for note in told if note is not None)
-    task, times = wanted.opened.task, on.stretches()
-    parted = [*slicings, *([times.slicing] if times is not None else [])]
-    masses = thin_answers(label_mass_of(own.scores, task))
-    masses += mass_alerts(task, on.sample, own.scores, parted)
-    report = replace(
-        report,
-        examples=examples,
-        cuts=cuts_of(own.scores),
-        errors=own.errors,
-        notes=(*report.notes, *wanted.notes, *unseen, *masses),
-        provenance={**report.provenance, **own.facts},
-    )
-    report = replace(report, transfers=tuple(transfers_of(report, wanted.kin)))
-    report = replace(report, requirements=tuple(results_of(report, wanted.requirements)))
-    return replace(report, verdict=verdict_of(report, wanted.to_beat))
