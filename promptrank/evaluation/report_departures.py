@@ -1,6 +1,7 @@
 """What stands out in a report, in words: slices that depart from the others, and drift."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from promptrank.evaluation.drift_rows import TRAINING, WEEK, Drift
 from promptrank.evaluation.report import Report, ReportSlice
@@ -17,7 +18,7 @@ def departures(report: Report) -> Iterator[str]:
         parts = [part for part in report.slices if part.by == by]
         beside = {part.name: part.beside for part in parts if part.beside is not None}
         yield from _line(f"{report.metrics[0]} of {judged} by {by}", beside, _apart)
-        promised = {part.name: part.promised for part in parts if part.promised is not None}
+        promised = {part.name: gap for part in parts if (gap := _broken(part, judged)) is not None}
         said = {part.name: _said(part, judged) for part in parts}
         what = f"probabilities of {judged} by {by}"
         yield from _line(what, promised, _promise, said)
@@ -43,6 +44,21 @@ def _line(
         f"{what}: {'; '.join(each)}{rest} "
         f"(less the median of the other slices; corrected for {len(gaps)})"
     )
+
+
+def _broken(part: ReportSlice, judged: str) -> Difference | None:
+    """How far a slice's promises depart from the others', named where they are wrong by themselves.
+
+    Of two slices each departs from the other, and one of them may be as it should be.
+    """
+    row = next((row for row in part.rankers if row.name == judged), None)
+    if part.promised is None or row is None or row.calibration is None:
+        return part.promised
+    own = row.calibration
+    wrong = own.low is not None and own.high is not None and not own.low <= 0 <= own.high
+    if wrong and own.gap * part.promised.value > 0:
+        return part.promised
+    return replace(part.promised, verdict=None)
 
 
 def _said(part: ReportSlice, judged: str) -> str:

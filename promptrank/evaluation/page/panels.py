@@ -1,7 +1,7 @@
 """Charts of a report: which rows stand on which axis."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_rows import OffPolicy, PolicyRow
@@ -36,12 +36,17 @@ class PanelRow:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """A chart: rows on one axis."""
+    """A chart: rows on one axis.
+
+    Attributes:
+        sides: what lies to the left and to the right.
+    """
 
     title: str
     meaning: str
     axis: Axis
     rows: tuple[PanelRow, ...]
+    sides: tuple[str, str] = ("worse", "better")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +142,13 @@ def _beside(report: Report, parts: Sequence[ReportSlice], metric: str) -> Iterat
         yield _panel(f"{judged}, beside the other slices", less, metric, rows)
     promised = [part.promised for part in parts]
     if any(gap is not None for gap in promised):
-        rows = list(zip(names, few, promised, strict=True))
-        known = [gap for gap in promised if gap is not None]
-        axis = axis_of(known, lower_is_better=True)
-        title = f"What {judged} promises too much, beside the other slices"
-        yield _panel(title, less, metric, rows, axis)
+        # Neither side is better: an interval that leaves out 0 says enough.
+        gaps = [None if gap is None else replace(gap, verdict=None) for gap in promised]
+        rows = list(zip(names, few, gaps, strict=True))
+        axis = axis_of((gap for gap in gaps if gap is not None), lower_is_better=False)
+        title = f"Probabilities of {judged}, beside the other slices"
+        panel = _panel(title, f"said minus happened, {less}", metric, rows, axis)
+        yield replace(panel, sides=("too low", "too high"))
 
 
 def _slice_row(part: ReportSlice, ranker: str, metric: str) -> tuple[str, str, Difference | None]:
