@@ -17,6 +17,7 @@ from promptrank.training.label_shares import Choosable, HeldOut, select
 from promptrank.training.prepared import Prepared, prepare
 from promptrank.training.settings import Settings
 from promptrank.training.survey import Survey
+from promptrank.workspace.correction_files import correction_files
 from promptrank.workspace.request_files import build_file, given_file, request_file
 from promptrank.workspace.tasks import OpenTask, open_task
 from promptrank.workspace.training_parts import EncoderOpener
@@ -49,7 +50,9 @@ def bare(request: Request) -> Request:
     return replace(request, candidates=candidates, meta=meta)
 
 
-@pytest.mark.parametrize("ending", [None, ".parquet", ".jsonl"])
+@pytest.mark.parametrize(
+    "ending", [pytest.param(None, marks=pytest.mark.slow), ".parquet", ".jsonl"]
+)
 def test_only_the_corrected_labels_change(toys: Path, ending: str | None) -> None:
     """Histories, statistics and as-of numbers stay as logged, in files built before too."""
     settings = ["statistics.liked={mean: 'stars', of: item}"]
@@ -85,6 +88,7 @@ def flipped(answer: str | None) -> str:
     return "dislike" if answer == "like" else "like"
 
 
+@pytest.mark.slow
 def test_a_label_is_found_again_when_requests_are_grouped_anew(toys: Path) -> None:
     """Blocks are counted back from the last rating, so one more moves all of a member's."""
     before = requests_of(open_task("toys/like", project=toys))
@@ -104,17 +108,27 @@ def test_a_label_is_found_again_when_requests_are_grouped_anew(toys: Path) -> No
 
 
 def test_what_matches_nothing_is_counted_and_told(toys: Path) -> None:
-    key = next(iter(labels_of(requests_of(open_task("toys/like", project=toys)))))
+    build_file(open_task("toys/like", project=toys), toys / "r.parquet", say=silent)
+    plain = requests_of(open_task("toys/like", project=toys), toys / "r.parquet")
+    key = next(iter(labels_of(plain)))
     (toys / "fixed.csv").write_text(f"{HEAD}{','.join(key)},drop\nnobody,t1,like\n{key[0]},t1,\n")
     said: list[str] = []
-    build_file(opened_toys(toys), toys / "r.parquet", say=silent)
     given_file(opened_toys(toys), toys / "r.parquet", said.append)
     assert said == [
         "corrections: 1 of 2 labels stand in the requests; 1 match no candidate, such as 't1' of "
         f"request 'nobody' ({toys}/fixed.csv:3)"
     ]
+
+
+@pytest.mark.slow
+def test_validate_says_how_many_apply(toys: Path) -> None:
+    (toys / "fixed.csv").write_text(f"{HEAD}nobody,t1,like\n")
     checked = promptrank.validate("toys/like", project=toys, settings=["corrections=fixed.csv"])
-    assert not checked.problems and said[0] in checked.warnings
+    assert not checked.problems
+    assert any("0 of 1 labels stand in the requests" in line for line in checked.warnings)
+    (toys / "fixed.csv").write_text(f"{HEAD}nobody,t1,perhaps\n")
+    checked = promptrank.validate("toys/like", project=toys, settings=["corrections=fixed.csv"])
+    assert any("no answer 'perhaps' to like" in line for line in checked.problems)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +150,12 @@ def test_what_matches_nothing_is_counted_and_told(toys: Path) -> None:
 def test_rows_that_cannot_be_meant(toys: Path, text: str, why: str) -> None:
     (toys / "fixed.csv").write_text(text)
     with pytest.raises(DataError, match=why):
-        requests_of(opened_toys(toys))
+        read_corrections([toys / "fixed.csv"], opened_toys(toys).task)
 
 
 def test_a_file_that_is_not_there(toys: Path) -> None:
     with pytest.raises(DataError, match=r"corrections: no file .*fixed.csv; .* --doubts FILE.csv"):
-        requests_of(opened_toys(toys))
+        correction_files(opened_toys(toys))
 
 
 def test_answers_by_any_of_their_words(tmp_path: Path) -> None:
@@ -225,11 +239,14 @@ def test_training_sees_corrections_and_keeps_no_stale_examples(toys: Path) -> No
 
 
 def test_a_label_that_is_dropped_from_the_test_is_held_out_all_the_same(toys: Path) -> None:
-    before = requests_of(open_task("toys/like", project=toys))
+    file = toys / "r.parquet"
+    build_file(open_task("toys/like", project=toys), file, say=silent)
+    before = requests_of(open_task("toys/like", project=toys), file)
     request = next(r for r in before if r.split == "test")
     name = request.candidates[0].candidate_id
     (toys / "fixed.csv").write_text(f"{HEAD}{request.request_id},{name},drop\n")
-    (now,) = (r for r in requests_of(opened_toys(toys)) if r.request_id == request.request_id)
+    after = requests_of(opened_toys(toys), file)
+    (now,) = (r for r in after if r.request_id == request.request_id)
     held, was = HeldOut(), HeldOut()
     held.add(now)
     was.add(request)
