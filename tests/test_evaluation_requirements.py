@@ -152,7 +152,7 @@ def test_a_margin_without_spaces_is_one_where_the_whole_is_no_name() -> None:
         ("auc >= 50", "auc lies in 0 to 1, and never reaches 50; did you mean 0.5"),
         ("auc >= 1.2", "never reaches 1.2"),
         ("log_loss <= -0.1", "log_loss is never below 0"),
-        ("auc >= base + 1", "a margin of 1 decides by itself: auc lies in 0 to 1"),
+        ("auc >= base + 1.5", "a margin of 1.5 decides by itself: auc lies in 0 to 1"),
         ("auc >= 70%", "write 0.7 for 70%"),
         ("ndcg@0 >= 0.5", "'ndcg@0': how deep is a whole number from 1 up, such as ndcg@10"),
         ("auc >= base cleer", "'cleer' at the end: did you mean 'clear'"),

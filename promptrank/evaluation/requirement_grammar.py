@@ -189,11 +189,11 @@ def _check_words(against: str) -> None:
 
 
 def _check_scale(metric: Metric, ranker: str | None, number: float) -> None:
-    """Refuse numbers that no value of a metric reaches, and margins as wide as its scale."""
+    """Refuse numbers that no value of a metric reaches, and margins wider than its scale."""
     most = metric.kind.largest
     upper = math.inf if most is None else most
     if ranker is not None:
-        if abs(number) >= upper:
+        if abs(number) > upper:
             raise InputError(
                 f"a margin of {number:g} decides by itself: {metric.name} lies in 0 to {upper:g}"
             )
