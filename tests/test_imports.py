@@ -37,6 +37,7 @@ LAYERS = (
     "students",
     "baselines",
     "workspace",
+    "serve",
     "api",
     "cli",
 )
@@ -54,8 +55,10 @@ HEAVY = {
     "pyarrow",
     "scipy",
     "sklearn",
+    "starlette",
     "torch",
     "transformers",
+    "uvicorn",
     "vllm",
 }
 

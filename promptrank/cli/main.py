@@ -28,6 +28,7 @@ from promptrank.cli import (
     parity,
     rank,
     report,
+    serve,
     signals,
     simulate,
     start,
@@ -79,6 +80,7 @@ app.command()(report.report)
 app.command()(parity.parity)
 app.command()(train.train)
 app.command()(export.export)
+app.command()(serve.serve)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
