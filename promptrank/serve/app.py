@@ -5,6 +5,7 @@ import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import orjson
@@ -81,10 +82,10 @@ def make_app(
             ]
         }
 
-    written = document(shapes, hosted.names)
+    written = cache(lambda: document(shapes, hosted.names))
 
     async def openapi(request: Request, request_id: str) -> tuple[int, Any]:
-        return 200, written
+        return 200, written()
 
     routes = [
         Route("/health", door.way(health, error_body, open_to_all=True)),
