@@ -1,5 +1,8 @@
 """The process: it answers while it loads, ends by SIGTERM with 0, and answers what is under way."""
 
+import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +15,11 @@ from pathlib import Path
 import httpx2 as httpx
 import pytest
 
-from support.serving import rank_body
+from promptrank.serve.app import make_app
+from promptrank.serve.shapes.every import SHAPES
+from promptrank.workspace.rankers import open_ranker
+from support.pages import DOCS, blocks
+from support.serving import hosted_of, rank_body, serving
 
 pytestmark = pytest.mark.slow
 
@@ -138,3 +145,20 @@ def test_one_slow_client_holds_up_nobody(toys: Path) -> None:
         assert time.monotonic() - begun < 10  # they would hold it up for 30 s
         for connection in slow:
             connection.close()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_commands_of_the_page_work(tiny_llama_path: Path) -> None:
+    names, model = ("movies/like", "rerank/generic"), str(tiny_llama_path)
+    rankers = [open_ranker(name, engine="fake", model=model) for name in names]
+    with serving(make_app(hosted_of(*rankers, names=names), SHAPES)) as url:
+        shown = blocks(DOCS / "reference" / "serving.md", "bash")
+        calls = [call for text in shown for call in re.split(r"\n(?=curl )", text.strip())]
+        assert len(calls) == 10
+        for call in calls:
+            here = call.replace("http://localhost:8000", url).replace("curl ", "curl -f ", 1)
+            done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{call}\n{done.stdout}{done.stderr}"
+            said = json.loads(done.stdout)
+            assert "errors" not in said or said["errors"] == []
+            assert all("error" not in pair for pair in said.get("scores", ()))
