@@ -52,6 +52,7 @@ HEAVY = {
     "lightgbm",
     "pandas",
     "peft",
+    "prometheus_client",
     "pyarrow",
     "scipy",
     "sklearn",

@@ -301,6 +301,31 @@ def test_ids_of_requests_come_back_and_the_log_holds_no_texts(ranker: Ranker) ->
     assert not any("secret" in line or "Ann" in line for line in lines)
 
 
+def test_what_is_counted(ranker: Ranker) -> None:
+    app = app_of(ranker)
+    half = rank_body()
+    half["request"]["candidates"][1]["item"] = {}
+    tokens = ask(app, "/v1/rank", half).json()["tokens"]
+    ask(app, "/v1/rank", {})
+    ask(app, "/v9/secret", {})
+    answer = ask(app, "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    lines = answer.text.splitlines()
+    for line in (
+        'promptrank_candidates_total{task="toys/like"} 2.0',
+        f'promptrank_tokens_total{{task="toys/like"}} {float(tokens)}',
+        'promptrank_error_rows_total{reason="undefined",task="toys/like"} 1.0',
+        'promptrank_request_seconds_count{path="/v1/rank",status="200"} 1.0',
+        'promptrank_request_seconds_count{path="/v1/rank",status="422"} 1.0',
+        'promptrank_request_seconds_count{path="none",status="404"} 1.0',
+        'promptrank_label_mass_count{question="like",task="toys/like"} 2.0',
+        "promptrank_waiting 0.0",
+        "promptrank_under_way 0.0",
+    ):
+        assert line in lines
+    assert "secret" not in answer.text and "Ann" not in answer.text
+
+
 def test_a_fault_of_ours_is_one_answer_and_the_log_has_it(ranker: Ranker) -> None:
     lines: list[str] = []
     app = app_of(ranker, log=lines.append)

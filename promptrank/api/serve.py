@@ -58,7 +58,9 @@ def serve(
     Raises:
         InputError: whatever in the input keeps it from serving.
     """
-    missing = [name for name in ("starlette", "uvicorn") if find_spec(name) is None]
+    missing = [
+        name for name in ("prometheus_client", "starlette", "uvicorn") if find_spec(name) is None
+    ]
     if missing:
         raise InputError(
             f"serving needs {' and '.join(missing)}, not installed here; "

@@ -8,6 +8,7 @@ from starlette.requests import Request as HttpRequest
 from promptrank.errors import DataError, InputError
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
+from promptrank.serve.counted import Counted
 from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
@@ -23,6 +24,7 @@ class Answering:
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
         self.intake, self.seats = Intake(bounds), Seats(bounds)
+        self.counted = Counted(self.seats)
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
         """The answer to one call.
@@ -39,6 +41,7 @@ class Answering:
             done = await self._unless_gone(
                 request, self._rank(served, wanted, size, end, request_id)
             )
+            self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
             return shape.write(body, done)
 

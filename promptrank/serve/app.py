@@ -19,6 +19,7 @@ from starlette.types import Lifespan
 from promptrank.basics.telling import Say, silent
 from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
+from promptrank.serve.counted import TEXT, Counted
 from promptrank.serve.hosted import Hosted
 from promptrank.serve.keys import Keys
 from promptrank.serve.openapi import document
@@ -56,8 +57,8 @@ def make_app(
             name point at this machine would otherwise reach a server without keys.
         log: is given a line of JSON for every request.
     """
-    door = _Door(keys, hosts, log)
     answering = Answering(hosted, bounds)
+    door = _Door(keys, hosts, log, answering.counted)
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
         return 200, {"state": hosted.state}
@@ -87,7 +88,11 @@ def make_app(
     async def openapi(request: Request, request_id: str) -> tuple[int, Any]:
         return 200, written()
 
+    async def metrics(request: Request, request_id: str) -> tuple[int, Any]:
+        return 200, answering.counted.text()
+
     routes = [
+        Route("/metrics", door.way(metrics, error_body)),
         Route("/health", door.way(health, error_body, open_to_all=True)),
         Route("/ready", door.way(ready, error_body, open_to_all=True)),
         Route("/v1/tasks", door.way(tasks, error_body)),
@@ -115,8 +120,10 @@ def _asked(answering: Answering, shape: HttpShape[Any]) -> Answer:
 class _Door:
     """What every request passes, whatever it asks for."""
 
-    def __init__(self, keys: Keys | None, hosts: frozenset[str] | None, log: Say) -> None:
-        self._keys, self._hosts, self._log = keys, hosts, log
+    def __init__(
+        self, keys: Keys | None, hosts: frozenset[str] | None, log: Say, counted: Counted
+    ) -> None:
+        self._keys, self._hosts, self._log, self._counted = keys, hosts, log, counted
 
     def way(
         self, answer: Answer, worded: Worded, *, open_to_all: bool = False
@@ -148,7 +155,7 @@ class _Door:
                 message = f"a fault of the server's own; its log has it under {request_id}"
                 said = worded(Refusal(500, reason, message), request_id)
             self._tell(request, request_id, status, time.monotonic() - begun, reason, fault)
-            return _json(said, status, headers)
+            return _response(said, status, headers)
 
         return endpoint
 
@@ -160,7 +167,7 @@ class _Door:
         message = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
         self._tell(request, request_id, status, 0.0, reason, None)
         said = error_body(Refusal(status, reason, message), request_id)
-        return _json(said, status, {**(error.headers or {}), REQUEST_ID: request_id})
+        return _response(said, status, {**(error.headers or {}), REQUEST_ID: request_id})
 
     def _tell(
         self,
@@ -172,6 +179,8 @@ class _Door:
         fault: str | None,
     ) -> None:
         """A line of the log: ids and counts, and nothing that was sent."""
+        route = request.scope.get("route")
+        self._counted.answered(route.path if route is not None else "none", status, seconds)
         line = {
             "time": round(time.time(), 3),
             "id": request_id,
@@ -210,7 +219,9 @@ def _request_id(request: Request) -> str:
     return given if _ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _json(said: Any, status: int, headers: Mapping[str, str]) -> Response:
+def _response(said: Any, status: int, headers: Mapping[str, str]) -> Response:
+    if isinstance(said, bytes):
+        return Response(said, status, headers={**headers, "Content-Type": TEXT})
     return Response(
         orjson.dumps(said), status, headers=dict(headers), media_type="application/json"
     )

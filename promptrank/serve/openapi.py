@@ -11,6 +11,7 @@ from promptrank.serve.shape import HttpShape
 from promptrank.serve.shapes.ours import ErrorBody
 
 _REF = "#/components/schemas/{model}"
+_TEXT = {"description": "Its text format.", "content": {"text/plain": {}}}
 _STATE = {
     "type": "object",
     "properties": {"state": {"enum": ["loading", "ready", "draining"]}},
@@ -29,6 +30,7 @@ def document(shapes: Sequence[HttpShape[Any]], tasks: Sequence[str]) -> dict[str
         "/health": {"get": _get("Whether the process is up, and its state.", _STATE, {})},
         "/ready": {"get": _get("200 when requests may come, else 503.", _STATE, {"503": _STATE})},
         "/v1/tasks": {"get": _get("The tasks that are served.", {"type": "object"}, {})},
+        "/metrics": {"get": {"summary": "For Prometheus.", "responses": {"200": _TEXT}}},
         "/openapi.json": {"get": _get("This document.", {"type": "object"}, {})},
     }
     for shape in shapes:
