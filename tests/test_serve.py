@@ -343,6 +343,19 @@ def test_a_fault_of_ours_is_one_answer_and_the_log_has_it(ranker: Ranker) -> Non
 # ---- the command's own words
 
 
+def test_a_missing_extra_is_named(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptrank.api.serve.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"starlette.*pip install 'promptrank\[serve\]'"):
+        serve(["toys/like"], project=toys)
+
+
+def test_tasks_that_cannot_be_served_are_said_before_anything_is_loaded(toys: Path) -> None:
+    with pytest.raises(InputError, match="toys/like: named twice"):
+        serve(["toys/like", "toys/like"], project=toys)
+    with pytest.raises(InputError, match="no such task"):
+        serve(["toys/lik"], project=toys)
+
+
 def test_engines_and_adapters_by_task() -> None:
     names = ("movies/like", "toys/like")
     values = ["toys/like=student:s", "packed"]

@@ -8,7 +8,7 @@ from starlette.requests import Request as HttpRequest
 from promptrank.errors import DataError, InputError
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
-from promptrank.serve.counted import Counted
+from promptrank.serve.counted import ServerNumbers
 from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
@@ -24,7 +24,7 @@ class Answering:
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
         self.intake, self.seats = Intake(bounds), Seats(bounds)
-        self.counted = Counted(self.seats)
+        self.counted = ServerNumbers(self.seats)
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
         """The answer to one call.

@@ -19,7 +19,7 @@ from starlette.types import Lifespan
 from promptrank.basics.telling import Say, silent
 from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
-from promptrank.serve.counted import TEXT, Counted
+from promptrank.serve.counted import TEXT, ServerNumbers
 from promptrank.serve.hosted import Hosted
 from promptrank.serve.keys import Keys
 from promptrank.serve.openapi import document
@@ -121,7 +121,7 @@ class _Door:
     """What every request passes, whatever it asks for."""
 
     def __init__(
-        self, keys: Keys | None, hosts: frozenset[str] | None, log: Say, counted: Counted
+        self, keys: Keys | None, hosts: frozenset[str] | None, log: Say, counted: ServerNumbers
     ) -> None:
         self._keys, self._hosts, self._log, self._counted = keys, hosts, log, counted
 

@@ -13,7 +13,7 @@ _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 
 _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 
-class Counted:
+class ServerNumbers:
     """The numbers of one server; several in one process do not share them."""
 
     def __init__(self, seats: Seats) -> None:

@@ -8,7 +8,6 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from promptrank import __version__
 from promptrank.serve.shape import HttpShape
-from promptrank.serve.shapes.ours import ErrorBody
 
 _REF = "#/components/schemas/{model}"
 _TEXT = {"description": "Its text format.", "content": {"text/plain": {}}}
@@ -36,6 +35,10 @@ def document(shapes: Sequence[HttpShape[Any]], tasks: Sequence[str]) -> dict[str
     for shape in shapes:
         body = _schema(TypeAdapter(shape.body), schemas, "validation")
         answer = _schema(TypeAdapter(shape.answer_type), schemas, "serialization")
+        fault: dict[str, Any] = {"description": "Why there is none."}
+        if shape.error_type is not None:
+            error = _schema(TypeAdapter(shape.error_type), schemas, "serialization")
+            fault["content"] = _json(error)
         for path in shape.paths:
             paths[path] = {
                 "post": {
@@ -44,14 +47,10 @@ def document(shapes: Sequence[HttpShape[Any]], tasks: Sequence[str]) -> dict[str
                     "requestBody": {"required": True, "content": _json(body)},
                     "responses": {
                         "200": {"description": "The answer.", "content": _json(answer)},
-                        "default": {"description": "Why there is none."},
+                        "default": fault,
                     },
                 }
             }
-    error = _schema(TypeAdapter(ErrorBody), schemas, "serialization")
-    for path in paths:
-        if path.startswith("/v1/ra") or path == "/v1/score":
-            paths[path]["post"]["responses"]["default"]["content"] = _json(error)
     return {
         "openapi": "3.1.0",
         "info": {

@@ -60,6 +60,7 @@ class HttpShape(Generic[B]):
         write: the answer.
         refuse: the body of an error.
         invalid: HTTP status of a body with wrong fields.
+        error_type: a TypedDict of an error's body, where its schema is to be written.
     """
 
     name: str
@@ -71,6 +72,7 @@ class HttpShape(Generic[B]):
     write: Callable[[B, Done], Any]
     refuse: Callable[[Refusal, str], Any]
     invalid: int = 422
+    error_type: Any = None
 
     def wanted(self, data: dict[str, Any]) -> tuple[B, Wanted]:
         """A body's fields, checked, and what they ask for.

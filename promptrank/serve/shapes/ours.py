@@ -2,10 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any, NotRequired, cast
-
-from pydantic import BaseModel, ConfigDict, Field
-from typing_extensions import TypedDict
+from typing import Any, cast
 
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.ranking import Ranking, Scored
@@ -13,153 +10,23 @@ from promptrank.requests.dicts import request_from_dict
 from promptrank.serve.hosted import HostedTask
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
+from promptrank.serve.shapes.our_fields import (
+    AnsweredJson,
+    ChangeJson,
+    CutsJson,
+    ErrorBody,
+    ErrorJson,
+    FaultJson,
+    PairJson,
+    Provenance,
+    RankAnswer,
+    RankBody,
+    ScoreAnswer,
+    ScoreBody,
+    ScoredJson,
+)
 
 _OF_CANDIDATE = ("candidate_id", "item_id", "item", "context", "stats")
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-class RankBody(_Strict):
-    """A request to rank."""
-
-    task: str | None = Field(
-        None, description="Name of the task; the first one served if left out."
-    )
-    request: dict[str, Any] = Field(
-        description="A request as docs/reference/requests.md has it, with its candidates as a list."
-    )
-
-
-class ScoreBody(_Strict):
-    """Pairs to score."""
-
-    task: str | None = Field(
-        None, description="Name of the task; the first one served if left out."
-    )
-    pairs: list[dict[str, Any]] = Field(
-        min_length=1,
-        description="Each a request with one candidate, whose item, item_id, context and stats "
-        "stand beside member, query, source, history and time.",
-    )
-
-
-class AnsweredJson(TypedDict):
-    """What was answered to one question: see `promptrank.Answered`."""
-
-    score: float
-    probability: float
-    label_mass: float
-    argmax: NotRequired[str]
-    logprobs: dict[str, float]
-
-
-class ChangeJson(TypedDict):
-    """What one step did to one candidate; score and rank are those before it."""
-
-    step: str
-    score: float
-    rank: int
-    why: str
-
-
-class ScoredJson(TypedDict):
-    """One candidate."""
-
-    candidate_id: str
-    item_id: str
-    rank: int
-    score: float
-    probability: NotRequired[float]
-    method_score: float
-    questions: dict[str, AnsweredJson]
-    shortened: list[str]
-    changes: list[ChangeJson]
-
-
-class ErrorJson(TypedDict):
-    """What could not be scored, or is missing in a prompt, and why."""
-
-    candidate_id: NotRequired[str]
-    stage: str
-    reason: str
-    message: str
-
-
-class CutsJson(TypedDict):
-    """What the budget left out; see docs/reference/prompts.md."""
-
-    events_given: int
-    events_kept: int
-    events_dropped: int
-    events_failed: int
-    events_unlabelled: int
-    fields: list[str]
-    event_fields: dict[str, int]
-    candidates: dict[str, list[str]]
-
-
-class Provenance(TypedDict):
-    """What made the scores what they are."""
-
-    task: str
-    task_digest: NotRequired[str]
-    ranker: str
-    prompt: NotRequired[str]
-    engine: str
-    model: str
-    model_digest: str
-    dtype: str
-    adapter: NotRequired[str]
-    adapter_digest: NotRequired[str]
-    fusion_digest: NotRequired[str]
-
-
-class RankAnswer(TypedDict):
-    """A ranking, best first."""
-
-    id: str
-    request_id: str
-    scored: list[ScoredJson]
-    partial: bool
-    errors: list[ErrorJson]
-    cuts: CutsJson
-    tokens: int
-    provenance: Provenance
-
-
-class PairJson(TypedDict):
-    """One pair: its score and answers, or why it has none."""
-
-    score: NotRequired[float]
-    probability: NotRequired[float]
-    questions: NotRequired[dict[str, AnsweredJson]]
-    error: NotRequired[ErrorJson]
-
-
-class ScoreAnswer(TypedDict):
-    """One entry a pair, in order."""
-
-    id: str
-    scores: list[PairJson]
-    tokens: int
-    provenance: Provenance
-
-
-class FaultJson(TypedDict):
-    """Why there is no answer."""
-
-    reason: str
-    message: str
-    id: str
-    errors: NotRequired[list[ErrorJson]]
-
-
-class ErrorBody(TypedDict):
-    """The body of every error of ours."""
-
-    error: FaultJson
 
 
 def _read_rank(body: RankBody) -> Wanted:
@@ -290,6 +157,7 @@ RANK = HttpShape(
     _read_rank,
     _write_rank,
     error_body,
+    error_type=ErrorBody,
 )
 SCORE = HttpShape(
     "promptrank",
@@ -300,4 +168,5 @@ SCORE = HttpShape(
     _read_score,
     _write_score,
     error_body,
+    error_type=ErrorBody,
 )
