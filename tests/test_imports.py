@@ -38,6 +38,7 @@ LAYERS = (
     "students",
     "baselines",
     "workspace",
+    "serve",
     "api",
     "cli",
 )
@@ -52,11 +53,14 @@ HEAVY = {
     "lightgbm",
     "pandas",
     "peft",
+    "prometheus_client",
     "pyarrow",
     "scipy",
     "sklearn",
+    "starlette",
     "torch",
     "transformers",
+    "uvicorn",
     "vllm",
 }
 

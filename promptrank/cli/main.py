@@ -28,6 +28,7 @@ from promptrank.cli import (
     parity,
     rank,
     report,
+    serve,
     signals,
     simulate,
     start,
@@ -80,6 +81,7 @@ app.command(cls=OneOutput)(report.report)
 app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
+app.command()(serve.serve)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

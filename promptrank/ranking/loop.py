@@ -1,7 +1,7 @@
 """The one loop from requests to rankings: batches and live requests run these same lines."""
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +11,10 @@ from promptrank.ranking.method import AdapterOf, Asking, Method, Work
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.runtime.opened import Opened
+
+Watch = Callable[[Sequence[Work], Sequence[Future[TreeScore]]], None]
+"""Is given work and its results to come as it is submitted. Whoever cancels these, from any thread,
+gives the requests up: their loop then raises CancelledError."""
 
 
 @dataclass(slots=True)
@@ -35,23 +39,30 @@ def rankings(
     opened: Opened[Any],
     requests: Iterable[Request],
     adapter_of: AdapterOf | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Ranking, None, None]:
     """One ranking per request, in order, lazily.
 
     First rounds are gathered into groups as large as the engine likes; later rounds of a request
     go on while its neighbours are still in their first. Closing the iterator gives up what is
     under way.
+
+    Args:
+        watch: sees what is submitted.
+
+    Raises:
+        CancelledError: (of concurrent.futures) whoever watches has given it up.
     """
     under_way: deque[deque[_Started]] = deque()
     try:
         for group in _groups(method.start(requests, adapter_of), opened):
             under_way.append(deque(group))
-            _submit(group, opened)
+            _submit(group, opened, watch)
             if len(under_way) >= opened.engine.groups:
-                yield from _finish(under_way[0], opened)
+                yield from _finish(under_way[0], opened, watch)
                 under_way.popleft()
         for waiting in under_way:
-            yield from _finish(waiting, opened)
+            yield from _finish(waiting, opened, watch)
     finally:
         for waiting in under_way:
             for started in waiting:
@@ -76,19 +87,22 @@ def _groups(askings: Iterable[Asking], opened: Opened[Any]) -> Iterator[list[_St
         yield group
 
 
-def _submit(group: Sequence[_Started], opened: Opened[Any]) -> None:
+def _submit(group: Sequence[_Started], opened: Opened[Any], watch: Watch | None) -> None:
     works = [work for started in group for work in started.work]
-    results = iter(opened.submit(works) if works else ())
+    futures = opened.submit(works) if works else []
+    if watch is not None and works:
+        watch(works, futures)
+    results = iter(futures)
     for started in group:
         started.results = [next(results) for _ in started.work]
 
 
-def _finish(group: deque[_Started], opened: Opened[Any]) -> Iterator[Ranking]:
+def _finish(group: deque[_Started], opened: Opened[Any], watch: Watch | None) -> Iterator[Ranking]:
     """The rankings of a group, in order; what has been given is no longer in it."""
     while group:
         started = group[0]
         while started.ranking is None:
             started.step([opened.result(result) for result in started.results])
-            _submit([started], opened)
+            _submit([started], opened, watch)
         group.popleft()
         yield started.ranking

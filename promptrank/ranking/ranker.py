@@ -8,7 +8,7 @@ from typing import Any, Self
 from promptrank.engine.contract import Answers, EngineInfo
 from promptrank.errors import InputError
 from promptrank.prompt.encode import Encoder
-from promptrank.ranking.loop import rankings
+from promptrank.ranking.loop import Watch, rankings
 from promptrank.ranking.method import Method
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import Step
@@ -85,17 +85,20 @@ class Ranker:
         requests: Iterable[Request | Mapping[str, Any]],
         *,
         adapter_of: Callable[[Request], str | Path | None] | None = None,
+        watch: Watch | None = None,
     ) -> Iterator[Ranking]:
         """One ranking per request, in order, lazily; several requests share a forward pass.
 
         Args:
             adapter_of: the adapter of each request (a folder, a name, an alias, or None for the
                 base model), where they differ; the ranker's own for all where left out.
+            watch: sees work and its results to come, and may cancel these from any thread.
 
         Raises:
             DataError: a dict that is no request.
             InputError: adapters by request where there can be none.
             ModelError: an adapter that is not there, or that does not fit model or task.
+            CancelledError: (of concurrent.futures) whoever watches has given it up.
         """
         if adapter_of is not None and self.origin.fusion is not None:
             raise InputError("a fusion belongs to one adapter; rank without adapter_of")
@@ -105,7 +108,7 @@ class Ranker:
             chosen = self._chosen(adapter_of)
         elif self.adapter is not None:
             chosen = self._own
-        ranked = rankings(self.method, self.opened, records, chosen)
+        ranked = rankings(self.method, self.opened, records, chosen, watch)
         return map(self._stepped, ranked) if self.steps else ranked
 
     def _own(self, request: Request) -> str | None:

@@ -1,0 +1,79 @@
+"""``promptrank serve``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptrank.cli import options
+from promptrank.cli.terminal import say
+
+
+def serve(
+    tasks: Annotated[
+        list[str],
+        typer.Argument(metavar="TASK...", help="Tasks; the first where a request names none."),
+    ],
+    engine: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--engine",
+            help="packed (the default), vllm, plain, fake or student:NAME; TASK=NAME for one task.",
+        ),
+    ] = None,
+    model: options.ModelName = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--adapter",
+            help="An adapter's name, alias (movies@prod) or folder; TASK=NAME for one task.",
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option("--host", help="An address of this machine; others than itself need keys."),
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 for any that is free.")
+    ] = 8000,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--key-file", help="Keys, one a line: clients send Authorization: Bearer KEY."
+        ),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, help="Requests that may wait; then 429.")
+    ] = 64,
+    max_candidates: Annotated[
+        int, typer.Option("--max-candidates", min=1, help="Of one request.")
+    ] = 1000,
+    project: options.ProjectFolder = None,
+    set_: options.Settings = None,
+    threads: options.Threads = None,
+    device: options.Device = "auto",
+    dtype: options.Dtype = None,
+    allow_changed: options.AllowChanged = False,
+) -> None:
+    """Rank over HTTP, with our own API and those of Cohere, Jina, Voyage, TEI and vLLM."""
+    from promptrank.api.serve import serve as run
+
+    run(
+        tasks,
+        engines=engine or (),
+        adapters=adapter or (),
+        model=model,
+        project=project,
+        settings=set_,
+        threads=threads,
+        device=device,
+        dtype=dtype,
+        allow_changed=allow_changed,
+        host=host,
+        port=port,
+        key_file=key_file,
+        queue=queue,
+        candidates=max_candidates,
+        say=say,
+        log=say,
+    )

@@ -1,0 +1,137 @@
+"""From a body to its answer: checked, seated, ranked, written; or refused."""
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request as HttpRequest
+
+from promptrank.errors import DataError, InputError
+from promptrank.serve.bodies import Intake, check_texts
+from promptrank.serve.bounds import Bounds
+from promptrank.serve.counted import ServerNumbers
+from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.refused import Refusal, Refused, refuse
+from promptrank.serve.seats import Seats, Ticket
+from promptrank.serve.shape import Done, HttpShape, Wanted
+
+DEADLINE = "x-deadline-ms"
+"""Header: milliseconds from the request's arrival by which the answer has to be there."""
+
+
+class Answering:
+    """Answers bodies of any shape; for one event loop."""
+
+    def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
+        self.hosted, self.bounds = hosted, bounds
+        self.intake, self.seats = Intake(bounds), Seats(bounds)
+        self.counted = ServerNumbers(self.seats)
+
+    async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
+        """The answer to one call.
+
+        Raises:
+            Refused: there is none.
+            ClientGone: nobody waits for it any more.
+        """
+        end = asyncio.get_running_loop().time() + self._seconds(request)
+        async with self.intake.take(request) as (data, size):
+            check_texts(data, self.bounds)
+            body = shape.parsed(data)
+            served, wanted = self._wanted(shape, body)
+            done = await self._unless_gone(
+                request, self._rank(served, wanted, size, end, request_id)
+            )
+            self.counted.ranked(served.name, done.rankings, done.tokens)
+            _check_scored(done, wanted)
+            return shape.write(body, done)
+
+    def _seconds(self, request: HttpRequest) -> float:
+        given = request.headers.get(DEADLINE)
+        if given is None:
+            return self.bounds.seconds
+        if not (given.isascii() and given.isdigit() and 0 < len(given) < 10 and int(given) > 0):
+            raise refuse(
+                422, "wrong_deadline", "X-Deadline-Ms: expected whole milliseconds above 0"
+            )
+        return min(int(given) / 1000, self.bounds.seconds)
+
+    def _wanted(self, shape: HttpShape[Any], body: Any) -> tuple[HostedTask, Wanted]:
+        try:
+            wanted = shape.read(body)
+        except DataError as error:
+            raise refuse(shape.invalid, "wrong_request", str(error)) from None
+        served = self.hosted.task(wanted.task)
+        candidates = sum(len(request.candidates) for request in wanted.requests)
+        events = max((len(request.history) for request in wanted.requests), default=0)
+        if candidates > self.bounds.candidates:
+            raise refuse(
+                shape.invalid,
+                "too_many",
+                f"{candidates:,} candidates, more than {self.bounds.candidates:,} in one call",
+            )
+        if events > self.bounds.events:
+            raise refuse(
+                shape.invalid,
+                "too_many",
+                f"{events:,} events of history, more than {self.bounds.events:,}; send the last",
+            )
+        return served, wanted
+
+    async def _rank(
+        self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
+    ) -> Done:
+        ranker = served.ranker
+        ticket = Ticket(ranker.opened.engine.size)
+        try:
+            rankings = await self.seats.take(
+                lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
+                ticket,
+                size,
+                end,
+            )
+        except InputError as error:  # the engine is gone, or an adapter
+            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
+        return Done(request_id, served, rankings, ticket.tokens)
+
+    async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
+        """What ``work`` comes to; it is cancelled when the client closes the connection."""
+        ranking = asyncio.ensure_future(work)
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait([ranking, gone], return_when=asyncio.FIRST_COMPLETED)
+            if ranking.done():
+                return ranking.result()  # type: ignore[no-any-return]
+            raise ClientGone
+        finally:
+            gone.cancel()
+            ranking.cancel()
+
+
+class ClientGone(Exception):
+    """The client has closed the connection."""
+
+
+async def _gone(request: HttpRequest) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _check_scored(done: Done, wanted: Wanted) -> None:
+    """Refuse where nothing was scored, and where something was cut that must be whole."""
+    rows = [row for ranking in done.rankings for row in ranking.errors]
+    if rows and len(done.rankings) == 1 and not done.rankings[0].scored:
+        status = 500 if any(row.stage == "engine" and _ours(row.reason) for row in rows) else 422
+        message = f"nothing could be ranked: {rows[0].message}"
+        raise Refused(Refusal(status, rows[0].reason, message, rows[:20]))
+    if wanted.whole and any(ranking.cuts.any for ranking in done.rankings):
+        raise refuse(
+            422,
+            "cut",
+            "a text is longer than the task's budget, and was not to be truncated; shorten it, "
+            "or allow truncation",
+        )
+
+
+def _ours(reason: str) -> bool:
+    """Whether an engine's failure is not the request's doing."""
+    return reason != "too_long"

@@ -1,0 +1,75 @@
+"""The tasks that a server has: being loaded, ready, or draining."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from promptrank.basics.hints import near
+from promptrank.ranking.ranker import Ranker
+from promptrank.serve.refused import refuse
+
+State = Literal["loading", "ready", "draining"]
+
+
+@dataclass(frozen=True, slots=True)
+class HostedTask:
+    """One task and what ranks it.
+
+    Attributes:
+        name: the task's.
+        ranker: opened; several tasks may share its model.
+        adapter: as it was named; None for the base model.
+        description: the task's own, for people.
+    """
+
+    name: str
+    ranker: Ranker
+    adapter: str | None = None
+    description: str | None = None
+
+
+class Hosted:
+    """Tasks by name, the first of them where a request names none.
+
+    Attributes:
+        names: of the tasks, known before they are loaded.
+        state: what the server is at.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+        self.state: State = "loading"
+        self._served: dict[str, HostedTask] = {}
+
+    def put(self, served: Sequence[HostedTask]) -> None:
+        """The tasks are loaded, and requests may come."""
+        self._served = {each.name: each for each in served}
+        if self.state == "loading":
+            self.state = "ready"
+
+    def drain(self) -> None:
+        """No more requests; those under way are answered."""
+        self.state = "draining"
+
+    def every(self) -> list[HostedTask]:
+        """What is loaded, in the order of the command line."""
+        return list(self._served.values())
+
+    def task(self, name: str | None) -> HostedTask:
+        """The task of that name; the first one for None.
+
+        Raises:
+            Refused: no such task here, or not yet.
+        """
+        if name is not None and name not in self.names:
+            raise refuse(404, "no_such_task", f"no task {name!r} here; {near(name, self.names)}")
+        if self.state == "draining":
+            raise refuse(
+                503, "draining", "the server is ending; ask another one", {"Retry-After": "1"}
+            )
+        served = self._served.get(name if name is not None else self.names[0])
+        if served is None:
+            raise refuse(
+                503, "loading", "the model is being loaded; GET /ready tells", {"Retry-After": "2"}
+            )
+        return served

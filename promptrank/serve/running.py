@@ -1,0 +1,116 @@
+"""The process: a server that answers while its tasks are loaded, and drains at the end."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.types import Lifespan
+
+from promptrank.basics.telling import Say
+from promptrank.errors import InputError
+from promptrank.serve.hosted import Hosted, HostedTask
+
+_DRAIN = 60  # seconds for what is under way
+_CONNECTIONS = 1000
+
+
+class _Server(uvicorn.Server):
+    """A server whose end by SIGTERM is an ordinary one: uvicorn's raises the signal again."""
+
+    def __init__(self, config: uvicorn.Config, hosted: Hosted) -> None:
+        super().__init__(config)
+        self._hosted = hosted
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        for number in before:
+            signal.signal(number, self.handle_exit)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """No new requests from now on; a second signal does not wait for those under way."""
+        if self.should_exit:
+            self.force_exit = True
+        self._hosted.drain()
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that nobody else has; port 0 is any that is free.
+
+    Raises:
+        InputError: no such address here, or it is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(2048)  # who comes before the loop runs waits for it
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise InputError(f"--host {host} --port {port}: {error}; name another") from None
+    return listening
+
+
+def run(
+    make: Callable[[Lifespan[Starlette]], Starlette],
+    hosted: Hosted,
+    load: Callable[[], Sequence[HostedTask]],
+    listening: socket.socket,
+    say: Say,
+) -> None:
+    """Serve until a signal asks for the end.
+
+    Args:
+        make: the application with this life span.
+        load: opens the tasks; called in a thread once the server answers.
+        listening: of `listen`; closed at the end.
+
+    Raises:
+        InputError: the tasks could not be loaded; whatever else ``load`` raises.
+    """
+    failed: list[BaseException] = []
+
+    async def loading() -> None:
+        try:
+            hosted.put(await asyncio.to_thread(load))
+        except Exception as error:  # it ends the server, and is raised where that has ended
+            failed.append(error)
+            server.should_exit = True
+        else:
+            say("ready")
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        task = asyncio.create_task(loading())
+        yield
+        await task
+        app.state.answering.seats.close()
+
+    config = uvicorn.Config(
+        make(lifespan),
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=_CONNECTIONS,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=_DRAIN,
+    )
+    server = _Server(config, hosted)
+    with listening:
+        server.run(sockets=[listening])
+    if failed:
+        raise failed[0]

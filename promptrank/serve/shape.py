@@ -1,0 +1,103 @@
+"""What a shape is: one path of the API, the fields of its body, its answer and its errors."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
+from promptrank.serve.hosted import HostedTask
+from promptrank.serve.refused import Refusal, Refused, refuse
+
+B = TypeVar("B", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a body asks for.
+
+    Attributes:
+        task: by name; None for the first one that is served.
+        requests: to be ranked together, in one call.
+        whole: refused where the budget would cut anything.
+    """
+
+    task: str | None
+    requests: Sequence[Request]
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of it.
+
+    Attributes:
+        request_id: of the call, as its header has it.
+        served: the task.
+        rankings: one for each request, in order.
+        tokens: that were asked of the engine; 0 for students.
+    """
+
+    request_id: str
+    served: HostedTask
+    rankings: Sequence[Ranking]
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class HttpShape(Generic[B]):
+    """One path; a file of `promptrank.serve.shapes` says what stands where.
+
+    Attributes:
+        name: of the API, such as ``cohere v2``.
+        paths: where it is served; the first is the one to name.
+        summary: one sentence.
+        body: the fields of its body.
+        answer_type: a TypedDict or a list of one, from which its schema is written.
+        read: the body as a `Wanted`; whatever it says of requests that cannot be is a DataError.
+        write: the answer.
+        refuse: the body of an error.
+        invalid: HTTP status of a body with wrong fields.
+        error_type: a TypedDict of an error's body, where its schema is to be written.
+    """
+
+    name: str
+    paths: tuple[str, ...]
+    summary: str
+    body: type[B]
+    answer_type: Any
+    read: Callable[[B], Wanted]
+    write: Callable[[B, Done], Any]
+    refuse: Callable[[Refusal, str], Any]
+    invalid: int = 422
+    error_type: Any = None
+
+    def wanted(self, data: dict[str, Any]) -> tuple[B, Wanted]:
+        """A body's fields, checked, and what they ask for.
+
+        Raises:
+            Refused: fields that are wrong; all of them are named.
+            DataError: requests that are none.
+        """
+        body = self.parsed(data)
+        return body, self.read(body)
+
+    def parsed(self, data: dict[str, Any]) -> B:
+        """A body's fields.
+
+        Raises:
+            Refused: fields that are wrong; all of them are named.
+        """
+        try:
+            return self.body.model_validate(data)
+        except ValidationError as error:
+            raise _wrong_fields(error, self.invalid) from None
+
+
+def _wrong_fields(error: ValidationError, status: int) -> Refused:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    problems = [f"{'.'.join(map(str, e['loc']))[:200] or 'the body'}: {e['msg']}" for e in faults]
+    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+    return refuse(status, "wrong_fields", "; ".join(problems[:5]) + more)
