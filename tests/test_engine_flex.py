@@ -150,7 +150,7 @@ def test_where_flex_fails_bands_are_told_of(
 
     for fault, why in ((broken, "CompilerError: no such kernel"), (wrong, "differ from plain")):
         monkeypatch.setattr(flex, "flex_attention", fault)
-        engine = open_packed(path)
+        engine = open_packed(path, ways=bands.ways)
         (note,) = engine.info.notes
         assert note.startswith("attention in bands, which is slower on a GPU")
         assert why in note and "much more" not in note

@@ -17,7 +17,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.serve.app import LOOPBACK, make_app
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.hosted import Hosted, HostedTask
-from promptrank.serve.keys import Keys, read_keys
+from promptrank.serve.key_file import Keys, read_keys
 from promptrank.serve.shapes.every import SHAPES
 from promptrank.workspace.rankers import open_ranker
 from support.serving import app_of, ask, client, hosted_of, rank_body

@@ -16,7 +16,7 @@ import pytest
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.app import make_app
 from promptrank.serve.bounds import Bounds
-from promptrank.serve.keys import Keys
+from promptrank.serve.key_file import Keys
 from promptrank.serve.shapes.every import SHAPES
 from promptrank.workspace.rankers import open_ranker
 from support.serving import hosted_of, serving

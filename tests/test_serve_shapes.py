@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.app import make_app
 from promptrank.serve.bounds import Bounds
-from promptrank.serve.keys import Keys
+from promptrank.serve.key_file import Keys
 from promptrank.serve.shapes.every import SHAPES
 from promptrank.workspace.rankers import open_ranker
 from support.serving import ask, hosted_of

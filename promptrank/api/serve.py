@@ -69,7 +69,7 @@ def serve(
     from promptrank.serve.app import LOOPBACK, make_app
     from promptrank.serve.bounds import Bounds
     from promptrank.serve.hosted import Hosted
-    from promptrank.serve.keys import read_keys
+    from promptrank.serve.key_file import read_keys
     from promptrank.serve.running import listen, run
     from promptrank.serve.shapes.every import SHAPES
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from promptrank.assets.wheels import cache_root
 from promptrank.basics.files import write_json
 from promptrank.basics.json_files import read_json
@@ -18,6 +20,7 @@ PACK_WEIGHTS = "PROMPTRANK_PACK_WEIGHTS"
 """Environment variable: 0 where memory for a second copy of the weights is not to be had."""
 
 _FILE = "products.json"
+_SECONDS = 10.0  # for which another process is waited for
 
 
 def kept_ways(dtype: str) -> dict[tuple[int, ...], str]:
@@ -36,10 +39,15 @@ def keep_ways(dtype: str, ways: Ways) -> None:
     known = kept_ways(dtype)
     if all(known.get(shape) == way for shape, way in ways.items()):
         return
-    named = {"x".join(map(str, shape)): way for shape, way in {**known, **ways}.items()}
+    path = cache_root() / _FILE
     try:
-        write_json(cache_root() / _FILE, {**_read(), _machine(dtype): named})
-    except OSError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Two processes that end at once would each write without what the other has measured.
+        with FileLock(path.with_suffix(".lock"), timeout=_SECONDS):
+            known = {**kept_ways(dtype), **ways}
+            named = {"x".join(map(str, shape)): way for shape, way in known.items()}
+            write_json(path, {**_read(), _machine(dtype): named})
+    except (OSError, Timeout):
         return
 
 

@@ -1,22 +1,16 @@
 """What must hold between the parts of a task file."""
 
-from typing import TYPE_CHECKING
-
 from promptrank.schema.expression import names_in
 from promptrank.schema.question_columns import shared_columns
-
-if TYPE_CHECKING:
-    from promptrank.schema.task import Task
-
-FUSED = "fused"
+from promptrank.schema.task_keys import FUSED, TaskKeys
 
 
-def problems_of(task: "Task") -> list[str]:
+def problems_of(task: TaskKeys) -> list[str]:
     """All that does not go together, each with its place in the file."""
     return [*_shape(task), *_references(task), *_scores(task), *_columns(task)]
 
 
-def _shape(task: "Task") -> list[str]:
+def _shape(task: TaskKeys) -> list[str]:
     problems = []
     given = [n for n in ("ratings", "judgements", "requests") if getattr(task, n) is not None]
     if len(given) != 1:
@@ -60,7 +54,7 @@ def _shape(task: "Task") -> list[str]:
     return problems
 
 
-def _held_out_fields(task: "Task") -> list[str]:
+def _held_out_fields(task: TaskKeys) -> list[str]:
     """Fields of a split that rows cannot be told by."""
     split = task.split
     if split is None or split.field is None:
@@ -79,7 +73,7 @@ def _held_out_fields(task: "Task") -> list[str]:
     return []
 
 
-def _held_out_files(task: "Task") -> list[str]:
+def _held_out_files(task: TaskKeys) -> list[str]:
     """Files that a split names and the source does not read."""
     split, path = task.split, task.source.path
     if split is None or split.by != "file" or split.column:
@@ -93,7 +87,7 @@ def _held_out_files(task: "Task") -> list[str]:
     ]
 
 
-def _references(task: "Task") -> list[str]:
+def _references(task: TaskKeys) -> list[str]:
     problems = []
     for where, ref in task.refs().items():
         if ref.table is not None and ref.table not in task.tables:
@@ -131,7 +125,7 @@ def _references(task: "Task") -> list[str]:
     return problems
 
 
-def _unmatchable(task: "Task") -> list[str]:
+def _unmatchable(task: TaskKeys) -> list[str]:
     """Why no words can be matched with an item's."""
     roles = {where.rpartition(".")[2] for where in task.refs()}
     if not roles & {"query", "source"}:
@@ -145,7 +139,7 @@ def _unmatchable(task: "Task") -> list[str]:
     return []
 
 
-def _uncalibratable(task: "Task") -> list[str]:
+def _uncalibratable(task: TaskKeys) -> list[str]:
     """A calibration's log-odds must order candidates as the decoder's score does."""
     if task.fusion is None or task.fusion.by == "logistic":
         return []
@@ -159,7 +153,7 @@ def _uncalibratable(task: "Task") -> list[str]:
     ]
 
 
-def _scores(task: "Task") -> list[str]:
+def _scores(task: TaskKeys) -> list[str]:
     if task.fused and task.fusion is None:
         return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
     problems = _uncalibratable(task)
@@ -188,7 +182,7 @@ def _scores(task: "Task") -> list[str]:
     return problems
 
 
-def _columns(task: "Task") -> list[str]:
+def _columns(task: TaskKeys) -> list[str]:
     answers = {name: question.answers for name, question in task.questions.items()}
     problems = [f"questions.{name}: {why}" for name, why in shared_columns(answers)]
     if FUSED in task.questions:

@@ -21,7 +21,7 @@ from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import TEXT, ServerNumbers
 from promptrank.serve.hosted import Hosted
-from promptrank.serve.keys import Keys
+from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.shape import HttpShape
