@@ -1,6 +1,7 @@
 """The report in a few lines: the verdict first, one row a ranker, whatever the width."""
 
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,9 @@ from rich.console import Console
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.compare import report_of
 from promptrank.evaluation.report import Counts, Report, ReportSlice
+from promptrank.evaluation.report_cells import family_of
+from promptrank.evaluation.report_facts import facts
+from promptrank.evaluation.report_markdown import markdown_table
 from promptrank.evaluation.report_rows import Pair
 from promptrank.evaluation.report_summary import everything, summary
 from promptrank.evaluation.requirement_grammar import parse_requirements
@@ -159,3 +163,25 @@ def test_one_of_a_kind_is_told_in_the_singular() -> None:
     assert "left out: 1 candidate without a label" in text
     assert counted(1, "query", "queries") == "1 query"
     assert counted(2000, "query", "queries") == "2,000 queries"
+
+
+def test_texts_of_users_are_no_markdown() -> None:
+    lines = markdown_table(["slice", "auc"], [["Drama|Romance <b> @ann", ".7"]])
+    (cells,) = [line for line in lines if "Drama" in line]
+    assert "Drama\\|Romance &lt;b> &#64;ann" in cells
+    assert len(re.split(r"(?<!\\)\|", cells)) == len(re.split(r"(?<!\\)\|", lines[0]))
+
+
+def test_slices_of_few_subjects_are_named() -> None:
+    few = Counts(3, 3, 12, 5, 0, 0, 0)
+    part = ReportSlice("history", "1-2", few, (row("decoder", 0.7),))
+    told = list(facts(replace(usual(), slices=(part,))))
+    assert any(line.startswith("fewer than 30 subjects: history 1-2; ") for line in told)
+
+
+def test_no_difference_leaves_the_scale_of_its_metric() -> None:
+    draws = np.random.default_rng(0).normal(-0.9, 0.2, 500)
+    made = family_of({"a": (-0.9, draws)}, lower_is_better=False, largest=1.0)["a"]
+    assert (made.low, made.adjusted_low) == (-1.0, -1.0) and made.high is not None
+    free = family_of({"a": (-0.9, draws)}, lower_is_better=False)["a"]
+    assert free.low is not None and free.low < -1

@@ -10,6 +10,7 @@ import pytest
 import promptrank
 from promptrank.basics.telling import silent
 from promptrank.errors import DataError, InputError
+from promptrank.evaluation.page.page import page
 from promptrank.evaluation.probe_rows import ProbeRow
 from promptrank.evaluation.probe_text import probe_lines, probe_text
 from promptrank.evaluation.probed import measured_probe
@@ -423,3 +424,13 @@ def test_a_rivals_scores_are_not_written_over(project: Path, tmp_path: Path) -> 
 def test_every_probe_is_in_the_reference_and_in_the_help() -> None:
     text = (Path(__file__).parents[1] / "docs/reference/probes.md").read_text(encoding="utf-8")
     assert [probe.name for probe in PROBES if f"`{probe.name}" not in text] == []
+
+
+def test_a_metric_that_only_a_requirement_names_is_probed_too(
+    project: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "e.html"
+    made = evaluated(project, ["sections"], require=["ndcg@3 >= 0.1"], out=out)
+    assert all("ndcg@3" in row.cells for row in made.probes if row.cells)
+    older = replace(made, probes=tuple(replace(row, cells={}) for row in made.probes))
+    assert out.is_file() and page(older)

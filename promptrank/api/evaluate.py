@@ -194,7 +194,8 @@ def evaluate(
         compared |= rivals_scores(wanted, on, open_other, wanted.files, say, progress)
         plain = compared[wanted.reference]
         asked = ProbedRanker(wanted.reference, plain, own.encoder, open_own, kept)
-        probed = rows_of_probes(asked, planned, on, draws, say, progress)
+        metrics = metrics_needed(opened.task.metrics, wanted.requirements)
+        probed = rows_of_probes(asked, planned, on, metrics, draws, say, progress)
 
         def audit(scores: Mapping[str, Scores]) -> None:
             if doubtful is not None:
@@ -208,7 +209,7 @@ def evaluate(
             "eval",
             compared,
             reference=wanted.reference,
-            metrics=metrics_needed(opened.task.metrics, wanted.requirements),
+            metrics=metrics,
             draws=draws,
             pairs=[*pairs, *wanted.pairs],
             control=control,

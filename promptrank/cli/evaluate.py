@@ -156,6 +156,9 @@ def eval_(
             progress=progress,
         )
     show(report, full=full)
+    for written in (out, summary, doubts):
+        if written is not None:
+            say(f"-> {written}")
     if summary is not None:
         append_summary(report, summary)
     conclude(report)

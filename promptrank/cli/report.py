@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from promptrank.cli.terminal import show
+from promptrank.cli.terminal import say, show
 
 
 def report(
@@ -13,10 +13,15 @@ def report(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write it here as .html, to read.")
     ] = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Print every interval and difference.")
+    ] = False,
 ) -> None:
     """Show a report that was written as JSON, or make the page of it."""
     from promptrank.api.report import report as run
 
     made = run(file, out=out)
     if out is None:
-        show(made)
+        show(made, full=full)
+    else:
+        say(f"-> {out}")

@@ -127,7 +127,7 @@ def _fifths(counts: Counter[float]) -> tuple[list[str], Callable[[float], int]]:
     at = np.searchsorted(below, below[-1] * np.arange(1, _PARTS) / _PARTS, side="right")
     # The least value bounds nothing; where it is most of the mass, all others are one slice.
     bounds = sorted({float(values[place]) for place in at} - {values[0]}) or [float(values[1])]
-    shown = [_shown(bound) for bound in bounds]
+    shown = _bounds_shown(bounds)
     spans = [f"{a} to {z}" for a, z in pairwise(shown)]
     return [f"below {shown[0]}", *spans, f"{shown[-1]} and more"], lambda v: bisect_right(bounds, v)
 
@@ -140,6 +140,15 @@ def _values(counts: Counter[Any]) -> tuple[list[str], Callable[[Any], int]]:
     if len(kept) < len(order):
         labels.append(f"others ({len(order) - len(kept)} values)")
     return labels, lambda value: places.get(value, len(kept))
+
+
+def _bounds_shown(bounds: Sequence[float]) -> list[str]:
+    """Bounds in as few digits as tell them apart."""
+    for digits in (4, 6, 9):
+        shown = [f"{bound:.{digits}g}" for bound in bounds]
+        if len(set(shown)) == len(shown) and "e" not in "".join(shown):
+            return shown
+    return [_shown(bound) for bound in bounds]
 
 
 def _shown(value: Any) -> str:

@@ -123,18 +123,20 @@ def _family(
             gap = drawn[ours] - drawn[theirs]
             both = measured[ours].estimate, measured[theirs].estimate
             gaps[place] = value, gap + unseen_difference(*both, len(gap))
-    return family_of(gaps, lower_is_better=metric.lower_is_better)
+    return family_of(gaps, lower_is_better=metric.lower_is_better, largest=metric.kind.largest)
 
 
 def family_of(
     gaps: Mapping[Place, tuple[float, Floats | None]],
     *,
     lower_is_better: bool,
+    largest: float | None = None,
 ) -> dict[Place, Difference]:
     """Differences that are looked at together, each with an interval that is corrected for all.
 
     Args:
         gaps: each one's value, and (draws,) of it from the same draws of subjects, if there are.
+        largest: no difference is farther from 0; None where there is no such bound.
     """
     made, draws = dict[Place, Difference](), dict[Place, Floats]()
     ends = dict[Place, Interval]()
@@ -144,9 +146,9 @@ def family_of(
         # skew the others have is by chance.
         span = None if drawn is None else interval(drawn)
         if drawn is not None and span is not None:
-            draws[place], ends[place] = drawn, span
+            draws[place], ends[place] = drawn, _within(span, largest)
     for (place, own), more in zip(ends.items(), corrections([*draws.values()]), strict=True):
-        wide = Interval(own.low - more.widening, own.high + more.widening)
+        wide = _within(Interval(own.low - more.widening, own.high + more.widening), largest)
         verdict = None
         if wide.excludes_zero:
             verdict = "better" if (wide.low > 0) != lower_is_better else "worse"
@@ -154,3 +156,9 @@ def family_of(
             made[place].value, own.low, own.high, verdict, wide.low, wide.high, more.detectable
         )
     return made
+
+
+def _within(span: Interval, largest: float | None) -> Interval:
+    if largest is None:
+        return span
+    return Interval(max(span.low, -largest), min(span.high, largest))

@@ -9,6 +9,9 @@ from promptrank.evaluation.report_departures import departures
 from promptrank.evaluation.report_rows import Survival
 from promptrank.evaluation.transfer import transfer_text
 
+_FEW = 30  # subjects
+_NAMED = 4  # slices
+
 
 def facts(report: Report, *, short: bool = False) -> Iterator[str]:
     """One sentence a line: what was compared, what was left out, and why a number is missing.
@@ -39,6 +42,7 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
             f"seen in training: {_share(s.subjects_seen, s.subjects)} of the subjects, "
             f"{_share(s.items_seen, s.items)} of the items"
         )
+    yield from _few(report)
     yield from map(transfer_text, report.transfers)
     yield from departures(report)
     if report.survival is not None:
@@ -57,6 +61,17 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
         first = "; `promptrank validate` shows the first ones" if "bad_row" in report.errors else ""
         yield f"errors: {_counted(report.errors)}{first}"
     yield from report.notes
+
+
+def _few(report: Report) -> Iterator[str]:
+    """Slices of which intervals say little."""
+    few = [f"{part.by} {part.name}" for part in report.slices if part.counts.subjects < _FEW]
+    if few:
+        more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+        yield (
+            f"fewer than {_FEW} subjects: {', '.join(few[:_NAMED])}{more}; intervals of so few "
+            "tend to be too narrow"
+        )
 
 
 def survival_text(survival: Survival) -> str:

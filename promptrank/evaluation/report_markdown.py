@@ -91,10 +91,17 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[s
     """The lines of a markdown table, aligned, so that it reads well raw too."""
     grid = Table(box=box.MARKDOWN)
     for name in head:
-        grid.add_column(Text(name))
+        grid.add_column(Text(_cell(name)))
     for row in rows:
-        grid.add_row(*map(Text, row))
+        grid.add_row(*(Text(_cell(text)) for text in row))
     console = Console(width=_WHOLE, color_system=None, force_terminal=False)
     with console.capture() as captured:
         console.print(grid)
     return [line for line in captured.get().splitlines() if line.strip()]
+
+
+def _cell(text: str) -> str:
+    """Text of users, such as a slice's name, as it stands: no column, no tag, no mention of it."""
+    for mark, shown in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("@", "&#64;")):
+        text = text.replace(mark, shown)
+    return text

@@ -155,7 +155,10 @@ def _uncalibratable(task: TaskKeys) -> list[str]:
 
 def _scores(task: TaskKeys) -> list[str]:
     if task.fused and task.fusion is None:
-        return ["score: fused needs fusion.fields, the numbers beside the decoder's"]
+        return [
+            "score: fused needs fusion.fields, the numbers beside the decoder's, or fusion.by, "
+            "such as platt, to calibrate without any"
+        ]
     problems = _uncalibratable(task)
     for field in task.fusion.fields if task.fusion is not None else ():
         root, _, name = field.partition(".")

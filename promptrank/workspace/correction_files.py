@@ -43,8 +43,8 @@ def correction_files(opened: OpenTask) -> list[Path]:
         there = [place for place in places if place.is_file()]
         if not there:
             raise DataError(
-                f"{opened.place.path}: corrections: no file {places[0]}; `promptrank eval "
-                f"{opened.name} --doubts FILE.csv` writes one to fill in"
+                f"{opened.place.path}: corrections: no file {places[0]}; leave `corrections` "
+                f"out, and `promptrank eval {opened.name} --doubts FILE.csv` writes one to fill in"
             )
         files.append(there[0])
     return files

@@ -113,7 +113,7 @@ def _check(
     if wrong:
         raise ModelError(
             f"{path}: fitted with another {' and another '.join(wrong)}; fit it again with "
-            f"`promptrank fuse {opened.name}`"
+            f"`promptrank fuse {opened.name}` and the same --set, --engine and --adapter"
         )
 
 

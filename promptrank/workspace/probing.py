@@ -119,13 +119,15 @@ def rows_of_probes(
     ranker: ProbedRanker,
     planned: Sequence[PlannedEdit],
     on: MeasuredOn,
+    metrics: Sequence[str],
     draws: int,
     say: Say,
     progress: Progress,
 ) -> tuple[ProbeRow, ...]:
-    """Rank with each edit, and measure what it changes."""
+    """Rank with each edit, and measure what it changes in each of these metrics."""
     edited = list(_edited_scores(ranker, planned, on, say, progress))
-    return probe_rows(on.opened.task, on.sample, ranker.name, ranker.scores, edited, draws=draws)
+    given = on.opened.task, on.sample, ranker.name, ranker.scores, edited
+    return probe_rows(*given, metrics=metrics, draws=draws)
 
 
 def _edited_scores(

@@ -9,6 +9,7 @@ from promptrank.errors import InputError
 from promptrank.evaluation.prompt_slices import named_by_prompts, prompt_slicings
 from promptrank.evaluation.requirement_grammar import Requirement, parse_requirements
 from promptrank.evaluation.requirements import check_rankers, check_slices, slicings_needed
+from promptrank.evaluation.sampled import metrics_over, sampling_of_request
 from promptrank.evaluation.seen import SeenInTraining
 from promptrank.evaluation.slices import BY_PROMPT, Slicing, check_names, fit_slicings
 from promptrank.evaluation.transfer import JointAndSingle
@@ -237,6 +238,13 @@ def slicings_on(
     Raises:
         InputError: the requests do not have what it takes.
     """
+    sampling = next((sampling_of_request(request) for request in sample), None)
+    for each in wanted.requirements:
+        try:
+            metrics_over([each.metric], sampling)
+        except InputError as error:
+            why = str(error).removeprefix("metrics: ")
+            raise InputError(f"--require {each.text!r}: {why}") from None
     if wanted.scores is not None:
         prompt_slicings(wanted.slices, wanted.scores)
     slicings = fit_slicings(wanted.slices, sample, seen)
