@@ -12,6 +12,7 @@ from promptrank.errors import InputError, ModelError
 from promptrank.evaluation.report import Report
 from promptrank.requests.write import write_table
 from promptrank.scores.read import read_scores
+from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import open_task
 
 TASK = "toys/like"
@@ -165,3 +166,30 @@ def test_a_fused_task_is_for_decoders(toys: Path) -> None:
     path.write_text(path.read_text() + "fusion: {fields: [item.title]}\nscore: fused\n")
     with pytest.raises(InputError, match="a baseline ranks an unfused task"):
         evaluated(toys, engine="baseline:bm25")
+
+
+def test_scores_of_a_baseline_are_made_again_when_what_it_learned_from_is_corrected(
+    toys: Path, requests: Path
+) -> None:
+    plain = open_task(TASK, project=toys)
+    turned = [
+        f"{r.request_id},{c.candidate_id},{'dislike' if c.outcomes['like'] == 'like' else 'like'}"
+        for r in given_file(plain, requests).read({"train"})
+        for c in r.candidates
+    ]
+    kept = []
+    for rows in ([], [], turned):
+        (toys / "fixed.csv").write_text("\n".join(["request_id,candidate_id,answer", *rows]))
+        said: list[str] = []
+        promptrank.evaluate(
+            open_task(TASK, project=toys, settings=["corrections=fixed.csv"]),
+            requests=requests,
+            engine="baseline:logistic",
+            probes=["sections"],
+            out=toys / "report.json",
+            limit=3,
+            draws=0,
+            say=said.append,
+        )
+        kept.append(any("has these scores already" in line for line in said))
+    assert kept == [False, True, False]

@@ -11,8 +11,8 @@ import promptrank
 from promptrank.basics.spreadsheets import guarded, read_cells, unguarded, write_cells
 from promptrank.basics.telling import silent
 from promptrank.errors import DataError
-from promptrank.records import Request
-from promptrank.requests.corrections import CORRECTED, read_corrections
+from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.requests.corrections import CORRECTED, corrected_items, overridden, read_corrections
 from promptrank.training.label_shares import Choosable, HeldOut, select
 from promptrank.training.prepared import Prepared, prepare
 from promptrank.training.settings import Settings
@@ -75,7 +75,7 @@ def test_only_the_corrected_labels_change(toys: Path, ending: str | None) -> Non
     logged = {
         (r.request_id, name): answer["like"]
         for r in after
-        for name, answer in r.meta.get(CORRECTED, {}).items()
+        for name, answer in overridden(r).items()
     }
     assert logged == {key: was[key] for key in chosen}
     sources = {
@@ -186,6 +186,11 @@ def test_texts_that_spreadsheets_would_run(tmp_path: Path, text: str) -> None:
     assert rows[1] == {"a": "x", "b": ""}
 
 
+def test_cells_longer_than_csv_reads_by_itself(tmp_path: Path) -> None:
+    write_cells(tmp_path / "x.csv", ["answer", "comment"], [["like", "x" * 200_000]])
+    assert [len(row["comment"]) for _, row in read_cells(tmp_path / "x.csv", ())] == [200_000]
+
+
 def test_a_corrected_turn_trains_as_a_candidate_alone() -> None:
     turns = (("a", 10.0), ("b", 11.0))
     entries = [
@@ -199,6 +204,18 @@ def test_a_corrected_turn_trains_as_a_candidate_alone() -> None:
     dropped = [replace(entries[0], labelled=("a", "c")), entries[1]]
     shares = select(Survey(dropped).subjects(), None)
     assert shares["r2"].turns == {("b", 11.0)} and "r1" not in shares
+
+
+@pytest.mark.parametrize("name", ["corrected", CORRECTED])
+@pytest.mark.parametrize("value", [True, {"c0": {"like": "like"}}, ["c0"]])
+def test_a_request_file_may_have_any_meta(name: str, value: object) -> None:
+    """What a file says of itself is no correction, whatever it is called."""
+    candidate = Candidate("c0", Item("t0", {}))
+    request = Request("r", Subject("p", {}), (candidate,), (), meta={name: value})
+    assert not overridden(request) and not corrected_items(request, "like")
+    held = HeldOut()
+    held.add(request)
+    assert not held.since
 
 
 def prepared(toys: Path, said: list[str], *settings: str) -> Prepared:

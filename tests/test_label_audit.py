@@ -143,6 +143,8 @@ def likes(request: Request, candidate: Candidate) -> bool:
 def test_an_audit_filled_in_and_given_back(toys: Path) -> None:
     """From eval to the file, to answers, to eval: noise is found, and a correction is a label."""
     turned = turn_over(toys, 20)
+    items = rows_in(toys / "toys.csv")
+    fill(toys / "toys.csv", [{**item, "title": item["title"] + " long" * 999} for item in items])
     task = open_task("toys/like", project=toys, settings=["split=null"])
     promptrank.build(task, toys / "r.parquet")
     rng = np.random.default_rng(0)
@@ -171,13 +173,14 @@ def test_an_audit_filled_in_and_given_back(toys: Path) -> None:
     # One label in twenty is wrong; the baselines, which know of people alone, have a say too.
     assert sum(key in wrong for key in listed[:9]) >= 6 and len(set(wrong) & set(listed)) >= 7
     assert f"label audit: {len(rows)} of 180 labels are doubted" in " ".join(report.notes)
+    assert len(rows[0]["candidate"]) == 4000  # a spreadsheet's cell ends at 32,767
     assert rows[0]["candidate"].startswith("Toy ") and rows[0]["subject_id"].startswith("p")
     assert not any(row["answer"] or row["comment"] for row in rows)
     # A person looks at each: what is wrong is corrected, the others are confirmed.
     for row in rows:
         row["answer"] = wrong.get((row["request_id"], row["candidate_id"]), row["label"])
     fill(path, rows)
-    with pytest.raises(InputError, match=f"{len(rows)} answers are filled in there"):
+    with pytest.raises(InputError, match=rf"are filled in there \({len(rows)} rows\)"):
         promptrank.evaluate(task, doubts=path, **given)
     fixed = open_task("toys/like", project=toys, settings=["split=null", "corrections=doubts.csv"])
     after = promptrank.evaluate(fixed, doubts=toys / "more.csv", **given)
@@ -197,7 +200,24 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.csv"):
         check_doubts(tmp_path / "a.xlsx")
     (tmp_path / "b.csv").write_text("answer,comment\n,look again\n")
+    with pytest.raises(InputError, match=r"comments are filled in there \(1 rows\)"):
+        check_doubts(tmp_path / "b.csv")
+    (tmp_path / "b.csv").write_text("answer,comment\n,\n")
     assert check_doubts(tmp_path / "b.csv") == tmp_path / "b.csv"  # nobody has answered
+
+
+def test_answers_that_come_while_it_runs_cost_no_report(toys: Path) -> None:
+    path, out = toys / "doubts.csv", toys / "report.json"
+    answered = "request_id,candidate_id,answer,comment\nr,c,,ask Ann\n"
+
+    def say(line: str) -> None:
+        path.write_text(answered)
+
+    given: dict[str, Any] = {"project": toys, "engine": "baseline:neighbors", "draws": 0}
+    with pytest.raises(InputError, match="are filled in there"):
+        promptrank.evaluate("toys/like", doubts=path, out=out, say=say, **given)
+    assert path.read_text() == answered
+    assert "label audit: nothing written" in out.read_text()
 
 
 @pytest.mark.slow
@@ -207,8 +227,8 @@ def test_rankers_that_say_nothing_of_single_labels(toys: Path) -> None:
     two = [f"questions.more={ask}", "score=like + more"]
     given: dict[str, Any] = {"project": toys, "settings": two, "draws": 100, "limit": 4}
     path = toys / "doubts.csv"
-    with pytest.raises(InputError, match="no ranker here orders labels better"):
-        promptrank.evaluate("toys/like", engine="baseline:popularity", doubts=path, **given)
+    report = promptrank.evaluate("toys/like", engine="baseline:popularity", doubts=path, **given)
+    assert "label audit: nothing written: no ranker" in " ".join(report.notes)
     assert not path.exists()
     promptrank.evaluate("toys/like", engine="fake", doubts=path, **given)
     names = path.read_text(encoding="utf-8-sig").splitlines()[0].split(",")

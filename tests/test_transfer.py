@@ -73,7 +73,9 @@ def test_who_is_joint_and_who_is_alone_is_in_the_cards(toys: Path) -> None:
     folder = toys / "adapters"
     a_folder(folder / "both", card=a_card(None, **{"toys/like": one, "toys/hate": one}))
     a_folder(folder / "one", card=a_card(None, **{"toys/like": one}))
-    other = replace(a_card(None, **{"toys/like": elsewhere}), training={"lr": 1.0})
+    other = replace(
+        a_card(None, **{"toys/like": elsewhere}), training={"lr": 1.0, "average": 3, "half": False}
+    )
     a_folder(folder / "other", card=other)
     a_folder(folder / "stranger", card=a_card(None, **{"toys/hate": one}))
     a_folder(folder / "peft")
@@ -88,7 +90,7 @@ def test_who_is_joint_and_who_is_alone_is_in_the_cards(toys: Path) -> None:
             "toys/like",
             BOTH,
             (
-                "their training differs in lr too",
+                "their training differs in lr, average too",
                 "they were trained on other requests of toys/like",
             ),
         ),

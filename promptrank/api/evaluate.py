@@ -91,7 +91,7 @@ def evaluate(
             (`promptrank.evaluation.requirements`); whether it does is in ``Report.requirements``.
         doubts: where to write the labels that the rankers most agree to doubt, as CSV for a person
             to fill in (`promptrank.evaluation.doubts` says by what measure); the task's key
-            ``corrections`` takes it back.
+            ``corrections`` takes it back. None is written where no ranker has a say.
         with_text: the report's example requests have prompts and texts too, not ids alone; so
             do doubts.
         out: where to write the report: ``.json``, or ``.html`` for a page to read, which has the
@@ -102,6 +102,8 @@ def evaluate(
         InputError: whatever in the input keeps it from ranking, such as an ``obscure`` of a field
             that is not there, that holds no texts, or that the template does not print; a probe
             that has nothing to change; or a requirement that names no metric, ranker or slice.
+            After ``out`` was written: somebody wrote answers into ``doubts`` in the meantime
+            (without ``out`` a note says so, since the report would be lost).
     """
     from promptrank.evaluation.page.page import ENDINGS, check_json_beside, write_as
     from promptrank.evaluation.prompt_slices import prompt_slicings
@@ -114,7 +116,7 @@ def evaluate(
         scores_beside,
         side_by_side,
     )
-    from promptrank.workspace.label_audit import Audited, check_doubts, write_doubts
+    from promptrank.workspace.label_audit import check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.probing import PlannedEdit, ProbedRanker, rows_of_probes
     from promptrank.workspace.wanted_evaluation import (
@@ -151,7 +153,8 @@ def evaluate(
             raise InputError(
                 f"--vs {who}: this run writes its own scores there, beside --out; write elsewhere"
             )
-    audits: list[Audited] = []
+    audits: list[str] = []
+    refused: list[InputError] = []
     slicings: list[Slicing] = []
     planned: list[PlannedEdit] = []
 
@@ -173,7 +176,7 @@ def evaluate(
 
         def open_own(worded: OpenTask = opened, say: Say = say) -> AbstractContextManager[Ranker]:
             if wanted.baseline is not None:
-                return baseline_ranker(worded, wanted.baseline, on.baselines)
+                return baseline_ranker(worded, wanted.baseline, on.baselines, on.file)
             # A changed template is worth a look here, and what it costs is what one looks for.
             how = {**asdict(compute), **given, "say": say}
             return open_ranker(worded, engine=engine, adapter=adapter, allow_changed=True, **how)
@@ -200,10 +203,14 @@ def evaluate(
         def audit(scores: Mapping[str, Scores]) -> None:
             if doubtful is not None:
                 made_up = control[0] if control is not None else None
-                done = write_doubts(
-                    opened, doubtful, on.sample, scores, control=made_up, with_text=with_text
-                )
-                audits.append(done)
+                try:
+                    done = write_doubts(
+                        opened, doubtful, on.sample, scores, control=made_up, with_text=with_text
+                    )
+                    audits.append(done.told())
+                except InputError as error:  # somebody wrote there while this ran
+                    audits.append(f"label audit: nothing written: {error}")
+                    refused.append(error)
 
         report = on.report(
             "eval",
@@ -222,9 +229,11 @@ def evaluate(
             watch=audit,
             say=say,
         )
-        notes = (*report.notes, *(each.told() for each in audits))
+        notes = (*report.notes, *audits)
         report = replace(report, notes=notes, probes=probed)
         report = concluded(report, wanted, on, own, slicings, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))
+            if refused:  # last, for the report is worth what it took
+                raise refused[0]
     return report

@@ -88,7 +88,8 @@ def rank(
         sample = Sample(file, splits, limit)
         if baseline is not None:
             wanted = WantedBaselines((baseline,), frozenset({baseline}))
-            ranker = baseline_ranker(opened, baseline, fit_on(opened, file, sample, wanted, say))
+            fitted = fit_on(opened, file, sample, wanted, say)
+            ranker = baseline_ranker(opened, baseline, fitted, file)
         ranked = score_into(path, ranker, sample, facts, say, progress)
     if stored is not None:
         say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")

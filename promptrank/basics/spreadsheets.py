@@ -16,6 +16,7 @@ from promptrank.errors import DataError
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _QUOTE = "'"
 _DELIMITERS = ",;\t"
+_LONGEST = 2**31 - 1  # characters of a cell; Python's own 131,072 is less than some texts have
 
 
 def guarded(text: str) -> str:
@@ -44,6 +45,8 @@ def read_cells(path: Path, needs: tuple[str, ...]) -> Iterator[tuple[int, dict[s
     """
     if not path.is_file():
         raise DataError(f"{path}: {'is no plain file' if path.exists() else 'no such file'}")
+    # The limit is the whole process's, so that it is raised and never set back.
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             first = file.readline()

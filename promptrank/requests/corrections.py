@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 from promptrank.basics.digests import json_digest
 from promptrank.basics.hints import near
@@ -23,10 +24,14 @@ from promptrank.schema.task import Task
 
 DROP = "drop"
 """What is answered where a candidate should have no label."""
-CORRECTED = "corrected"
-"""In a request's ``meta``: candidate -> question -> the logged answer, None where it had none."""
+CORRECTED = "promptrank:corrected"
+"""In a request's ``meta``: candidate -> question -> the logged answer, None where it had none.
+
+`overridden` reads it; a request file's own value of that name is not what `Corrections` put there.
+"""
 NEEDS = ("request_id", "candidate_id", "answer")
 _MOST_PROBLEMS = 20
+_NONE: Mapping[str, Mapping[str, str | None]] = MappingProxyType({})
 _GROUPED = ("ratings", "judgements")
 """Forms whose requests are made by grouping: their names may change when rows are added."""
 
@@ -49,6 +54,10 @@ class CorrectedLabel:
     where: str
 
 
+class _Overridden(dict[str, Mapping[str, str | None]]):
+    """What corrections leave in ``meta``; of a type that no request file can hold."""
+
+
 @dataclass(frozen=True, slots=True)
 class Corrections:
     """A task's corrections as laid on one request file.
@@ -68,7 +77,7 @@ class Corrections:
     digest: str
 
     def __call__(self, request: Request) -> Request:
-        """The request with its labels overridden; what they were is in ``meta["corrected"]``."""
+        """The request with its labels overridden; `overridden` says what they were."""
         mine = self.answers.get(request.request_id)
         if mine is None:
             return request
@@ -76,11 +85,11 @@ class Corrections:
             _corrected(c, mine[c.candidate_id]) if c.candidate_id in mine else c
             for c in request.candidates
         )
-        before = {
-            c.candidate_id: {name: c.outcomes.get(name) for name in mine[c.candidate_id]}
+        before = _Overridden(
+            (c.candidate_id, {name: c.outcomes.get(name) for name in mine[c.candidate_id]})
             for c in request.candidates
             if c.candidate_id in mine
-        }
+        )
         return replace(request, candidates=candidates, meta={**request.meta, CORRECTED: before})
 
     def told(self) -> str:
@@ -95,11 +104,15 @@ class Corrections:
         return text
 
 
+def overridden(request: Request) -> Mapping[str, Mapping[str, str | None]]:
+    """Candidate -> question -> logged answer (None: it had none), where a person overrode it."""
+    given = request.meta.get(CORRECTED)
+    return given if isinstance(given, _Overridden) else _NONE
+
+
 def corrected_items(request: Request, question: str) -> tuple[str, ...]:
     """Items of the candidates whose answer to a question a person has overridden."""
-    given = request.meta.get(CORRECTED)
-    if not given:
-        return ()
+    given = overridden(request)
     return tuple(
         c.item.item_id for c in request.candidates if question in given.get(c.candidate_id, ())
     )

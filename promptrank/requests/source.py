@@ -69,7 +69,7 @@ class RequestFile:
     def labels_stamp(self) -> Any:
         """What tells the labels that it does not hold itself, for the identity of what is made.
 
-        Scores do not depend on labels, so they go without it.
+        A decoder's scores do not depend on labels and go without it; a baseline learned from them.
         """
         return None if self.corrections is None else {"corrections": self.corrections.digest}
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from promptrank.records import Candidate, Event, Request
-from promptrank.requests.corrections import CORRECTED, corrected_items
+from promptrank.requests.corrections import corrected_items, overridden
 from promptrank.schema.task import Task
 
 Label = tuple[str | None, str, float | None]
@@ -67,10 +67,10 @@ class HeldOut:
         """Take in a request of another part than ``train``."""
         subject = request.subject.subject_id
         time = float("-inf") if request.time is None else request.time
-        overridden = request.meta.get(CORRECTED, {})
+        corrected = overridden(request)
         for candidate in request.candidates:
             # One that a person dropped is in the log all the same.
-            if candidate.outcomes or candidate.candidate_id in overridden:
+            if candidate.outcomes or candidate.candidate_id in corrected:
                 key = (subject, candidate.item.item_id)
                 self.since[key] = min(self.since.get(key, time), time)
 

@@ -188,8 +188,14 @@ def check_made(
                 raise InputError(f"rrf:{name}: there is no {part} here: {reason}")
 
 
-def baseline_ranker(opened: OpenTask, name: str, baselines: "Mapping[str, Baseline]") -> Ranker:
+def baseline_ranker(
+    opened: OpenTask, name: str, baselines: "Mapping[str, Baseline]", file: RequestFile
+) -> Ranker:
     """A fitted baseline as a ranker.
+
+    Args:
+        file: what it was fitted on. Corrections of its labels are part of what the baseline is:
+            its facts say how it learned, and hold nothing of what.
 
     Raises:
         InputError: it could not be made.
@@ -197,7 +203,8 @@ def baseline_ranker(opened: OpenTask, name: str, baselines: "Mapping[str, Baseli
     who, baseline = f"{BASELINE}{name}", baselines[name]
     if baseline.rank is None:
         raise InputError(f"{who} cannot be made for {opened.name}: {baseline.reason}")
-    digest = json_digest({"baseline": name, "facts": baseline.facts})
+    made = {"baseline": name, "facts": baseline.facts, **(file.labels_stamp() or {})}
+    digest = json_digest(made)
     info = EngineInfo("baseline", who, digest, "float64", 0, device="cpu")
     method = Direct(baseline.rank, who, digest)
     origin = Origin(

@@ -1,14 +1,19 @@
 """Which adapters of a comparison were trained on several tasks, and which on this task alone."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 
 from promptrank.adapters.card import AdapterCard, read_card
 from promptrank.adapters.shelf import find_adapter
 from promptrank.evaluation.transfer import JointAndSingle
+from promptrank.training.settings import Settings
 from promptrank.workspace.tasks import OpenTask
 
-_HOW = ("rank", "alpha", "lora", "lr", "epochs", "batch", "losses", "shape", "limit", "templates")
+_HOW = (
+    *("rank", "alpha", "lora", "half", "lr", "epochs", "batch", "average", "shape", "limit"),
+    *("losses", "prompt_weight", "questions", "templates", "rewordings"),
+)
 """Settings that change what an adapter becomes; how many steps it took follows from the data."""
 
 
@@ -48,7 +53,9 @@ def joint_and_single(
 def _caveats(task: str, joint: AdapterCard, single: AdapterCard) -> Iterator[str]:
     """In what else than the other tasks their training differs."""
     one, other = joint.training, single.training
-    if differ := [name for name in _HOW if one.get(name) != other.get(name)]:
+    # A card that is older than a setting was trained as its default says.
+    usual = asdict(Settings())
+    if differ := [n for n in _HOW if one.get(n, usual[n]) != other.get(n, usual[n])]:
         yield f"their training differs in {', '.join(differ)} too"
     if joint.tasks[task].fingerprints.get("data") != single.tasks[task].fingerprints.get("data"):
         yield f"they were trained on other requests of {task}"

@@ -12,7 +12,7 @@ from promptrank.basics.spreadsheets import read_cells, write_cells
 from promptrank.errors import DataError, InputError
 from promptrank.evaluation.doubts import MOST, Doubt, Opinion, agreed, by_place, by_probability
 from promptrank.records import Candidate, Request
-from promptrank.requests.corrections import CORRECTED
+from promptrank.requests.corrections import overridden
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output
 from promptrank.schema.question_columns import logprob_column
@@ -25,6 +25,7 @@ from promptrank.workspace.tasks import OpenTask
 _OTHERS = ("rrf:", "template:")
 """Rankers made of others, or the same one with other words: their doubts would count twice."""
 _SHOWN = 5  # texts of what a request looks for
+_LONGEST = 4_000  # characters of a text; a spreadsheet's cell ends at 32,767
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +34,7 @@ class Audited:
 
     Attributes:
         labels: how many were looked at; those that a person has overridden are settled.
-        rankers: whose doubts counted.
+        rankers: whose doubts counted; nothing was written where there is none.
         doubts: how many most of them doubt; the first `MOST` of these are in the file.
         trained_on: whether some are of the part that rankers may have learned by heart.
     """
@@ -46,6 +47,12 @@ class Audited:
 
     def told(self) -> str:
         """The outcome, in words."""
+        if not self.rankers:
+            return (
+                "label audit: nothing written: no ranker here orders labels better than chance and "
+                "says something of each; with several questions it takes a decoder, a student or "
+                "a scores file with answers"
+            )
         who = f"{len(self.rankers)} rankers" if len(self.rankers) > 1 else self.rankers[0]
         most = "most of " if len(self.rankers) > 1 else ""
         text = (
@@ -59,24 +66,26 @@ class Audited:
 
 
 def check_doubts(path: str | Path) -> Path:
-    """The file that doubts go to; one in which answers are filled in is never written over.
+    """The file that doubts go to; one in which a person has written is never written over.
 
     Raises:
-        InputError: it cannot be written to, or holds a person's answers, or no doubts at all.
+        InputError: it cannot be written to, holds a person's answers or comments, or is no file of
+            doubts at all.
     """
     place = check_output(path, (".csv",))
     if not place.exists():
         return place
     try:
-        filled = sum(bool(row["answer"]) for _, row in read_cells(place, ("answer", "comment")))
+        rows = read_cells(place, ("answer", "comment"))
+        filled = sum(bool(row["answer"] or row["comment"]) for _, row in rows)
     except DataError as error:
         raise InputError(
             f"--doubts {place}: is there and is no file of doubts ({error}); name another"
         ) from None
     if filled:
         raise InputError(
-            f"--doubts {place}: {filled:,} answers are filled in there, and they would be lost; "
-            "name another file (and name this one under `corrections:` in the task)"
+            f"--doubts {place}: answers or comments are filled in there ({filled:,} rows), and "
+            "would be lost; name another file (and name this one under `corrections:` in the task)"
         )
     return place
 
@@ -97,7 +106,7 @@ def write_doubts(
         control: the ranker that saw made-up texts.
 
     Raises:
-        InputError: no ranker has a say, or the file has answers by now.
+        InputError: the file has answers or comments by now.
     """
     own = [name for name in scores if name not in ("random", control, FUSED, WITHOUT)]
     own = [name for name in own if not name.startswith(_OTHERS)]
@@ -108,10 +117,7 @@ def write_doubts(
         labels += len(audit.rows)
         heard |= {each.name: each.probability for each in audit.opinions}
     if not heard:
-        raise InputError(
-            "--doubts: no ranker here orders labels better than chance and says something of each; "
-            "with several questions it takes a decoder, a student or a scores file with answers"
-        )
+        return Audited(path, labels, (), 0)
     texts = _Texts(aim_of(opened.task, printed_item_fields(opened))) if with_text else None
     doubts = [(audit, doubt) for audit in audits for doubt in agreed(audit.opinions)]
     doubts.sort(key=lambda pair: pair[1].mean_rank)
@@ -143,7 +149,7 @@ def _audit(
         for request in sample
         for candidate in request.candidates
         if name in candidate.outcomes
-        and name not in request.meta.get(CORRECTED, {}).get(candidate.candidate_id, ())
+        and name not in overridden(request).get(candidate.candidate_id, ())
     ]
     said = (_opinion(task, name, rows, who, scores[who]) for who in rankers) if rows else ()
     opinions: list[Opinion] = []
@@ -198,7 +204,11 @@ class _Texts:
 
     def cells(self, request: Request, candidate: Candidate) -> tuple[str, str]:
         wanted = self.aim.texts.wanted(request)[-_SHOWN:]
-        return " | ".join(wanted), self.aim.texts.of(candidate.item)
+        return _cut(" | ".join(wanted)), _cut(self.aim.texts.of(candidate.item))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def _cells(
