@@ -2,6 +2,7 @@
 
 import random
 from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,28 @@ def test_a_row_s_own_column_and_members_may_be_held_out(tmp_path: Path) -> None:
         "m": "train",
         "n": "test",
     }
+
+
+@pytest.mark.parametrize(
+    ("values", "test", "held"),
+    [
+        (["2.0", "v1.0", "2", "v1"], ["2.0", "v1.0"], "ab"),
+        ([2.0, 2.5, 20.0, 2.0], 2, "ad"),
+        ([2, 3, 20, 2], [2.0], "ad"),
+        ([Decimal(n) for n in ("2.50", "2.00", "25.00", "3.00")], [2.5, 2.0], "ab"),
+    ],
+)
+def test_texts_are_held_out_as_written_and_numbers_as_numbers(
+    values: list[Any], test: Any, held: str, tmp_path: Path
+) -> None:
+    _tables(tmp_path)
+    kinds = zip("abcdefghij", [*values, *[values[2]] * 6], strict=True)
+    write_rows(tmp_path / "items.parquet", [{"item_id": i, "kind": k} for i, k in kinds])
+    made = built(_task(split={"by": "field", "field": "item.kind", "test": test}), tmp_path)
+    of = {part: set[str]() for part in ("train", "test")}
+    for request in made.values():
+        of[request.split or ""] |= {c.item.item_id for c in request.candidates}
+    assert of["test"] == set(held) and of["train"] == set("abcdefghij") - set(held)
 
 
 def test_an_item_that_was_ever_held_out_stays_so(tmp_path: Path) -> None:

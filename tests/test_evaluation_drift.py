@@ -14,6 +14,7 @@ from promptrank.evaluation.drift import DAY, NAME, Stretches, drift_of, stretche
 from promptrank.evaluation.drift_rows import CALENDAR, TRAINING, WEEK, Drift
 from promptrank.evaluation.label_mass import mass_alerts
 from promptrank.evaluation.labelled import Labelled
+from promptrank.evaluation.measure import Measured
 from promptrank.evaluation.report import Report, ReportSlice
 from promptrank.evaluation.report_departures import departures
 from promptrank.evaluation.slice_contrasts import contrasts_of, with_contrasts
@@ -268,3 +269,16 @@ def test_without_draws_nothing_is_named() -> None:
     assert not found.shown and not list(departures(report))
     besides = [part.beside for part in contrasts(labelled, 0).slices]
     assert besides and all(beside and beside.verdict is None for beside in besides)
+
+
+def test_a_curve_of_what_has_no_draws_says_why_it_has_no_intervals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As `smooth_ece`, whose library takes seconds to import.
+    undrawn = Measured(
+        lambda times: np.full(len(times), np.nan), "candidates", 9, reason="no draws", value=0.1
+    )
+    monkeypatch.setattr("promptrank.evaluation.part_draws.measure", lambda *given: undrawn)
+    _, made = drift(log(np.random.default_rng(0), (1.0,) * PARTS, subjects=40)[0], draws=50)
+    cells = [point.cell for point in made.rankers[0].points]
+    assert {(cell.value, cell.low, cell.reason) for cell in cells} == {(0.1, None, "no draws")}

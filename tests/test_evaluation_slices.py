@@ -297,6 +297,11 @@ def test_an_expression_over_fields_has_slices_as_a_field_has() -> None:
         ("item.year / 0", "no value for any candidate: division by zero"),
         ("'x' * 10 ** 9", "no value for any candidate: .* more than 1,000,000 characters"),
         ("[item.year]", "holds lists or objects"),
+        ("(2 ** 30) ** 50", "no value for any candidate"),
+        ("1e400", "no value for any candidate: it has a number that is too large"),
+        ("not " * 250 + "item.year", r"--slice not [not ]*n\.\.\.: no expression over fields"),
+        ("-" * 300 + "1", r"--slice -{57}\.\.\.: no expression over fields"),
+        ("9" * 5000, r"--slice 9{57}\.\.\.: no expression over fields"),
     ],
 )
 def test_what_is_no_expression_to_slice_by(expression: str, message: str) -> None:

@@ -100,6 +100,10 @@ def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> Non
         InputError, match=r"write student:NAME, adapter:NAME, base, .*scores:FILE or rrf:decoder"
     ):
         promptrank.evaluate("toys/like", vs=["pupil:x"], project=students)
+    with pytest.raises(InputError, match="--slice cut: student:taught reads no prompts"):
+        wanted = {"engine": "student:taught", "slices": ["cut"]}
+        # No such split either: what is wanted is refused before requests are read.
+        promptrank.evaluate("toys/like", split="nowhere", project=students, **wanted)
 
 
 def test_scores_of_a_candidate_are_its_own(students: Path) -> None:

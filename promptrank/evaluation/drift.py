@@ -153,7 +153,7 @@ def _points(parts: Parts, drawn: PartDraws, parted: Stretches) -> tuple[DriftPoi
         value = float(drawn.values[place])
         ends = interval(drawn.draws[:, place]) if len(drawn.draws) else None
         known = not math.isnan(value)
-        reason = None if ends is not None else "too few subjects"
+        reason = None if ends is not None else measured.reason or "too few subjects"
         cell = Cell(
             max(0.0, value) if known else None,
             max(0.0, ends.low) if known and ends is not None else None,

@@ -9,6 +9,13 @@ from typing import Any
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
 
+_SHOWN = 60  # characters of an expression in a message
+
+
+def shortened(text: str) -> str:
+    """An expression as messages show it."""
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
 
 class FieldExpression:
     """An expression whose names are fields; called with a candidate's fields, it has a value.
@@ -33,24 +40,33 @@ class FieldExpression:
         from promptrank.prompt.sandbox import PromptEnvironment
 
         self.text, self.problem = text, ""
+        short = shortened(text)
         self._environment = PromptEnvironment()
         try:
             tree = self._environment.parse("{{ " + text + " }}")
             self._value = self._environment.compile_expression(text, undefined_to_none=False)
-        except (TemplateSyntaxError, RecursionError) as error:
+        # Jinja makes Python of it, whose own parser has limits: nesting, digits of a number.
+        except (
+            TemplateSyntaxError,
+            SyntaxError,
+            ValueError,
+            OverflowError,
+            MemoryError,
+            RecursionError,
+        ) as error:
             raise InputError(
-                f"--slice {text}: no expression over fields, such as 'item.year >= 1990': {error}"
+                f"--slice {short}: no expression over fields, such as 'item.year >= 1990': {error}"
             ) from None
         if fields is None:
             return
         for name in tree.find_all(nodes.Name):
             if name.name not in fields:
-                raise InputError(f"--slice {text}: {name.name}: {near(name.name, fields)}")
+                raise InputError(f"--slice {short}: {name.name}: {near(name.name, fields)}")
         for part in tree.find_all(nodes.Getattr):
             if isinstance(part.node, nodes.Name) and part.attr not in fields[part.node.name]:
                 hint = near(part.attr, sorted(fields[part.node.name]))
                 raise InputError(
-                    f"--slice {text}: no candidate has {part.node.name}.{part.attr}; {hint}"
+                    f"--slice {short}: no candidate has {part.node.name}.{part.attr}; {hint}"
                 )
 
     def __call__(self, fields: Mapping[str, Mapping[str, Any] | None]) -> Any:
@@ -61,6 +77,9 @@ class FieldExpression:
         self._environment.refill()
         try:
             value = self._value(**{root: given or {} for root, given in fields.items()})
+        except NameError:  # Jinja writes a number such as 1e400 as Python's `inf`
+            self.problem = "it has a number that is too large"
+            return None
         except (TemplateError, ArithmeticError, TypeError, ValueError) as error:
             self.problem = str(error)
             return None

@@ -5,7 +5,6 @@ Numbers of more than `MOST` different values are parted at their fifths. Bounds 
 requests that are measured, so that slices are of use whatever the data.
 """
 
-import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from promptrank.basics.hints import near
+from promptrank.basics.numbers import finite
 from promptrank.errors import InputError
-from promptrank.evaluation.field_expression import FieldExpression
+from promptrank.evaluation.field_expression import FieldExpression, shortened
 from promptrank.records import Candidate, Request
 
 MOST = 9
@@ -95,7 +95,7 @@ def _codes(
     if not counts:
         if expression is not None and expression.problem:
             empty += f": {expression.problem}"
-        raise InputError(f"--slice {name}: {empty}")
+        raise InputError(f"--slice {shortened(name)}: {empty}")
     numeric = all(isinstance(value, float) for value in counts)
     labels, place = _fifths(counts) if numeric and len(counts) > MOST else _values(counts)
     labels = _told_apart([*labels, MISSING])
@@ -108,16 +108,16 @@ def _codes(
 
 
 def _plain(name: str, value: Any) -> Any:
-    """Numbers as float, everything else as text; None for what is not there."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    """Numbers as float, everything else as text; None for what is not there or not finite."""
+    if value is None:
         return None
     if isinstance(value, (list, tuple, dict)):
         raise InputError(
-            f"--slice {name}: it holds lists or objects; slice by a plain field, or by an "
-            "expression such as 'Drama' in item.genres"
+            f"--slice {shortened(name)}: it holds lists or objects; slice by a plain field, or "
+            "by an expression such as 'Drama' in item.genres"
         )
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
+        return finite(value)
     return str(value)
 
 

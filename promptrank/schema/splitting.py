@@ -138,7 +138,14 @@ def _values(name: str, value: Any) -> list[str]:
     values = value if isinstance(value, list) else [value]
     if not values or not all(isinstance(v, str | int | float) for v in values):
         raise ValueError(f"{name}: by field expects values to hold out, such as [Books, Music]")
-    return [str(v).lower() if isinstance(v, bool) else str(v).removesuffix(".0") for v in values]
+    return list(map(_value, values))
+
+
+def _value(value: str | int | float) -> str:
+    """As `basics.sql.text_of` writes it: whole floats without ``.0``; texts stay as they are."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 _FORMS: dict[str, Callable[[str, Any], Any]] = {

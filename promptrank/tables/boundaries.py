@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from promptrank.basics.sql import Connection, ident, literal
 from promptrank.schema.splitting import Split
 from promptrank.schema.task import Task
-from promptrank.tables.held_out import value_part
+from promptrank.tables.held_out import compared, value_part
 from promptrank.tables.names import FILE
 from promptrank.tables.plan import Plan
 from promptrank.tables.usable import last_time
@@ -98,7 +98,9 @@ def row_part(plan: Plan, bounds: Boundaries | None) -> str:
         return plan.text(split.column) if split.column else ident(FILE)
     if split is not None and (split.field or "").startswith("context."):
         column = (split.field or "").partition(".")[2]
-        return value_part(split, plan.text(column)) if column in plan.rows else "NULL"
+        if column not in plan.rows:
+            return "NULL"
+        return value_part(split, compared(ident(column), plan.rows[column]))
     return "CAST(NULL AS VARCHAR)"
 
 

@@ -39,7 +39,7 @@ def mark_parts(con: Connection, plan: Plan) -> None:
             f"split.field: {split.field} holds lists or objects; make a column of plain values "
             f"under columns of {of}, such as \"list_contains({name}, 'Drama')\""
         )
-    value = text_of(ident(name), kinds[name])
+    value = compared(ident(name), kinds[name])
     _check_values(con, split, f"SELECT DISTINCT {value} AS v FROM {source}")
     if root == "context":
         return  # `boundaries.row_part` has told them
@@ -56,6 +56,15 @@ def mark_parts(con: Connection, plan: Plan) -> None:
         "split.field",
     )
     run(con, "DROP TABLE pr.rows; ALTER TABLE pr.parted RENAME TO rows", "split.field")
+
+
+def compared(column: str, kind: str) -> str:
+    """SQL: a column's values as a split writes its own: 2, 2.0 and 2.00 are one number, '2.0' is
+    a text.
+    """
+    if kind.startswith("DECIMAL"):
+        return text_of(f"CAST({column} AS DOUBLE)", "DOUBLE")
+    return text_of(column, kind)
 
 
 def value_part(split: Split, value: str) -> str:

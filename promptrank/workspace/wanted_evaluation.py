@@ -20,6 +20,7 @@ from promptrank.runs.outputs import check_output, same_file
 from promptrank.scores.scores import Scores
 from promptrank.students.card import find_student
 from promptrank.workspace.baselines import (
+    BASELINE,
     WantedBaselines,
     baseline_engine,
     check_by_ranks,
@@ -117,10 +118,7 @@ class WantedEvaluation:
     @property
     def student_prompted(self) -> bool:
         """Whether a student ranks that reads prompts."""
-        if not self.student:
-            return False
-        student = find_student(self.engine.removeprefix(STUDENT), self.opened.project)
-        return student.card.kind == "decoder"
+        return self.student and _reads_prompts(self.opened, self.engine)
 
     @property
     def fused(self) -> list[str]:
@@ -167,7 +165,7 @@ def wanted_evaluation(
     requirements = parse_requirements(require)
     slices = slicings_needed(slices, requirements)
     for name in check_names(slices):
-        if baseline is not None and name in BY_PROMPT:
+        if name in BY_PROMPT and scores is None and not _reads_prompts(opened, engine):
             raise InputError(f"--slice {name}: {engine} reads no prompts; slice a decoder's")
     if clip is not None and not clip > 0:
         raise InputError(f"--clip {clip:g}: give a weight above 0, or leave it out")
@@ -226,6 +224,13 @@ def wanted_evaluation(
     # Which of the baselines there will be is known once they are fitted: `check_fitted`.
     told = check_rankers(requirements, made.judged, rankers, baselines.names)
     return replace(made, requirements=told)
+
+
+def _reads_prompts(opened: OpenTask, engine: str) -> bool:
+    """Whether an engine ranks by prompts: no baseline does, and of students those of a decoder."""
+    if engine.startswith(STUDENT):
+        return find_student(engine.removeprefix(STUDENT), opened.project).card.kind == "decoder"
+    return not engine.startswith(BASELINE)
 
 
 def slicings_on(
