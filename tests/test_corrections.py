@@ -115,8 +115,8 @@ def test_what_matches_nothing_is_counted_and_told(toys: Path) -> None:
     said: list[str] = []
     given_file(opened_toys(toys), toys / "r.parquet", said.append)
     assert said == [
-        "corrections: 1 of 2 labels stand in the requests; 1 match no candidate, such as 't1' of "
-        f"request 'nobody' ({toys}/fixed.csv:3)"
+        "corrections: 1 of 2 labels stand in the requests that were read; 1 match no candidate, "
+        f"such as 't1' of request 'nobody' ({toys}/fixed.csv:3)"
     ]
 
 
@@ -125,7 +125,9 @@ def test_validate_says_how_many_apply(toys: Path) -> None:
     (toys / "fixed.csv").write_text(f"{HEAD}nobody,t1,like\n")
     checked = promptrank.validate("toys/like", project=toys, settings=["corrections=fixed.csv"])
     assert not checked.problems
-    assert any("0 of 1 labels stand in the requests" in line for line in checked.warnings)
+    assert any(
+        "0 of 1 labels stand in the requests that were read" in line for line in checked.warnings
+    )
     (toys / "fixed.csv").write_text(f"{HEAD}nobody,t1,perhaps\n")
     checked = promptrank.validate("toys/like", project=toys, settings=["corrections=fixed.csv"])
     assert any("no answer 'perhaps' to like" in line for line in checked.problems)

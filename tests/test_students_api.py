@@ -101,9 +101,14 @@ def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> Non
     ):
         promptrank.evaluate("toys/like", vs=["pupil:x"], project=students)
     with pytest.raises(InputError, match="--slice cut: student:taught reads no prompts"):
-        wanted = {"engine": "student:taught", "slices": ["cut"]}
         # No such split either: what is wanted is refused before requests are read.
-        promptrank.evaluate("toys/like", split="nowhere", project=students, **wanted)
+        promptrank.evaluate(
+            "toys/like",
+            engine="student:taught",
+            slices=["cut"],
+            split="nowhere",
+            project=students,
+        )
 
 
 def test_scores_of_a_candidate_are_its_own(students: Path) -> None:

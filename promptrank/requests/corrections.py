@@ -94,7 +94,8 @@ class Corrections:
 
     def told(self) -> str:
         """How many there are and how many apply, in words."""
-        text = f"corrections: {self.placed:,} of {self.given:,} labels stand in the requests"
+        count = f"{self.placed:,} of {self.given:,} labels"
+        text = f"corrections: {count} stand in the requests that were read"
         if self.strayed:
             first = self.strayed[0]
             text += (

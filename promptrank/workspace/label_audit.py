@@ -61,6 +61,8 @@ class Audited:
         )
         if self.doubts > MOST:
             text += f"; the {MOST} most doubtful are listed"
+        if self.doubts:
+            text += "; fill in `answer`, and name the file in the task as `corrections`"
         learned = "; whoever was trained on labels of train does not doubt them"
         return text + (learned if self.trained_on else "")
 
