@@ -1,6 +1,9 @@
 """Leaks: planted ones are found and named, fields that are merely good are not."""
 
 import csv
+import math
+from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 
 import promptrank
-from promptrank.evaluation.leaks import LeakSearch, find_leaks
+from promptrank.evaluation.leaks import FEWEST, LeakSearch, find_leaks
 from promptrank.evaluation.single_fields import FieldColumns, single_scores
 from promptrank.records import Candidate, Item, Request, Subject
 
@@ -112,6 +115,60 @@ def test_a_field_alone_worked_out() -> None:
         "2 relevant and 2 other training candidates are too few to look for leaks; it takes 50 of "
         "each"
     )
+
+
+def of_contexts(contexts: Iterable[tuple[dict[str, Any], bool]]) -> FieldColumns:
+    columns = FieldColumns()
+    for n, (context, liked) in enumerate(contexts):
+        candidate = Candidate("c", Item("i", {}), context, outcomes={"q": str(int(liked))})
+        request = Request(f"r{n}", Subject(f"m{n}"), (candidate,))
+        columns.add(request, lambda c: float(c.outcomes["q"]), 1.0)
+    return columns
+
+
+@pytest.mark.parametrize(
+    ("liked", "other", "name"),
+    [
+        ({"a": {"b": 1}}, {"a": {"b": 2}}, "context.a.b"),
+        ({"a": {"b": "x"}}, {"a": {"b": None}}, "context.a.b"),
+        ({"a": [1.5, 2.5]}, {"a": [0.5, 0.5]}, "context.a (mean)"),
+        ({"a": [3, 4]}, {"a": [2, 5]}, "context.a"),
+        ({"a": ["x", "x"]}, {"a": ["x"]}, "context.a (length)"),
+        ({"a": []}, {"a": None}, "context.a (length)"),
+        ({"a": ""}, {"a": None}, "context.a"),
+        ({"a": timedelta(1)}, {"a": timedelta(2)}, "context.a"),
+    ],
+)
+def test_every_kind_of_value_is_looked_at(
+    liked: dict[str, Any], other: dict[str, Any], name: str
+) -> None:
+    columns = of_contexts([(liked, True), (other, False)] * 20)
+    made = single_scores(columns, columns)
+    told = made.held_out[:, list(made.names).index(name)]
+    assert told[0::2].min() > told[1::2].max()
+    assert not columns.unread
+
+
+def test_a_field_of_numbers_and_texts_is_looked_at_as_either() -> None:
+    rows: list[tuple[dict[str, Any], bool]]
+    rows = [({"a": "yes"}, True), ({"a": "no"}, False), ({"a": 1}, True), ({"a": 2}, False)]
+    made = single_scores(of_contexts(rows[::-1] * 10), of_contexts(rows))
+    numbers, texts = (list(made.names).index(n) for n in ("context.a", "context.a (texts)"))
+    assert made.held_out[2, numbers] > made.held_out[3, numbers]
+    assert made.held_out[0, texts] > made.held_out[1, texts]
+
+
+def test_what_cannot_be_looked_at_is_said() -> None:
+    deep = {"deep": {"a": {"b": 1}}, "raw": b"x", "list": [{"a": 1}], "null": None, "nan": math.nan}
+    columns = of_contexts([(deep, True), (deep, False)] * FEWEST)
+    found = find_leaks(columns, columns, draws=10)
+    assert isinstance(found, LeakSearch)
+    assert found.told() == (
+        "leaks: no field tells 100 held-out candidates apart; 3 fields could not be looked at, or "
+        "not whole: context.deep, context.list, context.raw"
+    )
+    keyed = of_contexts([({"a": {f"k{n}": 1.0}}, n % 2 == 0) for n in range(1100)])
+    assert len(keyed.names) == 1000 and keyed.unread == {"context.a"}
 
 
 def ratings(path: Path, leaky: bool) -> None:

@@ -5,7 +5,7 @@ its AUC and interval by subject. It is suspected of a leak where the low end is 
 where its AUC is more than .10 above that of all other fields together, and above every other field
 alone, by the low end of the paired, corrected interval. Leaks would hide one another, so with
 neither side stand copies of the field (rank correlation of .95 or more), fields that are suspected
-already, and, where it reaches .85 itself, others that do.
+already, other aspects of it (a list's length) and, where it reaches .85 itself, others that do.
 """
 
 import re
@@ -25,6 +25,8 @@ FEWEST = 50
 """Fewer labelled candidates of either side tell nothing."""
 _WORTH = 0.6  # a lower AUC is no suspect
 _REST, _BEST, _ALL = "all others", "best other", "all fields"
+_SHOWN = 5
+_ASPECT = re.compile(r" \((length|mean|texts)\)$")  # columns of one field, of `single_scores`
 _CATEGORIES = 20  # so few values are categories, however they are written
 _ID = re.compile(r"(^|_)(id|key|uuid|guid)$", re.IGNORECASE)
 _CODE = re.compile(r"[0-9a-fA-F-]{8,}|[A-Za-z]{0,6}[-_:#]?\d+")
@@ -66,6 +68,7 @@ class LeakSearch:
         leaks: the suspects.
         ids: fields that name rows instead of saying something of them.
         candidates: how many were held out.
+        unread: fields of which some value could not be looked at.
     """
 
     aucs: Mapping[str, float]
@@ -73,6 +76,27 @@ class LeakSearch:
     leaks: tuple[Leak, ...]
     ids: tuple[str, ...]
     candidates: int
+    unread: tuple[str, ...] = ()
+
+    def told(self) -> str:
+        """What was found, as a line."""
+        if self.together is None:
+            text = f"leaks: no field tells {self.candidates:,} held-out candidates apart"
+        else:
+            best = [f"{name} {auc:.3f}" for name, auc in list(self.aucs.items())[:_SHOWN]]
+            more = len(self.aucs) - len(best)
+            text = (
+                f"leaks: {len(self.leaks)} of {len(self.aucs)} fields are suspected; AUC alone on "
+                f"{self.candidates:,} held-out candidates: {', '.join(best)}"
+                f"{f' and {more} lower' if more > 0 else ''}; all together {self.together:.3f}"
+            )
+        if self.unread:
+            count, more = len(self.unread), len(self.unread) - _SHOWN
+            text += (
+                f"; {count} field{'s' if count > 1 else ''} could not be looked at, or not whole: "
+                f"{', '.join(self.unread[:_SHOWN])}{f' and {more} more' if more > 0 else ''}"
+            )
+        return text
 
 
 def find_leaks(
@@ -87,8 +111,9 @@ def find_leaks(
                 f"look for leaks; it takes {FEWEST} of each"
             )
     singles = single_scores(train, held_out)
+    unread = tuple(sorted(train.unread | held_out.unread))
     if not singles.names:
-        return LeakSearch({}, None, (), tuple(_ids(train)), len(held_out))
+        return LeakSearch({}, None, (), tuple(_ids(train)), len(held_out), unread)
     relevant = np.array(train.relevant, dtype=np.bool_)
     columns = dict(zip(singles.names, singles.held_out.T, strict=True))
     together = singles.together(relevant)
@@ -101,6 +126,7 @@ def find_leaks(
         # The as-of numbers that every request has are what is normal.
         if found[name] >= _WORTH and not name.startswith("baseline."):
             apart = {name, *(leak.field for leak in leaks), *_copies(name, columns)}
+            apart |= {n for n in order if _field(n) == _field(name)}
             if found[name] >= STRONG:
                 apart |= {n for n in order if found[n] >= STRONG and not n.startswith("baseline.")}
             rest = singles.together(relevant, apart)
@@ -108,7 +134,12 @@ def find_leaks(
             leak = _leak(name, held_out, columns, rest, others, draws, report)
             leaks += [leak] if leak is not None else []
     aucs = {name: found[name] for name in order if not name.startswith("baseline.")}
-    return LeakSearch(aucs, overall, tuple(leaks), tuple(_ids(train)), len(held_out))
+    return LeakSearch(aucs, overall, tuple(leaks), tuple(_ids(train)), len(held_out), unread)
+
+
+def _field(name: str) -> str:
+    """The field that a column shows an aspect of."""
+    return _ASPECT.sub("", name)
 
 
 def _leak(
@@ -171,7 +202,7 @@ def _ids(train: FieldColumns) -> Iterator[str]:
     for name in train.names:
         root, _, own = name.partition(".")
         owned = owners.get(root, len(set(train.subject)))
-        if owned <= _CATEGORIES or root in ("stats", "baseline"):
+        if owned <= _CATEGORIES or root in ("stats", "baseline") or _ASPECT.search(name):
             continue
         if name in train.numbers:
             values = train.number(name)
@@ -181,7 +212,7 @@ def _ids(train: FieldColumns) -> Iterator[str]:
             alike = whole and (dense or _ID.search(own) is not None)
         else:
             rows = train.words(name)
-            distinct = np.unique([words[0] for words in rows if len(words) == 1])
+            distinct = np.unique([words[0] for words in rows if len(words) == 1 and words[0]])
             alike = all(len(words) < 2 for words in rows) and all(map(_CODE.fullmatch, distinct))
         if alike and len(distinct) >= 0.9 * owned:
             yield name

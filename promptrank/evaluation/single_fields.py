@@ -14,29 +14,30 @@ import math
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
-from promptrank.basics.numbers import finite, is_number
+from promptrank.evaluation.field_values import looks
 from promptrank.evaluation.labelled import Label
 from promptrank.records import Candidate, Request
 
 _BINS, _PRIOR, _FOLDS = 32, 5.0, 3
 _HASHED = 2**14
 _MOST_ROWS = 100_000
+_MOST_FIELDS = 1000
 
 
 @dataclass(slots=True)
 class FieldColumns:
-    """Labelled candidates as columns; a field is numbers or texts, by its first value.
+    """Labelled candidates as columns; a field that has numbers and texts has a column of either.
 
     Attributes:
         numbers: field -> values; NaN where missing. One that comes late is short until `filled`.
         texts: field -> texts of each row.
         relevant, request, subject, item: of each row.
+        unread: fields of which some value could not be looked at.
     """
 
     numbers: dict[str, list[float]] = field(default_factory=dict)
@@ -45,6 +46,7 @@ class FieldColumns:
     request: list[str] = field(default_factory=list)
     subject: list[str] = field(default_factory=list)
     item: list[str] = field(default_factory=list)
+    unread: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.relevant)
@@ -65,19 +67,20 @@ class FieldColumns:
             self.request.append(request.request_id)
             self.subject.append(request.subject.subject_id or request.request_id)
             self.item.append(candidate.item.item_id)
-            for name, value in _fields(request, candidate):
-                self._put(name, value, row)
+            for of, value in _fields(request, candidate):
+                for name, content in looks(of, value):
+                    if content is None or not self._put(name, content, row):
+                        self.unread.add(of)
 
-    def _put(self, name: str, value: Any, row: int) -> None:
-        if (number := _number(value)) is not None:
-            if name not in self.texts:
-                column = self.numbers.setdefault(name, [])
-                column.extend([math.nan] * (row - len(column)))
-                column.append(number)
-        elif (words := _words(value)) and name not in self.numbers:
-            texts = self.texts.setdefault(name, [])
-            texts.extend([()] * (row - len(texts)))
-            texts.append(words)
+    def _put(self, name: str, content: float | tuple[str, ...], row: int) -> bool:
+        """Whether there was room for it: objects may have a key of its own in every row."""
+        columns: dict[str, Any] = self.numbers if isinstance(content, float) else self.texts
+        if name not in columns and len(self.numbers) + len(self.texts) >= _MOST_FIELDS:
+            return False
+        column = columns.setdefault(name, [])
+        column.extend([math.nan if columns is self.numbers else ()] * (row - len(column)))
+        column.append(content)
+        return True
 
     def number(self, name: str) -> Floats:
         """(rows,) of a field of numbers."""
@@ -106,22 +109,6 @@ def _fields(request: Request, candidate: Candidate) -> Iterator[tuple[str, Any]]
     for group, fields in groups.items():
         for key, value in (fields or {}).items():
             yield f"{group}.{key}", value
-
-
-def _number(value: Any) -> float | None:
-    if is_number(value):
-        return finite(value)
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
-    return float(value.toordinal()) if isinstance(value, date) else None
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return (value,) if value else ()
-    if isinstance(value, list | tuple | set | frozenset | np.ndarray):
-        return tuple(sorted({each for each in value if isinstance(each, str) and each}))
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +150,12 @@ def single_scores(train: FieldColumns, held_out: FieldColumns) -> SingleScores:
     folds = np.array([zlib.crc32(s.encode("utf-8", "surrogatepass")) for s in train.subject])
     folds %= _FOLDS
     names, crossed, told = [], [], []
-    for name in train.names:
-        if name in train.numbers:
+    looked = [(name, name, True) for name in train.numbers]
+    # Beside a column of its numbers, a field's texts need a name of their own.
+    mixed = {n: f"{n} (texts)" for n in train.texts if n in train.numbers}
+    looked += [(mixed.get(name, name), name, False) for name in train.texts]
+    for shown, name, numeric in sorted(looked):
+        if numeric:
             own, other = train.number(name), held_out.number(name)
             made = _crossed(_binned, own, other, relevant, folds)
         else:
@@ -172,7 +163,7 @@ def single_scores(train: FieldColumns, held_out: FieldColumns) -> SingleScores:
                 _worded, _hashed(train.words(name)), _hashed(held_out.words(name)), relevant, folds
             )
         if np.ptp(made[1]) > 0:  # it tells held-out rows apart
-            names.append(name)
+            names.append(shown)
             crossed.append(made[0])
             told.append(made[1])
     sides, rows = (crossed, told), (len(train), len(held_out))

@@ -4,7 +4,7 @@ import hashlib
 
 from promptrank.basics.telling import Say
 from promptrank.evaluation.gains import gain_of
-from promptrank.evaluation.leaks import LeakSearch, find_leaks
+from promptrank.evaluation.leaks import find_leaks
 from promptrank.evaluation.single_fields import FieldColumns
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.workspace.request_files import request_file
@@ -12,7 +12,6 @@ from promptrank.workspace.tasks import OpenTask
 from promptrank.workspace.validated import Validated
 
 _MOST = 4000  # requests of each side
-_SHOWN = 5
 _HELD_OUT = 4  # one subject in so many, where no split is declared
 
 
@@ -29,7 +28,7 @@ def check_leaks(opened: OpenTask, validated: Validated, say: Say) -> None:
     if isinstance(search, str):
         validated.warnings.append(search)
         return
-    validated.facts.append(_told(search))
+    validated.facts.append(search.told())
     validated.warnings += [leak.told() for leak in search.leaks]
     for name in (name for name in search.ids if name not in _keys(opened)):
         validated.warnings.append(
@@ -51,18 +50,6 @@ def _keys(opened: OpenTask) -> set[str]:
         if ref.table is not None
     }
     return keys - printed
-
-
-def _told(search: LeakSearch) -> str:
-    if search.together is None:
-        return f"leaks: no field tells {search.candidates:,} held-out candidates apart"
-    best = [f"{name} {auc:.3f}" for name, auc in list(search.aucs.items())[:_SHOWN]]
-    more = len(search.aucs) - len(best)
-    return (
-        f"leaks: {len(search.leaks)} of {len(search.aucs)} fields are suspected; AUC alone on "
-        f"{search.candidates:,} held-out candidates: {', '.join(best)}"
-        f"{f' and {more} lower' if more > 0 else ''}; all together {search.together:.3f}"
-    )
 
 
 def _sides(opened: OpenTask, file: RequestFile) -> tuple[FieldColumns, FieldColumns]:
