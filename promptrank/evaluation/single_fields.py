@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from promptrank.basics.arrays import Codes, Flags, Floats
-from promptrank.evaluation.field_values import looks
+from promptrank.evaluation.field_looks import looks
 from promptrank.evaluation.labelled import Label
 from promptrank.records import Candidate, Request
 
