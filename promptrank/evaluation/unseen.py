@@ -40,7 +40,7 @@ def with_unseen(linear: Sequence[Sums], draws: int, seed: int) -> Floats | None:
         if each.shares:
             weight = each.columns[:, 1]
             # By what it is and not by where it stands, so that other rankers change no interval.
-            key = zlib.crc32(each.columns.tobytes())
+            key = _key(each)
             generator = np.random.default_rng([seed, key, seen[key]])
             seen[key] += 1
             all_hit, none = weight[weight > 0].mean() * generator.gamma(_SHAPE, size=(2, draws))
@@ -70,7 +70,12 @@ def unseen_difference(one: Estimate | None, other: Estimate | None, draws: int) 
     apart = (one.columns[used, 0] - other.columns[used, 0]) / weight[used]
     differ = apart[apart != 0]
     size = float(np.sqrt((differ**2).mean())) if len(differ) else 1.0
-    keys = [zlib.crc32(each.columns.tobytes()) for each in (one, other)]
+    keys = [_key(one), _key(other)]
     for_one, for_other = np.random.default_rng(sorted(keys)).gamma(_SHAPE, size=(2, draws))
     signed: Floats = (for_one - for_other) * (size / used.sum() * (1 if keys[0] <= keys[1] else -1))
     return signed
+
+
+def _key(estimate: Sums) -> int:
+    """What an estimate's own draws are seeded by; the last digits are the processor's."""
+    return zlib.crc32((estimate.columns.round(9) + 0.0).tobytes())
