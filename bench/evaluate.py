@@ -114,8 +114,8 @@ def main(given: Sequence[str] | None = None) -> None:
     gib = _peak()
     last = report.rankers[-1].cells
     for name, cell in last.items():
-        told = [np.nan if end is None else end for end in (cell.value, cell.low, cell.high)]
-        print("{:12} {:.4f} ({:.4f}-{:.4f})".format(name, *told), f"{cell.used:,} {cell.unit}")
+        ends = "" if cell.low is None else f" ({cell.low:.4f}-{cell.high:.4f})"
+        print(f"{name:12} {_value(cell.value):.4f}{ends} {cell.used:,} {cell.unit}")
     told_means = " ".join(f"{metric} {_value(last[metric].value):.4f}" for metric in MEANS)
     print(
         f"{'promptrank':12} {seconds:6.1f} s {gib:5.2f} GiB, all of it ({busy:.1f} s of CPU): "
