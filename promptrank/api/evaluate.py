@@ -119,12 +119,8 @@ def evaluate(
     from promptrank.workspace.label_audit import check_doubts, write_doubts
     from promptrank.workspace.measuring import measured_on
     from promptrank.workspace.probing import PlannedEdit, ProbedRanker, rows_of_probes
-    from promptrank.workspace.wanted_evaluation import (
-        check_fitted,
-        planned_on,
-        slicings_on,
-        wanted_evaluation,
-    )
+    from promptrank.workspace.wanted_evaluation import wanted_evaluation
+    from promptrank.workspace.wanted_on_requests import check_fitted, planned_on, slicings_on
 
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)

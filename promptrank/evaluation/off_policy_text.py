@@ -1,9 +1,12 @@
 """Off-policy estimates in a few lines, for a terminal."""
 
 from collections.abc import Iterator
+from textwrap import wrap
 
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
+
+_WIDTH = 110
 
 
 def off_policy_lines(earned: OffPolicy) -> Iterator[str]:
@@ -20,7 +23,8 @@ def off_policy_lines(earned: OffPolicy) -> Iterator[str]:
         yield from _lines(best, earned, ", the best of the others,")
     if len(earned.rankers) > 1:
         yield f"  intervals above the log are corrected for {len(earned.rankers)} rankers"
-    yield from earned.notes
+    for note in earned.notes:
+        yield from wrap(note, _WIDTH, subsequent_indent="  ")
 
 
 def _lines(row: PolicyRow, earned: OffPolicy, who: str = "") -> Iterator[str]:
