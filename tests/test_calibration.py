@@ -149,6 +149,36 @@ def test_any_calibration_can_be_tried_with_the_fake_engine(run: Run, tmp_path: P
     assert "fused " in run("eval", "toys/like", *settings, "--draws", "100").stdout
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("by", KINDS)
+def test_what_comes_after_validation_changes_no_calibration(
+    run: Run, tmp_path: Path, by: Calibration
+) -> None:
+    """The as-of rule: labels of the part that is measured turn round, and those of validation."""
+    plain = tmp_path / "plain.jsonl"
+    build = ["build", "toys/like", "-o", str(plain), "--project", str(tmp_path / "project")]
+    assert not CliRunner().invoke(app, build).exit_code
+    made: dict[str, list[Any]] = {}
+    for part in ("none", "test", "valid"):
+        rows = [json.loads(line) for line in plain.read_text().splitlines()]
+        for row in rows:
+            if row["split"] == part:
+                row["outcomes"] = {"like": {"like": "dislike", "dislike": "like"}[was(row)]}
+        requests, out = tmp_path / f"{part}.jsonl", tmp_path / f"{part}-fusion.json"
+        requests.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        settings = ("--set", f"fusion={{by: {by}}}", "--set", "score=fused")
+        done = run("fuse", "toys/like", *settings, "--requests", requests, "-o", out)
+        assert not done.exit_code, done.output
+        fusion = json.loads(out.read_text())
+        made[part] = [fusion[key] for key in ("fused", "without", "knots")]
+    assert made["none"] == made["test"] != made["valid"]
+
+
+def was(row: dict[str, Any]) -> str:
+    answer: str = row["outcomes"]["like"]
+    return answer
+
+
 def test_a_file_of_steps_is_checked(tmp_path: Path) -> None:
     path, good = tmp_path / "f.json", fitted(planted(0.5, 0.0, 200), "isotonic")
     write_fusion(path, good)
