@@ -11,21 +11,11 @@ import pytest
 import promptrank
 from promptrank.training.settings import Settings
 from support.planted_jobs import FLIPPED, REGIONS, SMALL, best_auc, make_project
+from support.planted_settings import PLANTED
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("planted")]
 
-# Validation is left out: nothing is stopped early, and all of it would be the test's time.
-SHARED = Settings(
-    rank=64,
-    alpha=64,
-    lr=2e-3,
-    epochs=2,
-    batch=16,
-    micro=16,
-    prompt_weight=0.0,
-    valid=0,
-    every=10_000,
-)
+SHARED = replace(PLANTED, epochs=2)
 OWN = replace(SHARED, lr=2.5e-3, epochs=3)
 FEW = replace(SHARED, lr=3e-4, steps=20, limit=100)
 # So small a step leads nowhere from nothing.

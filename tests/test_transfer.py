@@ -11,11 +11,11 @@ from promptrank.evaluation.report_facts import facts
 from promptrank.evaluation.report_rows import Difference, Pair
 from promptrank.evaluation.step_summary import step_summary
 from promptrank.evaluation.transfer import JointAndSingle, transfer_text, transfers_of
-from promptrank.training.settings import Settings
 from promptrank.workspace.joint_adapters import joint_and_single
 from promptrank.workspace.tasks import open_task
 from support.adapters import a_card, a_folder, a_task_card
 from support.planted_jobs import make_project
+from support.planted_settings import PLANTED
 from support.reports import report, row
 
 BOTH = ("toys/like", "toys/hate")
@@ -97,19 +97,6 @@ def test_who_is_joint_and_who_is_alone_is_in_the_cards(toys: Path) -> None:
     )
 
 
-TRAINING = Settings(
-    rank=64,
-    alpha=64,
-    lr=2e-3,
-    epochs=3,
-    batch=16,
-    micro=16,
-    prompt_weight=0.0,
-    valid=0,
-    every=10_000,
-)
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group("planted")
 def test_a_planted_conflict_is_flagged_and_a_placebo_is_not(tmp_path: Path) -> None:
@@ -126,7 +113,7 @@ def test_a_planted_conflict_is_flagged_and_a_placebo_is_not(tmp_path: Path) -> N
 
     def trained(adapter: str, *regions: str) -> None:
         named = [f"jobs/{region}" for region in regions]
-        promptrank.train(named, adapter, project=root, training=TRAINING)
+        promptrank.train(named, adapter, project=root, training=PLANTED)
 
     trained("single", "north")
     trained("conflict", "north", "opposite")

@@ -9,8 +9,8 @@ import random
 from pathlib import Path
 
 import promptrank
-from promptrank.training.settings import Settings
 from support.planted_jobs import word_model
+from support.planted_settings import PLANTED
 from support.toys import write_rows
 
 COLORS = ("red", "blue")
@@ -58,18 +58,6 @@ Toy {{ item.color }} {{ item.shape }}
 {% endblock %}
 """
 
-TRAINING = Settings(
-    rank=64,
-    alpha=64,
-    lr=2e-3,
-    epochs=3,
-    batch=16,
-    micro=16,
-    prompt_weight=0.0,
-    valid=0,
-    every=10_000,
-)
-
 
 def make_project(root: Path, people: int = 160, seed: int = 0) -> Path:
     """A project with the tasks ``toys/NOTE-GREETING`` and a random decoder."""
@@ -108,5 +96,5 @@ def make_project(root: Path, people: int = 160, seed: int = 0) -> Path:
 def trained(root: Path, name: str = "notes") -> str:
     """An adapter of all four tasks."""
     tasks = [f"toys/{note}-{greeting}" for note in COLORS for greeting in GREETINGS]
-    promptrank.train(tasks, name, project=root, training=TRAINING)
+    promptrank.train(tasks, name, project=root, training=PLANTED)
     return name
