@@ -1,4 +1,4 @@
-"""How tests of planted truths train: a whole random decoder's worth of adapter, in a minute."""
+"""How tests of planted truths train: full rank on a random decoder, in seconds."""
 
 from promptrank.training.settings import Settings
 
