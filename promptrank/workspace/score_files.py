@@ -13,7 +13,7 @@ from promptrank.workspace.tasks import OpenTask
 def open_scores(
     opened: OpenTask, path: str | Path, say: Say, *, allow_changed: bool = False
 ) -> Scores:
-    """A scores file of a task, with prompts that are today's.
+    """A scores file of a task, with prompts that are today's, as it was before policy steps.
 
     Args:
         allow_changed: only say so where they are not.
@@ -22,7 +22,7 @@ def open_scores(
         DataError: no scores file, scores of another task, of other prompts, of requests with
             made-up texts, or of a probe.
     """
-    scores = read_scores(Path(path), opened.task, opened.name)
+    scores = read_scores(Path(path), opened.task, opened.name).before_policy()
     if scores.origin.obscured is not None:
         raise DataError(
             f"{path}: these scores are of requests whose {', '.join(scores.origin.obscured)} was "

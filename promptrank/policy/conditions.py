@@ -1,0 +1,66 @@
+"""Expressions over the fields of a ranking's candidates, for several threads."""
+
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from promptrank.basics.hints import near
+from promptrank.errors import InputError
+from promptrank.prompt.field_expression import NAMESPACES, FieldExpression, shortened
+from promptrank.records import Candidate, Request
+
+
+class CandidateExpression:
+    """An expression over fields, compiled once; it has a value for each candidate.
+
+    Attributes:
+        text: as it is written.
+        where: it stands in the task file.
+        paths: fields that it names: ``("item", "year")``.
+    """
+
+    def __init__(self, text: str, where: str) -> None:
+        """Read it.
+
+        Raises:
+            InputError: no expression, or one over what is no candidate's; with the place.
+        """
+        self.text, self.where = text, where
+        # A colon, as every problem of a task file has it behind its place.
+        self._value = FieldExpression(text, where=f"{where}:")
+        for root in self._value.roots:
+            if root not in NAMESPACES:
+                hint = near(root, NAMESPACES)
+                raise InputError(f"{where}: {shortened(text)}: no candidate has {root}; {hint}")
+        self.paths = self._value.paths
+        self._lock = threading.Lock()  # its sandbox counts work, for one thread at a time
+
+    def values(self, request: Request, candidates: Iterable[Candidate]) -> list[Any]:
+        """The value for each candidate; None where it has none."""
+        with self._lock:
+            return [self._value(_fields_of(request, candidate)) for candidate in candidates]
+
+
+class Condition(CandidateExpression):
+    """An expression that holds or does not.
+
+    It holds where its value is true, or a number other than 0. Where it has no value, as where a
+    field is empty, it does not hold; nor does a text or a list, since the word "no" would be true.
+    """
+
+    def holds(self, request: Request, candidates: Iterable[Candidate]) -> list[bool]:
+        """For each candidate, whether it holds."""
+        return [
+            isinstance(value, bool | int | float) and bool(value)
+            for value in self.values(request, candidates)
+        ]
+
+
+def _fields_of(request: Request, candidate: Candidate) -> dict[str, Any]:
+    return {root: of(request, candidate) for root, of in NAMESPACES.items()}
+
+
+def candidates_of(request: Request, names: Iterable[str]) -> Iterator[Candidate]:
+    """A request's candidates by their ids, in the order of these."""
+    by_name = {candidate.candidate_id: candidate for candidate in request.candidates}
+    return (by_name[name] for name in names)
