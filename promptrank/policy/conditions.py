@@ -35,6 +35,11 @@ class CandidateExpression:
         self.paths = self._value.paths
         self._lock = threading.Lock()  # its sandbox counts work, for one thread at a time
 
+    @property
+    def problem(self) -> str:
+        """Why it had no value the last time that it had none; empty where nothing tells."""
+        return self._value.problem
+
     def values(self, request: Request, candidates: Iterable[Candidate]) -> list[Any]:
         """The value for each candidate; None where it has none."""
         with self._lock:
@@ -50,10 +55,12 @@ class Condition(CandidateExpression):
 
     def holds(self, request: Request, candidates: Iterable[Candidate]) -> list[bool]:
         """For each candidate, whether it holds."""
-        return [
-            isinstance(value, bool | int | float) and bool(value)
-            for value in self.values(request, candidates)
-        ]
+        return [self.truth(value) for value in self.values(request, candidates)]
+
+    @staticmethod
+    def truth(value: Any) -> bool:
+        """Whether an expression of this value holds."""
+        return isinstance(value, bool | int | float) and bool(value)
 
 
 def _fields_of(request: Request, candidate: Candidate) -> dict[str, Any]:
