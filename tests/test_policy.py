@@ -80,7 +80,7 @@ def test_a_scores_file_has_every_candidate_and_tells_what_became_of_it(toys: Pat
 
 
 def test_python_ranks_as_the_file_does(toys: Path) -> None:
-    request = {"request_id": "q", "member": {"name": "Ann"}}
+    request: dict[str, Any] = {"request_id": "q", "member": {"name": "Ann"}}
     titles = {"Toy 1": "blue", "Toy 2": "red", "Toy 6": "red", "Toy 3": "red"}
     request["candidates"] = [{"item": {"title": t, "color": c}} for t, c in titles.items()]
     with open_ranker("toys/stepped", project=toys, engine="fake") as ranker:
@@ -154,7 +154,7 @@ def test_the_server_ranks_by_the_policy(toys: Path) -> None:
 
 
 def test_validate_tells_what_steps_never_do(toys: Path) -> None:
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"filter": {"keep": "item.colour == 'red'"}},
         {"filter": {"keep": "item.title"}},
         {"boost": {"where": "item.color == 'green'", "add": 1}},

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from promptrank.policy.drawn_orders import (
     uniform,
 )
 from promptrank.ranking.ranking import Ranking
-from promptrank.ranking.values import Values
+from promptrank.ranking.values import RankValues, Values
 from promptrank.records import Request, Subject
 from promptrank.requests.dicts import UNNAMED
 from support.measured import scores_by
@@ -123,7 +124,10 @@ def test_what_a_draw_tells() -> None:
     assert moved.changes[0].why == f"drawn to place {moved.rank} with probability 0.3333"
     assert [s.propensity for s in made.scored] == pytest.approx([1 / 3] * 3 + [1])
     # What a filter took out was never shown.
-    steps = [{"filter": {"drop": "context.at == 0"}}, {"explore": {"first": 9, "epsilon": 0.5}}]
+    steps: list[dict[str, Any]] = [
+        {"filter": {"drop": "context.at == 0"}},
+        {"explore": {"first": 9, "epsilon": 0.5}},
+    ]
     less = after(ranking_of([{}] * 3), *steps)
     assert less.removed[0].propensity is None
     assert sorted(s.propensity or 0 for s in less.scored) in ([0.25, 0.25], [0.75, 0.75])
@@ -156,13 +160,11 @@ def test_estimates_recover_a_planted_truth(step: dict[str, object]) -> None:
         )
         name = ranking.request_id
         requests.append(Request(name, Subject(name), candidates))
-    scores = scores_by(
-        requests,
-        {
-            name: lambda r, by=by: Values([by[c.candidate_id] for c in r.candidates])
-            for name, by in orders.items()
-        },
-    )
+
+    def ordered(by: dict[str, float]) -> RankValues:
+        return lambda request: Values([by[c.candidate_id] for c in request.candidates])
+
+    scores = scores_by(requests, {name: ordered(by) for name, by in orders.items()})
     report = off_policy(requests, scores, lambda c: float(c.outcomes["q"]), draws=200)
     assert report is not None and not isinstance(report, str)
     for row in report.rankers:

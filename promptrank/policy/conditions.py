@@ -1,13 +1,16 @@
 """Expressions over the fields of a ranking's candidates, for several threads."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
 from promptrank.prompt.field_expression import NAMESPACES, FieldExpression, shortened
-from promptrank.records import Candidate, Request
+from promptrank.records import EMPTY, Candidate, Request
+
+_ABSENT = object()
+"""The value of a field that a candidate does not have."""
 
 
 class CandidateExpression:
@@ -42,8 +45,26 @@ class CandidateExpression:
 
     def values(self, request: Request, candidates: Iterable[Candidate]) -> list[Any]:
         """The value for each candidate; None where it has none."""
+        if [".".join(path) for path in self.paths] == [self.text.strip()]:  # a field, as it is
+            ((root, name),) = self.paths
+            of = NAMESPACES[root]
+            return [(of(request, candidate) or EMPTY).get(name) for candidate in candidates]
+        known: dict[Any, Any] = {}
         with self._lock:
-            return [self._value(_fields_of(request, candidate)) for candidate in candidates]
+            return [self._of(_fields_of(request, candidate), known) for candidate in candidates]
+
+    def _of(self, fields: Mapping[str, Any], known: dict[Any, Any]) -> Any:
+        """The value; asked once of candidates that are alike in all that it names."""
+        if not self._value.of_paths:
+            return self._value(fields)
+        named = [(fields[root] or EMPTY).get(name, _ABSENT) for root, name in self.paths]
+        key = tuple((type(value), value) for value in named)  # 1 and true are equal, not alike
+        try:
+            if key not in known:
+                known[key] = self._value(fields)
+        except TypeError:  # lists and objects
+            return self._value(fields)
+        return known[key]
 
 
 class Condition(CandidateExpression):

@@ -38,6 +38,7 @@ class FieldExpression:
         problem: why it had no value the last time that it had none.
         roots: names that it begins with, such as ``item``, in their order.
         paths: the fields that it names: ``item`` and ``year`` of ``item.year``.
+        of_paths: whether these alone make its value, as in no ``item["year"]``.
     """
 
     def __init__(
@@ -79,14 +80,14 @@ class FieldExpression:
             raise InputError(
                 f"{where} {short}: no expression over fields, such as 'item.year >= 1990': {error}"
             ) from None
-        self.roots = tuple(dict.fromkeys(name.name for name in tree.find_all(nodes.Name)))
-        self.paths = tuple(
-            dict.fromkeys(
-                (part.node.name, part.attr)
-                for part in tree.find_all(nodes.Getattr)
-                if isinstance(part.node, nodes.Name)
-            )
-        )
+        names = [name.name for name in tree.find_all(nodes.Name)]
+        paths = [
+            (part.node.name, part.attr)
+            for part in tree.find_all(nodes.Getattr)
+            if isinstance(part.node, nodes.Name)
+        ]
+        self.roots, self.paths = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(paths))
+        self.of_paths = len(names) == len(paths)
         if fields is None:
             return
         for root in self.roots:
