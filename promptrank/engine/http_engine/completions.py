@@ -24,7 +24,7 @@ _FLOOR = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Call:
     """Prompts of one call, which want the log-probs of the same ids."""
 
     model: str
@@ -33,7 +33,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PromptAnswer:
     """The answer to one prompt.
 
     Attributes:
@@ -45,12 +45,12 @@ class Said:
     greedy: int
 
 
-class Refused(Exception):
+class NotAnswered(Exception):
     """The server does not take these prompts, or fails at them each time; it is up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedModel:
     """A model or an adapter that the server has.
 
     Attributes:
@@ -88,7 +88,7 @@ class Completions:
             base_url=self.url, headers=headers, timeout=seconds, limits=limits, trust_env=False
         )
 
-    def models(self) -> list[Served]:
+    def models(self) -> list[ServedModel]:
         """What the server has, models and adapters.
 
         Raises:
@@ -97,19 +97,19 @@ class Completions:
         try:
             rows = self._call("GET", "/v1/models")["data"]
             return [
-                Served(row["id"], row.get("root"), row.get("parent"), row.get("max_model_len"))
+                ServedModel(row["id"], row.get("root"), row.get("parent"), row.get("max_model_len"))
                 for row in rows
             ]
-        except Refused as error:
+        except NotAnswered as error:
             raise ModelError(f"{self.url}: lists no models ({error})") from None
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{self.url}: its /v1/models is not a list of models") from None
 
-    def ask(self, asked: Asked) -> list[Said]:
+    def ask(self, asked: Call) -> list[PromptAnswer]:
         """One answer a prompt, in their order.
 
         Raises:
-            Refused: it takes none of them, or returns something else than was asked for.
+            NotAnswered: it takes none of them, or returns something else than was asked for.
             ModelError: the server is not there, however often it is tried.
         """
         body = {
@@ -145,15 +145,15 @@ class Completions:
                     try:
                         return answer.json()
                     except ValueError:
-                        raise Refused("its answer is no JSON") from None
+                        raise NotAnswered("its answer is no JSON") from None
                 why, gone = f"{answer.status_code}: {_message(answer)}", False
                 if answer.status_code not in _AGAIN:
-                    raise Refused(why)
+                    raise NotAnswered(why)
                 headers = answer.headers
             wait = _pause(attempt, headers)
         if gone:
             raise ModelError(f"{self.url}: cannot be reached ({why}); is the server running?")
-        raise Refused(f"tried {TRIES} times; {why}")
+        raise NotAnswered(f"tried {TRIES} times; {why}")
 
 
 def _pause(attempt: int, headers: Mapping[str, str]) -> float:
@@ -175,26 +175,26 @@ def _message(answer: httpx.Response) -> str:
     return " ".join(str(text or "").split())[:200]
 
 
-def _said(answer: Any, asked: Asked) -> list[Said]:
+def _said(answer: Any, asked: Call) -> list[PromptAnswer]:
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         if [choice["index"] for choice in choices] != list(range(len(asked.prompts))):
-            raise Refused("returned another number of answers than was asked for")
+            raise NotAnswered("returned another number of answers than was asked for")
         rows = [choice["logprobs"] for choice in choices]
         return [_one_said(row["tokens"][0], row["top_logprobs"][0], asked) for row in rows]
     except (KeyError, IndexError, TypeError, ValueError):
-        raise Refused("returned no log-probs") from None
+        raise NotAnswered("returned no log-probs") from None
 
 
-def _one_said(token: str, logprobs: Mapping[str, float], asked: Asked) -> Said:
+def _one_said(token: str, logprobs: Mapping[str, float], asked: Call) -> PromptAnswer:
     by_id = {_id(name): float(value) for name, value in logprobs.items()}
     missing = [number for number in asked.wanted if number not in by_id]
     if missing:
-        raise Refused(
+        raise NotAnswered(
             f"returned no log-prob of token {missing[0]}, which was asked for by logprob_token_ids"
         )
     said = [by_id[number] for number in asked.wanted]
-    return Said([value if value > _FLOOR else float("nan") for value in said], _id(token))
+    return PromptAnswer([value if value > _FLOOR else float("nan") for value in said], _id(token))
 
 
 def _id(name: str) -> int:

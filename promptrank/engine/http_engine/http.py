@@ -12,7 +12,13 @@ from itertools import islice
 from pathlib import Path
 
 from promptrank.engine.contract import EngineInfo, Failure, Steps, Tree, TreeScore, Window
-from promptrank.engine.http_engine.completions import Asked, Completions, Refused, Said, Served
+from promptrank.engine.http_engine.completions import (
+    Call,
+    Completions,
+    NotAnswered,
+    PromptAnswer,
+    ServedModel,
+)
 from promptrank.engine.limits import model_limits
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
 from promptrank.engine.vllm_engine.tree_prompts import Place, Work
@@ -82,7 +88,12 @@ class HttpEngine:
     groups = 2  # the server has the next one before the last is answered
 
     def __init__(
-        self, server: Completions, base: Served, models: Sequence[Served], name: str, limits: Limits
+        self,
+        server: Completions,
+        base: ServedModel,
+        models: Sequence[ServedModel],
+        name: str,
+        limits: Limits,
     ) -> None:
         told = f"{server.url} {base.name} {base.root}"
         self.info = EngineInfo(
@@ -201,11 +212,11 @@ class _Group:
 
     def __init__(self, pool: ThreadPoolExecutor, server: Completions) -> None:
         self._pool, self._server = pool, server
-        self._calls: dict[Future[list[Said]], tuple[str, list[_Prompt]]] = {}
-        self._ended: queue.SimpleQueue[Future[list[Said]]] = queue.SimpleQueue()
+        self._calls: dict[Future[list[PromptAnswer]], tuple[str, list[_Prompt]]] = {}
+        self._ended: queue.SimpleQueue[Future[list[PromptAnswer]]] = queue.SimpleQueue()
 
     def ask(self, model: str, wanted: Sequence[int], prompts: list["_Prompt"]) -> None:
-        asked = Asked(model, [prompt.ids for prompt in prompts], wanted)
+        asked = Call(model, [prompt.ids for prompt in prompts], wanted)
         try:
             call = self._pool.submit(self._server.ask, asked)
         except RuntimeError:  # the pool's word for it
@@ -221,7 +232,7 @@ class _Group:
             answers = call.result()
         except CancelledError:
             raise ModelError(_CLOSED) from None
-        except Refused as error:
+        except NotAnswered as error:
             if len(prompts) == 1:
                 prompts[0].work.refuse(prompts[0].place, str(error), by=self._server.url)
                 return
@@ -246,7 +257,7 @@ def _ready(waiting: dict[int, Work]) -> list[tuple[int, TreeScore]]:
     return [(place, waiting.pop(place).result()) for place in places]
 
 
-def _base(url: str, models: Sequence[Served], folder: Path, name: str | None) -> Served:
+def _base(url: str, models: Sequence[ServedModel], folder: Path, name: str | None) -> ServedModel:
     """The served model that stands for the one in ``folder``."""
     bases = [model for model in models if model.parent is None]
     if len(bases) == 1:
@@ -263,8 +274,8 @@ def _check_answers(server: Completions, model: str, vocab: int) -> None:
     # Four ids that nothing makes likely: the likeliest tokens would not be these.
     wanted = [vocab - 1, vocab // 2, vocab // 3, vocab // 5]
     try:
-        (said,) = server.ask(Asked(model, [[0, vocab // 2]], wanted))
-    except Refused as error:
+        (said,) = server.ask(Call(model, [[0, vocab // 2]], wanted))
+    except NotAnswered as error:
         raise ModelError(
             f"{server.url}: cannot score answers ({error}); it has to return the log-probs of "
             "logprob_token_ids, as vLLM 0.28 and later does"
