@@ -23,7 +23,7 @@ from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError, InputError
 from promptrank.runs import shards
 from promptrank.runs.read_run import read_run
-from promptrank.runs.run_folder import RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.scores.read import read_scores
 from promptrank.workspace.tasks import open_task
 

@@ -111,7 +111,7 @@ def _into_folder(
     task: str, folder: Path, given: Mapping[str, Any], since: Path | None, shard: int | None
 ) -> None:
     from promptrank.api.rank_run import rank_run
-    from promptrank.runs.run_folder import SHARD
+    from promptrank.runs.sharded_run import SHARD
     from promptrank.scores.scores import thin_answers
 
     with (

@@ -26,7 +26,7 @@ _AGAIN = "remove it, and the same command scores its requests again"
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class ShardCounts:
     """What became of requests.
 
     Attributes:
@@ -52,15 +52,15 @@ class Counted:
     reused: int
     label_mass: Mapping[str, float]
 
-    def plus(self, other: "Counted") -> "Counted":
+    def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
         ours, theirs = asdict(self), asdict(other)
         mass, more = ours.pop("label_mass"), theirs.pop("label_mass")
         both = {name: mass.get(name, 0.0) + more.get(name, 0.0) for name in {**mass, **more}}
-        return Counted(**{name: ours[name] + theirs[name] for name in ours}, label_mass=both)
+        return ShardCounts(**{name: ours[name] + theirs[name] for name in ours}, label_mass=both)
 
 
-NOTHING = Counted(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ class Shard:
     content: str
     first: str | None
     last: str | None
-    counted: Counted
+    counted: ShardCounts
     files: Mapping[str, str]
 
 

@@ -28,7 +28,7 @@ from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
 from promptrank.runs.manifest import manifest
 from promptrank.runs.prompt_digests import PromptDigests, content_digest
-from promptrank.runs.shards import NOTHING, Counted, Shard
+from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 from promptrank.runs.since import Since, since
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
@@ -54,7 +54,7 @@ class RunSummary:
     folder: Path
     shards: int
     resumed: int
-    counted: Counted
+    counted: ShardCounts
 
 
 def rank_run(
@@ -255,7 +255,7 @@ class _Shards:
             for request, content in zip(requests, contents.values(), strict=True)
             if request.request_id in digests.by_request
         ]
-        counted = Counted(
+        counted = ShardCounts(
             len(requests),
             candidates,
             scored,
