@@ -10,6 +10,8 @@ from promptrank.records import EMPTY, Candidate, Event, Item, Request, Subject
 from promptrank.requests.cells import not_a_propensity
 from promptrank.requests.lost import REQUEST_COLUMNS
 
+UNNAMED = "request"
+"""The id of a request that brings none."""
 _REQUEST = ("request_id", *REQUEST_COLUMNS, "candidates")
 _CANDIDATE = (
     "candidate_id",
@@ -58,7 +60,7 @@ def request_from_dict(data: Mapping[str, Any]) -> Request:
         raise DataError(f"history: expected a list, got {type(events).__name__}")
     history = tuple(_event(entry, i, time) for i, entry in enumerate(events))
     return Request(
-        _text(data.get("request_id"), "request_id") or "request",
+        _text(data.get("request_id"), "request_id") or UNNAMED,
         _subject(data),
         tuple(candidates.values()),
         _sorted(history),

@@ -1,11 +1,15 @@
 """From a body to its answer: checked, seated, ranked, written; or refused."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
 from promptrank.errors import DataError, InputError
+from promptrank.records import Request
+from promptrank.requests.dicts import UNNAMED
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
@@ -81,10 +85,11 @@ class Answering:
         self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
     ) -> Done:
         ranker = served.ranker
+        requests = named_requests(wanted.requests, request_id)
         ticket = Ticket(ranker.opened.engine.size)
         try:
             rankings = await self.seats.take(
-                lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
+                lambda: list(ranker.rank_many(requests, watch=ticket.watch, policy=wanted.policy)),
                 ticket,
                 size,
                 end,
@@ -107,6 +112,20 @@ class Answering:
             ranking.cancel()
 
 
+def named_requests(requests: Sequence[Request], request_id: str) -> list[Request]:
+    """Requests that bring no id have the call's: what is drawn for one can be told, and drawn anew.
+
+    Args:
+        request_id: of the call; of several requests each has its number behind it.
+    """
+    return [
+        request
+        if request.request_id != UNNAMED
+        else replace(request, request_id=request_id if len(requests) == 1 else f"{request_id}#{n}")
+        for n, request in enumerate(requests)
+    ]
+
+
 class ClientGone(Exception):
     """The client has closed the connection."""
 
@@ -119,7 +138,8 @@ async def _gone(request: HttpRequest) -> None:
 def _check_scored(done: Done, wanted: Wanted) -> None:
     """Refuse where nothing was scored, and where something was cut that must be whole."""
     rows = [row for ranking in done.rankings for row in ranking.errors]
-    if rows and len(done.rankings) == 1 and not done.rankings[0].scored:
+    nothing = len(done.rankings) == 1 and not done.rankings[0].scored
+    if rows and nothing and not done.rankings[0].removed:
         status = 500 if any(row.stage == "engine" and _ours(row.reason) for row in rows) else 422
         message = f"nothing could be ranked: {rows[0].message}"
         raise Refused(Refusal(status, rows[0].reason, message, rows[:20]))

@@ -22,11 +22,13 @@ class Wanted:
         task: by name; None for the first one that is served.
         requests: to be ranked together, in one call.
         whole: refused where the budget would cut anything.
+        policy: whether policy steps run; pairs that are scored one by one are no list.
     """
 
     task: str | None
     requests: Sequence[Request]
     whole: bool = False
+    policy: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from promptrank.workspace.tasks import OpenTask
 def open_scores(
     opened: OpenTask, path: str | Path, say: Say, *, allow_changed: bool = False
 ) -> Scores:
-    """A scores file of a task, or a folder of a run, with prompts that are today's.
+    """A scores file of a task, or a folder of a run: prompts are today's, and no policy has run.
 
     Args:
         allow_changed: only say so where they are not.
@@ -24,7 +24,7 @@ def open_scores(
             made-up texts, or of a probe.
     """
     read = read_run if Path(path).is_dir() else read_scores
-    scores = read(Path(path), opened.task, opened.name)
+    scores = read(Path(path), opened.task, opened.name).before_policy()
     if scores.origin.obscured is not None:
         raise DataError(
             f"{path}: these scores are of requests whose {', '.join(scores.origin.obscured)} was "

@@ -68,6 +68,16 @@ class ScoredJson(TypedDict):
     changes: list[ChangeJson]
 
 
+class RemovedJson(TypedDict):
+    """A candidate that a policy step took out, with the score that it had then."""
+
+    candidate_id: str
+    item_id: str
+    score: float
+    step: str
+    why: str
+
+
 class ErrorJson(TypedDict):
     """What could not be scored, or is missing in a prompt, and why."""
 
@@ -104,6 +114,7 @@ class Provenance(TypedDict):
     adapter: NotRequired[str]
     adapter_digest: NotRequired[str]
     fusion_digest: NotRequired[str]
+    policy: NotRequired[str]
 
 
 class RankAnswer(TypedDict):
@@ -112,6 +123,7 @@ class RankAnswer(TypedDict):
     id: str
     request_id: str
     scored: list[ScoredJson]
+    removed: list[RemovedJson]
     partial: bool
     errors: list[ErrorJson]
     cuts: CutsJson

@@ -21,6 +21,7 @@ from promptrank.serve.shapes.our_fields import (
     Provenance,
     RankAnswer,
     RankBody,
+    RemovedJson,
     ScoreAnswer,
     ScoreBody,
     ScoredJson,
@@ -47,7 +48,7 @@ def _read_score(body: ScoreBody) -> Wanted:
         except DataError as error:
             why = str(error).replace("candidates[0]", "the candidate")
             raise DataError(f"pairs[{place}]: {why}") from None
-    return Wanted(body.task, requests)
+    return Wanted(body.task, requests, policy=False)
 
 
 def _write_rank(body: RankBody, done: Done) -> RankAnswer:
@@ -57,6 +58,7 @@ def _write_rank(body: RankBody, done: Done) -> RankAnswer:
         "id": done.request_id,
         "request_id": ranking.request_id,
         "scored": [_scored(scored) for scored in ranking.scored],
+        "removed": [_removed(scored) for scored in ranking.removed],
         "partial": ranking.partial,
         "errors": errors_json(ranking.errors),
         "cuts": CutsJson(**cuts),  # type: ignore[typeddict-item]
@@ -112,6 +114,17 @@ def _scored(scored: Scored) -> ScoredJson:
     return row
 
 
+def _removed(scored: Scored) -> RemovedJson:
+    change = scored.changes[-1]
+    return {
+        "candidate_id": scored.candidate_id,
+        "item_id": scored.item_id,
+        "score": scored.score,
+        "step": change.step,
+        "why": change.why,
+    }
+
+
 def errors_json(rows: Sequence[ErrorRow]) -> list[ErrorJson]:
     """Error rows, without the request that they are about."""
     errors = []
@@ -138,6 +151,7 @@ def provenance(served: HostedTask) -> Provenance:
         "adapter": served.adapter,
         "adapter_digest": origin.adapter_digest,
         "fusion_digest": origin.fusion_digest,
+        "policy": origin.policy,
     }
     return cast(Provenance, {name: value for name, value in made.items() if value is not None})
 
