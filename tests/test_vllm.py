@@ -241,7 +241,7 @@ class TestWithVllm:
         run = engine.score(tree(20 + n % 9) for n in range(400))
         next(run)
         run.close()  # type: ignore[attr-defined]
-        assert not engine._pending
+        assert not engine._said.pending
         assert len(numbers(engine, tree())) == 6
 
     def test_longer_paths_are_taken_once_the_process_has_started_anew(self, model: Path) -> None:

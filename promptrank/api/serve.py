@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from promptrank.basics.hints import near
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.rankers import open_ranker
@@ -87,8 +88,8 @@ def serve(
         )
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     listening = listen(host, port)
-    hosted = Hosted(names)
-    with Runtime() as runtime:
+    hosted = Hosted(names, restarts := Restarts())
+    with Runtime(restarts) as runtime:
 
         def load() -> "list[HostedTask]":
             return [
@@ -120,7 +121,7 @@ def serve(
             log=log,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say)
+        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say, runtime.mend)
 
 
 def _served(

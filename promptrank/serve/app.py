@@ -61,10 +61,11 @@ def make_app(
     door = _Door(keys, hosts, log, answering.counted)
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
-        return 200, {"state": hosted.state}
+        return 200, {"state": hosted.health}
 
     async def ready(request: Request, request_id: str) -> tuple[int, Any]:
-        return (200 if hosted.state == "ready" else 503), {"state": hosted.state}
+        health = hosted.health
+        return (200 if health == "ready" else 503), {"state": health}
 
     async def tasks(request: Request, request_id: str) -> tuple[int, Any]:
         hosted.task(None)
