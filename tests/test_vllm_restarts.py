@@ -102,7 +102,7 @@ def test_what_was_under_way_is_answered_by_a_new_process(make: Make, folder: Pat
     }
     assert [said(score) for ready in groups[1] for _, score in ready] == [undisturbed(12)]
     assert restarts.total == 1 and not restarts.down
-    assert engine.cached == (6, 6 * 3 - 6)
+    assert engine.caches == {"prefix_tokens": (6, 6 * 3 - 6)}
 
 
 def test_what_it_dies_of_twice_is_not_tried_a_third_time_and_fails_alone(

@@ -73,6 +73,7 @@ def serve(
     from promptrank.serve.key_file import read_keys
     from promptrank.serve.running import listen, run
     from promptrank.serve.shapes.every import SHAPES
+    from promptrank.serve.spans import open_spans
 
     opened = [open_task(task, project=project, settings=settings) for task in tasks]
     names = [each.name for each in opened]
@@ -87,6 +88,7 @@ def serve(
             "by --key-file"
         )
     keys = read_keys(expanded(key_file)) if key_file is not None else None
+    spans = open_spans()
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts())
     with Runtime(restarts) as runtime:
@@ -119,6 +121,7 @@ def serve(
             keys=keys,
             hosts=LOOPBACK if keys is None else None,
             log=log,
+            spans=spans,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
         run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say, runtime.mend)

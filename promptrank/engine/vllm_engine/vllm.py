@@ -1,6 +1,6 @@
 """The engine itself: trees in, prompts to the process, scores out as its messages bring them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,9 +111,10 @@ class VllmEngine:
         return self._said.process_id
 
     @property
-    def cached(self) -> tuple[int, int]:
-        """Tokens of prompts that were found in the prefix cache, and that were computed."""
-        return self._said.cached_tokens, self._said.read_tokens - self._said.cached_tokens
+    def caches(self) -> Mapping[str, tuple[int, int]]:
+        """Tokens of prompts that its prefix cache had, and had not."""
+        said = self._said
+        return {"prefix_tokens": (said.cached_tokens, said.read_tokens - said.cached_tokens)}
 
     def _work(self, tree: Tree) -> Work:
         work = Work(tree, tree_failure(tree, self._limits))
