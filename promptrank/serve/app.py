@@ -1,10 +1,10 @@
 """The application: routes over hosted tasks, with keys, request ids and errors in their shapes."""
 
-import json
 import re
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -118,7 +118,12 @@ def make_app(
 
 def _asked(answering: Answering, shape: HttpShape[Any]) -> Answer:
     async def answer(request: Request, request_id: str) -> tuple[int, Any]:
-        return 200, await answering.answer(shape, request, request_id)
+        try:
+            return 200, await answering.answer(shape, request, request_id)
+        except Refused as error:
+            if error.refusal.status == 422:  # as this API says it
+                raise Refused(replace(error.refusal, status=shape.invalid)) from None
+            raise
 
     return answer
 
@@ -204,11 +209,6 @@ def _request_id(request: Request) -> str:
 def _response(said: Any, status: int, headers: Mapping[str, str]) -> Response:
     if isinstance(said, bytes):
         return Response(said, status, headers={**headers, "Content-Type": TEXT})
-    return Response(_json(said), status, headers=dict(headers), media_type="application/json")
-
-
-def _json(said: Any) -> bytes:
-    try:
-        return orjson.dumps(said)
-    except orjson.JSONEncodeError:  # half a surrogate pair, which it cannot write and JSON can
-        return json.dumps(said).encode("ascii")
+    return Response(
+        orjson.dumps(said), status, headers=dict(headers), media_type="application/json"
+    )
