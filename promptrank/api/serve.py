@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from promptrank.basics.hints import near
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.rankers import open_ranker
@@ -72,6 +73,7 @@ def serve(
     from promptrank.serve.key_file import read_keys
     from promptrank.serve.running import listen, run
     from promptrank.serve.shapes.every import SHAPES
+    from promptrank.serve.spans import open_spans
 
     opened = [open_task(task, project=project, settings=settings) for task in tasks]
     names = [each.name for each in opened]
@@ -86,9 +88,10 @@ def serve(
             "by --key-file"
         )
     keys = read_keys(expanded(key_file)) if key_file is not None else None
+    spans = open_spans()
     listening = listen(host, port)
-    hosted = Hosted(names)
-    with Runtime() as runtime:
+    hosted = Hosted(names, restarts := Restarts())
+    with Runtime(restarts) as runtime:
 
         def load() -> "list[HostedTask]":
             return [
@@ -118,9 +121,10 @@ def serve(
             keys=keys,
             hosts=LOOPBACK if keys is None else None,
             log=log,
+            spans=spans,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say)
+        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say, runtime.mend)
 
 
 def _served(

@@ -2,14 +2,16 @@
 
 import threading
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import make_room, open_engine, settle
+from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
 
 if TYPE_CHECKING:
@@ -42,9 +44,15 @@ class _Once(Generic[T]):
 
 
 class Runtime:
-    """Owns opened models with their adapters, and tokenizers; all methods from any thread."""
+    """Owns opened models with their adapters, and tokenizers; all methods from any thread.
 
-    def __init__(self) -> None:
+    Attributes:
+        restarts: of engines with a process of their own; None where its death is an error.
+    """
+
+    def __init__(self, restarts: Restarts | None = None) -> None:
+        """Take what has engines whose process dies start another."""
+        self.restarts = restarts
         self._lock = threading.Lock()
         self._closed = False
         self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
@@ -98,7 +106,9 @@ class Runtime:
         place = folder.resolve()
         opened = self.opened(
             ("decoder", place, engine, compute),
-            lambda: open_engine(engine, folder, name, adapter, compute, longest, say),
+            lambda: open_engine(
+                engine, folder, name, adapter, compute, longest, say, self.restarts
+            ),
         )
         shared = cast(Engine, opened.engine)
         if engine == "vllm":
@@ -106,6 +116,19 @@ class Runtime:
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
+
+    def mend(self) -> None:
+        """Start the processes anew that have died while nobody asked; for whoever looks often.
+
+        Raises:
+            ModelError: it cannot be done now; those who ask are told too, until it can.
+        """
+        with self._lock:
+            every = list(self._opened.values())
+        for once in every:
+            opened = once.taken()
+            if opened is not None and ailing(opened.engine):
+                opened.alone(partial(mend, opened.engine))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.

@@ -2,12 +2,16 @@
 
 import asyncio
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request as HttpRequest
 
+from promptrank.engine.contract import TreeScore
 from promptrank.errors import DataError, InputError
+from promptrank.ranking.method import Work
+from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.dicts import UNNAMED
 from promptrank.serve.bodies import Intake, check_texts
@@ -17,6 +21,7 @@ from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.shape import Done, HttpShape, Wanted
+from promptrank.serve.trail import Trail, begin_trail
 
 DEADLINE = "x-deadline-ms"
 """Header: milliseconds from the request's arrival by which the answer has to be there."""
@@ -28,7 +33,7 @@ class Answering:
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
         self.intake, self.seats = Intake(bounds), Seats(bounds)
-        self.counted = ServerNumbers(self.seats)
+        self.counted = ServerNumbers(hosted, self.seats)
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
         """The answer to one call.
@@ -37,14 +42,18 @@ class Answering:
             Refused: there is none.
             ClientGone: nobody waits for it any more.
         """
+        trail = begin_trail(request, request_id)
+        trail.stage("read")
         end = asyncio.get_running_loop().time() + self._seconds(request)
         async with self.intake.take(request) as (data, size):
             check_texts(data, self.bounds)
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
-            done = await self._unless_gone(
-                request, self._rank(served, wanted, size, end, request_id)
-            )
+            trail.task = served.name
+            trail.candidates = sum(len(asked.candidates) for asked in wanted.requests)
+            done = await self._unless_gone(request, self._rank(served, wanted, size, end, trail))
+            trail.stage("write")
+            trail.tokens = done.tokens
             self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
             return shape.write(body, done)
@@ -82,21 +91,26 @@ class Answering:
         return served, wanted
 
     async def _rank(
-        self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
+        self, served: HostedTask, wanted: Wanted, size: int, end: float, trail: Trail
     ) -> Done:
         ranker = served.ranker
-        requests = named_requests(wanted.requests, request_id)
+        requests = named_requests(wanted.requests, trail.request_id)
         ticket = Ticket(ranker.opened.engine.size)
+
+        def watch(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
+            trail.stage("engine")
+            ticket.watch(works, results)
+
+        def rank() -> list[Ranking]:
+            trail.stage("encode")
+            return list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+
+        trail.stage("wait")
         try:
-            rankings = await self.seats.take(
-                lambda: list(ranker.rank_many(requests, watch=ticket.watch, policy=wanted.policy)),
-                ticket,
-                size,
-                end,
-            )
+            rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
             raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
-        return Done(request_id, served, rankings, ticket.tokens)
+        return Done(trail.request_id, served, rankings, ticket.tokens)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
         """What ``work`` comes to; it is cancelled when the client closes the connection."""

@@ -1,6 +1,7 @@
 """Bodies of requests: read within bounds, and parsed to an object or refused with its place."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from promptrank.errors import DataError
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.refused import Refused, refuse
 
+_HALF = re.compile("[\ud800-\udfff]")
 _QUICK = 64 << 10  # bytes that are parsed faster than handed to a thread
 
 
@@ -89,23 +91,28 @@ async def _parsed(body: bytes) -> dict[str, Any]:
 
 
 def check_texts(value: Any, bounds: Bounds) -> None:
-    """Hold every text in plain nested values against its bound.
+    """Hold every text and every key in plain nested values against what texts may be.
 
     Raises:
-        Refused: (422) the first one that is longer, by its place.
+        Refused: (422) the first one that is too long, or no text, by its place.
     """
     waiting: list[tuple[Any, str]] = [(value, "")]
     while waiting:
         inside, at = waiting.pop()
-        pairs = inside.items() if isinstance(inside, dict) else enumerate(inside)
-        for key, each in pairs:
+        for key, each in inside.items() if isinstance(inside, dict) else enumerate(inside):
+            if isinstance(key, str):
+                _check_text(key, at, "a key", bounds)
             if isinstance(each, str):
-                if len(each) > bounds.text:
-                    place = f"{at}{key}"
-                    raise refuse(
-                        422,
-                        "text_too_long",
-                        f"{place[:200]}: {len(each):,} characters, more than {bounds.text:,}",
-                    )
+                _check_text(each, at, key, bounds)
             elif isinstance(each, dict | list):
                 waiting.append((each, f"{at}{key}."))
+
+
+def _check_text(text: str, at: str, name: object, bounds: Bounds) -> None:
+    if len(text) > bounds.text:
+        problem = f"{len(text):,} characters, more than {bounds.text:,}"
+        raise refuse(422, "text_too_long", f"{f'{at}{name}'[:200]}: {problem}")
+    if not text.isascii() and _HALF.search(text):
+        # JSON can say it, and no tokenizer, file or answer in UTF-8 can hold it.
+        problem = "half a surrogate pair, which is no text"
+        raise refuse(422, "no_text", f"{f'{at}{name}'[:200]}: {problem}")

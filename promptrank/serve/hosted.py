@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from promptrank.basics.hints import near
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.refused import refuse
 
@@ -34,10 +35,11 @@ class Hosted:
     Attributes:
         names: of the tasks, known before they are loaded.
         state: what the server is at.
+        restarts: of the engines' processes, where there may be any.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], restarts: Restarts | None = None) -> None:
+        self.names, self.restarts = tuple(names), restarts
         self.state: State = "loading"
         self._served: dict[str, HostedTask] = {}
 
@@ -50,6 +52,13 @@ class Hosted:
     def drain(self) -> None:
         """No more requests; those under way are answered."""
         self.state = "draining"
+
+    @property
+    def health(self) -> Literal["loading", "ready", "restarting", "draining"]:
+        """What others are told: its state, and whether an engine is being started anew."""
+        if self.state == "ready" and self.restarts is not None and self.restarts.down:
+            return "restarting"
+        return self.state
 
     def every(self) -> list[HostedTask]:
         """What is loaded, in the order of the command line."""

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -12,11 +12,12 @@ from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import InputError, ModelError
 from promptrank.serve.hosted import Hosted, HostedTask
 
 _DRAIN = 60  # seconds for what is under way
 _CONNECTIONS = 1000
+_LOOK = 1.0  # seconds between looks at what may have died
 
 
 class _Server(uvicorn.Server):
@@ -69,6 +70,7 @@ def run(
     load: Callable[[], Sequence[HostedTask]],
     listening: socket.socket,
     say: Say,
+    mend: Callable[[], None] | None = None,
 ) -> None:
     """Serve until a signal asks for the end.
 
@@ -76,6 +78,8 @@ def run(
         make: the application with this life span.
         load: opens the tasks; called in a thread once the server answers.
         listening: of `listen`; closed at the end.
+        mend: looks after what may die, in a thread, every second once the tasks are loaded; a
+            ModelError says that it has to wait.
 
     Raises:
         InputError: the tasks could not be loaded; whatever else ``load`` raises.
@@ -90,12 +94,19 @@ def run(
             server.should_exit = True
         else:
             say("ready")
+            while mend is not None and hosted.state == "ready":
+                await asyncio.sleep(_LOOK)
+                with suppress(ModelError):  # who asks is told
+                    await asyncio.to_thread(mend)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(loading())
         yield
-        await task
+        if hosted.every():
+            task.cancel()  # it is only looking
+        with suppress(asyncio.CancelledError):
+            await task
         app.state.answering.seats.close()
 
     config = uvicorn.Config(

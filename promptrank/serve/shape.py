@@ -62,7 +62,7 @@ class HttpShape(Generic[B]):
         write: the answer.
         refuse: the body of an error.
         invalid: HTTP status of a body with wrong fields.
-        error_type: a TypedDict of an error's body, where its schema is to be written.
+        error_type: a TypedDict of an error's body.
     """
 
     name: str

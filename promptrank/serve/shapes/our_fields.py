@@ -1,9 +1,11 @@
 """The fields of promptrank's own bodies, answers and errors."""
 
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
+
+from promptrank.serve.shapes.request_schema import PAIR, REQUEST
 
 
 class _Strict(BaseModel):
@@ -16,7 +18,7 @@ class RankBody(_Strict):
     task: str | None = Field(
         None, description="Name of the task; the first one served if left out."
     )
-    request: dict[str, Any] = Field(
+    request: Annotated[dict[str, Any], WithJsonSchema(REQUEST)] = Field(
         description="A request as docs/reference/requests.md has it, with its candidates as a list."
     )
 
@@ -27,7 +29,7 @@ class ScoreBody(_Strict):
     task: str | None = Field(
         None, description="Name of the task; the first one served if left out."
     )
-    pairs: list[dict[str, Any]] = Field(
+    pairs: list[Annotated[dict[str, Any], WithJsonSchema(PAIR)]] = Field(
         min_length=1,
         description="Each a request with one candidate, whose item, item_id, context and stats "
         "stand beside member, query, source, history and time.",
