@@ -27,7 +27,7 @@ class AskedItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedIds:
     """The ids of one request, and what it carries beside them.
 
     Attributes:
@@ -88,7 +88,7 @@ class Found:
     unknown: tuple[str, ...]
 
 
-def asked_of(data: Any) -> Asked:
+def asked_of(data: Any) -> AskedIds:
     """The ids of a request as in `promptrank.requests.dicts.request_from_dict`.
 
     Raises:
@@ -109,7 +109,7 @@ def asked_of(data: Any) -> Asked:
     if isinstance(query, str):
         ids["query"] = ids["query"] or query
     events = data.get("history")
-    return Asked(
+    return AskedIds(
         ids["member"],
         ids["query"],
         ids["source"] or name_in(subjects.get("source", EMPTY)),

@@ -11,7 +11,7 @@ from typing import Any
 
 from promptrank.errors import DataError, ErrorRow
 from promptrank.records import EMPTY, Fields, Item, Request, Subject
-from promptrank.requests.asked import ROLES, Asked, AskedItem, Found, FoundItem
+from promptrank.requests.asked import ROLES, AskedIds, AskedItem, Found, FoundItem
 from promptrank.requests.cells import count
 from promptrank.requests.dicts import request_from_dict
 from promptrank.requests.plain_values import fields_at
@@ -47,7 +47,7 @@ class _Missing:
 _MISSING = _Missing()
 
 
-def filled(data: Mapping[str, Any], asked: Asked, found: Found) -> LookedUp:
+def filled(data: Mapping[str, Any], asked: AskedIds, found: Found) -> LookedUp:
     """The request of a dict, with what was found.
 
     A candidate whose item neither the request nor a table has is an error row, and so is an event;
@@ -79,7 +79,7 @@ def filled(data: Mapping[str, Any], asked: Asked, found: Found) -> LookedUp:
     return _without_missing(request_from_dict(whole), asked, found)
 
 
-def _is_named(asked: Asked, role: str) -> bool:
+def _is_named(asked: AskedIds, role: str) -> bool:
     return role in asked.subjects or getattr(asked, f"{role}_id") is not None
 
 
@@ -115,7 +115,7 @@ def _entry(
     return whole
 
 
-def _without_missing(request: Request, asked: Asked, found: Found) -> LookedUp:
+def _without_missing(request: Request, asked: AskedIds, found: Found) -> LookedUp:
     name = request.request_id
     errors = [
         _row(name, each.candidate_id, "item_not_found", each.item.item_id, found)

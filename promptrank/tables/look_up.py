@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from promptrank.basics.sql import Connection, explain, run
 from promptrank.errors import InputError
-from promptrank.requests.asked import Asked, Found, asked_of
+from promptrank.requests.asked import AskedIds, Found, asked_of
 from promptrank.requests.filled import LookedUp, filled
 from promptrank.requests.items import ItemTable
 from promptrank.schema.task import Task
@@ -25,7 +25,7 @@ from promptrank.tables import look_up_views as views
 from promptrank.tables.assemble import chunks, open_snapshots
 from promptrank.tables.events import make_events
 from promptrank.tables.loading import database
-from promptrank.tables.look_up_batch import Batch
+from promptrank.tables.look_up_batch import AskedBatch
 from promptrank.tables.row_tables import read_rows
 from promptrank.tables.statistics import make_sums
 
@@ -111,7 +111,7 @@ class LookUp:
         for data, each, found in zip(requests, asked, self.find(asked), strict=True):
             yield filled(data, each, found)
 
-    def find(self, asked: Sequence[Asked]) -> list[Found]:
+    def find(self, asked: Sequence[AskedIds]) -> list[Found]:
         """What the tables hold of the ids of each request.
 
         Raises:
@@ -124,7 +124,7 @@ class LookUp:
             places = [i for i, each in enumerate(asked) if (each.events is not None) is carried]
             for start in range(0, len(places), _AT_ONCE):
                 part = places[start : start + _AT_ONCE]
-                batch = Batch(self._plan, [asked[i] for i in part], self._time(now))
+                batch = AskedBatch(self._plan, [asked[i] for i in part], self._time(now))
                 found |= zip(part, self._found(batch), strict=True)
         return [found[i] for i in range(len(asked))]
 
@@ -132,7 +132,7 @@ class LookUp:
         """The time of a request that has none. Where times are order numbers, the next one."""
         return self._last + 1 if self._plan.task.ordered_only else now
 
-    def _found(self, batch: Batch) -> list[Found]:
+    def _found(self, batch: AskedBatch) -> list[Found]:
         with self._cursor() as cursor:
             views.put(cursor, batch.requests(), batch.items())
 

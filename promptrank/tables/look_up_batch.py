@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from promptrank.errors import ErrorRow, RowError
 from promptrank.records import EMPTY, Event, Fields, Item, Subject
-from promptrank.requests.asked import ROLES, Asked, AskedItem, Found, FoundItem
+from promptrank.requests.asked import ROLES, AskedIds, AskedItem, Found, FoundItem
 from promptrank.requests.format import Rows, rows_in
 from promptrank.requests.items import ItemTable
 from promptrank.requests.read import history_of, subject_of
@@ -16,10 +16,10 @@ from promptrank.tables.look_up_views import ASKED, REQUESTS
 from promptrank.tables.plan import Plan
 
 
-class Batch:
+class AskedBatch:
     """Requests that are looked up together; all of them carry a history, or none does."""
 
-    def __init__(self, plan: Plan, asked: list[Asked], now: float) -> None:
+    def __init__(self, plan: Plan, asked: list[AskedIds], now: float) -> None:
         """Put the requests into the order that histories are walked in: by member and time.
 
         Args:
@@ -137,7 +137,7 @@ class Batch:
             time, subject, history, placed["c"], placed["e"], self._unknown(asked, subject)
         )
 
-    def _unknown(self, asked: Asked, subject: Subject) -> tuple[str, ...]:
+    def _unknown(self, asked: AskedIds, subject: Subject) -> tuple[str, ...]:
         """Ids whose table has no row for them: then its key is None among the fields."""
         fields = {
             "member": subject.member,
