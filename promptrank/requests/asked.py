@@ -104,21 +104,31 @@ def asked_of(data: Any) -> AskedIds:
             given = {"text": given}
         if given is not None:
             subjects[role] = fields_at(given, role)
-    ids = {role: text_at(data.get(f"{role}_id"), f"{role}_id") for role in ROLES}
+    ids = {role: _id_at(data.get(f"{role}_id"), f"{role}_id") for role in ROLES}
     query = data.get("query")
     if isinstance(query, str):
-        ids["query"] = ids["query"] or query
+        ids["query"] = ids["query"] or _id_at(query, "query")
     events = data.get("history")
     return AskedIds(
         ids["member"],
         ids["query"],
-        ids["source"] or name_in(subjects.get("source", EMPTY)),
+        ids["source"] or _id_at(name_in(subjects.get("source", EMPTY)), "source.item_id"),
         finite_at(data.get("time"), "time"),
-        text_at(data.get("split"), "split"),
+        _id_at(data.get("split"), "split"),
         subjects,
         _items(data.get("candidates"), "candidates", timed=False),
         _items(events, "history", timed=True) if events is not None else None,
     )
+
+
+def _id_at(value: Any, where: str) -> str | None:
+    name = text_at(value, where)
+    try:
+        if name is not None:
+            name.encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: {name!r} is no text in UTF-8") from None
+    return name
 
 
 def _items(entries: Any, name: str, *, timed: bool) -> dict[int, AskedItem]:
@@ -131,7 +141,7 @@ def _items(entries: Any, name: str, *, timed: bool) -> dict[int, AskedItem]:
         where, fields = f"{name}[{i}]", None
         if entry.get("item") is not None:
             fields = fields_at(entry["item"], f"{where}.item")
-        item_id = text_at(entry.get("item_id"), f"{where}.item_id") or name_in(fields or EMPTY)
+        item_id = _id_at(entry.get("item_id") or name_in(fields or EMPTY), f"{where}.item_id")
         if item_id is not None:
             time = finite_at(entry.get("time"), f"{where}.time") if timed else None
             asked[i] = AskedItem(item_id, time, fields)

@@ -40,11 +40,20 @@ class LookedUp:
     asked: bool = True
 
 
-class _Missing:
-    """The key of an item that is nowhere."""
+class WrongRequest(DataError):
+    """One of several requests cannot be.
+
+    Attributes:
+        place: which.
+    """
+
+    def __init__(self, place: int, why: str) -> None:
+        self.place = place
+        super().__init__(why)
 
 
-_MISSING = _Missing()
+_MISSING = object()
+"""The key of an item that is nowhere."""
 
 
 def filled(data: Mapping[str, Any], asked: AskedIds, found: Found) -> LookedUp:
@@ -109,7 +118,10 @@ def _entry(
         whole["item"] = {**(stored.fields if stored is not None else EMPTY), **asked.fields}
     else:
         whole["item"] = stored or Item(asked.item_id, EMPTY, _MISSING)
-    for name, values in (("stats", found.stats), ("baseline", found.baseline)):
+    numbers = {"stats": found.stats}
+    if where.startswith("candidates"):  # events have no baselines
+        numbers["baseline"] = found.baseline
+    for name, values in numbers.items():
         if values:
             whole[name] = {**values, **fields_at(entry.get(name), f"{where}.{name}")}
     return whole

@@ -25,7 +25,7 @@ from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.shape import HttpShape
-from promptrank.serve.shapes.ours import error_body, provenance
+from promptrank.serve.shapes.ours import error_body, provenance, tables_json
 
 REQUEST_ID = "X-Request-Id"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -78,6 +78,7 @@ def make_app(
                         for name, question in served.ranker.task.questions.items()
                     },
                     "provenance": provenance(served),
+                    **tables_json(served),
                 }
                 for served in hosted.every()
             ]

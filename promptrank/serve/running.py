@@ -97,6 +97,7 @@ def run(
         yield
         await task
         app.state.answering.seats.close()
+        app.state.answering.looking_up.close()
 
     config = uvicorn.Config(
         make(lifespan),

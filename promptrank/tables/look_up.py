@@ -16,9 +16,10 @@ import duckdb
 import pyarrow as pa
 
 from promptrank.basics.sql import Connection, explain, run
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.requests.asked import AskedIds, Found, asked_of
-from promptrank.requests.filled import LookedUp, filled
+from promptrank.requests.dicts import request_from_dict
+from promptrank.requests.filled import LookedUp, WrongRequest, filled
 from promptrank.requests.items import ItemTable
 from promptrank.schema.task import Task
 from promptrank.tables import look_up_views as views
@@ -42,12 +43,14 @@ class ReadTables:
         seconds: that it took.
         rows: that can be used, of the task's own log.
         size: bytes on disk of what is kept.
+        memory: that queries hold at most.
     """
 
     time: float
     seconds: float
     rows: int
     size: int
+    memory: str = _MEMORY
 
 
 class LookUp:
@@ -102,14 +105,26 @@ class LookUp:
         return next(self.look_up_many([request]))
 
     def look_up_many(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[LookedUp]:
-        """The same for several requests, which are looked up together.
+        """The same for several requests, which are looked up together; those without ids are not.
 
         Raises:
-            DataError: as of `look_up`, when it is the turn of the request that is wrong.
+            WrongRequest: the first one that is wrong.
         """
-        asked = [asked_of(request) for request in requests]
-        for data, each, found in zip(requests, asked, self.find(asked), strict=True):
-            yield filled(data, each, found)
+        asked: list[AskedIds] = []
+        place = 0
+        try:
+            for data in requests:
+                place = len(asked)
+                asked.append(asked_of(data))
+            named = [i for i, each in enumerate(asked) if not each.names_nothing]
+            found = dict(zip(named, self.find([asked[i] for i in named]), strict=True))
+            for place, data in enumerate(requests):
+                if place in found:
+                    yield filled(data, asked[place], found[place])
+                else:
+                    yield LookedUp(request_from_dict(data), asked=False)
+        except DataError as error:
+            raise WrongRequest(place, str(error)) from None
 
     def find(self, asked: Sequence[AskedIds]) -> list[Found]:
         """What the tables hold of the ids of each request.
@@ -157,6 +172,8 @@ class LookUp:
 
     def close(self) -> None:
         """Give back memory and disk; safe to call twice, and not while something is looked up."""
+        while not self._cursors.empty():
+            self._cursors.get_nowait().close()
         self._closing.close()
 
     def __enter__(self) -> Self:

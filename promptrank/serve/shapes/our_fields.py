@@ -17,7 +17,8 @@ class RankBody(_Strict):
         None, description="Name of the task; the first one served if left out."
     )
     request: dict[str, Any] = Field(
-        description="A request as docs/reference/requests.md has it, with its candidates as a list."
+        description="A request as docs/reference/requests.md has it, with its candidates as a "
+        "list. Where the task's tables are read, ids are enough."
     )
 
 
@@ -105,6 +106,15 @@ class Provenance(TypedDict):
     fusion_digest: NotRequired[str]
 
 
+class LookedUpJson(TypedDict):
+    """What came from the task's tables: how many events and items, and as of which time."""
+
+    as_of: NotRequired[float]
+    events: int
+    items: int
+    unknown: list[str]
+
+
 class RankAnswer(TypedDict):
     """A ranking, best first."""
 
@@ -116,6 +126,7 @@ class RankAnswer(TypedDict):
     cuts: CutsJson
     tokens: int
     provenance: Provenance
+    looked_up: NotRequired[LookedUpJson]
 
 
 class PairJson(TypedDict):
@@ -125,6 +136,7 @@ class PairJson(TypedDict):
     probability: NotRequired[float]
     questions: NotRequired[dict[str, AnsweredJson]]
     error: NotRequired[ErrorJson]
+    looked_up: NotRequired[LookedUpJson]
 
 
 class ScoreAnswer(TypedDict):
