@@ -1,6 +1,7 @@
 """``serve``: tasks over HTTP, one runtime for all of them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,12 +13,14 @@ from promptrank.basics.telling import Say, silent
 from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
 from promptrank.runtime.runtime import Runtime
+from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.ranking.ranker import Ranker
     from promptrank.serve.hosted import HostedTask
+    from promptrank.tables.look_up import LookUp
 
 HOST, PORT, QUEUE, CANDIDATES = "127.0.0.1", 8000, 64, 1000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -40,6 +43,7 @@ def serve(
     key_file: str | Path | None = None,
     queue: int = QUEUE,
     candidates: int = CANDIDATES,
+    tables: Sequence[str] = (),
     say: Say = silent,
     log: Say = silent,
 ) -> None:
@@ -54,6 +58,8 @@ def serve(
         key_file: keys, one a line, of which a client shows one.
         queue: requests that may wait; further ones are told to come again.
         candidates: of one request, at most.
+        tables: tasks whose tables are read, so that requests may name ids alone; ``all`` for every
+            task.
         log: is given a line of JSON for every request.
 
     Raises:
@@ -87,13 +93,18 @@ def serve(
             f"--host {host}: others could reach it, so it needs keys; name a file with one a line "
             "by --key-file"
         )
+    reads = _reads(tables, names)
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     spans = open_spans()
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts())
-    with Runtime(restarts) as runtime:
+    with Runtime(restarts) as runtime, ExitStack() as stack:
+        look_ups: dict[str, LookUp] = {}
 
         def load() -> "list[HostedTask]":
+            for each in opened:
+                if each.name in reads:
+                    look_ups[each.name] = stack.enter_context(open_look_up(each, say=say))
             return [
                 _served(
                     each,
@@ -109,6 +120,7 @@ def serve(
                         runtime=runtime,
                         say=say,
                     ),
+                    look_ups.get(each.name),
                 )
                 for each in opened
             ]
@@ -128,12 +140,24 @@ def serve(
 
 
 def _served(
-    opened: OpenTask, engine: str, adapter: str | None, open_: "Callable[..., Ranker]"
+    opened: OpenTask,
+    engine: str,
+    adapter: str | None,
+    open_: "Callable[..., Ranker]",
+    tables: "LookUp | None",
 ) -> "HostedTask":
     from promptrank.serve.hosted import HostedTask
 
     ranker = open_(opened, engine=engine, adapter=adapter)
-    return HostedTask(opened.name, ranker, adapter, opened.task.description)
+    return HostedTask(opened.name, ranker, adapter, opened.task.description, tables)
+
+
+def _reads(tables: Sequence[str], names: Sequence[str]) -> set[str]:
+    """The tasks whose tables are read."""
+    for name in tables:
+        if name not in (*names, "all"):
+            raise InputError(f"--tables {name}: no task {name!r} is served; {near(name, names)}")
+    return set(names) if "all" in tables else set(tables)
 
 
 def _by_task(

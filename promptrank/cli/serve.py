@@ -48,6 +48,14 @@ def serve(
     max_candidates: Annotated[
         int, typer.Option("--max-candidates", min=1, help="Of one request.")
     ] = 1000,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tables",
+            metavar="TASK",
+            help="Read the task's tables, so that requests may name ids alone; all for every task.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -74,6 +82,7 @@ def serve(
         key_file=key_file,
         queue=queue,
         candidates=max_candidates,
+        tables=tables or (),
         say=say,
         log=say,
     )

@@ -18,6 +18,7 @@ from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
 from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.looking_up import LookingUp, sizes, with_rows
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.shape import Done, HttpShape, Wanted
@@ -33,6 +34,7 @@ class Answering:
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
         self.intake, self.seats = Intake(bounds), Seats(bounds)
+        self.looking_up = LookingUp(bounds)
         self.counted = ServerNumbers(hosted, self.seats)
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
@@ -50,8 +52,11 @@ class Answering:
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
             trail.task = served.name
+            trail.stage("look_up")
+            wanted = await self.looking_up.complete(served, wanted, shape.invalid, size, end)
             trail.candidates = sum(len(asked.candidates) for asked in wanted.requests)
             done = await self._unless_gone(request, self._rank(served, wanted, size, end, trail))
+            done = with_rows(done, wanted)
             trail.stage("write")
             trail.tokens = done.tokens
             self.counted.ranked(served.name, done.rankings, done.tokens)
@@ -74,8 +79,7 @@ class Answering:
         except DataError as error:
             raise refuse(shape.invalid, "wrong_request", str(error)) from None
         served = self.hosted.task(wanted.task)
-        candidates = sum(len(request.candidates) for request in wanted.requests)
-        events = max((len(request.history) for request in wanted.requests), default=0)
+        candidates, events = sizes(wanted)
         if candidates > self.bounds.candidates:
             raise refuse(
                 shape.invalid,
@@ -110,7 +114,7 @@ class Answering:
             rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
             raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
-        return Done(trail.request_id, served, rankings, ticket.tokens)
+        return Done(trail.request_id, served, rankings, ticket.tokens, wanted.looked_up)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
         """What ``work`` comes to; it is cancelled when the client closes the connection."""

@@ -25,7 +25,7 @@ from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.shape import HttpShape
-from promptrank.serve.shapes.ours import error_body, provenance
+from promptrank.serve.shapes.ours import error_body, provenance, tables_json
 from promptrank.serve.spans import RequestSpans
 from promptrank.serve.told import Told
 from promptrank.serve.trail import begin_trail
@@ -84,6 +84,7 @@ def make_app(
                         for name, question in served.ranker.task.questions.items()
                     },
                     "provenance": provenance(served),
+                    **tables_json(served),
                 }
                 for served in hosted.every()
             ]

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from promptrank.basics.hints import near
 from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.refused import refuse
+
+if TYPE_CHECKING:
+    from promptrank.tables.look_up import LookUp
 
 State = Literal["loading", "ready", "draining"]
 
@@ -21,12 +24,14 @@ class HostedTask:
         ranker: opened; several tasks may share its model.
         adapter: as it was named; None for the base model.
         description: the task's own, for people.
+        tables: what ids are looked up in; None where they are not.
     """
 
     name: str
     ranker: Ranker
     adapter: str | None = None
     description: str | None = None
+    tables: "LookUp | None" = None
 
 
 class Hosted:

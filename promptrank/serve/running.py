@@ -108,6 +108,7 @@ def run(
         with suppress(asyncio.CancelledError):
             await task
         app.state.answering.seats.close()
+        app.state.answering.looking_up.close()
 
     config = uvicorn.Config(
         make(lifespan),

@@ -19,7 +19,8 @@ class RankBody(_Strict):
         None, description="Name of the task; the first one served if left out."
     )
     request: Annotated[dict[str, Any], WithJsonSchema(REQUEST)] = Field(
-        description="A request as docs/reference/requests.md has it, with its candidates as a list."
+        description="A request as docs/reference/requests.md has it, with its candidates as a "
+        "list. Where the task's tables are read, ids are enough."
     )
 
 
@@ -119,6 +120,15 @@ class Provenance(TypedDict):
     policy: NotRequired[str]
 
 
+class LookedUpJson(TypedDict):
+    """What came from the task's tables: how many events and items, and as of which time."""
+
+    as_of: NotRequired[float]
+    events: int
+    items: int
+    unknown: list[str]
+
+
 class RankAnswer(TypedDict):
     """A ranking, best first."""
 
@@ -131,6 +141,7 @@ class RankAnswer(TypedDict):
     cuts: CutsJson
     tokens: int
     provenance: Provenance
+    looked_up: NotRequired[LookedUpJson]
 
 
 class PairJson(TypedDict):
@@ -140,6 +151,7 @@ class PairJson(TypedDict):
     probability: NotRequired[float]
     questions: NotRequired[dict[str, AnsweredJson]]
     error: NotRequired[ErrorJson]
+    looked_up: NotRequired[LookedUpJson]
 
 
 class ScoreAnswer(TypedDict):
