@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.adapters.alias import is_alias
 from promptrank.basics.hints import near
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
@@ -66,6 +67,7 @@ def serve(
             f"serving needs {' and '.join(missing)}, not installed here; "
             "pip install 'promptrank[serve]'"
         )
+    from promptrank.serve.alias_watch import AliasWatch, FollowedAlias
     from promptrank.serve.app import LOOPBACK, make_app
     from promptrank.serve.bounds import Bounds
     from promptrank.serve.hosted import Hosted
@@ -89,26 +91,31 @@ def serve(
     listening = listen(host, port)
     hosted = Hosted(names)
     with Runtime() as runtime:
+        open_ = partial(
+            open_ranker,
+            model=model,
+            threads=threads,
+            device=device,
+            dtype=dtype,
+            allow_changed=allow_changed,
+            runtime=runtime,
+            say=say,
+        )
+        by_name = {each.name: each for each in opened}
+
+        def load_task(name: str) -> "HostedTask":
+            engine = engine_of[name] or "packed"
+            return _served(by_name[name], engine, adapter_of[name], open_)
 
         def load() -> "list[HostedTask]":
-            return [
-                _served(
-                    each,
-                    engine_of[each.name] or "packed",
-                    adapter_of[each.name],
-                    partial(
-                        open_ranker,
-                        model=model,
-                        threads=threads,
-                        device=device,
-                        dtype=dtype,
-                        allow_changed=allow_changed,
-                        runtime=runtime,
-                        say=say,
-                    ),
-                )
-                for each in opened
-            ]
+            return [load_task(name) for name in names]
+
+        followed = {
+            name: FollowedAlias(adapter, by_name[name].project / "adapters")
+            for name, adapter in adapter_of.items()
+            if adapter is not None and is_alias(adapter) and not Path(adapter).exists()
+        }
+        watch = AliasWatch(hosted, followed, load_task, runtime.unload_unused, log)
 
         make = partial(
             make_app,
@@ -120,7 +127,7 @@ def serve(
             log=log,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say)
+        run(lambda span: make(lifespan=watch.within(span)), hosted, load, listening, say)
 
 
 def _served(

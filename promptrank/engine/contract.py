@@ -195,6 +195,16 @@ class Engine(Answers[Tree], Protocol):
         """
         ...
 
+    def unload(self, adapter: str) -> None:
+        """Give back the memory of an adapter folder; a tree that names it later loads it again.
+
+        Nothing happens where it is not loaded.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        ...
+
 
 def too_long(tree: Tree, branch: Branch, max_tokens: int) -> Failure | None:
     """The failure of a branch whose longest path exceeds ``max_tokens``, else None."""

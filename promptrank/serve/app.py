@@ -78,6 +78,11 @@ def make_app(
                         for name, question in served.ranker.task.questions.items()
                     },
                     "provenance": provenance(served),
+                    **(
+                        {"notes": [hosted.notes[served.name]]}
+                        if served.name in hosted.notes
+                        else {}
+                    ),
                 }
                 for served in hosted.every()
             ]

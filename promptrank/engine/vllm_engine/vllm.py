@@ -28,6 +28,7 @@ class VllmEngine:
         self.info = info
         self._settings, self._limits = settings, limits
         self._numbers = count(1)
+        self._adapter_numbers = count(1)
         self._pending: dict[int, tuple[Work, Place]] = {}
         self._adapters: dict[str, Adapter] = {}
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
@@ -77,6 +78,23 @@ class VllmEngine:
             ModelError: it cannot be used.
         """
         self._number(self._adapter(adapter))
+
+    def unload(self, adapter: str) -> None:
+        """Have the process give back an adapter's weights, unless another folder has the same.
+
+        Nothing happens while prompts of it are under way.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        if any(work.tree.adapter == adapter for work, _ in self._pending.values()):
+            return
+        gone = self._adapters.pop(adapter, None)
+        if gone is None or any(other.name == gone.name for other in self._adapters.values()):
+            return
+        number = self._loaded.pop(gone.name, None)
+        if isinstance(number, int):
+            self._send({"unload": number})
 
     def lengthen(self, max_tokens: int) -> None:
         """Take paths of up to ``max_tokens`` from now on: starts the process anew.
@@ -180,7 +198,7 @@ class VllmEngine:
             rank = next(rank for rank in RANKS if rank >= adapter.rank)
             self._restart(replace(self._settings, lora_rank=rank))
         if adapter.name not in self._loaded:
-            number = len(self._loaded) + 1
+            number = next(self._adapter_numbers)
             self._send({"adapter": [number, adapter.name, adapter.folder]})
             while adapter.name not in self._loaded:
                 self._receive(adapter)

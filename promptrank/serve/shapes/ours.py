@@ -133,7 +133,8 @@ def provenance(served: HostedTask) -> Provenance:
         "model": info.model,
         "model_digest": info.digest,
         "dtype": info.dtype,
-        "adapter": served.adapter,
+        "adapter": served.adapter_name,
+        "alias": served.alias,
         "adapter_digest": origin.adapter_digest,
         "fusion_digest": origin.fusion_digest,
     }
