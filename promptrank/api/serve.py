@@ -1,6 +1,7 @@
 """``serve``: tasks over HTTP, one runtime for all of them."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ from promptrank.basics.telling import Say, silent
 from promptrank.errors import InputError
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.shadows import open_shadow, parse_shadows
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
@@ -40,6 +42,8 @@ def serve(
     key_file: str | Path | None = None,
     queue: int = QUEUE,
     candidates: int = CANDIDATES,
+    log_folder: str | Path | None = None,
+    shadows: Sequence[str] = (),
     say: Say = silent,
     log: Say = silent,
 ) -> None:
@@ -54,6 +58,11 @@ def serve(
         key_file: keys, one a line, of which a client shows one.
         queue: requests that may wait; further ones are told to come again.
         candidates: of one request, at most.
+        log_folder: where requests and answers are kept, for `replay`, `join` and `evaluate`; they
+            hold what members sent.
+        shadows: ``adapter:NAME=SHARE``, ``student:NAME=SHARE`` or ``base=SHARE`` for every task, or
+            ``TASK=adapter:NAME=SHARE`` for one: a share of the requests is scored a second time
+            for the log.
         log: is given a line of JSON for every request.
 
     Raises:
@@ -73,6 +82,8 @@ def serve(
     from promptrank.serve.hosted import Hosted
     from promptrank.serve.key_file import read_keys
     from promptrank.serve.running import listen, run
+    from promptrank.serve.serving_log import ServingLog
+    from promptrank.serve.shadow import Shadow, Shadows
     from promptrank.serve.shapes.every import SHAPES
 
     opened = [open_task(task, project=project, settings=settings) for task in tasks]
@@ -88,9 +99,16 @@ def serve(
             "by --key-file"
         )
     keys = read_keys(expanded(key_file)) if key_file is not None else None
+    wanted_shadows = parse_shadows(shadows, names)
+    if wanted_shadows and log_folder is None:
+        raise InputError("--shadow: its scores go into the log; name its folder by --log")
     listening = listen(host, port)
     hosted = Hosted(names)
-    with Runtime() as runtime:
+    with Runtime() as runtime, ExitStack() as stack:
+        serving_log, shadowing = None, None
+        if log_folder is not None:
+            serving_log = stack.enter_context(closing(ServingLog(expanded(log_folder), say=say)))
+            shadowing = Shadows(serving_log, say) if wanted_shadows else None
         open_ = partial(
             open_ranker,
             model=model,
@@ -108,7 +126,13 @@ def serve(
             return _served(by_name[name], engine, adapter_of[name], open_)
 
         def load() -> "list[HostedTask]":
-            return [load_task(name) for name in names]
+            loaded = [load_task(name) for name in names]
+            for shadow in wanted_shadows:
+                if shadowing is not None:
+                    engine = engine_of[shadow.task] or "packed"
+                    ranker = open_shadow(by_name[shadow.task], shadow, engine, open_)
+                    shadowing.add(shadow.task, Shadow(shadow.name, shadow.share, ranker))
+            return loaded
 
         followed = {
             name: FollowedAlias(adapter, by_name[name].project / "adapters")
@@ -125,6 +149,8 @@ def serve(
             keys=keys,
             hosts=LOOPBACK if keys is None else None,
             log=log,
+            serving_log=serving_log,
+            shadows=shadowing,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
         run(lambda span: make(lifespan=watch.within(span)), hosted, load, listening, say)

@@ -48,6 +48,18 @@ def serve(
     max_candidates: Annotated[
         int, typer.Option("--max-candidates", min=1, help="Of one request.")
     ] = 1000,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Keep requests and answers in this folder, as parquet."),
+    ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shadow",
+            help="Score a share of the requests again for the log: adapter:new=0.1, student:NAME=1 "
+            "or base=0.1; TASK=adapter:new=0.1 for one task. Repeatable.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -74,6 +86,8 @@ def serve(
         key_file=key_file,
         queue=queue,
         candidates=max_candidates,
+        log_folder=log,
+        shadows=shadow or (),
         say=say,
         log=say,
     )

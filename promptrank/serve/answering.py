@@ -6,6 +6,7 @@ from typing import Any
 from starlette.requests import Request as HttpRequest
 
 from promptrank.errors import DataError, InputError
+from promptrank.serve.afterwards import Afterwards, named
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
@@ -19,10 +20,15 @@ DEADLINE = "x-deadline-ms"
 
 
 class Answering:
-    """Answers bodies of any shape; for one event loop."""
+    """Answers bodies of any shape; for one event loop.
+
+    Attributes:
+        afterwards: are told of every answer.
+    """
 
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
+        self.afterwards: list[Afterwards] = []
         self.intake, self.seats = Intake(bounds), Seats(bounds)
         self.counted = ServerNumbers(self.seats)
 
@@ -43,7 +49,10 @@ class Answering:
             )
             self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
-            return shape.write(body, done)
+            written = shape.write(body, done)
+            for tell in self.afterwards:
+                tell(done, wanted, size)
+            return written
 
     def _seconds(self, request: HttpRequest) -> float:
         given = request.headers.get(DEADLINE)
@@ -81,10 +90,11 @@ class Answering:
         self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
     ) -> Done:
         ranker = served.ranker
+        requests = named(wanted.requests, request_id)
         ticket = Ticket(ranker.opened.engine.size)
         try:
             rankings = await self.seats.take(
-                lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
+                lambda: list(ranker.rank_many(requests, watch=ticket.watch)),
                 ticket,
                 size,
                 end,

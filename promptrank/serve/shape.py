@@ -22,11 +22,13 @@ class Wanted:
         task: by name; None for the first one that is served.
         requests: to be ranked together, in one call.
         whole: refused where the budget would cut anything.
+        shown: so many of the candidates, the best, are answered; None for all.
     """
 
     task: str | None
     requests: Sequence[Request]
     whole: bool = False
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
