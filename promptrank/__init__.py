@@ -48,6 +48,7 @@ _EXPORTS = {
     "parity": "promptrank.api.parity",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
+    "replay": "promptrank.api.replay",
     "report": "promptrank.api.report",
     "train": "promptrank.api.train",
     "simulate_jobs": "promptrank.api.simulate",
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from promptrank.api.fuse import fuse as fuse
     from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank
+    from promptrank.api.replay import replay as replay
     from promptrank.api.report import report as report
     from promptrank.api.simulate import simulate_jobs as simulate_jobs
     from promptrank.api.start import init as init

@@ -11,7 +11,7 @@ from support.engines import adapter, llama, saved
 def asked(engine: PackedEngine, folder: str | None) -> list[tuple[float, ...]]:
     branch, prefix = Branch((9,), (Slot((8,), ((5,), (6,))),)), tuple(range(3, 40))
     trees = [Tree(name, prefix, (branch,), 20, folder) for name in ("r", "s")]
-    return [score[0][0].logprobs for score in engine.score(trees)]  # type: ignore[index, union-attr]
+    return [score[0][0].logprobs for score in engine.score(trees)]  # type: ignore[index]
 
 
 def weights(engine: PackedEngine) -> int:

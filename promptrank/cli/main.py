@@ -27,6 +27,7 @@ from promptrank.cli import (
     fuse,
     parity,
     rank,
+    replay,
     report,
     serve,
     signals,
@@ -82,6 +83,7 @@ app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
 app.command()(serve.serve)
+app.command(cls=OneOutput)(replay.replay)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
