@@ -43,6 +43,7 @@ _EXPORTS = {
     "export": "promptrank.api.export",
     "fuse": "promptrank.api.fuse",
     "init": "promptrank.api.start",
+    "join": "promptrank.api.join",
     "ls": "promptrank.api.tasks",
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from promptrank.api.evaluate import evaluate as evaluate
     from promptrank.api.export import export as export
     from promptrank.api.fuse import fuse as fuse
+    from promptrank.api.join import join as join
     from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank
     from promptrank.api.replay import replay as replay

@@ -25,6 +25,7 @@ from promptrank.cli import (
     evaluate,
     export,
     fuse,
+    join,
     parity,
     rank,
     replay,
@@ -84,6 +85,7 @@ app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
 app.command()(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
+app.command(cls=OneOutput)(join.join)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

@@ -30,6 +30,8 @@ from promptrank.scores.origin import METADATA, Origin
 
 SERVED = "served"
 """The name of the scores that were answered; shadows have others."""
+SERVED_AT = "served_at"
+"""In a logged request's ``meta``: when it was answered, in unix seconds."""
 _FILE = re.compile(
     r"(?:requests|scores-(?P<ranker>[\w.+-]+?))-(?P<order>\d{8}T\d{6}\.\d{3}-\d+-\d+)"
     r"\.(?:parquet|jsonl)"

@@ -22,13 +22,16 @@ from promptrank.ranking.columns import columns_of
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.as_rows import request_rows
-from promptrank.runs.log_files import SERVED, open_log, write_logged_scores, write_requests
+from promptrank.runs.log_files import (
+    SERVED,
+    SERVED_AT,
+    open_log,
+    write_logged_scores,
+    write_requests,
+)
 from promptrank.schema.task import Task
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import Origin
-
-SERVED_AT = "served_at"
-"""In a logged request's ``meta``: when it was answered, in unix seconds."""
 
 
 @dataclass(frozen=True, slots=True)
