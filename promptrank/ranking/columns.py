@@ -46,6 +46,7 @@ def _of_candidate(scored: Scored) -> dict[str, Any]:
         "score": scored.score,
         "probability": scored.probability,
         "method_score": scored.method_score,
+        "propensity": scored.propensity,
         "changes": [asdict(change) for change in scored.changes],
     }
     for name, answered in scored.questions.items():

@@ -37,6 +37,8 @@ class Scored:
         shortened: fields of the candidate that the budget shortened.
         changes: what each step did, in the order in which they ran.
         prompt_tokens: how long its prompt is; None where nothing reads one.
+        propensity: probability with which an exploring step puts this candidate at this place,
+            given the request, in (0, 1]; None where no step explores.
     """
 
     candidate_id: str
@@ -49,6 +51,7 @@ class Scored:
     shortened: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     prompt_tokens: int | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.posing import Fields, Prompts
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.manifest import task_digest, versions
-from promptrank.runtime.decoders import ENGINES
+from promptrank.runtime.decoders import ENGINES, is_engine
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 from promptrank.students.card import StudentFolder, check_task, find_student
@@ -205,9 +205,10 @@ def _decoder_ranker(
 ) -> Ranker:
     from promptrank.assets import resolve_model
 
-    if engine not in ENGINES:
+    if not is_engine(engine):
         raise InputError(
-            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, student:NAME, baseline:NAME"
+            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, http://HOST:PORT, "
+            "student:NAME, baseline:NAME"
         )
     name = model or opened.task.model
     folder = resolve_model(name, say=say)

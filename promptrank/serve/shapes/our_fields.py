@@ -62,6 +62,7 @@ class ScoredJson(TypedDict):
     score: float
     probability: NotRequired[float]
     method_score: float
+    propensity: NotRequired[float]
     questions: dict[str, AnsweredJson]
     shortened: list[str]
     changes: list[ChangeJson]

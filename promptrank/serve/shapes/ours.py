@@ -107,6 +107,8 @@ def _scored(scored: Scored) -> ScoredJson:
     }
     if scored.probability is not None:
         row["probability"] = scored.probability
+    if scored.propensity is not None:
+        row["propensity"] = scored.propensity
     return row
 
 
