@@ -3,9 +3,14 @@
 from contextlib import closing
 from pathlib import Path
 
+from promptrank.adapters.shelf import CONFIG
 from promptrank.engine.contract import Branch, Slot, Tree
 from promptrank.engine.packed import PackedEngine, open_packed
+from promptrank.runtime.runtime import Runtime
+from promptrank.workspace.rankers import open_ranker
 from support.engines import adapter, llama, saved
+from support.serving import rank_body
+from support.toys import adapters_for
 
 
 def asked(engine: PackedEngine, folder: str | None) -> list[tuple[float, ...]]:
@@ -35,3 +40,27 @@ def test_an_adapter_that_is_unloaded_gives_its_weights_back(tmp_path: Path) -> N
         for folder in (other, tuned):
             assert asked(engine, folder) == first[folder]
         assert weights(engine) == both
+
+
+def test_memory_stays_flat_over_many_switches(toys: Path, tiny_llama_path: Path) -> None:
+    """An adapter stays as long as one ranker uses it, and another ranker's adapter with it."""
+    names = adapters_for(toys, tiny_llama_path, 3)
+    with Runtime() as runtime:
+        given = {"project": toys, "runtime": runtime}
+        ranker = open_ranker("toys/like", adapter=names[0], **given)  # type: ignore[arg-type]
+        engine = ranker.opened.engine
+        assert isinstance(engine, PackedEngine)
+        each, first = weights(engine), ranker.rank(rank_body()["request"])
+        for turn in range(1, 4):
+            after = open_ranker("toys/like", adapter=names[turn % 3], **given)  # type: ignore[arg-type]
+            assert after.opened is ranker.opened and runtime.unload_unused() == 0
+            assert weights(engine) == 2 * each
+            ranker = after
+            assert runtime.unload_unused() == 1 and weights(engine) == each
+        again = ranker.rank(rank_body()["request"])
+        assert [s.score for s in again.scored] == [s.score for s in first.scored]
+        # A folder that nobody uses may hold other weights afterwards.
+        unused = toys / "adapters" / names[1] / CONFIG
+        unused.write_text(unused.read_text().replace('"lora_alpha": 8', '"lora_alpha": 16'))
+        other = open_ranker("toys/like", adapter=names[1], **given)  # type: ignore[arg-type]
+        assert other.rank(rank_body()["request"]).scored[0].score != first.scored[0].score

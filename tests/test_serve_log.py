@@ -63,7 +63,7 @@ def test_requests_and_answers_read_back_as_they_were(ranker: Ranker, tmp_path: P
     log.close()
     files = files_of(tmp_path / "log")
     requests = {request.request_id: request for request in read_all(files, ranker)}
-    wanted = {"mine", "call-7", "call-9#1", "call-9#2"}
+    wanted = {"mine", "call-7", "call-9#0", "call-9#1"}
     if uneven.status_code == 200:
         wanted |= {"call-8"}
         items = [dict(c.item.fields) for c in requests["call-8"].candidates]
@@ -190,7 +190,7 @@ VALUES = st.recursive(
 ITEMS = st.dictionaries(st.sampled_from(["title", "year", "tags"]), VALUES, max_size=3)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.lists(st.lists(ITEMS, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_whatever_was_sent_is_what_is_read(tmp_path_factory: Any, sent: list[Any]) -> None:
     requests = [

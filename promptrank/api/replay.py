@@ -81,7 +81,7 @@ def replay(
     Raises:
         InputError: whatever in the input keeps it from ranking.
     """
-    from promptrank.workspace.logged import task_of
+    from promptrank.workspace.log_reading import task_of
 
     path = check_output(out, (".json",)) if out is not None else None
     place = expanded(folder)
@@ -124,7 +124,7 @@ def _replayed(
     tolerance: float,
     progress: Progress,
 ) -> Replayed:
-    from promptrank.workspace.logged import logged_requests, logged_scores
+    from promptrank.workspace.log_reading import logged_requests, logged_scores
 
     served = logged_scores(opened, files, SERVED)
     answers = [_answers(each.table) for each in served]

@@ -1,7 +1,8 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
 Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 3 a requirement of
-``eval`` that does not hold, 130 Ctrl-C, 128 and the number of another signal (143 for SIGTERM).
+``eval`` that does not hold or a log that ``replay`` finds changed, 130 Ctrl-C, 128 and the number
+of another signal (143 for SIGTERM).
 """
 
 import signal

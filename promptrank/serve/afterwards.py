@@ -27,7 +27,7 @@ def named(requests: Sequence[Request], call_id: str) -> list[Request]:
         replace(request, request_id=call_id if single else f"{call_id}#{number}")
         if request.request_id == UNNAMED
         else request
-        for number, request in enumerate(requests, 1)
+        for number, request in enumerate(requests)
     ]
 
 

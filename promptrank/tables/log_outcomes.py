@@ -92,7 +92,7 @@ class LogOutcomes:
 def read_log_outcomes(
     path: Path, task: Task, *, within: float | None, none: str | None, end: float
 ) -> LogOutcomes:
-    """The outcomes in a file with ``request_id``, ``candidate_id``, ``label`` and, perhaps, ``time``.
+    """Outcomes from a file with ``request_id``, ``candidate_id``, ``label``, and perhaps ``time``.
 
     Args:
         end: the last moment that the log knows of.

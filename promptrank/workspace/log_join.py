@@ -12,7 +12,7 @@ from promptrank.requests.as_rows import Row, request_rows, table_of
 from promptrank.requests.write import TableWriter
 from promptrank.runs.log_files import SERVED_AT, LogFiles
 from promptrank.scores.origin import METADATA
-from promptrank.workspace.logged import logged_requests, logged_scores, together
+from promptrank.workspace.log_reading import logged_requests, logged_scores, together
 from promptrank.workspace.tasks import OpenTask
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class LogParts:
     """Moments at which the parts of a log begin.
 
     Attributes:
@@ -57,8 +57,8 @@ def served_times(opened: OpenTask, files: LogFiles) -> dict[str, float]:
     return times
 
 
-def parts_at(times: dict[str, float], valid: float, test: float, window: float) -> Parts:
-    """Parts that hold these shares of the requests, the latest in ``test``.
+def parts_at(times: dict[str, float], valid: float, test: float, window: float) -> LogParts:
+    """LogParts that hold these shares of the requests, the latest in ``test``.
 
     Raises:
         InputError: shares that leave nothing to train on.
@@ -74,14 +74,14 @@ def parts_at(times: dict[str, float], valid: float, test: float, window: float) 
         count = round(len(order) * share)
         return order[len(order) - count] if count else last
 
-    return Parts(begins(valid + test), begins(test), window)
+    return LogParts(begins(valid + test), begins(test), window)
 
 
 def joined_requests(
     opened: OpenTask,
     files: LogFiles,
     outcomes: "LogOutcomes | None",
-    parts: Parts | None,
+    parts: LogParts | None,
     errors: list[ErrorRow],
 ) -> Iterator[Request]:
     """The requests of a log with their labels and their part."""
