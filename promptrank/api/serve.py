@@ -1,12 +1,13 @@
 """``serve``: tasks over HTTP, one runtime for all of them."""
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.adapters.alias import is_alias
 from promptrank.basics.hints import near
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
@@ -15,6 +16,7 @@ from promptrank.errors import InputError
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.shadows import open_shadow, parse_shadows
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ def serve(
     queue: int = QUEUE,
     candidates: int = CANDIDATES,
     tables: Sequence[str] = (),
+    log_folder: str | Path | None = None,
+    shadows: Sequence[str] = (),
     say: Say = silent,
     log: Say = silent,
 ) -> None:
@@ -60,6 +64,11 @@ def serve(
         candidates: of one request, at most.
         tables: tasks whose tables are read, so that requests may name ids alone; ``all`` for every
             task.
+        log_folder: where requests and answers are kept, for `replay`, `join` and `evaluate`; they
+            hold what members sent.
+        shadows: ``adapter:NAME=SHARE``, ``student:NAME=SHARE`` or ``base=SHARE`` for every task, or
+            ``TASK=adapter:NAME=SHARE`` for one: a share of the requests is scored a second time
+            for the log.
         log: is given a line of JSON for every request.
 
     Raises:
@@ -73,11 +82,14 @@ def serve(
             f"serving needs {' and '.join(missing)}, not installed here; "
             "pip install 'promptrank[serve]'"
         )
+    from promptrank.serve.alias_watch import AliasWatch, FollowedAlias
     from promptrank.serve.app import LOOPBACK, make_app
     from promptrank.serve.bounds import Bounds
     from promptrank.serve.hosted import Hosted
     from promptrank.serve.key_file import read_keys
     from promptrank.serve.running import listen, run
+    from promptrank.serve.serving_log import ServingLog
+    from promptrank.serve.shadow import Shadow, Shadows
     from promptrank.serve.shapes.every import SHAPES
     from promptrank.serve.spans import open_spans
 
@@ -96,34 +108,50 @@ def serve(
     reads = _reads(tables, names)
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     spans = open_spans()
+    wanted_shadows = parse_shadows(shadows, names)
+    if wanted_shadows and log_folder is None:
+        raise InputError("--shadow: its scores go into the log; name its folder by --log")
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts())
     with Runtime(restarts) as runtime, ExitStack() as stack:
+        serving_log, shadowing = None, None
+        if log_folder is not None:
+            serving_log = stack.enter_context(closing(ServingLog(expanded(log_folder), say=say)))
+            shadowing = Shadows(serving_log, say) if wanted_shadows else None
+        open_ = partial(
+            open_ranker,
+            model=model,
+            threads=threads,
+            device=device,
+            dtype=dtype,
+            allow_changed=allow_changed,
+            runtime=runtime,
+            say=say,
+        )
+        by_name = {each.name: each for each in opened}
         look_ups: dict[str, LookUp] = {}
 
+        def load_task(name: str) -> "HostedTask":
+            engine = engine_of[name] or "packed"
+            return _served(by_name[name], engine, adapter_of[name], open_, look_ups.get(name))
+
         def load() -> "list[HostedTask]":
-            for each in opened:
-                if each.name in reads:
-                    look_ups[each.name] = stack.enter_context(open_look_up(each, say=say))
-            return [
-                _served(
-                    each,
-                    engine_of[each.name] or "packed",
-                    adapter_of[each.name],
-                    partial(
-                        open_ranker,
-                        model=model,
-                        threads=threads,
-                        device=device,
-                        dtype=dtype,
-                        allow_changed=allow_changed,
-                        runtime=runtime,
-                        say=say,
-                    ),
-                    look_ups.get(each.name),
-                )
-                for each in opened
-            ]
+            for name in reads:
+                look_ups[name] = stack.enter_context(open_look_up(by_name[name], say=say))
+            loaded = [load_task(name) for name in names]
+            for shadow in wanted_shadows:
+                if shadowing is not None:
+                    engine = engine_of[shadow.task] or "packed"
+                    ranker = open_shadow(by_name[shadow.task], shadow, engine, open_)
+                    shadowing.add(shadow.task, Shadow(shadow.name, shadow.share, ranker))
+            return loaded
+
+        followed = {
+            name: FollowedAlias(adapter, by_name[name].project / "adapters")
+            for name, adapter in adapter_of.items()
+            if adapter is not None and is_alias(adapter) and not Path(adapter).exists()
+        }
+        watch = AliasWatch(hosted, followed, load_task, runtime.unload_unused, log)
 
         make = partial(
             make_app,
@@ -134,9 +162,18 @@ def serve(
             hosts=LOOPBACK if keys is None else None,
             log=log,
             spans=spans,
+            serving_log=serving_log,
+            shadows=shadowing,
         )
         say(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        run(lambda lifespan: make(lifespan=lifespan), hosted, load, listening, say, runtime.mend)
+        run(
+            lambda span: make(lifespan=watch.within(span)),
+            hosted,
+            load,
+            listening,
+            say,
+            runtime.mend,
+        )
 
 
 def _served(

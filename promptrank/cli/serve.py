@@ -56,6 +56,18 @@ def serve(
             help="Read the task's tables, so that requests may name ids alone; all for every task.",
         ),
     ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Keep requests and answers in this folder, as parquet."),
+    ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shadow",
+            help="Score a share of the requests again for the log: adapter:new=0.1, student:NAME=1 "
+            "or base=0.1; TASK=adapter:new=0.1 for one task. Repeatable.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -83,6 +95,8 @@ def serve(
         queue=queue,
         candidates=max_candidates,
         tables=tables or (),
+        log_folder=log,
+        shadows=shadow or (),
         say=say,
         log=say,
     )

@@ -14,6 +14,7 @@ from promptrank.ranking.method import Work
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.dicts import UNNAMED
+from promptrank.serve.afterwards import Afterwards
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
@@ -29,10 +30,15 @@ DEADLINE = "x-deadline-ms"
 
 
 class Answering:
-    """Answers bodies of any shape; for one event loop."""
+    """Answers bodies of any shape; for one event loop.
+
+    Attributes:
+        afterwards: are told of every answer.
+    """
 
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
+        self.afterwards: list[Afterwards] = []
         self.intake, self.seats = Intake(bounds), Seats(bounds)
         self.looking_up = LookingUp(bounds)
         self.counted = ServerNumbers(hosted, self.seats)
@@ -61,7 +67,10 @@ class Answering:
             trail.tokens = done.tokens
             self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
-            return shape.write(body, done)
+            written = shape.write(body, done)
+            for tell in self.afterwards:
+                tell(done, wanted, size)
+            return written
 
     def _seconds(self, request: HttpRequest) -> float:
         given = request.headers.get(DEADLINE)

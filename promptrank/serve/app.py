@@ -5,7 +5,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say, silent
+from promptrank.serve.afterwards import log_call
 from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import TEXT
@@ -24,6 +25,8 @@ from promptrank.serve.hosted import Hosted
 from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
 from promptrank.serve.refused import Refusal, Refused, refuse
+from promptrank.serve.serving_log import ServingLog
+from promptrank.serve.shadow import Shadows
 from promptrank.serve.shape import HttpShape
 from promptrank.serve.shapes.ours import error_body, provenance, tables_json
 from promptrank.serve.spans import RequestSpans
@@ -51,6 +54,8 @@ def make_app(
     lifespan: Lifespan[Starlette] | None = None,
     log: Say = silent,
     spans: RequestSpans | None = None,
+    serving_log: ServingLog | None = None,
+    shadows: Shadows | None = None,
 ) -> Starlette:
     """The application, for any ASGI server.
 
@@ -61,8 +66,16 @@ def make_app(
             name point at this machine would otherwise reach a server without keys.
         log: is given a line of JSON for every request.
         spans: are written for every request.
+        serving_log: takes every answer in.
+        shadows: score a share of the requests again, for the same log.
     """
     answering = Answering(hosted, bounds)
+    if serving_log is not None:
+        serving_log.count_in(answering.counted.registry)
+        answering.afterwards.append(partial(log_call, serving_log))
+    if shadows is not None:
+        answering.afterwards.append(shadows)
+        lifespan = shadows.within(lifespan)
     door = _Door(keys, hosts, Told(log, answering.counted, spans))
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
@@ -85,6 +98,11 @@ def make_app(
                     },
                     "provenance": provenance(served),
                     **tables_json(served),
+                    **(
+                        {"notes": [hosted.notes[served.name]]}
+                        if served.name in hosted.notes
+                        else {}
+                    ),
                 }
                 for served in hosted.every()
             ]

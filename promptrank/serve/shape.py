@@ -27,6 +27,7 @@ class Wanted:
         given: requests as dicts, where they came so; `requests` is filled from them.
         worded: the place of a request that is wrong and why -> what its client is told.
         looked_up: one for each request, where the task's tables are read.
+        shown: so many of the candidates, the best, are answered; None for all.
     """
 
     task: str | None
@@ -36,6 +37,7 @@ class Wanted:
     given: Sequence[Mapping[str, Any]] = ()
     worded: Callable[[int, str], str] = lambda place, why: why
     looked_up: Sequence[LookedUp] = ()
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

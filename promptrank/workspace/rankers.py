@@ -243,7 +243,7 @@ def _decoder_ranker(
         fusion_digest=fusion.digest if fusion is not None else None,
     )
     steps = (FusionStep(fusion.fusion, opened.task),) if fusion is not None else ()
-    return Ranker(
+    ranker = Ranker(
         opened.task,
         method,
         shared,
@@ -253,6 +253,9 @@ def _decoder_ranker(
         adapter=path,
         folder_of=folder_of,
     )
+    if path is not None:
+        runtime.uses(ranker, shared, path)
+    return ranker
 
 
 def _origin(opened: OpenTask, ranker: str, method: str, prompt: str, info: EngineInfo) -> Origin:

@@ -150,6 +150,9 @@ class HttpEngine:
         """
         self._served_as(adapter)
 
+    def unload(self, adapter: str) -> None:
+        """Nothing to give back: which adapters the server holds is for whoever runs it."""
+
     def close(self) -> None:
         """Give up what is under way; safe to call twice."""
         self._end()

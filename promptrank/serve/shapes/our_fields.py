@@ -115,6 +115,7 @@ class Provenance(TypedDict):
     model_digest: str
     dtype: str
     adapter: NotRequired[str]
+    alias: NotRequired[str]
     adapter_digest: NotRequired[str]
     fusion_digest: NotRequired[str]
     policy: NotRequired[str]

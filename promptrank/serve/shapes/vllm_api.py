@@ -108,7 +108,7 @@ class VllmError(TypedDict):
 
 
 def _read_rerank(body: VllmRerankBody) -> Wanted:
-    return wanted(body.model, body.query, body.texts)
+    return wanted(body.model, body.query, body.texts, shown=body.top_n or None)
 
 
 def _write_rerank(body: VllmRerankBody, done: Done) -> VllmRerankAnswer:
