@@ -88,7 +88,7 @@ def serve(
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     listening = listen(host, port)
     hosted = Hosted(names)
-    with Runtime() as runtime:
+    with Runtime(stepping=True) as runtime:
 
         def load() -> "list[HostedTask]":
             return [

@@ -11,6 +11,7 @@ from promptrank.engine.contract import Answers, Engine, Tree
 from promptrank.errors import ModelError
 from promptrank.runtime.decoders import make_room, open_engine, settle
 from promptrank.runtime.opened import Opened
+from promptrank.runtime.stepping import Stepping
 
 if TYPE_CHECKING:
     from promptrank.prompt.tokenizer import TextTokenizer
@@ -44,7 +45,14 @@ class _Once(Generic[T]):
 class Runtime:
     """Owns opened models with their adapters, and tokenizers; all methods from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stepping: bool = False) -> None:
+        """Own nothing yet.
+
+        Args:
+            stepping: one thread does the steps of all decoders that compute in this process, for
+                servers; whoever waits does them where left out, which is faster for few callers.
+        """
+        self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
         self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
@@ -101,6 +109,8 @@ class Runtime:
             lambda: open_engine(engine, folder, name, adapter, compute, longest, say),
         )
         shared = cast(Engine, opened.engine)
+        if self._stepping is not None and engine != "vllm":
+            self._stepping.take(opened)
         if engine == "vllm":
             opened.alone(lambda: make_room(shared, place, longest))
         if adapter is not None:
@@ -145,6 +155,8 @@ class Runtime:
         for once in every:
             if (opened := once.taken()) is not None:
                 opened.close()
+        if self._stepping is not None:
+            self._stepping.close()
 
     def _check_open(self) -> None:
         if self._closed:
