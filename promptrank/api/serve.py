@@ -113,7 +113,7 @@ def serve(
         raise InputError("--shadow: its scores go into the log; name its folder by --log")
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts())
-    with Runtime(restarts) as runtime, ExitStack() as stack:
+    with Runtime(restarts, stepping=True) as runtime, ExitStack() as stack:
         serving_log, shadowing = None, None
         if log_folder is not None:
             serving_log = stack.enter_context(closing(ServingLog(expanded(log_folder), say=say)))

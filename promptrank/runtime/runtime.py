@@ -14,6 +14,7 @@ from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
 from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
+from promptrank.runtime.stepping import Stepping
 
 if TYPE_CHECKING:
     from promptrank.prompt.tokenizer import TextTokenizer
@@ -51,9 +52,16 @@ class Runtime:
         restarts: of engines with a process of their own; None where its death is an error.
     """
 
-    def __init__(self, restarts: Restarts | None = None) -> None:
-        """Take what has engines whose process dies start another."""
+    def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
+        """Own nothing yet.
+
+        Args:
+            restarts: takes what has engines whose process dies start another.
+            stepping: one thread does the steps of all decoders that compute in this process, for
+                servers; whoever waits does them where left out, which is faster for few callers.
+        """
         self.restarts = restarts
+        self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
         self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
@@ -113,6 +121,8 @@ class Runtime:
             ),
         )
         shared = cast(Engine, opened.engine)
+        if self._stepping is not None and engine in ("packed", "plain", "fake"):
+            self._stepping.take(opened)
         if engine == "vllm":
             opened.alone(lambda: make_room(shared, place, longest))
         if adapter is not None:
@@ -202,6 +212,8 @@ class Runtime:
         for once in every:
             if (opened := once.taken()) is not None:
                 opened.close()
+        if self._stepping is not None:
+            self._stepping.close()
 
     def _check_open(self) -> None:
         if self._closed:
