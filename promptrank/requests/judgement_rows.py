@@ -15,6 +15,7 @@ from promptrank.errors import InputError
 Kind = Literal["answer", "preference", "skip", "undo"]
 LONGEST_COMMENT, LONGEST_NAME, LONGEST_ID = 2_000, 60, 1_000
 """Characters of a comment, of a labeller's name, and of an id."""
+_LATEST = 2**36  # seconds: a year that dates can hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ def problems(row: Judgement) -> Iterator[str]:
     ids: Iterable[str] = (row.id, row.request_id, row.subject_id, row.undoes, *row.candidate_ids)
     if not row.id or any(len(each) > LONGEST_ID for each in ids):
         yield f"an id that is empty or has more than {LONGEST_ID:,} characters"
+    if not 0 <= row.time < _LATEST:
+        yield "time: unix seconds"
     name = row.labeller
     if not name.strip() or name != name.strip() or len(name) > LONGEST_NAME:
         yield f"labeller: a name of 1 to {LONGEST_NAME} characters"
