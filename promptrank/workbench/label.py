@@ -129,17 +129,18 @@ def ways(desk: Desk) -> list[Way]:
         given = await fields_of(request)
         asked = _asked(desk, given)
         row = await _row(given, asked, pools)
-        return await _kept(asked, row)
+        return await _kept(asked, row, pools)
 
     async def undo(request: Request) -> Response:
         given = await fields_of(request)
         asked = _asked(desk, given)
         named = given.get("id", ""), time.time(), given.get("who", "")
-        return await _kept(asked, Judgement(*named, "undo", undoes=given.get("undoes", "")))
+        row = Judgement(*named, "undo", undoes=given.get("undoes", ""))
+        return await _kept(asked, row, pools)
 
     async def progress(request: Request) -> Response:
         asked = _asked(desk, request.query_params)
-        return await _progress(asked, request.query_params.get("who", ""))
+        return await _progress(asked, request.query_params.get("who", ""), pools)
 
     async def export(request: Request) -> Response:
         task = desk.task(request.query_params.get("task"))
@@ -272,15 +273,18 @@ async def _row(given: Any, asked: Asked, pools: _Pools) -> Judgement:
     )
 
 
-async def _kept(asked: Asked, row: Judgement) -> Response:
+async def _kept(asked: Asked, row: Judgement, pools: _Pools) -> Response:
     path = judgements_path(asked.task.opened)
     await asyncio.to_thread(append_judgements, path, [row])
-    return await _progress(asked, row.labeller)
+    return await _progress(asked, row.labeller, pools)
 
 
-async def _progress(asked: Asked, who: str) -> Response:
-    path = judgements_path(asked.task.opened)
-    told = await asyncio.to_thread(progress_of, path, asked.what, who)
+async def _progress(asked: Asked, who: str, pools: _Pools) -> Response:
+    path, total = judgements_path(asked.task.opened), None
+    if asked.question is not None and asked.labels == "all":
+        pool = await pools.of(asked)
+        total = pool.candidates if pool is not None else None
+    told = await asyncio.to_thread(progress_of, path, asked.what, who, total)
     return fragment("label_progress.html.jinja", progress=told, what=asked.what)
 
 

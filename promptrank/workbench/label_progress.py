@@ -18,6 +18,7 @@ class LabelProgress:
 
     Attributes:
         mine, skipped: of one labeller, on this question or on pairs.
+        total: how much there is to judge; None where that is not counted.
         labels: candidates whose answer is settled, on all questions.
         split: candidates on which labellers are evenly split.
         pairs: choices between two candidates.
@@ -31,9 +32,10 @@ class LabelProgress:
     pairs: int
     labellers: tuple[tuple[str, int], ...]
     agreements: tuple[LabellerAgreement, ...]
+    total: int | None = None
 
 
-def progress_of(path: Path, what: str, who: str | None) -> LabelProgress:
+def progress_of(path: Path, what: str, who: str | None, total: int | None = None) -> LabelProgress:
     """What a judgements file holds; nothing where it is not there yet.
 
     Args:
@@ -56,4 +58,5 @@ def progress_of(path: Path, what: str, who: str | None) -> LabelProgress:
         len({row.pair for row in held.preferences}),
         tuple(people.most_common(_MOST)),
         tuple(labeller_agreements(held))[:_MOST],
+        total,
     )
