@@ -39,6 +39,7 @@ LAYERS = (
     "baselines",
     "workspace",
     "serve",
+    "workbench",
     "api",
     "cli",
 )
