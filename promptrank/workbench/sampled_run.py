@@ -138,7 +138,7 @@ class SampledRun:
         self._began, self._ended = time.monotonic(), 0.0
         self._pace_from = self._began
         self._seen: Seen | None = None
-        self._requests: list[Request] = []
+        self._requests: list[Request] = []  # in the order of the file, by which draws go
         self._stop = threading.Event()
         self._ticket: Ticket | None = None
         self._thread = threading.Thread(target=self._work, name="sample", daemon=True)
@@ -205,11 +205,11 @@ class SampledRun:
         parts = {self.run.part} if self.run.part is not None else None
         sample = Sample(self._file, parts, self._size)
         sample.hold()
-        by_id = {request.request_id: request for request in sample}
-        order = [name for name in self._file.ids(parts, self._size) if name in by_id]
+        self._requests = list(sample)
+        names = {request.request_id for request in self._requests}
+        order = [name for name in self._file.ids(parts, self._size) if name in names]
         if not order:
             raise DataError(f"{self._file.path.name} holds no request of this part; choose another")
-        self._requests = [by_id[name] for name in order]
         digest, items = requests_digest(self._file.path), self._file.items_stamp()
         keys = {side: key_of(each.origin, digest, items) for side, each in rankers.items()}
         facts = {side: _facts(each) for side, each in rankers.items()}
@@ -235,8 +235,10 @@ class SampledRun:
         with self._lock:
             self._pace_from = looked
             self._reused = sum(r.request_id in known[s] for r in self._requests for s in known)
-        for start in range(0, len(self._requests), GROUP):
-            block = self._requests[start : start + GROUP]
+        by_id = {request.request_id: request for request in self._requests}
+        order = [by_id[name] for name in self.run.request_ids]
+        for start in range(0, len(order), GROUP):
+            block = order[start : start + GROUP]
             todo = {
                 side: [request for request in block if request.request_id not in known[side]]
                 for side in known
@@ -310,7 +312,11 @@ def measured(
     draws: int = DRAWS,
     final: bool = True,
 ) -> Seen:
-    """What two versions reached on those of the requests that both have ranked."""
+    """What two versions reached on those of the requests that both have ranked.
+
+    Args:
+        requests: in the order of the file: draws of subjects go by it, here and in `eval`.
+    """
     task = file.task
     both = {key[0] for key in saved.keys} & {key[0] for key in edit.keys}
     ranked = [request for request in requests if request.request_id in both]
