@@ -48,6 +48,17 @@ def serve(
     max_candidates: Annotated[
         int, typer.Option("--max-candidates", min=1, help="Of one request.")
     ] = 1000,
+    workbench: Annotated[
+        str,
+        typer.Option("--workbench", help="Pages for people at /: on, read-only or off."),
+    ] = "on",
+    requests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--requests",
+            help="A request file that the pages choose from; TASK=FILE for one task.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -74,6 +85,8 @@ def serve(
         key_file=key_file,
         queue=queue,
         candidates=max_candidates,
+        workbench=workbench,
+        requests=requests or (),
         say=say,
         log=say,
     )

@@ -1,1 +1,1 @@
-"""The workbench: pages on which a person edits, tries and keeps versions of a task."""
+"""Pages on which people edit a task's words, see what they do, and label; at `/` of a server."""

@@ -83,7 +83,7 @@ def _try(validated: Validated, check: Callable[[], T]) -> T | None:
 def _template(opened: OpenTask) -> "Template":
     from promptrank.prompt.template import load_template
 
-    return load_template(opened.task.template, opened.place.template_folders)
+    return load_template(opened.task.template, opened.place.template_folders, opened.drafts)
 
 
 def _supplied(opened: OpenTask, say: Say) -> "Supplied":

@@ -1,7 +1,7 @@
 """Tasks by name: list them, open one, find its data and its model."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,14 @@ class OpenTask:
     Attributes:
         project: folder of the project that it was opened in; a built-in task lies elsewhere.
         left_out: blocks of the template that its prompts go without, for a probe.
+        drafts: files of templates -> texts that stand in for what the files hold.
     """
 
     place: TaskPath
     task: "Task"
     project: Path
     left_out: frozenset[str] = frozenset()
+    drafts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
