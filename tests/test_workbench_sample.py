@@ -19,7 +19,8 @@ from promptrank.workbench.beside_saved import certainty, changes_of, report_of_e
 from promptrank.workbench.database import Database
 from promptrank.workbench.kept_rankings import KeptRankings
 from promptrank.workbench.sampled_run import SampledRun, Sides
-from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Texts, Versions
+from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Versions
+from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import open_task, with_template
 from support.data import make_task
@@ -63,11 +64,11 @@ class Bench:
         busy: Callable[[], bool] = lambda: False,
         part: str | None = "test",
     ) -> SampledRun:
-        texts = Texts(edit, "task"), Texts("toys/like.j2", "task")
+        texts = TaskTexts("task", edit, "t.j2"), TaskTexts("task", "toys/like.j2", "t.j2")
         sides = Sides(
             lambda: self.ranker(edit, engine), lambda: self.ranker("toys/like.j2", engine), busy
         )
-        run = Run("toys/like", "toys/like.j2", *texts, part=part)
+        run = Run("toys/like", *texts, part=part)
         return SampledRun(run, size, sides, self.file, self.versions, self.rankings, self.turn)
 
     def ran(self, **how: Any) -> SampledRun:

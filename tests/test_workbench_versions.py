@@ -15,15 +15,17 @@ from promptrank.scores.columns import schema_of
 from promptrank.workbench import versions as module
 from promptrank.workbench.database import Database
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
-from promptrank.workbench.versions import DONE, Run, Texts, Versions
+from promptrank.workbench.versions import DONE, Run, Versions
+from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.rankers import open_ranker
 from support.serving import rank_body
 
-OLD, NEW = Texts("old template", "old task"), Texts("new template", "old task")
+OLD = TaskTexts("old task", "old template", "t.j2")
+NEW = TaskTexts("old task", "new template", "t.j2")
 
 
 def run_of(name: str = "", made: float = 1.0, key: str = "", task: str = "toys/like") -> Run:
-    return Run(task, "toys/like.j2", NEW, OLD, made=made, name=name, edit_key=key, saved_key=key)
+    return Run(task, NEW, OLD, made=made, name=name, edit_key=key, saved_key=key)
 
 
 def ranked(toys: Path) -> tuple[Ranker, KeptRankings, Versions, Database]:
@@ -34,7 +36,7 @@ def ranked(toys: Path) -> tuple[Ranker, KeptRankings, Versions, Database]:
 
 def test_a_run_comes_back_as_it_was_kept_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / ".promptrank" / "workbench.sqlite"
-    kept = Run("t", "t.j2", NEW, OLD, part="test", request_ids=("b", "a"), facts={"model": "m"})
+    kept = Run("t", NEW, OLD, part="test", request_ids=("b", "a"), facts={"model": "m"})
     database = Database(path)
     Versions(database).keep(kept)
     Versions(database).rename(kept.run_id, "  shorter \n prompt ", "because")

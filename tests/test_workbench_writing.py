@@ -97,13 +97,16 @@ def test_what_cannot_be_a_file_is_refused_and_nothing_is_left(tmp_path: Path) ->
 def test_files_of_a_project_are_its_own_and_built_in_ones_are_copied_into_it(toys: Path) -> None:
     own = open_task("toys/like", project=toys)
     assert place_of_task(own) == toys / "tasks/toys/like.yaml"
-    assert place_of_template(own) == toys / "templates/toys/like.j2"
+    assert place_of_template(own, own.task.template) == toys / "templates/toys/like.j2"
     built_in = open_task("movies/like", project=toys)
     assert place_of_task(built_in) == toys / "tasks/movies/like.yaml"
-    assert place_of_template(built_in) == toys / "templates" / built_in.task.template
-    outside = open_task("toys/like", project=toys, settings=["template=../out.j2"])
-    with pytest.raises(InputError, match="no file below templates/"):
-        place_of_template(outside)
+    assert (
+        place_of_template(built_in, built_in.task.template)
+        == toys / "templates" / built_in.task.template
+    )
+    for outside in ("../out.j2", "/etc/out.j2", ""):
+        with pytest.raises(InputError, match="no file below templates/"):
+            place_of_template(own, outside)
 
 
 def test_tasks_that_share_a_template_are_named_whichever_way_they_use_it(toys: Path) -> None:
@@ -115,7 +118,7 @@ def test_tasks_that_share_a_template_are_named_whichever_way_they_use_it(toys: P
     (toys / "templates/own.j2").write_text((toys / "templates/toys/like.j2").read_text())
     (toys / "tasks/toys/broken.yaml").write_text("nothing: at all")
     opened = open_task("toys/like", project=toys)
-    shared = sharing(opened, place_of_template(opened), Project(toys))
+    shared = sharing(opened, place_of_template(opened, opened.task.template), Project(toys))
     assert shared == ["toys/child", "toys/twin"]
 
 

@@ -41,11 +41,12 @@ class Database:
     committed is there at the next start.
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, read_only: bool = False) -> None:
         """Open it, and make it where it is not there.
 
         Args:
             path: None for one in memory, which is gone with the process.
+            read_only: only look at a file that is there.
 
         Raises:
             InputError: it cannot be opened, is no database, or is of a later promptrank.
@@ -53,15 +54,19 @@ class Database:
         self.path = path
         self._lock = threading.RLock()
         try:
-            if path is not None:
+            if path is not None and not read_only:
                 _prepare(path)
+            place = ":memory:"
+            if path is not None:
+                place = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rwc'}"
             self._connection = sqlite3.connect(
-                path if path is not None else ":memory:",
+                place,
                 timeout=_WAIT,
                 isolation_level=None,
                 check_same_thread=False,
+                uri=True,
             )
-            self._set_up()
+            self._set_up(read_only)
         except (OSError, sqlite3.Error) as error:
             raise self._unusable(error) from None
 
@@ -100,15 +105,19 @@ class Database:
         with self._lock:
             self._connection.close()
 
-    def _set_up(self) -> None:
+    def _set_up(self, read_only: bool) -> None:
         connection = self._connection
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
         (made_by,) = connection.execute("PRAGMA user_version").fetchone()
         if made_by > _FORMAT:
             raise InputError(
                 f"{self.path}: written by a later promptrank; update this one, or move it away"
             )
+        if read_only:
+            if made_by < _FORMAT:
+                raise InputError(f"{self.path}: empty; a server that may write fills it")
+            return
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = NORMAL")
         if made_by < _FORMAT:
             connection.executescript(_TABLES)
             connection.execute(f"PRAGMA user_version = {_FORMAT}")

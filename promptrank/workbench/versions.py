@@ -12,6 +12,7 @@ from promptrank.basics.json_files import checked, json_object
 from promptrank.errors import DataError, InputError
 from promptrank.evaluation.report import Report
 from promptrank.workbench.database import Database
+from promptrank.workspace.drafts import TaskTexts
 
 KEPT = 100
 """So many unnamed runs of a task stay; older ones are removed. Named ones stay until deleted."""
@@ -29,19 +30,6 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """What a version consists of: the texts of a template and of a task file."""
-
-    template: str
-    config: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of both."""
-        return json_digest([self.template, self.config])
-
-
-@dataclass(frozen=True, slots=True)
 class Run:
     """An edit, what it was held against, and the requests that both ranked.
 
@@ -50,8 +38,7 @@ class Run:
         name, note: a person's words; empty for most.
         state: `RUNNING` (also where its server was killed), `DONE`, `STOPPED` by a person,
             `FAILED`, or `KEPT_ONLY`: texts that were kept without ranking anything.
-        template_file: the template's name, as the task gives it.
-        saved: the texts of the files when the run began.
+        edit, saved: the texts that were tried, and those of the files when the run began.
         edit_key, saved_key: of `promptrank.workbench.kept_rankings`; empty without rankings.
         part: of the split; None where there is none, or for all.
         request_ids: of the sample, in the order in which they are ranked.
@@ -59,9 +46,8 @@ class Run:
     """
 
     task: str
-    template_file: str
-    edit: Texts
-    saved: Texts
+    edit: TaskTexts
+    saved: TaskTexts
     run_id: str = field(default_factory=lambda: secrets.token_hex(6))
     made: float = field(default_factory=time.time)
     name: str = ""
@@ -107,7 +93,7 @@ class Versions:
                     run.name,
                     run.note,
                     run.state,
-                    run.template_file,
+                    run.edit.template_name,
                     *map(json_digest, (*_both(run.edit), *_both(run.saved))),
                     run.edit_key,
                     run.saved_key,
@@ -215,9 +201,8 @@ class Versions:
             "name": name,
             "note": note,
             "state": state,
-            "template_file": file,
-            "edit": {"template": texts[0], "config": texts[1]},
-            "saved": {"template": texts[2], "config": texts[3]},
+            "edit": {"template_name": file, "template": texts[0], "task": texts[1]},
+            "saved": {"template_name": file, "template": texts[2], "task": texts[3]},
             "edit_key": edit,
             "saved_key": saved,
             "part": part,
@@ -227,6 +212,6 @@ class Versions:
         return checked(Run, given, where, what="a run", then=_THEN)
 
 
-def _both(texts: Texts) -> Iterator[str]:
+def _both(texts: TaskTexts) -> Iterator[str]:
     yield texts.template
-    yield texts.config
+    yield texts.task

@@ -81,13 +81,15 @@ def place_of_task(opened: OpenTask) -> Path:
     return opened.place.path
 
 
-def place_of_template(opened: OpenTask) -> Path:
-    """The file that a task's template is written to, likewise.
+def place_of_template(opened: OpenTask, name: str) -> Path:
+    """The file that a template of a task is written to, likewise.
+
+    Args:
+        name: as the task has it.
 
     Raises:
         InputError: no name of a file below ``templates/``.
     """
-    name = opened.task.template
     parts = Path(name).parts
     if not parts or Path(name).is_absolute() or ".." in parts or "\0" in name:
         raise InputError(f"template: {name!r} is no file below templates/; name one in the task")
