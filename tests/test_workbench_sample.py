@@ -106,6 +106,7 @@ def test_the_numbers_are_those_of_eval_beside_the_template(bench: Bench) -> None
     assert ours.counts.requests == 9
 
 
+@pytest.mark.slow
 def test_samples_are_nested_and_nothing_is_ranked_twice(bench: Bench) -> None:
     few = bench.ran(size=4)
     assert len(bench.asked) == 8 and few.progress.reused == 0
@@ -142,6 +143,7 @@ def test_a_run_that_is_stopped_measures_what_it_has(
     assert bench.versions.run(run.run.run_id).state == STOPPED
 
 
+@pytest.mark.slow
 def test_real_requests_go_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     traffic = threading.Event()
     traffic.set()

@@ -23,8 +23,8 @@ from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
 
 SAVED, EDIT = "saved", "edit"
-FILTERS = ("all", "different", "worse", "better")
 Filter = Literal["all", "different", "worse", "better"]
+FILTERS: tuple[Filter, ...] = ("all", "different", "worse", "better")
 _OF_A_LIST = "ndcg@10"
 
 

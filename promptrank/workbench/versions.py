@@ -61,8 +61,13 @@ class Run:
 
     @property
     def title(self) -> str:
-        """Its name, or for an unnamed run the day and minute, in UTC."""
-        return self.name or time.strftime("%d %b %Y, %H:%M", time.gmtime(self.made))
+        """Its name, or for an unnamed run when it was made."""
+        return self.name or f"Run of {self.when}"
+
+    @property
+    def when(self) -> str:
+        """The day and minute, on the server's clock."""
+        return time.strftime("%d %b %Y, %H:%M", time.localtime(self.made))
 
 
 class Versions:
