@@ -5,7 +5,7 @@
 (() => {
   const NAME = "promptrank.labeller", OUTBOX = "promptrank.label.outbox", AHEAD = 4;
   const find = (id) => document.getElementById(id);
-  const stage = find("stage"), place = find("card"), trouble = find("trouble");
+  const stage = find("stage"), place = find("card"), trouble = find("trouble"), unkept = find("unkept");
   const asked = { ...stage.dataset };
   const ready = [];  // cards that come next
   const past = [];  // what was said on this page: {id, card}
@@ -28,9 +28,9 @@
   function parsed(text) {
     return new DOMParser().parseFromString(text, "text/html").body;
   }
-  function say(message) {
-    trouble.textContent = message;
-    trouble.hidden = !message;
+  function say(message, where = trouble) {
+    where.textContent = message;
+    where.hidden = !message;
   }
 
   // ---- cards
@@ -130,19 +130,19 @@
       } catch { answer = null; }
       if (answer && answer.ok) {
         wait = 1000;
-        say("");
+        say("", unkept);
         if (fields.task === asked.task && fields.who === who) find("progress").replaceChildren(...parsed(text).childNodes);
       } else if (answer && answer.status === 401) {
         signIn();
         break;
       } else if (!answer || answer.status >= 500 || answer.status === 429 || answer.status === 408) {
-        say(`Not kept yet; the server ${answer ? `answers ${answer.status}` : "cannot be reached"}. This page tries again, and this browser remembers what you said.`);
+        say(`Not kept yet; the server ${answer ? `answers ${answer.status}` : "cannot be reached"}. This page tries again, and this browser remembers what you said.`, unkept);
         setTimeout(() => { sending = false; send(); }, wait);
         wait = Math.min(2 * wait, 30000);
         told();
         return;
       } else {
-        say(`Not kept: ${parsed(text).textContent.trim() || `the server answers ${answer.status}`}`);
+        say(`Not kept: ${parsed(text).textContent.trim() || `the server answers ${answer.status}`}`, unkept);
       }
       outbox.shift();
       keep(OUTBOX, outbox);
@@ -151,11 +151,11 @@
     sending = false;
   }
   function signIn() {
-    say("Your session has ended. What you said is remembered by this browser and will be kept after you sign in.");
+    say("Your session has ended. What you said is remembered by this browser and will be kept after you sign in.", unkept);
     const link = document.createElement("a");
     link.href = `/sign-in?then=${encodeURIComponent(location.pathname + location.search)}`;
     link.textContent = "Sign in";
-    trouble.append(" ", link);
+    unkept.append(" ", link);
   }
 
   // ---- keys and buttons
