@@ -131,7 +131,8 @@ def test_a_key_opens_the_pages_and_the_end_of_a_session_loses_no_label(
 
 
 def test_a_page_of_another_site_cannot_post(tabs: Tabs, url: str, project: Path) -> None:
-    tabs.expect("403", "off-origin", "net::ERR_FAILED", "CORS")
+    tabs.expect("403", "off-origin", "net::ERR_FAILED", "CORS", "favicon")
+    tabs.expect("ERR_BLOCKED_BY_RESPONSE", "Content Security Policy")  # a frame
 
     async def evil(request: Request) -> Response:
         fields = '<input name="who" value="Eve"><input name="id" value="e">'
@@ -198,7 +199,7 @@ def test_no_script_runs_but_the_servers_own_files(tabs: Tabs, url: str) -> None:
 def addresses(page: "Page", url: str) -> list[str]:
     """Every page, one of a finished run and one of a version among them."""
     page.goto(f"{url}/edit")
-    area = page.get_by_label("Template", exact=True)
+    area = page.get_by_role("textbox", name="Template")
     area.fill(area.input_value().replace("Toy:", "This toy:"))
     page.goto(f"{url}/sample?task=toys/like")
     page.get_by_role("button", name="Rank the sample").click()
