@@ -133,6 +133,7 @@
     const line = part("status");
     line.textContent = text;
     line.className = `small push ${state}`;
+    form.dataset.state = state;
   }
 
   function put(id, html) {
