@@ -67,6 +67,7 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters |= {"share": "{:.3f}".format, "signed": "{:+.3f}".format}
     made.globals |= {"static": static_path, "version": __version__, "counted": counted}
     return made
 

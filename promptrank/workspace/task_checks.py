@@ -53,7 +53,7 @@ def check_task(
         validated.warnings += supplied.warnings
         validated.problems += _unfusable(opened, supplied)
     if template is not None and supplied is not None:
-        validated.problems += _unsupplied(opened, template, supplied)
+        validated.problems += unsupplied(opened, template, supplied)
     ranker = _try(validated, lambda: _ranker(opened, model, say)) if template is not None else None
     if ranker is not None:
         with ranker:
@@ -100,8 +100,8 @@ def _ranker(opened: OpenTask, model: str | None, say: Say) -> "Ranker":
     return open_ranker(unfused, engine="fake", model=model, say=say)
 
 
-def _unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
-    """Template variables that nothing supplies, such as ``item.titel``."""
+def unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
+    """Template variables that nothing supplies, such as ``item.titel``: a problem for each."""
     fields: dict[str, Mapping[str, Any]] = dict(supplied.fields)
     if "source" in fields:
         fields["source"] = {**fields["item"], **fields["source"]}

@@ -68,10 +68,13 @@ def with_template(opened: OpenTask, template: str) -> OpenTask:
     return replace(opened, task=opened.task.model_copy(update={"template": template}))
 
 
-def data_folder(opened: OpenTask, say: Say = silent) -> Path:
+def data_folder(opened: OpenTask, say: Say = silent, *, offline: bool = False) -> Path:
     """The folder that the task's table paths are relative to, fetched first if it is a data set.
 
     A built-in task's folder is looked up in the project first.
+
+    Args:
+        offline: fetch nothing.
 
     Raises:
         DataError: neither a folder nor a known data set.
@@ -87,7 +90,7 @@ def data_folder(opened: OpenTask, say: Say = silent) -> Path:
         if folder.is_dir():
             return folder
     if name in dataset_names():
-        return resolve_dataset(name, say=say)
+        return resolve_dataset(name, offline=offline, say=say)
     if Path(name).name in SIMULATED:
         raise DataError(
             f"{opened.place.path}: data: no folder {folders[0]}; "
