@@ -1,6 +1,6 @@
 """``serve``: tasks over HTTP, one runtime for all of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
 from importlib.util import find_spec
@@ -13,18 +13,24 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
+from promptrank.project import open_project
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.request_files import given_file
 from promptrank.workspace.shadows import open_shadow, parse_shadows
 from promptrank.workspace.tasks import OpenTask, open_task
 
 if TYPE_CHECKING:
     from promptrank.ranking.ranker import Ranker
-    from promptrank.serve.hosted import HostedTask
+    from promptrank.serve.hosted import Hosted, HostedTask
+    from promptrank.serve.key_file import Keys
+    from promptrank.serve.page_route import PageRoute
     from promptrank.tables.look_up import LookUp
+    from promptrank.workbench.desk import DeskTask
 
 HOST, PORT, QUEUE, CANDIDATES = "127.0.0.1", 8000, 64, 1000
+WORKBENCH = ("on", "read-only", "off")
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -48,6 +54,8 @@ def serve(
     tables: Sequence[str] = (),
     log_folder: str | Path | None = None,
     shadows: Sequence[str] = (),
+    workbench: str = "on",
+    requests: Sequence[str] = (),
     say: Say = silent,
     log: Say = silent,
 ) -> None:
@@ -69,6 +77,9 @@ def serve(
         shadows: ``adapter:NAME=SHARE``, ``student:NAME=SHARE`` or ``base=SHARE`` for every task, or
             ``TASK=adapter:NAME=SHARE`` for one: a share of the requests is scored a second time
             for the log.
+        workbench: whether there are pages for people at ``/``: ``on``, ``read-only`` or ``off``.
+        requests: request files that the pages choose from, ``FILE`` or ``TASK=FILE``; those that
+            `build` left in the project are looked up.
         log: is given a line of JSON for every request.
 
     Raises:
@@ -100,6 +111,9 @@ def serve(
         raise InputError(f"{', '.join(twice)}: named twice" if twice else "name a task to serve")
     engine_of = _by_task("--engine", engines, names, "packed")
     adapter_of = _by_task("--adapter", adapters, names, None)
+    file_of = _by_task("--requests", requests, names, None)
+    if workbench not in WORKBENCH:
+        raise InputError(f"--workbench {workbench}: one of {', '.join(WORKBENCH)}")
     if host not in _LOOPBACK and key_file is None:
         raise InputError(
             f"--host {host}: others could reach it, so it needs keys; name a file with one a line "
@@ -111,6 +125,7 @@ def serve(
     wanted_shadows = parse_shadows(shadows, names)
     if wanted_shadows and log_folder is None:
         raise InputError("--shadow: its scores go into the log; name its folder by --log")
+    desk_tasks = _desk_tasks(opened, engine_of, file_of, settings)
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts())
     with Runtime(restarts, stepping=True) as runtime, ExitStack() as stack:
@@ -160,6 +175,7 @@ def serve(
             bounds=Bounds(queue=queue, candidates=candidates),
             keys=keys,
             hosts=LOOPBACK if keys is None else None,
+            pages=_pages(hosted, desk_tasks, open_, project, keys, workbench),
             log=log,
             spans=spans,
             serving_log=serving_log,
@@ -195,6 +211,60 @@ def _reads(tables: Sequence[str], names: Sequence[str]) -> set[str]:
         if name not in (*names, "all"):
             raise InputError(f"--tables {name}: no task {name!r} is served; {near(name, names)}")
     return set(names) if "all" in tables else set(tables)
+
+
+def _desk_tasks(
+    tasks: Sequence[OpenTask],
+    engine_of: Mapping[str, str | None],
+    file_of: Mapping[str, str | None],
+    settings: list[str] | None,
+) -> "dict[str, DeskTask]":
+    from promptrank.workbench.desk import DeskTask
+    from promptrank.workbench.found_requests import request_files_of
+
+    def files(opened: OpenTask) -> tuple[Path, ...]:
+        given = file_of[opened.name]
+        if given is None:
+            return request_files_of(opened.project, opened.name)
+        return (given_file(opened, given).path,)
+
+    return {
+        each.name: DeskTask(
+            each, engine_of[each.name] or "packed", tuple(settings or ()), files(each)
+        )
+        for each in tasks
+    }
+
+
+def _pages(
+    hosted: "Hosted",
+    tasks: "dict[str, DeskTask]",
+    open_: "Callable[..., Ranker]",
+    project: str | Path | None,
+    keys: "Keys | None",
+    workbench: str,
+) -> "Sequence[PageRoute]":
+    """The workbench, over the same runtime as what answers requests."""
+    if workbench == "off":
+        return ()
+    from promptrank.workbench.desk import Desk
+    from promptrank.workbench.sessions import Sessions
+    from promptrank.workbench.site import pages
+
+    def rank_draft(opened: OpenTask, adapter: str | None) -> "Ranker":
+        engine = tasks[opened.name].engine
+        return open_(opened, engine=engine, adapter=adapter, allow_changed=True, say=silent)
+
+    return pages(
+        Desk(
+            hosted,
+            tasks,
+            rank_draft,
+            open_project(project).root,
+            read_only=workbench == "read-only",
+            sessions=Sessions(keys) if keys is not None else None,
+        )
+    )
 
 
 def _by_task(

@@ -68,6 +68,17 @@ def serve(
             "or base=0.1; TASK=adapter:new=0.1 for one task. Repeatable.",
         ),
     ] = None,
+    workbench: Annotated[
+        str,
+        typer.Option("--workbench", help="Pages for people at /: on, read-only or off."),
+    ] = "on",
+    requests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--requests",
+            help="A request file that the pages choose from; TASK=FILE for one task.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -97,6 +108,8 @@ def serve(
         tables=tables or (),
         log_folder=log,
         shadows=shadow or (),
+        workbench=workbench,
+        requests=requests or (),
         say=say,
         log=say,
     )

@@ -24,6 +24,7 @@ from promptrank.serve.counted import TEXT
 from promptrank.serve.hosted import Hosted
 from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
+from promptrank.serve.page_route import PageRoute
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shadow import Shadows
@@ -51,6 +52,7 @@ def make_app(
     bounds: Bounds = Bounds(),  # noqa: B008 (frozen)
     keys: Keys | None = None,
     hosts: frozenset[str] | None = None,
+    pages: Sequence[PageRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     log: Say = silent,
     spans: RequestSpans | None = None,
@@ -64,6 +66,7 @@ def make_app(
         keys: one of them is needed everywhere but at ``/health`` and ``/ready``.
         hosts: names that the header Host may have; any where left out. A web page that has its
             name point at this machine would otherwise reach a server without keys.
+        pages: what is shown to people; they look after keys themselves.
         log: is given a line of JSON for every request.
         spans: are written for every request.
         serving_log: takes every answer in.
@@ -126,6 +129,9 @@ def make_app(
     for shape in shapes:
         way = door.way(_asked(answering, shape), shape.refuse)
         routes += [Route(path, way, methods=["POST"]) for path in shape.paths]
+    for page in pages:
+        way = door.way(page.answer, page.refuse, open_to_all=True)
+        routes.append(Route(page.path, way, methods=list(page.methods)))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -226,6 +232,9 @@ def _request_id(request: Request) -> str:
 
 
 def _response(said: Any, status: int, headers: Mapping[str, str]) -> Response:
+    if isinstance(said, Response):
+        said.headers.update(headers)
+        return said
     if isinstance(said, bytes):
         return Response(said, status, headers={**headers, "Content-Type": TEXT})
     return Response(
