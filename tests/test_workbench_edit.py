@@ -16,6 +16,7 @@ from promptrank.engine.fake import FakeEngine
 from promptrank.ranking.ranker import Ranker
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.pieces import Pieces
+from promptrank.serve.hosted import Hosted
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
 from promptrank.workbench.choosing import RequestShelf
@@ -280,6 +281,12 @@ def test_a_candidate_alone_can_change(desk: Desk) -> None:
         assert scored.probability is not None and old.probability is not None
         assert moved.gain == pytest.approx(scored.probability - old.probability)
     assert [name for name, moved in moves.items() if moved.gain] == ["Toy 4"]
+
+
+def test_a_draft_waits_for_the_model(desk: Desk) -> None:
+    loading = replace(desk, hosted=Hosted(["toys/like"]))
+    told = tried(app_on(loading), fields(desk))
+    assert [event["kind"] for event in told] == ["status", "waiting"]
 
 
 # ---- given up, and in between

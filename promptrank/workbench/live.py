@@ -89,7 +89,7 @@ class LiveRanking:
         """What the page shows, as it becomes known; closing it gives the ranking up.
 
         ``status`` (text, busy), ``checked`` (a `Draft`), ``prompt`` (a `Previewed`), ``ranked`` (a
-        `LiveRanked`), ``failed`` (text).
+        `LiveRanked`), ``failed`` (text), ``waiting`` (text; to be tried again in a moment).
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Told | None]()
 
@@ -103,7 +103,9 @@ class LiveRanking:
             while (told := await queue.get()) is not None:
                 yield told
             thread.result()
-        except (Refused, InputError) as error:
+        except Refused as error:
+            yield "waiting" if error.refusal.reason == "loading" else "failed", str(error)
+        except InputError as error:
             yield "failed", str(error)
         except (CancelledError, GivenUp):
             return
