@@ -51,7 +51,7 @@ def metric(text: str, name: str) -> float:
 
 def test_stages_follow_each_other_and_none_comes_after_the_end() -> None:
     trail = Trail("r")
-    for name in ("read", "wait", "encode", "engine", "engine", "write"):
+    for name in ("read", "look_up", "wait", "encode", "engine", "engine", "write"):
         trail.stage(name)
     trail.end()
     trail.stage("engine")  # a thread whose request was answered by its deadline
@@ -202,7 +202,7 @@ def test_stages_batches_caches_and_refusals_are_counted(ranker: Ranker) -> None:
         ask(app, "/v1/rank", rank_body())
     ask(app, "/v1/rank", {})
     text = ask(app, "/metrics").text
-    for stage, requests in zip(STAGES, (4, 3, 3, 3, 3), strict=True):
+    for stage, requests in zip(STAGES, (4, 0, 3, 3, 3, 3), strict=True):
         assert metric(text, f'promptrank_stage_seconds_count{{stage="{stage}"}}') == requests
     labels = f'engine="fake",model="{ranker.info.model}"'
     assert metric(text, f"promptrank_batch_requests_count{{{labels}}}") == 3

@@ -58,7 +58,8 @@ class Answering:
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
             trail.task = served.name
-            trail.stage("look_up")
+            if served.tables is not None:
+                trail.stage("look_up")
             wanted = await self.looking_up.complete(served, wanted, shape.invalid, size, end)
             trail.candidates = sum(len(asked.candidates) for asked in wanted.requests)
             done = await self._unless_gone(request, self._rank(served, wanted, size, end, trail))

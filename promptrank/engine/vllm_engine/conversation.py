@@ -212,6 +212,7 @@ class Conversation:
 
     def _start(self) -> None:
         self._loaded.clear()
+        self._adapter_numbers = count(1)
         self._starts += 1
         self._process = Process(self.settings)
         self._finalizer = weakref.finalize(self, self._process.close)
