@@ -187,7 +187,9 @@ def evaluate(
             own = ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
         slicings += prompt_slicings(wanted.slices, own.scores)
         compared, pairs, control = side_by_side(wanted, on, own)
-        by_policy, of_policy = policy_rows(policy, on.sample, compared, wanted.judged)
+        by_policy, of_policy = policy_rows(
+            policy, on.sample, compared, wanted.judged, wanted.reference
+        )
         decoder = "packed" if wanted.baseline or wanted.student else engine
 
         def open_other(who: Named) -> AbstractContextManager[Ranker]:

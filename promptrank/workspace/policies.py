@@ -42,10 +42,19 @@ def without_steps(opened: OpenTask) -> OpenTask:
 
 
 def policy_rows(
-    policy: tuple[PolicyRun, ...], sample: Sample, compared: Mapping[str, Scores], ranker: str
+    policy: tuple[PolicyRun, ...],
+    sample: Sample,
+    compared: Mapping[str, Scores],
+    ranker: str,
+    reference: str,
 ) -> tuple[dict[str, Scores], list[tuple[str, str]]]:
-    """What a comparison has of a ranker's policy: a row by its order, and the pair to tell of."""
+    """What a comparison has of a ranker's policy: a row by its order, and the pair to tell of.
+
+    Args:
+        reference: the ranker that all are compared with anyway.
+    """
     if not policy:
         return {}, []
     name = f"{ranker}{POLICY}"
-    return {name: policy_scores(policy, sample, compared[ranker], name)}, [(name, ranker)]
+    made = {name: policy_scores(policy, sample, compared[ranker], name)}
+    return made, [(name, ranker)] if ranker != reference else []
