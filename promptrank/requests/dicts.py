@@ -26,6 +26,8 @@ _CANDIDATE = (
     "label_source",
 )
 _EVENT = ("item_id", "item", "action", "time", "context", "stats", "outcomes")
+_SETS = {known: frozenset(known) for known in (_REQUEST, _CANDIDATE, _EVENT)}
+_PLAIN = frozenset({str, int, bool, type(None)})
 
 
 def request_from_dict(data: Mapping[str, Any]) -> Request:
@@ -157,6 +159,8 @@ def _name_in(fields: Mapping[str, Any]) -> str | None:
 
 
 def _keys(value: Any, where: str, known: tuple[str, ...]) -> None:
+    if type(value) is dict and _SETS[known].issuperset(value):  # most often, and quickly told
+        return
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
     for key in value:
@@ -169,7 +173,11 @@ def _fields(value: Any, where: str) -> Mapping[str, Any]:
         return EMPTY
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
-    return {k: _value(v, f"{where}.{k}") for k, v in value.items()}
+    # A live request has hundreds of plain values, and nobody reads the places of those.
+    return {
+        k: v if type(v) in _PLAIN or (type(v) is float and v == v) else _value(v, f"{where}.{k}")
+        for k, v in value.items()
+    }
 
 
 def _value(value: Any, where: str) -> Any:
@@ -196,6 +204,8 @@ def _unpacked(value: Any, where: str) -> Any:
 
 
 def _text(value: Any, where: str) -> str | None:
+    if value is None or type(value) is str:
+        return value
     value = _unpacked(value, where)
     if value is None or isinstance(value, str):
         return value
@@ -206,6 +216,8 @@ def _text(value: Any, where: str) -> str | None:
 
 def _number(value: Any, where: str) -> float | None:
     """A number; NaN and infinity count as missing."""
+    if value is None:
+        return None
     value = _unpacked(value, where)
     if value is None:
         return None

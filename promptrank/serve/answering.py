@@ -2,20 +2,26 @@
 
 import asyncio
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request as HttpRequest
 
 from promptrank.errors import DataError, InputError
+from promptrank.runtime.opened import Opened
 from promptrank.serve.bodies import Intake, check_texts
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
 from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.pace import EnginePace
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.shape import Done, HttpShape, Wanted
 
 DEADLINE = "x-deadline-ms"
 """Header: milliseconds from the request's arrival by which the answer has to be there."""
+
+_QUICK = 0.005
+"""Seconds for which the event loop may be held up by what is ranked in it."""
 
 
 class Answering:
@@ -25,6 +31,7 @@ class Answering:
         self.hosted, self.bounds = hosted, bounds
         self.intake, self.seats = Intake(bounds), Seats(bounds)
         self.counted = ServerNumbers(self.seats)
+        self._paces: WeakKeyDictionary[Opened[Any], EnginePace] = WeakKeyDictionary()
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
         """The answer to one call.
@@ -35,12 +42,16 @@ class Answering:
         """
         end = asyncio.get_running_loop().time() + self._seconds(request)
         async with self.intake.take(request) as (data, size):
-            check_texts(data, self.bounds)
+            if size > self.bounds.text:  # else no text can be longer
+                check_texts(data, self.bounds)
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
-            done = await self._unless_gone(
-                request, self._rank(served, wanted, size, end, request_id)
-            )
+            if self._at_once(served, size):
+                done = self._rank_at_once(served, wanted, size, request_id)
+            else:
+                done = await self._unless_gone(
+                    request, self._rank(served, wanted, size, end, request_id)
+                )
             self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
             return shape.write(body, done)
@@ -80,18 +91,37 @@ class Answering:
     async def _rank(
         self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
     ) -> Done:
-        ranker = served.ranker
+        ranker, pace = served.ranker, self._pace(served)
         ticket = Ticket(ranker.opened.engine.size)
+        pace.check(size, end - asyncio.get_running_loop().time())
         try:
-            rankings = await self.seats.take(
-                lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
-                ticket,
-                size,
-                end,
-            )
+            with pace.under_way(size):
+                rankings = await self.seats.take(
+                    lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
+                    ticket,
+                    size,
+                    end,
+                )
         except InputError as error:  # the engine is gone, or an adapter
             raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
         return Done(request_id, served, rankings, ticket.tokens)
+
+    def _pace(self, served: HostedTask) -> EnginePace:
+        """That of the engine, which several tasks may share."""
+        return self._paces.setdefault(served.ranker.opened, EnginePace())
+
+    def _at_once(self, served: HostedTask, size: int) -> bool:
+        """Whether it takes less long than handing it to a thread may: students' small requests."""
+        seconds = self._pace(served).seconds
+        return served.ranker.encoder is None and seconds is not None and size * seconds < _QUICK
+
+    def _rank_at_once(self, served: HostedTask, wanted: Wanted, size: int, request_id: str) -> Done:
+        try:
+            with self._pace(served).under_way(size):
+                rankings = list(served.ranker.rank_many(wanted.requests))
+        except InputError as error:
+            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
+        return Done(request_id, served, rankings, 0)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
         """What ``work`` comes to; it is cancelled when the client closes the connection."""

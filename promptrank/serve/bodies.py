@@ -10,6 +10,7 @@ from starlette.requests import ClientDisconnect, Request
 from promptrank.basics.json_files import json_object
 from promptrank.errors import DataError
 from promptrank.serve.bounds import Bounds
+from promptrank.serve.quick_json import quick_object
 from promptrank.serve.refused import Refused, refuse
 
 _QUICK = 64 << 10  # bytes that are parsed faster than handed to a thread
@@ -82,7 +83,8 @@ class Intake:
 async def _parsed(body: bytes) -> dict[str, Any]:
     try:
         if len(body) <= _QUICK:
-            return json_object(body, "the body")
+            quick = quick_object(body)
+            return quick if quick is not None else json_object(body, "the body")
         return await asyncio.to_thread(json_object, body, "the body")
     except DataError as error:
         raise refuse(400, "not_json", str(error)) from None
