@@ -1,6 +1,7 @@
 """Values of plain nested dicts, checked: whatever is wrong is a DataError that says where."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from promptrank.basics.hints import near
@@ -9,9 +10,13 @@ from promptrank.errors import DataError
 from promptrank.records import EMPTY
 from promptrank.requests.cells import not_a_propensity
 
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 
 def check_keys(value: Any, where: str, known: tuple[str, ...]) -> None:
     """DataError unless it is a dict with none but these keys."""
+    if type(value) is dict and _as_set(known).issuperset(value):  # most often, and quickly told
+        return
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
     for key in value:
@@ -25,7 +30,16 @@ def fields_at(value: Any, where: str) -> Mapping[str, Any]:
         return EMPTY
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
-    return {k: _value(v, f"{where}.{k}") for k, v in value.items()}
+    # A live request has hundreds of plain values, and nobody reads the places of those.
+    return {
+        k: v if type(v) in _PLAIN or (type(v) is float and v == v) else _value(v, f"{where}.{k}")
+        for k, v in value.items()
+    }
+
+
+@cache
+def _as_set(known: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(known)
 
 
 def _value(value: Any, where: str) -> Any:
@@ -53,6 +67,8 @@ def _unpacked(value: Any, where: str) -> Any:
 
 def text_at(value: Any, where: str) -> str | None:
     """Text, or a whole number as text."""
+    if value is None or type(value) is str:
+        return value
     value = _unpacked(value, where)
     if value is None or isinstance(value, str):
         return value
@@ -63,6 +79,8 @@ def text_at(value: Any, where: str) -> str | None:
 
 def number_at(value: Any, where: str) -> float | None:
     """A number; NaN and infinity count as missing."""
+    if value is None:
+        return None
     value = _unpacked(value, where)
     if value is None:
         return None
