@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from promptrank.workbench.checking import Draft
-from promptrank.workbench.choosing import CANDIDATES
+from promptrank.workbench.request_choice import CANDIDATES
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import fragment, markup, page

@@ -29,7 +29,7 @@ from promptrank.runtime.pieces import Pieces
 from promptrank.serve.refused import Refused
 from promptrank.serve.seats import Ticket
 from promptrank.workbench.checking import Draft, DraftChecks, misfits_of_rows
-from promptrank.workbench.choosing import RequestShelf, few
+from promptrank.workbench.request_choice import RequestShelf, few
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workspace.drafts import TaskTexts
 

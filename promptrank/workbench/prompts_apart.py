@@ -9,26 +9,14 @@ from promptrank.basics.arrays import Codes
 from promptrank.evaluation.gains import gain_of
 from promptrank.prompt.preview import Piece, Preview
 from promptrank.ranking.ranker import Ranker
-from promptrank.records import Candidate, Request
-from promptrank.requests.texts import text_of
+from promptrank.records import Request
 from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
+from promptrank.workbench.prompt_view import TITLES, titles_of
 from promptrank.workbench.text_diff import Row, differing
 
 MOST = 100
 """So many candidates of a request are shown."""
-_TITLES = ("title", "name", "text", "headline", "question")
-_LONG = 120  # characters of a title
-_SECTIONS = {
-    "start": "start",
-    "instruction": "instruction",
-    "subject": "subject",
-    "event": "history",
-    "candidate": "candidate",
-    "question": "question",
-    "chat": "question",
-    "answer": "question",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +54,15 @@ class Stood:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the prompt in both versions.
+    """The fragments of one kind in both versions.
 
     Attributes:
         rows: what differs; none where nothing does.
-        before, after: its tokens.
+        before, after: their tokens.
     """
 
-    name: str
+    kind: str
+    title: str
     rows: tuple[Row, ...]
     before: int
     after: int
@@ -84,6 +73,7 @@ def stood(task: Task, request: Request, saved: Scores, edit: Scores) -> list[Sto
     gain, relevant_at = gain_of(task)
     keys = [(request.request_id, c.candidate_id) for c in request.candidates]
     sides = [(each, each.rows(keys)) for each in (saved, edit)]
+    titles = titles_of(request)
     made = []
     for place, candidate in enumerate(request.candidates):
         value = gain(candidate)
@@ -91,7 +81,7 @@ def stood(task: Task, request: Request, saved: Scores, edit: Scores) -> list[Sto
         made.append(
             Stood(
                 candidate.candidate_id,
-                title_of(candidate),
+                titles[candidate.candidate_id],
                 ", ".join(candidate.outcomes.values()),
                 None if value is None else value >= relevant_at,
                 old,
@@ -100,15 +90,6 @@ def stood(task: Task, request: Request, saved: Scores, edit: Scores) -> list[Sto
         )
     made.sort(key=lambda each: (each.edit.rank is None, each.edit.rank or 0, each.candidate_id))
     return made[:MOST]
-
-
-def title_of(candidate: Candidate) -> str:
-    """What people call an item: its title or name, else its first words, else its id."""
-    fields = candidate.item.fields
-    for name in _TITLES:
-        if isinstance(fields.get(name), str) and fields[name].strip():
-            return _short(fields[name])
-    return _short(text_of(fields, None)) or candidate.item.item_id
 
 
 def sections(
@@ -126,16 +107,17 @@ def sections(
         pieces = _pieces(ranker.encoder.preview(request), candidate_id)
         if pieces is None:
             return None
-        texts.append(_by_section(pieces))
+        texts.append(_by_kind(pieces))
     before, after = texts
     return [
         Section(
-            name,
-            tuple(differing(before.get(name, ("", 0))[0], after.get(name, ("", 0))[0], around=1)),
-            before.get(name, ("", 0))[1],
-            after.get(name, ("", 0))[1],
+            kind,
+            TITLES[kind],
+            tuple(differing(before.get(kind, ("", 0))[0], after.get(kind, ("", 0))[0], around=1)),
+            before.get(kind, ("", 0))[1],
+            after.get(kind, ("", 0))[1],
         )
-        for name in dict.fromkeys([*before, *after])
+        for kind in dict.fromkeys([*before, *after])
     ]
 
 
@@ -161,16 +143,10 @@ def _pieces(preview: Preview, candidate_id: str) -> list[Piece] | None:
     return None
 
 
-def _by_section(pieces: Sequence[Piece]) -> dict[str, tuple[str, int]]:
-    """Text and tokens by section, in the order of the prompt."""
+def _by_kind(pieces: Sequence[Piece]) -> dict[str, tuple[str, int]]:
+    """Text and tokens by kind of fragment, in the order of the prompt."""
     made: dict[str, tuple[str, int]] = {}
     for piece in pieces:
-        name = _SECTIONS.get(piece.kind, piece.kind)
-        text, tokens = made.get(name, ("", 0))
-        made[name] = text + piece.text, tokens + len(piece.ids)
+        text, tokens = made.get(piece.kind, ("", 0))
+        made[piece.kind] = text + piece.text, tokens + len(piece.ids)
     return made
-
-
-def _short(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _LONG else text[: _LONG - 1] + "…"

@@ -186,11 +186,7 @@ def _begin(kept: Kept, task: DeskTask, fields: dict[str, str], busy: Callable[[]
     if not task.request_files:
         raise InputError(f"no request file of {task.name} here; `promptrank build` writes one")
     version = fields.get("version", "")
-    if version:
-        edit = kept.run(version).edit
-    else:
-        name = fields.get("template_name") or task.saved().template_name
-        edit = TaskTexts(fields.get("task", ""), fields.get("template", ""), name)
+    edit = kept.run(version).edit if version else drafted_texts(task, fields)
     size = fields.get("size", str(SIZES[0]))
     if size != "all" and not (size.isascii() and size.isdigit() and 0 < int(size[:9]) <= 100_000):
         raise InputError(f"size: {size[:20]!r} is no number of requests; choose one of the page's")
@@ -204,6 +200,20 @@ def _begin(kept: Kept, task: DeskTask, fields: dict[str, str], busy: Callable[[]
         busy=busy,
     )
     return made.run.run_id
+
+
+def drafted_texts(task: DeskTask, fields: dict[str, str]) -> TaskTexts:
+    """The texts that the editor, or a page beside it, sends.
+
+    Raises:
+        InputError: one is empty.
+    """
+    edit = TaskTexts(
+        fields.get("task_text", ""), fields.get("template_text", ""), task.saved().template_name
+    )
+    if not edit.task.strip() or not edit.template.strip():
+        raise InputError("the task or the template is empty; open the editor again")
+    return edit
 
 
 def _file(task: DeskTask, name: str) -> Path:

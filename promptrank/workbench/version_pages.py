@@ -1,6 +1,7 @@
 """The page Versions: what was tried, side by side, named, restored, and written to the files."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from starlette.requests import Request
@@ -16,8 +17,8 @@ from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import page
 from promptrank.workbench.kept import Kept
 from promptrank.workbench.posted import fields_of
-from promptrank.workbench.sample_pages import metric_rows
-from promptrank.workbench.text_diff import Row, differing
+from promptrank.workbench.sample_pages import drafted_texts, metric_rows
+from promptrank.workbench.text_diff import differing
 from promptrank.workbench.versions import KEPT, KEPT_ONLY, LONGEST_NAME, Run
 from promptrank.workbench.writing import (
     Held,
@@ -29,7 +30,6 @@ from promptrank.workbench.writing import (
     text_digest,
     write_texts,
 )
-from promptrank.workspace.drafts import TaskTexts
 
 _ONE, _OTHER = "first", "second"
 
@@ -67,7 +67,7 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
         task = desk.task(request.query_params.get("task"))
         fields = await fields_of(request)
         run = await asyncio.to_thread(_kept_draft, kept, task, fields)
-        return _to(request, f"/versions/{run.run_id}{_began(fields)}")
+        return _to(request, f"/versions/{run.run_id}/write")
 
     async def rename(request: Request) -> Response:
         run = await _run(kept, request.path_params["run"])
@@ -84,7 +84,7 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
     async def look(request: Request) -> Response:
         run = await _run(kept, request.path_params["run"])
         task = desk.task(run.task)
-        values = await asyncio.to_thread(_files, desk, task, run, dict(request.query_params))
+        values = await asyncio.to_thread(_files, desk, task, run)
         return page(desk, request, "version_write.html.jinja", task=task, **values)
 
     async def write(request: Request) -> Response:
@@ -92,7 +92,7 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
         task = desk.task(run.task)
         fields = await fields_of(request)
         conflicts = await asyncio.to_thread(_written, desk, task, run, fields)
-        values = await asyncio.to_thread(_files, desk, task, run, fields)
+        values = await asyncio.to_thread(_files, desk, task, run)
         values |= {"again": bool(conflicts), "written": not conflicts}
         status = 409 if conflicts else 200
         return page(desk, request, "version_write.html.jinja", status, task=task, **values)
@@ -123,25 +123,22 @@ def _to(request: Request, path: str) -> Response:
 
 
 def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> Run:
-    """Texts of the editor as a version, without ranking anything."""
-    saved = task.saved()
-    name = fields.get("template_name") or saved.template_name
-    edit = TaskTexts(fields.get("task", ""), fields.get("template", ""), name)
-    if not edit.task.strip() or not edit.template.strip():
-        raise InputError("the task or the template is empty; open the editor again")
+    """Texts of the editor as a version, without ranking anything.
+
+    ``of_template`` and ``of_task`` are what the files held when the draft was begun; where they are
+    not given, what they hold now.
+    """
+    saved, edit = task.saved(), drafted_texts(task, fields)
+    saved = replace(
+        saved,
+        template=fields.get("of_template") or saved.template,
+        task=fields.get("of_task") or saved.task,
+    )
     run = Run(task.name, edit, saved, state=KEPT_ONLY)
     kept.keep(run)
     if fields.get("name", "").strip():
         kept.own().versions.rename(run.run_id, fields["name"], fields.get("note", ""))
     return run
-
-
-def _began(fields: dict[str, str]) -> str:
-    """Where to go with a draft: to be written, with the digests that its files had."""
-    began = {n: fields[n] for n in ("began_task", "began_template") if fields.get(n, "").isalnum()}
-    if not began:
-        return ""
-    return "/write?" + "&".join(f"{name}={digest}" for name, digest in began.items())
 
 
 # -- writing -------------------------------------------------------------------------------------
@@ -156,18 +153,10 @@ def _wanted(task: DeskTask, run: Run) -> list[tuple[str, Held, str]]:
     return [(kind, held(path), text) for kind, path, text in places]
 
 
-def _base(run: Run, kind: str, fields: dict[str, str]) -> str:
-    """The digest that a file had when the edit began: as the page was told, else the run's own."""
-    given = fields.get(f"began_{kind}", "")
-    saved = run.saved.template if kind == "template" else run.saved.task
-    return given if len(given) == 64 and given.isalnum() else text_digest(saved)
-
-
-def _files(desk: Desk, task: DeskTask, run: Run, fields: dict[str, str]) -> dict[str, Any]:
+def _files(desk: Desk, task: DeskTask, run: Run) -> dict[str, Any]:
     """Each file beside the version's text, with what somebody changed in it meanwhile."""
     files = []
     for kind, now, text in _wanted(task, run):
-        base = _base(run, kind, fields)
         saved = run.saved.template if kind == "template" else run.saved.task
         built_in = not now.digest  # a copy will be made in the project
         same = now.text == text
@@ -180,8 +169,8 @@ def _files(desk: Desk, task: DeskTask, run: Run, fields: dict[str, str]) -> dict
                 "rows": differing(now.text, text) if now.digest else differing(saved, text),
                 "same": same or (built_in and text == saved),
                 "edited": text_digest(text) != text_digest(saved),
-                "conflict": bool(now.digest) and now.digest != base and not same,
-                "meanwhile": _meanwhile(saved, base, now),
+                "conflict": bool(now.digest) and now.digest != text_digest(saved) and not same,
+                "meanwhile": differing(saved, now.text) if now.digest else [],
                 "others": sharing(task.opened, now.path, Project(desk.project))
                 if kind == "template"
                 else [],
@@ -196,11 +185,6 @@ def _files(desk: Desk, task: DeskTask, run: Run, fields: dict[str, str]) -> dict
         "again": False,
         "written": False,
     }
-
-
-def _meanwhile(saved: str, base: str, now: Held) -> list[Row]:
-    """What changed in a file since the edit began, where the version still has what it was."""
-    return differing(saved, now.text) if base == text_digest(saved) and now.digest else []
 
 
 def _told(desk: Desk, file: Held) -> str:

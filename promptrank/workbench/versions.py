@@ -66,8 +66,8 @@ class Run:
 
     @property
     def when(self) -> str:
-        """The day and minute, on the server's clock."""
-        return time.strftime("%d %b %Y, %H:%M", time.localtime(self.made))
+        """The day and second, on the server's clock."""
+        return time.strftime("%d %b %Y, %H:%M:%S", time.localtime(self.made))
 
 
 class Versions:

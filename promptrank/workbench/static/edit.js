@@ -10,6 +10,7 @@
   const areas = { template: form.elements.template_text, task: form.elements.task_text };
   const saved = { template: areas.template.value, task: areas.task.value };
   const part = (id) => document.getElementById(id);
+  let began = saved; // what the files held when the draft was begun
   let running = null, timer = 0, marked = { template: [], task: [] };
 
   // ---- line numbers
@@ -96,7 +97,7 @@
   }
 
   function keep() {
-    const kept = { template: areas.template.value, task: areas.task.value, of: saved };
+    const kept = { template: areas.template.value, task: areas.task.value, of: began };
     try {
       if (changed()) localStorage.setItem(KEY, JSON.stringify(kept));
       else localStorage.removeItem(KEY);
@@ -111,6 +112,7 @@
     areas.template.value = kept.template;
     areas.task.value = kept.task;
     const moved = kept.of && (kept.of.template !== saved.template || kept.of.task !== saved.task);
+    if (kept.of) began = kept.of;
     part("restored-text").textContent = moved
       ? "Your draft is back. The files have changed since you began it: the comparison is with what they hold now."
       : "Your draft is back, as you left it in this browser.";
@@ -121,6 +123,7 @@
     areas.template.value = saved.template;
     areas.task.value = saved.task;
     part("restored").hidden = true;
+    began = saved;
     keep();
     Object.keys(areas).forEach(gutter);
     areas.template.focus();

@@ -2,39 +2,51 @@
 "use strict";
 
 // ---- the draft that the editor keeps in this browser
-const draftKey = (task) => `promptrank:draft:${task}`;
+const draftKey = (task) => `promptrank draft ${task}`;
 
 const draftOf = (task) => {
   try {
-    const draft = JSON.parse(localStorage.getItem(draftKey(task)) || "null");
+    const draft = JSON.parse(localStorage.getItem(draftKey(task)));
     return draft && typeof draft.template === "string" && typeof draft.task === "string" ? draft : null;
   } catch {
     return null;
   }
 };
 
-const form = document.getElementById("sample-form");
-if (form) {
-  const told = document.getElementById("draft-told");
-  const draft = draftOf(form.dataset.task);
-  const fields = form.elements;
-  if (draft && (draft.template !== fields.template.value || draft.task !== fields.task.value)) {
-    fields.template.value = draft.template;
-    fields.task.value = draft.task;
-    told.textContent = "There is a draft in this browser that differs from the saved version.";
-  } else {
-    const options = fields.version.options;
-    if (options.length > 1) fields.version.selectedIndex = 1;
+const sampleForm = document.getElementById("sample-form");
+if (sampleForm) {
+  const fields = sampleForm.elements, draft = draftOf(sampleForm.dataset.task);
+  if (draft && (draft.template !== fields.template_text.value || draft.task !== fields.task_text.value)) {
+    fields.template_text.value = draft.template;
+    fields.task_text.value = draft.task;
+    document.getElementById("draft-told").textContent =
+      "There is a draft in this browser that differs from the saved version.";
+  } else if (fields.version.options.length > 1) {
+    fields.version.selectedIndex = 1;
   }
+}
+
+// ---- the draft of the page Edit into a version, to be written
+const keepForm = document.getElementById("keep-draft");
+if (keepForm) {
+  keepForm.addEventListener("submit", () => {
+    const editor = document.getElementById("draft").elements, fields = keepForm.elements;
+    const draft = draftOf(keepForm.dataset.task);
+    const of = (draft && draft.of) || {};
+    fields.template_text.value = editor.template_text.value;
+    fields.task_text.value = editor.task_text.value;
+    fields.of_template.value = of.template || editor.template_text.defaultValue;
+    fields.of_task.value = of.task || editor.task_text.defaultValue;
+  });
 }
 
 // ---- a version back into the editor
 for (const button of document.querySelectorAll("button[data-restore]")) {
   button.addEventListener("click", () => {
-    const held = button.closest("form").elements;
-    const draft = { template: held.template.value, task: held.task.value };
-    localStorage.setItem(draftKey(button.dataset.restore), JSON.stringify(draft));
-    location.href = `/edit?task=${encodeURIComponent(button.dataset.restore)}`;
+    const fields = button.closest("form").elements, task = button.dataset.restore;
+    const draft = { template: fields.template_text.value, task: fields.task_text.value };
+    localStorage.setItem(draftKey(task), JSON.stringify(draft));
+    location.href = `/edit?task=${encodeURIComponent(task)}`;
   });
 }
 
@@ -90,5 +102,9 @@ if (document.getElementById("sample-run")) {
     event.preventDefault();
   });
 
-  document.addEventListener("htmx:afterSwap", mark);
+  document.addEventListener("htmx:afterSwap", (event) => {
+    mark();
+    // Where the panes stand below each other, what was asked for comes into view.
+    if (event.detail.target.id === "beside" && innerWidth < 1000) event.detail.target.scrollIntoView();
+  });
 }
