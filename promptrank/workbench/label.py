@@ -36,7 +36,7 @@ _MOST_CARDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class RequestChoice:
+class Choice:
     """An answer as a button: its name, its wording, and its keys."""
 
     answer: str
@@ -222,7 +222,7 @@ def _told(asked: Asked, card: Card, texts: Any) -> dict[str, Any]:
     }
 
 
-def choices_of(question: Question) -> list[RequestChoice]:
+def choices_of(question: Question) -> list[Choice]:
     """The answers with their keys: a digit, and a first letter that no other answer has."""
     firsts = [answer.say[0].strip()[:1].lower() for answer in question.answers.values()]
     made = []
@@ -230,7 +230,7 @@ def choices_of(question: Question) -> list[RequestChoice]:
         first, digit = firsts[place], str(place + 1)
         own = firsts.count(first) == 1 and first in string.ascii_lowercase and first not in _TAKEN
         keys = ([digit] if place < 9 else []) + ([first] if own else [])
-        made.append(RequestChoice(name, answer.say[0].strip(), tuple(keys)))
+        made.append(Choice(name, answer.say[0].strip(), tuple(keys)))
     return made
 
 
