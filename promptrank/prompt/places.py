@@ -1,7 +1,7 @@
 """Where in a template a problem is: read from how our own messages name the place."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 # As `load_template`, `row_error` and `validate` begin their messages.
@@ -10,6 +10,7 @@ _BLOCK = re.compile(
     r"(?:.*? )?template (?P<file>[^:,]+), block (?P<block>\w+)"
     r"(?:, line (?P<line>\d+)(?: of (?P<other>[^:,]+))?)?"
 )
+_PATH = re.compile(r"\b[a-z_]+\.\w+")
 _WHOLE = re.compile(r"template (?P<file>[^:,]+): ")
 
 
@@ -35,14 +36,22 @@ def place_of(problem: str, sources: Mapping[str, str]) -> TemplatePlace | None:
         return TemplatePlace(at["file"], int(at["line"]))
     if at := _BLOCK.match(problem):
         file = at["other"] or at["file"]
-        line = int(at["line"]) if at["line"] else block_line(sources.get(file, ""), at["block"])
-        return TemplatePlace(file, line)
+        if at["line"]:
+            return TemplatePlace(file, int(at["line"]))
+        names = _PATH.findall(problem[at.end() :])
+        return TemplatePlace(file, _line_of(sources.get(file, ""), at["block"], names))
     if at := _WHOLE.match(problem):
         return TemplatePlace(at["file"], None)
     return None
 
 
-def block_line(source: str, block: str) -> int | None:
-    """The line in which a block begins."""
-    at = re.search(r"\{%[-+]?\s*block\s+" + re.escape(block) + r"\b", source)
-    return source.count("\n", 0, at.start()) + 1 if at is not None else None
+def _line_of(source: str, block: str, names: Sequence[str]) -> int | None:
+    """Where the block first uses one of the names, such as ``item.titel``; else its own line."""
+    opening = re.search(r"\{%[-+]?\s*block\s+" + re.escape(block) + r"\b", source)
+    if opening is None:
+        return None
+    closing = re.compile(r"\{%[-+]?\s*endblock\b").search(source, opening.end())
+    end = closing.start() if closing is not None else len(source)
+    uses = (source.find(name, opening.end(), end) for name in names)
+    at = min((use for use in uses if use >= 0), default=opening.start())
+    return source.count("\n", 0, at) + 1

@@ -1,7 +1,7 @@
 """All paths of the workbench, as routes of the server."""
 
 from promptrank.serve.page_route import PageRoute
-from promptrank.workbench import edit, sample_pages, shell, version_pages
+from promptrank.workbench import edit, label, sample_pages, shell, version_pages
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.doorway import guarded
 from promptrank.workbench.kept import Kept
@@ -19,6 +19,7 @@ def pages(desk: Desk) -> list[PageRoute]:
     kept = Kept(desk)
     ways = [*shell.ways(desk), *edit.ways(desk)]
     ways += [*sample_pages.ways(desk, kept), *version_pages.ways(desk, kept)]
+    ways += label.ways(desk)
     paths = {way.path for way in ways}
     desk.navigation = [(title, path) for title, path in NAVIGATION if path in paths]
     return [guarded(desk, way) for way in ways]

@@ -136,6 +136,7 @@
     const line = part("status");
     line.textContent = text;
     line.className = `small push ${state}`;
+    form.dataset.state = state;
   }
 
   function put(id, html) {
@@ -157,6 +158,10 @@
     if (event.kind === "ranked") {
       put("ranking", event.html);
       if (event.whole) status(`done in ${seconds} s`, "done");
+    }
+    if (event.kind === "waiting") {
+      status(event.text, "busy");
+      timer = setTimeout(rank, 2000);
     }
     if (event.kind === "failed") {
       form.classList.add("outdated");
