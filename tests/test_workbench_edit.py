@@ -19,11 +19,11 @@ from promptrank.runtime.pieces import Pieces
 from promptrank.serve.hosted import Hosted
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
-from promptrank.workbench.choosing import RequestShelf
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.live import LiveRanking, rank_in_pieces
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.prompt_view import view_of
+from promptrank.workbench.request_choice import RequestShelf
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.tasks import OpenTask
 from support.serving import HeldEngine, rank_body

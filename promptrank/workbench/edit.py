@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from promptrank.workbench.checking import Draft
-from promptrank.workbench.choosing import CANDIDATES
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import fragment, markup, page
@@ -18,6 +17,7 @@ from promptrank.workbench.live import LiveRanked, LiveRanking, Previewed
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.posted import fields_of
 from promptrank.workbench.prompt_view import TITLES, view_of
+from promptrank.workbench.request_choice import CANDIDATES
 
 
 def ways(desk: Desk) -> list[Way]:

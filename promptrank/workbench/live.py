@@ -29,8 +29,8 @@ from promptrank.runtime.pieces import Pieces
 from promptrank.serve.refused import Refused
 from promptrank.serve.seats import Ticket
 from promptrank.workbench.checking import Draft, DraftChecks, misfits_of_rows
-from promptrank.workbench.choosing import RequestShelf, few
 from promptrank.workbench.desk import Desk, DeskTask
+from promptrank.workbench.request_choice import RequestShelf, few
 from promptrank.workspace.drafts import TaskTexts
 
 AT_ONCE = 6
@@ -208,12 +208,12 @@ class Trial:
         self._stopped.set()
         self._ticket.give_up()
 
-    def turn(self, lock: Lock) -> "Turn":
+    def turn(self, lock: Lock) -> "DraftTurn":
         """The lock, waited for as long as somebody looks."""
-        return Turn(lock, self)
+        return DraftTurn(lock, self)
 
 
-class Turn:
+class DraftTurn:
     """A lock that is held inside ``with``."""
 
     def __init__(self, lock: Lock, trial: Trial) -> None:
