@@ -16,13 +16,14 @@ from promptrank.engine.fake import FakeEngine
 from promptrank.ranking.ranker import Ranker
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.pieces import Pieces
+from promptrank.serve.hosted import Hosted
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
-from promptrank.workbench.choosing import RequestShelf
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.live import LiveRanking, rank_in_pieces
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.prompt_view import view_of
+from promptrank.workbench.request_choice import RequestShelf
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.tasks import OpenTask
 from support.serving import HeldEngine, rank_body
@@ -280,6 +281,12 @@ def test_a_candidate_alone_can_change(desk: Desk) -> None:
         assert scored.probability is not None and old.probability is not None
         assert moved.gain == pytest.approx(scored.probability - old.probability)
     assert [name for name, moved in moves.items() if moved.gain] == ["Toy 4"]
+
+
+def test_a_draft_waits_for_the_model(desk: Desk) -> None:
+    loading = replace(desk, hosted=Hosted(["toys/like"]))
+    told = tried(app_on(loading), fields(desk))
+    assert [event["kind"] for event in told] == ["status", "waiting"]
 
 
 # ---- given up, and in between

@@ -182,8 +182,8 @@ def _notes(
     card = read_card(adapter) if adapter is not None and ranker is not None else None
     if card is not None and (parts := [each.part for each in changed(opened, card)]):
         yield (
-            f"the adapter {Path(str(adapter)).name} was trained with other {' and '.join(parts)}: "
-            "these are its scores for a prompt that it was not trained on"
+            f"the adapter {Path(str(adapter)).name} was trained with other words "
+            f"({' and '.join(parts)}): these are its scores for a prompt that it never saw"
         )
 
 

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import orjson
@@ -11,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from promptrank.workbench.checking import Draft
-from promptrank.workbench.choosing import CANDIDATES
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import fragment, markup, page
@@ -19,6 +17,7 @@ from promptrank.workbench.live import LiveRanked, LiveRanking, Previewed
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.posted import fields_of
 from promptrank.workbench.prompt_view import TITLES, view_of
+from promptrank.workbench.request_choice import CANDIDATES
 
 
 def ways(desk: Desk) -> list[Way]:
@@ -32,13 +31,7 @@ def ways(desk: Desk) -> list[Way]:
             name: request.query_params.get(name, "") for name in ("source", "part", "request")
         }
         choice = await asyncio.to_thread(live.shelf.choose, task, fields)
-        given: dict[str, Any] = {
-            "task_digest": sha256(saved.task.encode()).hexdigest(),
-            "template_digest": sha256(saved.template.encode()).hexdigest(),
-        }
-        return page(
-            desk, request, "edit.html.jinja", task=task, saved=saved, choice=choice, **given
-        )
+        return page(desk, request, "edit.html.jinja", task=task, saved=saved, choice=choice)
 
     async def tried(request: Request) -> Response:
         fields = await fields_of(request)
@@ -84,6 +77,7 @@ async def _lines(
     shown: Mapping[str, Callable[[Any], Mapping[str, Any]]] = {
         "status": lambda text: {"text": text},
         "failed": lambda text: {"text": text},
+        "waiting": lambda text: {"text": text},
         "checked": _checked,
         "prompt": lambda seen: {"html": markup("edit_prompt.html.jinja", **_prompt(seen, fields))},
         "ranked": partial(_ranked, task),

@@ -29,8 +29,8 @@ from promptrank.runtime.pieces import Pieces
 from promptrank.serve.refused import Refused
 from promptrank.serve.seats import Ticket
 from promptrank.workbench.checking import Draft, DraftChecks, misfits_of_rows
-from promptrank.workbench.choosing import RequestShelf, few
 from promptrank.workbench.desk import Desk, DeskTask
+from promptrank.workbench.request_choice import RequestShelf, few
 from promptrank.workspace.drafts import TaskTexts
 
 AT_ONCE = 6
@@ -89,7 +89,7 @@ class LiveRanking:
         """What the page shows, as it becomes known; closing it gives the ranking up.
 
         ``status`` (text, busy), ``checked`` (a `Draft`), ``prompt`` (a `Previewed`), ``ranked`` (a
-        `LiveRanked`), ``failed`` (text).
+        `LiveRanked`), ``failed`` (text), ``waiting`` (text; to be tried again in a moment).
         """
         loop, queue = asyncio.get_running_loop(), asyncio.Queue[Told | None]()
 
@@ -103,7 +103,9 @@ class LiveRanking:
             while (told := await queue.get()) is not None:
                 yield told
             thread.result()
-        except (Refused, InputError) as error:
+        except Refused as error:
+            yield "waiting" if error.refusal.reason == "loading" else "failed", str(error)
+        except InputError as error:
             yield "failed", str(error)
         except (CancelledError, GivenUp):
             return
@@ -206,12 +208,12 @@ class Trial:
         self._stopped.set()
         self._ticket.give_up()
 
-    def turn(self, lock: Lock) -> "Turn":
+    def turn(self, lock: Lock) -> "DraftTurn":
         """The lock, waited for as long as somebody looks."""
-        return Turn(lock, self)
+        return DraftTurn(lock, self)
 
 
-class Turn:
+class DraftTurn:
     """A lock that is held inside ``with``."""
 
     def __init__(self, lock: Lock, trial: Trial) -> None:

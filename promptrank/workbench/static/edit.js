@@ -159,6 +159,10 @@
       put("ranking", event.html);
       if (event.whole) status(`done in ${seconds} s`, "done");
     }
+    if (event.kind === "waiting") {
+      status(event.text, "busy");
+      timer = setTimeout(rank, 2000);
+    }
     if (event.kind === "failed") {
       form.classList.add("outdated");
       status(event.text, "failed");

@@ -22,7 +22,7 @@ _KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RequestChoice:
     """What the page shows of the choice.
 
     Attributes:
@@ -53,7 +53,7 @@ class RequestShelf:
         self._ids: dict[tuple[Path, int, str], list[str]] = {}
         self._requests: OrderedDict[tuple[Path, int, str], Request] = OrderedDict()
 
-    def choose(self, task: DeskTask, fields: Mapping[str, str]) -> Choice:
+    def choose(self, task: DeskTask, fields: Mapping[str, str]) -> RequestChoice:
         """The request that a form asks for, or the nearest there is.
 
         ``step`` is ``next`` or ``previous``; ``find`` is an id or the part of one.
@@ -62,7 +62,7 @@ class RequestShelf:
             DataError: the file cannot be read.
         """
         if fields.get("source") == PASTED or not task.request_files:
-            return Choice(None)
+            return RequestChoice(None)
         file = self._file(task, fields.get("source", ""))
         names = [p for p in reversed(PARTS) if self._of(task, file, p)]
         if task.opened.task.split is None or not names:
@@ -72,11 +72,11 @@ class RequestShelf:
         part = part if part in names else names[0]
         ids = self._of(task, file, part)
         if not ids:
-            return Choice(file, parts, part, problem=f"{file.name} holds no request")
+            return RequestChoice(file, parts, part, problem=f"{file.name} holds no request")
         place, problem = _place(ids, fields)
         start = max(0, min(place - _LISTED // 2, len(ids) - _LISTED))
         listed = tuple(ids[start : start + _LISTED])
-        return Choice(file, parts, part, ids[place], place + 1, len(ids), listed, problem)
+        return RequestChoice(file, parts, part, ids[place], place + 1, len(ids), listed, problem)
 
     def request(self, task: DeskTask, fields: Mapping[str, str]) -> Request:
         """The request that a form names.
