@@ -75,6 +75,8 @@ def certainty(report: Report) -> Certainty:
     lead = lead_over(report, report, other, metric)
     if lead is None or lead.ends is None:
         return Certainty(None, f"There is no interval for {metric} yet: too few subjects.")
+    if not lead.value and lead.ends == (0.0, 0.0):
+        return Certainty(None, f"{metric} is exactly that of the {other} version: no draw differs.")
     low, high = (number(end, "+") for end in lead.ends)
     where = "above" if lead.value > 0 else "below"
     gap = f"{metric} is {number(abs(lead.value))} {where} the {other} version"
