@@ -125,6 +125,7 @@ def test_schemathesis_finds_nothing(ranker: Ranker, mode: str) -> None:
     schema = schemathesis.openapi.from_asgi("/openapi.json", app_for(ranker))
     modes = [GenerationMode(mode)]
     tried: Counter[str] = Counter()
+    others = {path for shape in SHAPES for path in shape.paths[1:]}  # the same under another name
     more = {path for shape in SHAPES if shape.paths[0] in NOT_SAID for path in shape.paths}
 
     def check(case: schemathesis.Case[Any]) -> None:
@@ -137,20 +138,19 @@ def test_schemathesis_finds_nothing(ranker: Ranker, mode: str) -> None:
 
     for result in schema.get_all_operations():
         operation = result.ok()  # type: ignore[union-attr]
+        if operation.path in others:
+            continue
         for case in schema.iter_coverage_cases(
             operation, generation_modes=modes, generation_config=schema.config.generation
         ):
             check(case)
-        if operation.method == "post" and (mode == "positive" or operation.path in FIRST):
+        if operation.method == "post":
             fuzzed = hypothesis.given(operation.as_strategy(generation_mode=modes[0]))(check)
             hypothesis.settings(
-                max_examples=50,
+                max_examples=30,
                 deadline=None,
                 database=None,
                 derandomize=True,
                 suppress_health_check=list(hypothesis.HealthCheck),
             )(fuzzed)()
-    assert set(schema.raw_schema["paths"]) == set(tried)
-
-
-FIRST = {shape.paths[0] for shape in SHAPES}
+    assert set(schema.raw_schema["paths"]) - others == {path for path in tried if tried[path] > 1}

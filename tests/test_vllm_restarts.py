@@ -140,8 +140,9 @@ def test_an_adapter_that_it_dies_of_is_refused(make: Make, folder: Path) -> None
 
 
 def test_where_it_cannot_be_started_all_are_told_and_it_is_tried_again(
-    make: Make, folder: Path
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptrank.engine.vllm_engine.restarts._SHORTEST", 60.0)
     engine = make(restarts := Restarts())
     (folder / "slow").touch()
     groups = [engine.begin([tree(10)]), engine.begin([tree(11)])]
@@ -152,10 +153,16 @@ def test_where_it_cannot_be_started_all_are_told_and_it_is_tried_again(
     for group in groups:
         with pytest.raises(ModelError, match="broken"):
             list(group)
-    assert state(restarts, engine) == (0, True, True)
+    # Who asks now is told at once; it is tried again once some time has passed.
+    assert state(restarts, engine) == (0, True, False)
+    with pytest.raises(ModelError, match="started again in 60 s"):
+        answers(engine, [tree(12)])
+    monkeypatch.setattr(engine._said, "_backoff", Backoff())
+    assert engine.ailing and log(folder).count("start") == 2
     with pytest.raises(ModelError, match="broken"):
         engine.mend()
     (folder / "broken").unlink()
+    monkeypatch.setattr(engine._said, "_backoff", Backoff())
     engine.mend()
     assert state(restarts, engine) == (1, False, False)
     assert said(answers(engine, [tree(12)])[0]) == undisturbed(12)
@@ -189,15 +196,17 @@ def test_the_longer_it_dies_the_longer_it_is_waited_for() -> None:
     backoff = Backoff(lambda: now)
     waits = []
     for _ in range(12):
-        backoff.failed()
+        backoff.died()
         waits.append(backoff.left)
     assert waits == [0, 0, 0, 0, 2, 4, 8, 16, 32, 60, 60, 60]
     now = 59.0
     assert backoff.left == 1
+    now = 120.0
     backoff.worked()
-    backoff.failed()
-    now = 60.0
+    backoff.died()
     assert backoff.left == 0
+    backoff.failed()
+    assert backoff.left == 2
 
 
 def test_the_child_is_what_the_process_runs() -> None:

@@ -16,10 +16,10 @@ from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, ModelError
+from promptrank.serve.connections import bounded
 from promptrank.serve.hosted import Hosted, HostedTask
 
 _DRAIN = 60  # seconds for what is under way
-_CONNECTIONS = 1000
 _LOOK = 1.0  # seconds between looks at what may have died
 _SWITCH = 0.0005
 """Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
@@ -125,18 +125,7 @@ def run(
         app.state.answering.seats.close()
         app.state.answering.looking_up.close()
 
-    config = uvicorn.Config(
-        make(lifespan),
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_DRAIN,
-    )
-    server = _Server(config, hosted)
+    server = _Server(bounded(make(lifespan), lifespan="on", drain=_DRAIN), hosted)
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:

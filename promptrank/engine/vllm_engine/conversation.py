@@ -271,7 +271,7 @@ class Conversation:
             self._end = self._end or str(error)
             self.close()
             raise error
-        self._backoff.failed()
+        self._backoff.died()
         if self._loading is not None:
             self._died_of[self._loading] += 1
         if self._recovering:

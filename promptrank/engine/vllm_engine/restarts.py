@@ -8,7 +8,7 @@ from collections.abc import Callable
 DEATHS = 2
 """A tree (or an adapter) that the process has died of so often is not tried again."""
 _FREE = 4  # deaths in a row after which it is started anew at once
-_LONGEST = 60.0  # seconds
+_SHORTEST, _LONGEST = 2.0, 60.0  # seconds
 
 
 class Restarts:
@@ -48,7 +48,7 @@ class Backoff:
     """How long to wait before the next start: not at all for a few deaths, then ever longer.
 
     What dies as soon as it is asked would else be started for ever, which takes a minute of all
-    cores each time.
+    cores each time; and everybody who asks would wait for starts that fail.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -61,12 +61,17 @@ class Backoff:
         """Seconds until it may be started."""
         return max(0.0, self._until - self._clock())
 
-    def failed(self) -> None:
-        """It has died, or could not be started."""
+    def died(self) -> None:
+        """It has died after it was up."""
         self._failures += 1
         over = self._failures - _FREE
         if over > 0:
-            self._until = self._clock() + min(_LONGEST, 2.0**over)
+            self._until = self._clock() + min(_LONGEST, _SHORTEST * 2.0 ** (over - 1))
+
+    def failed(self) -> None:
+        """It could not be started."""
+        self._failures = max(self._failures, _FREE)
+        self.died()
 
     def worked(self) -> None:
         """It has answered something."""
