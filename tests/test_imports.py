@@ -40,6 +40,7 @@ LAYERS = (
     "baselines",
     "workspace",
     "serve",
+    "workbench",
     "api",
     "cli",
 )

@@ -42,8 +42,9 @@ class TaskKeys(Strict):
     outcomes: Outcomes | None = None
     corrections: str | list[str] | None = Field(
         None,
-        description="CSV file (or several), relative to the project, whose answers override labels "
-        "wherever labels are read; `promptrank eval --doubts` writes one to fill in.",
+        description="File (or several), relative to the project, whose answers override labels "
+        "wherever labels are read: a CSV file, such as `promptrank eval --doubts` writes to fill "
+        "in, or the workbench's judgements (`.jsonl`).",
     )
 
     history: History | None = None

@@ -15,7 +15,7 @@ from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.posing import Fields, Prompts
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.manifest import task_digest, versions
-from promptrank.runtime.decoders import ENGINES
+from promptrank.runtime.decoders import ENGINES, is_engine
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 from promptrank.students.card import StudentFolder, check_task, find_student
@@ -207,9 +207,10 @@ def _decoder_ranker(
 ) -> Ranker:
     from promptrank.assets import resolve_model
 
-    if engine not in ENGINES:
+    if not is_engine(engine):
         raise InputError(
-            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, student:NAME, baseline:NAME"
+            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, http://HOST:PORT, "
+            "student:NAME, baseline:NAME"
         )
     name = model or opened.task.model
     folder = resolve_model(name, say=say)
@@ -242,7 +243,7 @@ def _decoder_ranker(
         fusion_digest=fusion.digest if fusion is not None else None,
     )
     steps = (FusionStep(fusion.fusion, opened.task),) if fusion is not None else ()
-    return Ranker(
+    ranker = Ranker(
         opened.task,
         method,
         shared,
@@ -252,6 +253,9 @@ def _decoder_ranker(
         adapter=path,
         folder_of=folder_of,
     )
+    if path is not None:
+        runtime.uses(ranker, shared, path)
+    return ranker
 
 
 def _origin(opened: OpenTask, ranker: str, method: str, prompt: str, info: EngineInfo) -> Origin:

@@ -55,7 +55,7 @@ def check_task(
         validated.problems += _unfusable(opened, supplied)
         _try(validated, lambda: check_fields(opened, supplied, validated))
     if template is not None and supplied is not None:
-        validated.problems += _unsupplied(opened, template, supplied)
+        validated.problems += unsupplied(opened, template, supplied)
     ranker = _try(validated, lambda: _ranker(opened, model, say)) if template is not None else None
     if ranker is not None:
         with ranker:
@@ -86,7 +86,7 @@ def _try(validated: Validated, check: Callable[[], T]) -> T | None:
 def _template(opened: OpenTask) -> "Template":
     from promptrank.prompt.template import load_template
 
-    return load_template(opened.task.template, opened.place.template_folders)
+    return load_template(opened.task.template, opened.place.template_folders, opened.drafts)
 
 
 def _supplied(opened: OpenTask, say: Say) -> "Supplied":
@@ -103,8 +103,8 @@ def _ranker(opened: OpenTask, model: str | None, say: Say) -> "Ranker":
     return open_ranker(unfused, engine="fake", model=model, say=say)
 
 
-def _unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
-    """Template variables that nothing supplies, such as ``item.titel``."""
+def unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
+    """Template variables that nothing supplies, such as ``item.titel``: a problem for each."""
     fields: dict[str, Mapping[str, Any]] = dict(supplied.fields)
     if "source" in fields:
         fields["source"] = {**fields["item"], **fields["source"]}

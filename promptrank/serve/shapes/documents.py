@@ -53,9 +53,10 @@ def wanted(
     documents: Sequence[str | Mapping[str, Any]],
     *,
     whole: bool = False,
+    shown: int | None = None,
 ) -> Wanted:
     """One request of a query, for a task by name."""
-    return Wanted(task, [query_request(query, documents)], whole)
+    return Wanted(task, [query_request(query, documents)], whole, shown=shown)
 
 
 def hits(done: Done, most: int | None = None) -> list[Hit]:
