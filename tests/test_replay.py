@@ -15,6 +15,7 @@ from promptrank.runs.log_files import log_files
 from promptrank.runs.replaying import Differences
 from promptrank.workspace.rankers import open_ranker
 from support.logs import served, toy_request
+from support.policies import after, ranking_of
 
 
 @pytest.fixture
@@ -113,3 +114,15 @@ def test_differences_by_hand() -> None:
     assert found.largest == pytest.approx(0.8)
     assert found.mean == pytest.approx((0.001 + 0.001 + 0 + 0.8) / 4)
     assert found.examples == ["moved"] and not found.same
+
+
+def test_what_a_policy_takes_out_is_compared_as_well() -> None:
+    served = {"c0": (None, 0.0), "c1": (1, -1.0), "c2": (2, -2.0)}
+    steps = [{"filter": {"drop": "context.at == 0"}}]
+    same = Differences(0.01)
+    same.add(served, after(ranking_of([{}] * 3), *steps))
+    assert same.same and same.candidates == 3
+    # Shown now, and first: an order that was not served.
+    other = Differences(0.01)
+    other.add(served, ranking_of([{}] * 3))
+    assert (other.top, other.order, other.gone, other.new) == (1, 1, 0, 0)

@@ -151,7 +151,7 @@ def _replayed(
 
 
 def _answers(table: Any) -> dict[str, Answer]:
-    answers: dict[str, dict[str, tuple[int, float]]] = {}
+    answers: dict[str, dict[str, tuple[int | None, float]]] = {}
     columns = ("request_id", "candidate_id", "rank", "score")
     for request, candidate, rank, score in zip(
         *(table.column(name).to_pylist() for name in columns), strict=True

@@ -1,6 +1,7 @@
 """How rankings differ from those that were served, and what changed since."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 from promptrank.ranking.ranking import Ranking
 from promptrank.scores.origin import Origin
 
-Answer = Mapping[str, tuple[int, float]]
-"""Candidate -> rank and score, as served."""
+Answer = Mapping[str, tuple[int | None, float]]
+"""Candidate -> rank and score, as served; no rank where a policy step took it out."""
 
 
 @dataclass(slots=True)
@@ -51,17 +52,19 @@ class Differences:
 
     def add(self, served: Answer, ranking: Ranking) -> None:
         """Compare one request's ranking with the one that was served."""
-        now = {scored.candidate_id: scored for scored in ranking.scored}
+        now: dict[str, tuple[int | None, float]] = {
+            scored.candidate_id: (scored.rank, scored.score) for scored in ranking.scored
+        }
+        now |= {scored.candidate_id: (None, scored.score) for scored in ranking.removed}
         both = [name for name in served if name in now]
-        apart = [abs(served[name][1] - now[name].score) for name in both]
+        apart = [abs(served[name][1] - now[name][1]) for name in both]
         self.requests += 1
         self.candidates += len(both)
         self.total += sum(apart)
         self.largest = max(self.largest, *apart, 0.0)
         self.gone += len(served) - len(both)
         self.new += len(now) - len(both)
-        before = sorted(both, key=lambda name: served[name][0])
-        after = sorted(both, key=lambda name: now[name].rank)
+        before, after = _in_order(served, both), _in_order(now, both)
         moved = [
             place
             for place, (a, b) in enumerate(zip(before, after, strict=True))
@@ -88,6 +91,11 @@ class Differences:
             "same": self.same,
             "examples": self.examples,
         }
+
+
+def _in_order(answer: Answer, names: Sequence[str]) -> list[str]:
+    """By rank; what was taken out comes last, in one order whoever took it out."""
+    return sorted(names, key=lambda name: (answer[name][0] or math.inf, name))
 
 
 def origin_changes(then: Origin, now: Origin) -> list[str]:

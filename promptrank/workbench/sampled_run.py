@@ -243,7 +243,7 @@ class SampledRun:
             if self._stop.is_set():  # set before there was a ticket to give up
                 return
             try:
-                rankings = list(ranker.rank_many(requests, watch=ticket.watch))
+                rankings = list(ranker.rank_many(requests, watch=ticket.watch, policy=False))
             except CancelledError:
                 return
         self._rankings.put(key, rankings, _schema(ranker))
