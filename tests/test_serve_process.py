@@ -1,6 +1,7 @@
 """The process: it answers while it loads, ends by SIGTERM with 0, and answers what is under way."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -50,6 +51,49 @@ def load():
 
 say(f"http://127.0.0.1:{{listening.getsockname()[1]}}")
 run(lambda span: make_app(hosted, SHAPES, lifespan=span), hosted, load, listening, say)
+"""
+
+
+WITH_VLLM = """\
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from promptrank.engine.contract import EngineInfo
+from promptrank.engine.tree_checks import Limits
+from promptrank.engine.vllm_engine import process
+from promptrank.engine.vllm_engine.launch import Launch
+from promptrank.engine.vllm_engine.restarts import Restarts
+from promptrank.engine.vllm_engine.vllm import VllmEngine
+from promptrank.runtime.runtime import Runtime
+from promptrank.serve.app import make_app
+from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.running import listen, run
+from promptrank.serve.shapes.every import SHAPES
+from promptrank.workspace.rankers import open_ranker
+from support import vllm_stub
+
+process.check_installed = lambda: None
+process.CHILD = (vllm_stub.__file__,)
+say = partial(print, file=sys.stderr, flush=True)
+listening, restarts = listen("127.0.0.1", 0), Restarts(say)
+hosted, runtime = Hosted(["toys/like"], restarts), Runtime(restarts)
+
+def load():
+    ranker = open_ranker("toys/like", project=Path({project!r}), engine="fake")
+    settings = Launch("stub", "float32", 2048, 1)
+    info = EngineInfo("vllm", "stub", "0", "float32", 2048)
+    ranker.opened = runtime.opened(
+        "stub", lambda: VllmEngine(settings, info, Limits(2048, 100_000), restarts)
+    )
+    say(ranker.opened.engine.process_id)
+    return [HostedTask("toys/like", ranker)]
+
+say(f"http://127.0.0.1:{{listening.getsockname()[1]}}")
+run(
+    lambda span: make_app(hosted, SHAPES, lifespan=span), hosted, load, listening, say, runtime.mend
+)
+runtime.close()
 """
 
 
@@ -111,6 +155,25 @@ def test_what_is_under_way_is_answered_after_sigterm(toys: Path) -> None:
         assert process.wait(30) == 0
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{url}/health")
+
+
+def test_an_engine_that_dies_while_nobody_asks_is_there_again_before_anybody_does(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTRANK_STUB", str(tmp_path))
+    script = WITH_VLLM.format(tests=str(Path(__file__).parent), project=str(toys))
+    with started([sys.executable, "-c", script]) as (process, url):
+        assert process.stderr is not None
+        engine = int(process.stderr.readline())
+        said(process, "ready")
+        assert httpx.post(f"{url}/v1/rank", json=rank_body()).status_code == 200
+        os.kill(engine, signal.SIGKILL)
+        said(process, "the vLLM process that took its place answers")
+        assert httpx.get(f"{url}/ready").status_code == 200
+        assert httpx.post(f"{url}/v1/rank", json=rank_body()).status_code == 200
+        assert "promptrank_engine_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
 
 
 def test_a_task_that_cannot_be_loaded_ends_it_with_2(toys: Path) -> None:

@@ -90,7 +90,7 @@ def serve(
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     spans = open_spans()
     listening = listen(host, port)
-    hosted = Hosted(names, restarts := Restarts())
+    hosted = Hosted(names, restarts := Restarts(say))
     with Runtime(restarts) as runtime:
 
         def load() -> "list[HostedTask]":

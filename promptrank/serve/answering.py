@@ -105,7 +105,9 @@ class Answering:
         try:
             rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
-            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
+            trail.cause = str(error)
+            message = f"the engine cannot be used now; the log has why under {trail.request_id}"
+            raise refuse(503, "engine", message, {"Retry-After": "5"}) from None
         return Done(trail.request_id, served, rankings, ticket.tokens)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:

@@ -53,6 +53,7 @@ class Told:
             "tokens": trail.tokens,
             "stages": {s.name: round(s.seconds * 1000, 2) for s in trail.stages()} or None,
             "reason": reason,
+            "cause": trail.cause,
             "fault": fault,
         }
         line = {name: value for name, value in known.items() if value is not None}

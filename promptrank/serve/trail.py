@@ -39,6 +39,7 @@ class Trail:
         task: that it is about, once that is known.
         candidates: in it, once they are known.
         tokens: that were asked of an engine.
+        cause: why an engine cannot be used, for the log: it may name folders of this machine.
         ended: nanoseconds since 1970, once there is an answer.
     """
 
@@ -48,6 +49,7 @@ class Trail:
         self.task: str | None = None
         self.candidates: int | None = None
         self.tokens: int | None = None
+        self.cause: str | None = None
         self.begun = time.time_ns()
         self._zero = time.perf_counter_ns()
         self.ended: int | None = None
