@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -237,6 +238,27 @@ class TestWithVllm:
         one, two = engine.score([bad, trees[0]])
         assert isinstance(one, Failure) and one.reason == "bad_adapter"
         assert not isinstance(two, Failure)
+
+    def test_an_adapter_that_is_unloaded_is_loaded_again_by_its_files(
+        self, engine: VllmEngine, tuned: str, tuned_wide: str, tmp_path: Path
+    ) -> None:
+        """The folder may hold another adapter by then, which is another name to vLLM's cache."""
+        folder = Path(shutil.copytree(tuned, tmp_path / "moved"))
+        first, other = numbers(engine, tree(40, tuned)), numbers(engine, tree(40, tuned_wide))
+        moved = str(folder)
+        assert numbers(engine, tree(40, moved)) == first
+        engine.unload(moved)  # the same weights as `tuned`, which stays
+        assert numbers(engine, tree(40, tuned)) == first
+        engine.unload(tuned)
+        engine.unload(tuned)
+        shutil.copytree(tuned_wide, folder, dirs_exist_ok=True)
+        assert numbers(engine, tree(40, moved)) == pytest.approx(other, abs=1e-4)
+        assert numbers(engine, tree(40, tuned)) == pytest.approx(first, abs=1e-4)
+        # What is under way keeps its adapter.
+        under_way = engine.begin([tree(41, tuned)])
+        next(under_way)
+        engine.unload(tuned)
+        assert [place for ready in under_way for place, _ in ready] == [0]
 
     def test_a_run_given_up_leaves_nothing_behind(self, engine: VllmEngine) -> None:
         run = engine.score(tree(20 + n % 9) for n in range(400))

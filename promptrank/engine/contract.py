@@ -195,6 +195,16 @@ class Engine(Answers[Tree], Protocol):
         """
         ...
 
+    def unload(self, adapter: str) -> None:
+        """Give back the memory of an adapter folder; a tree that names it later loads it again.
+
+        Nothing happens where it is not loaded.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        ...
+
 
 @runtime_checkable
 class Caching(Protocol):

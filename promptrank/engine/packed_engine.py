@@ -139,6 +139,16 @@ class PackedEngine:
         """
         self._model().load(adapter)
 
+    def unload(self, adapter: str) -> None:
+        """Give back an adapter's weights, and the instructions that were computed with it.
+
+        Raises:
+            ModelError: the engine is closed.
+        """
+        self._model().unload(adapter)
+        for key in [key for key in self._kept if key[0] == adapter]:
+            del self._kept[key]
+
     def forget(self) -> None:
         """Drop the instructions kept from earlier trees; the next ones compute them anew."""
         self._kept.clear()

@@ -12,6 +12,13 @@ from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
 
 ENGINES = ("packed", "vllm", "plain", "fake")
+HTTP = ("http://", "https://")
+"""How the address of a server begins that is named in an engine's place."""
+
+
+def is_engine(engine: str) -> bool:
+    """Whether a decoder can be opened by this name."""
+    return engine in ENGINES or engine.startswith(HTTP)
 
 
 def open_engine(
@@ -46,7 +53,11 @@ def open_engine(
     say(f"loading {name}")
     adapters = [adapter] if adapter is not None else []
     opened: Engine
-    if engine == "vllm":
+    if engine.startswith(HTTP):
+        from promptrank.engine.http_engine.http import open_http
+
+        opened = open_http(engine, folder, name=name, adapters=adapters)
+    elif engine == "vllm":
         from promptrank.engine.vllm_engine.open import open_vllm
 
         # It sets memory aside for the longest prompt there may be.
@@ -98,6 +109,8 @@ def settle(engine: str, compute: Compute) -> Compute:
         return replace(compute, device=str(device), dtype=dtype)
     if engine == "fake" and compute.special:
         raise ModelError(f"engine fake has no weights to put anywhere; leave {compute.special} out")
+    if engine.startswith(HTTP) and compute.special:
+        raise ModelError(f"{engine} computes as it was started; leave {compute.special} out")
     if engine == "vllm" and compute.device != "auto":
         raise ModelError(
             f"engine vllm takes the device that it was built for; leave --device {compute.device} "

@@ -5,7 +5,7 @@ import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -17,15 +17,19 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say, silent
+from promptrank.serve.afterwards import log_call
 from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import TEXT
 from promptrank.serve.hosted import Hosted
 from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
+from promptrank.serve.page_route import PageRoute
 from promptrank.serve.refused import Refusal, Refused, refuse
+from promptrank.serve.serving_log import ServingLog
+from promptrank.serve.shadow import Shadows
 from promptrank.serve.shape import HttpShape
-from promptrank.serve.shapes.ours import error_body, provenance
+from promptrank.serve.shapes.ours import error_body, provenance, tables_json
 from promptrank.serve.spans import RequestSpans
 from promptrank.serve.told import Told
 from promptrank.serve.trail import begin_trail
@@ -48,9 +52,12 @@ def make_app(
     bounds: Bounds = Bounds(),  # noqa: B008 (frozen)
     keys: Keys | None = None,
     hosts: frozenset[str] | None = None,
+    pages: Sequence[PageRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     log: Say = silent,
     spans: RequestSpans | None = None,
+    serving_log: ServingLog | None = None,
+    shadows: Shadows | None = None,
 ) -> Starlette:
     """The application, for any ASGI server.
 
@@ -59,10 +66,19 @@ def make_app(
         keys: one of them is needed everywhere but at ``/health`` and ``/ready``.
         hosts: names that the header Host may have; any where left out. A web page that has its
             name point at this machine would otherwise reach a server without keys.
+        pages: what is shown to people; they look after keys themselves.
         log: is given a line of JSON for every request.
         spans: are written for every request.
+        serving_log: takes every answer in.
+        shadows: score a share of the requests again, for the same log.
     """
     answering = Answering(hosted, bounds)
+    if serving_log is not None:
+        serving_log.count_in(answering.counted.registry)
+        answering.afterwards.append(partial(log_call, serving_log))
+    if shadows is not None:
+        answering.afterwards.append(shadows)
+        lifespan = shadows.within(lifespan)
     door = _Door(keys, hosts, Told(log, answering.counted, spans))
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
@@ -84,6 +100,12 @@ def make_app(
                         for name, question in served.ranker.task.questions.items()
                     },
                     "provenance": provenance(served),
+                    **tables_json(served),
+                    **(
+                        {"notes": [hosted.notes[served.name]]}
+                        if served.name in hosted.notes
+                        else {}
+                    ),
                 }
                 for served in hosted.every()
             ]
@@ -107,6 +129,9 @@ def make_app(
     for shape in shapes:
         way = door.way(_asked(answering, shape), shape.refuse)
         routes += [Route(path, way, methods=["POST"]) for path in shape.paths]
+    for page in pages:
+        way = door.way(page.answer, page.refuse, open_to_all=True)
+        routes.append(Route(page.path, way, methods=list(page.methods)))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -207,6 +232,9 @@ def _request_id(request: Request) -> str:
 
 
 def _response(said: Any, status: int, headers: Mapping[str, str]) -> Response:
+    if isinstance(said, Response):
+        said.headers.update(headers)
+        return said
     if isinstance(said, bytes):
         return Response(said, status, headers={**headers, "Content-Type": TEXT})
     return Response(

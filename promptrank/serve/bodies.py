@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from promptrank.basics.json_files import json_object
 from promptrank.errors import DataError
 from promptrank.serve.bounds import Bounds
+from promptrank.serve.quick_json import quick_object
 from promptrank.serve.refused import Refused, refuse
 
 _HALF = re.compile("[\ud800-\udfff]")
@@ -29,7 +30,8 @@ class Intake:
         """The object in a body and its bytes, which count as held until the end.
 
         Raises:
-            Refused: no JSON object (400, 415), too large (413), too slow (408), or the bodies of
+            Refused: no JSON object (400, 415), too large (413), a text that is too long or none
+                (422), too slow (408), or the bodies of
                 others fill the memory that there is for them (429).
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -58,7 +60,7 @@ class Intake:
                 raise refuse(400, "cut", "the body ends before its end") from None
             body = b"".join(parts)
             parts.clear()
-            yield await _parsed(body), size
+            yield await _parsed(body, self._bounds), size
         finally:
             self.held -= size
 
@@ -81,13 +83,20 @@ class Intake:
         )
 
 
-async def _parsed(body: bytes) -> dict[str, Any]:
+async def _parsed(body: bytes, bounds: Bounds) -> dict[str, Any]:
     try:
         if len(body) <= _QUICK:
-            return json_object(body, "the body")
-        return await asyncio.to_thread(json_object, body, "the body")
+            # What it takes is text, and no text in it is longer than all of it.
+            quick = quick_object(body) if len(body) <= bounds.text else None
+            if quick is not None:
+                return quick
+            value = json_object(body, "the body")
+        else:
+            value = await asyncio.to_thread(json_object, body, "the body")
     except DataError as error:
         raise refuse(400, "not_json", str(error)) from None
+    check_texts(value, bounds)
+    return value
 
 
 def check_texts(value: Any, bounds: Bounds) -> None:

@@ -17,10 +17,14 @@ _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 
 class ServerNumbers:
-    """The numbers of one server; several in one process do not share them."""
+    """The numbers of one server; several in one process do not share them.
+
+    Attributes:
+        registry: takes the numbers of others in.
+    """
 
     def __init__(self, hosted: Hosted, seats: Seats) -> None:
-        self._registry = registry = CollectorRegistry()
+        self.registry = registry = CollectorRegistry()
         self._seconds = Histogram(
             "promptrank_request_seconds",
             "From a request's head to its answer.",
@@ -93,4 +97,4 @@ class ServerNumbers:
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -1,9 +1,12 @@
 """The process: a server that answers while its tasks are loaded, and drains at the end."""
 
 import asyncio
+import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
@@ -18,6 +21,10 @@ from promptrank.serve.hosted import Hosted, HostedTask
 
 _DRAIN = 60  # seconds for what is under way
 _LOOK = 1.0  # seconds between looks at what may have died
+_SWITCH = 0.0005
+"""Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
+back from each of its hundreds of products for a moment of Python; at Python's own 5 ms whoever
+reads a large body would hold it up for so long each time."""
 
 
 class _Server(uvicorn.Server):
@@ -88,7 +95,15 @@ def run(
 
     async def loading() -> None:
         try:
-            hosted.put(await asyncio.to_thread(load))
+            # A thread that ends: the OpenMP team that loading has had goes with it, see
+            # `promptrank.runtime.stepping`.
+            with ThreadPoolExecutor(1, "loading") as thread:
+                loaded = await asyncio.wrap_future(thread.submit(load))
+            # What is loaded stays: it is not to be looked through at each collection from now on,
+            # which takes a tenth of a second where torch is loaded.
+            gc.collect()
+            gc.freeze()
+            hosted.put(loaded)
         except Exception as error:  # it ends the server, and is raised where that has ended
             failed.append(error)
             server.should_exit = True
@@ -108,9 +123,15 @@ def run(
         with suppress(asyncio.CancelledError):
             await task
         app.state.answering.seats.close()
+        app.state.answering.looking_up.close()
 
     server = _Server(bounded(make(lifespan), lifespan="on", drain=_DRAIN), hosted)
-    with listening:
-        server.run(sockets=[listening])
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        with listening:
+            server.run(sockets=[listening])
+    finally:
+        sys.setswitchinterval(before)
     if failed:
         raise failed[0]

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-STAGES = ("read", "wait", "encode", "engine", "write")
-"""``read``: the body comes, and is checked. ``wait``: for a seat. ``encode``: to what an engine
-understands. ``engine``: from when it is first asked to the last answer, steps of others among its
-own, and the task's steps. ``write``: the answer, up to its bytes. The end may come in any."""
+STAGES = ("read", "look_up", "wait", "encode", "engine", "write")
+"""``read``: the body comes, and is checked. ``look_up``: what it names only, in the task's tables.
+``wait``: for a seat. ``encode``: to what an engine understands. ``engine``: from when it is first
+asked to the last answer, steps of others among its own, and the task's steps. ``write``: the
+answer, up to its bytes. A request need not have all, and the end may come in any."""
 _KEY = "promptrank.trail"
 
 

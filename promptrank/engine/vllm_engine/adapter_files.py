@@ -87,3 +87,10 @@ class ReadAdapters:
                 self._refused[stamp] = str(error)
                 raise
         return self._adapters[folder]
+
+    def forget(self, folder: str) -> Adapter | None:
+        """The adapter of a folder that is used no more; None where another folder has the same."""
+        gone = self._adapters.pop(folder, None)
+        if gone is None or any(other.name == gone.name for other in self._adapters.values()):
+            return None
+        return gone

@@ -41,6 +41,7 @@ class Conversation:
         self.read_tokens = self.cached_tokens = 0
         self.pending: dict[int, tuple[Work, Place]] = {}
         self._numbers = count(1)
+        self._adapter_numbers = count(1)
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
         self._process: Process | None = None
         self._end: str | None = None
@@ -146,6 +147,21 @@ class Conversation:
             )
         return number_or_reason
 
+    def unload(self, folder: str) -> None:
+        """Have the process give back an adapter's weights, unless another folder has the same.
+
+        Nothing happens while prompts of it are under way.
+
+        Raises:
+            ModelError: the process has died, and none is there in its place.
+        """
+        if any(work.tree.adapter == folder for work, _ in self.pending.values()):
+            return
+        gone = self.adapters.forget(folder)
+        number = self._loaded.pop(gone.name, None) if gone is not None else None
+        if isinstance(number, int) and self._process is not None:
+            self._send({"unload": number})
+
     def restart(self, settings: Launch) -> None:
         """Start the process anew with other settings, once all that is under way is answered.
 
@@ -194,6 +210,7 @@ class Conversation:
 
     def _start(self) -> None:
         self._loaded.clear()
+        self._adapter_numbers = count(1)
         self._starts += 1
         self._process = Process(self.settings)
         self._finalizer = weakref.finalize(self, self._process.close)
@@ -225,7 +242,7 @@ class Conversation:
             self._loaded[adapter.name] = f"the process has died of it {DEATHS} times"
             return
         self._live()
-        number, starts = len(self._loaded) + 1, self._starts
+        number, starts = next(self._adapter_numbers), self._starts
         self._loading = adapter.name
         try:
             self._send({"adapter": [number, adapter.name, adapter.folder]})

@@ -112,10 +112,10 @@ class Work:
                 ),
             )
 
-    def refuse(self, place: Place, why: str) -> None:
-        """VLLM did not take a prompt."""
+    def refuse(self, place: Place, why: str, by: str = "vLLM") -> None:
+        """A prompt was not taken."""
         self.left -= 1
-        message = f"request {self.tree.tree_id}: vLLM refused a prompt ({why}); try engine packed"
+        message = f"request {self.tree.tree_id}: {by} refused a prompt ({why}); try engine packed"
         self.fail(place.branch, Failure("refused", message))
 
     def result(self) -> TreeScore:

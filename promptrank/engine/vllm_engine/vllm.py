@@ -78,6 +78,16 @@ class VllmEngine:
         """
         self._said.number(self._adapters.of(adapter))
 
+    def unload(self, adapter: str) -> None:
+        """Have the process give back an adapter's weights, unless another folder has the same.
+
+        Nothing happens while prompts of it are under way.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        self._said.unload(adapter)
+
     def lengthen(self, max_tokens: int) -> None:
         """Take paths of up to ``max_tokens`` from now on: starts the process anew.
 

@@ -104,7 +104,7 @@ class CohereError(TypedDict):
 def _read_v2(body: CohereV2Body) -> Wanted:
     if body.relevant_spans is not None:
         raise DataError("relevant_spans: not served here; leave it out")
-    return wanted(body.model, body.query, body.documents)
+    return wanted(body.model, body.query, body.documents, shown=body.top_n)
 
 
 def _read_v1(body: CohereV1Body) -> Wanted:
@@ -113,7 +113,7 @@ def _read_v1(body: CohereV1Body) -> Wanted:
         {**document, "text": text} if isinstance(document, dict) else text
         for document, text in zip(body.documents, texts, strict=True)
     ]
-    return wanted(body.model, body.query, documents)
+    return wanted(body.model, body.query, documents, shown=body.top_n)
 
 
 def _text(document: str | dict[str, Any], names: Sequence[str] | None, place: int) -> str:

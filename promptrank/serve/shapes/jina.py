@@ -64,7 +64,8 @@ class JinaError(TypedDict):
 
 
 def _read(body: JinaBody) -> Wanted:
-    return wanted(body.model, body.query, [_text(document) for document in body.documents])
+    documents = [_text(document) for document in body.documents]
+    return wanted(body.model, body.query, documents, shown=body.top_n)
 
 
 def _text(document: str | JinaText) -> str:

@@ -1,6 +1,7 @@
 """vLLM's rerank and score, as its own server has them."""
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Literal
 
@@ -107,7 +108,7 @@ class VllmError(TypedDict):
 
 
 def _read_rerank(body: VllmRerankBody) -> Wanted:
-    return wanted(body.model, body.query, body.texts)
+    return wanted(body.model, body.query, body.texts, shown=body.top_n or None)
 
 
 def _write_rerank(body: VllmRerankBody, done: Done) -> VllmRerankAnswer:
@@ -130,12 +131,13 @@ def _write_rerank(body: VllmRerankBody, done: Done) -> VllmRerankAnswer:
 def _read_score(body: VllmScoreBody) -> Wanted:
     first, second = _listed(body.text_1), _listed(body.text_2)
     if len(first) == 1:
-        return wanted(body.model, first[0], second)
+        return replace(wanted(body.model, first[0], second), policy=False)
     if len(first) != len(second):
         raise DataError(
             f"{len(first)} and {len(second)} texts: send one first text, or as many as second ones"
         )
-    return Wanted(body.model, [query_request(a, [b]) for a, b in zip(first, second, strict=True)])
+    pairs = [query_request(a, [b]) for a, b in zip(first, second, strict=True)]
+    return Wanted(body.model, pairs, policy=False)
 
 
 def _write_score(body: VllmScoreBody, done: Done) -> VllmScoreAnswer:

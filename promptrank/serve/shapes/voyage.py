@@ -53,7 +53,8 @@ class VoyageError(TypedDict):
 
 
 def _read(body: VoyageBody) -> Wanted:
-    return wanted(body.model, body.query, body.documents, whole=body.truncation is False)
+    whole = body.truncation is False
+    return wanted(body.model, body.query, body.documents, whole=whole, shown=body.top_k)
 
 
 def _write(body: VoyageBody, done: Done) -> VoyageAnswer:
