@@ -26,7 +26,9 @@ _CANDIDATE = (
     "label_source",
 )
 _EVENT = ("item_id", "item", "action", "time", "context", "stats", "outcomes")
-_SETS = {known: frozenset(known) for known in (_REQUEST, _CANDIDATE, _EVENT)}
+_SETS: dict[tuple[str, ...], frozenset[str]] = {
+    known: frozenset(known) for known in (_REQUEST, _CANDIDATE, _EVENT)
+}
 _PLAIN = frozenset({str, int, bool, type(None)})
 
 

@@ -18,7 +18,7 @@ from promptrank.basics.telling import Say
 from promptrank.errors import InputError
 from promptrank.serve.hosted import Hosted, HostedTask
 
-_DRAIN = 60  # seconds for what is under way
+DRAIN = 60  # seconds for what is under way
 _CONNECTIONS = 1000
 _SWITCH = 0.0005
 """Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
@@ -122,7 +122,7 @@ def run(
         server_header=False,
         limit_concurrency=_CONNECTIONS,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=_DRAIN,
+        timeout_graceful_shutdown=DRAIN,
     )
     server = _Server(config, hosted)
     before = sys.getswitchinterval()
