@@ -96,11 +96,16 @@ def _candidate(entry: Any, i: int) -> Candidate:
     where = f"candidates[{i}]"
     _keys(entry, where, _CANDIDATE)
     item = _item(entry, where, f"item-{i + 1}")
-    position = _number(entry.get("position"), f"{where}.position")
-    weight = _finite(entry.get("weight"), f"{where}.weight")
+    position, weight = entry.get("position"), entry.get("weight")
+    if position is not None:
+        position = _number(position, f"{where}.position")
+    if weight is not None:
+        weight = _finite(weight, f"{where}.weight")
     if weight is not None and weight < 0:
         raise DataError(f"{where}.weight: {weight:g} is less than 0")
-    propensity = _propensity(entry.get("propensity"), f"{where}.propensity")
+    propensity = entry.get("propensity")
+    if propensity is not None:
+        propensity = _propensity(propensity, f"{where}.propensity")
     baseline = _fields(entry.get("baseline"), f"{where}.baseline")
     return Candidate(
         _text(entry.get("candidate_id"), f"{where}.candidate_id") or item.item_id,
@@ -134,7 +139,10 @@ def _event(entry: Any, i: int, time: float | None) -> Event:
 
 
 def _outcomes(entry: Mapping[str, Any], where: str) -> dict[str, str]:
-    given = _fields(entry.get("outcomes"), f"{where}.outcomes")
+    given = entry.get("outcomes")
+    if given is None:
+        return {}
+    given = _fields(given, f"{where}.outcomes")
     outcomes = {name: _text(answer, f"{where}.outcomes.{name}") for name, answer in given.items()}
     return {name: answer for name, answer in outcomes.items() if answer is not None}
 
