@@ -76,6 +76,7 @@ def serve(
     from promptrank.serve.bounds import Bounds
     from promptrank.serve.hosted import Hosted
     from promptrank.serve.key_file import read_keys
+    from promptrank.serve.reading_again import on_hangup
     from promptrank.serve.running import listen, run
     from promptrank.serve.shapes.every import SHAPES
 
@@ -95,8 +96,8 @@ def serve(
     keys = read_keys(expanded(key_file)) if key_file is not None else None
     listening = listen(host, port)
     hosted = Hosted(names)
-    with Runtime() as runtime, ExitStack() as stack:
-        look_ups: dict[str, LookUp] = {}
+    look_ups: dict[str, LookUp] = {}
+    with Runtime() as runtime, ExitStack() as stack, on_hangup(look_ups, say):
 
         def load() -> "list[HostedTask]":
             for each in opened:
