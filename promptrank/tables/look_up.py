@@ -62,7 +62,7 @@ class _Store:
         self._closing = ExitStack()
         self.users, self.retired = 0, False
         try:
-            con, folder = self._closing.enter_context(database(root, memory=_MEMORY))
+            con, folder = self._closing.enter_context(database(root, memory=_MEMORY, threads=1))
             plan = read_rows(con, task, root, folder)
             make_sums(con, plan)
             rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
