@@ -14,7 +14,8 @@ from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.database import PLACE, Database
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.kept_rankings import KeptRankings
-from promptrank.workbench.sampled_run import SampledRun, Seen, Sides, measured
+from promptrank.workbench.looks import Seen, measured
+from promptrank.workbench.sampled_run import SampledRun, Sides
 from promptrank.workbench.versions import RUNNING, Run, Versions
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.request_files import given_file

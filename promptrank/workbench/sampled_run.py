@@ -16,23 +16,16 @@ from typing import Any
 
 from promptrank.errors import DataError, InputError
 from promptrank.evaluation.bootstrap import DRAWS
-from promptrank.evaluation.report import Report
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
 from promptrank.scores.columns import schema_of
-from promptrank.scores.scores import Scores
 from promptrank.serve.seats import Ticket
-from promptrank.workbench.beside_saved import (
-    EDIT,
-    SAVED,
-    RequestChange,
-    changes_of,
-    report_of_edit,
-)
+from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
+from promptrank.workbench.looks import Seen, measured
 from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Versions
 
 GROUP = 4
@@ -84,24 +77,6 @@ class Progress:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.doing in (DONE, STOPPED, FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was measured when somebody last looked.
-
-    Attributes:
-        report: None where nothing could be measured, and ``reason`` says why.
-        changes: by request, the largest regression first.
-        requests: that both had ranked.
-        final: whether these are all requests that will be ranked, on all draws.
-    """
-
-    report: Report | None
-    changes: tuple[RequestChange, ...]
-    requests: int
-    final: bool
-    reason: str = ""
 
 
 class SampledRun:
@@ -301,32 +276,6 @@ class SampledRun:
     def _set(self, doing: str) -> None:
         with self._lock:
             self._doing = doing
-
-
-def measured(
-    file: RequestFile,
-    requests: Sequence[Request],
-    saved: Scores,
-    edit: Scores,
-    *,
-    draws: int = DRAWS,
-    final: bool = True,
-) -> Seen:
-    """What two versions reached on those of the requests that both have ranked.
-
-    Args:
-        requests: in the order of the file: draws of subjects go by it, here and in `eval`.
-    """
-    task = file.task
-    both = {key[0] for key in saved.keys} & {key[0] for key in edit.keys}
-    ranked = [request for request in requests if request.request_id in both]
-    report, reason = None, ""
-    try:
-        report = report_of_edit(task, ranked, {SAVED: saved, EDIT: edit}, draws=draws)
-    except InputError as error:
-        reason = str(error)
-    changes = tuple(changes_of(task, ranked, saved, edit))
-    return Seen(report, changes, len(ranked), final, reason)
 
 
 def _schema(ranker: Ranker) -> Any:

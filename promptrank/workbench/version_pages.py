@@ -17,7 +17,8 @@ from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import page
 from promptrank.workbench.kept import Kept
 from promptrank.workbench.posted import fields_of
-from promptrank.workbench.sample_pages import drafted_texts, metric_rows
+from promptrank.workbench.sample_pages import drafted_texts
+from promptrank.workbench.sample_values import metric_rows
 from promptrank.workbench.text_diff import differing
 from promptrank.workbench.versions import KEPT, KEPT_ONLY, LONGEST_NAME, Run
 from promptrank.workbench.writing import (
