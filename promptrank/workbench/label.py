@@ -36,7 +36,7 @@ _MOST_CARDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class AnswerChoice:
     """An answer as a button: its name, its wording, and its keys."""
 
     answer: str
@@ -45,7 +45,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class LabelAsked:
     """What an address of the page asks for.
 
     Attributes:
@@ -71,7 +71,7 @@ class _Pools:
     _held: dict[tuple[str, str], tuple[Any, LabelPool]] = field(default_factory=dict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def of(self, asked: Asked) -> LabelPool | None:
+    async def of(self, asked: LabelAsked) -> LabelPool | None:
         """None where the task has no request file."""
         if not asked.task.request_files:
             return None
@@ -162,11 +162,11 @@ def ways(desk: Desk) -> list[Way]:
     ]
 
 
-def _asked(desk: Desk, given: Any) -> Asked:
+def _asked(desk: Desk, given: Any) -> LabelAsked:
     task = desk.task(given.get("task"))
     questions = task.opened.task.questions
     parts = parts_of_task(task.opened)
-    made = Asked(
+    made = LabelAsked(
         task,
         given.get("what") or next(iter(questions)),
         given.get("by") or RANDOM,
@@ -186,7 +186,7 @@ def _asked(desk: Desk, given: Any) -> Asked:
 
 
 def _shown(
-    desk: Desk, asked: Asked, pool: LabelPool, wanted: CardsWanted, count: int
+    desk: Desk, asked: LabelAsked, pool: LabelPool, wanted: CardsWanted, count: int
 ) -> list[dict[str, Any]]:
     """The next cards with what is read on them; one that cannot be shown is passed over."""
     ranker = desk.served(asked.task).ranker
@@ -199,14 +199,14 @@ def _shown(
     return list(islice(_readable(asked, pool, ranker, made), count))
 
 
-def _readable(asked: Asked, pool: LabelPool, ranker: Any, made: Any) -> Any:
+def _readable(asked: LabelAsked, pool: LabelPool, ranker: Any, made: Any) -> Any:
     for card in made:
         texts = pool.texts(card.request, ranker)
         if all(name in texts.candidates for name in card.candidate_ids):
             yield _told(asked, card, texts)
 
 
-def _told(asked: Asked, card: Card, texts: Any) -> dict[str, Any]:
+def _told(asked: LabelAsked, card: Card, texts: Any) -> dict[str, Any]:
     question = asked.task.opened.task.questions.get(card.question or "")
     return {
         "key": card.key,
@@ -222,7 +222,7 @@ def _told(asked: Asked, card: Card, texts: Any) -> dict[str, Any]:
     }
 
 
-def choices_of(question: Question) -> list[Choice]:
+def choices_of(question: Question) -> list[AnswerChoice]:
     """The answers with their keys: a digit, and a first letter that no other answer has."""
     firsts = [answer.say[0].strip()[:1].lower() for answer in question.answers.values()]
     made = []
@@ -230,11 +230,11 @@ def choices_of(question: Question) -> list[Choice]:
         first, digit = firsts[place], str(place + 1)
         own = firsts.count(first) == 1 and first in string.ascii_lowercase and first not in _TAKEN
         keys = ([digit] if place < 9 else []) + ([first] if own else [])
-        made.append(Choice(name, answer.say[0].strip(), tuple(keys)))
+        made.append(AnswerChoice(name, answer.say[0].strip(), tuple(keys)))
     return made
 
 
-async def _row(given: Any, asked: Asked, pools: _Pools) -> Judgement:
+async def _row(given: Any, asked: LabelAsked, pools: _Pools) -> Judgement:
     """The judgement that a page sends.
 
     Raises:
@@ -273,13 +273,13 @@ async def _row(given: Any, asked: Asked, pools: _Pools) -> Judgement:
     )
 
 
-async def _kept(asked: Asked, row: Judgement, pools: _Pools) -> Response:
+async def _kept(asked: LabelAsked, row: Judgement, pools: _Pools) -> Response:
     path = judgements_path(asked.task.opened)
     await asyncio.to_thread(append_judgements, path, [row])
     return await _progress(asked, row.labeller, pools)
 
 
-async def _progress(asked: Asked, who: str, pools: _Pools) -> Response:
+async def _progress(asked: LabelAsked, who: str, pools: _Pools) -> Response:
     path, total = judgements_path(asked.task.opened), None
     if asked.question is not None and asked.labels == "all":
         pool = await pools.of(asked)
