@@ -4,7 +4,7 @@ from promptrank.serve.page_route import PageRoute
 from promptrank.workbench import edit, label, sample_pages, shell, version_pages
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.doorway import guarded
-from promptrank.workbench.kept import Kept
+from promptrank.workbench.kept_runs import Kept
 
 NAVIGATION = (
     ("Edit", "/edit"),
