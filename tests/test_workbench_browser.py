@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def url(project: Path) -> Iterator[str]:
-    with serving(app_on(desk_of(project))) as address:
+    with serving(app_on(desk_of(project), log=print)) as address:
         yield address
 
 

@@ -151,7 +151,7 @@ def test_two_people_see_how_far_they_agree(tabs: Tabs, url: str) -> None:
             if not page.locator("article").count():
                 break
         all_kept(page)
-    told = page.locator(".agreements li").inner_text()
+    told = page.locator(".label-agreements li").inner_text()
     assert re.search(r"Ann and Bob, like: the same on \d+ of \d+", told)
 
 
