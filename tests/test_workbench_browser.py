@@ -47,7 +47,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def url(project: Path) -> Iterator[str]:
-    with serving(app_on(desk_of(project))) as address:
+    with serving(app_on(desk_of(project), log=print)) as address:
         yield address
 
 
@@ -209,6 +209,9 @@ def addresses(page: "Page", url: str) -> list[str]:
     version = run.replace("/sample/", "/versions/").partition("?")[0]
     pages = ["/edit", "/sample", "/versions", "/label", "/label?what=pairs", "/sign-in"]
     pages += ["/label?by=uncertain", "/edit?task=no/such"]
+    page.evaluate("localStorage.setItem('promptrank.labeller', JSON.stringify('Ann'))")
+    page.goto(f"{url}/label?by=different")  # what that sample's edit moved
+    page.locator("article").wait_for()
     return [*(f"{url}{path}" for path in pages), run, version, f"{version}/write"]
 
 

@@ -16,24 +16,17 @@ from typing import Any
 
 from promptrank.errors import DataError, InputError
 from promptrank.evaluation.bootstrap import DRAWS
-from promptrank.evaluation.report import Report
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
 from promptrank.scores.columns import schema_of
-from promptrank.scores.scores import Scores
 from promptrank.serve.seats import Ticket
-from promptrank.workbench.beside_saved import (
-    EDIT,
-    SAVED,
-    RequestChange,
-    changes_of,
-    report_of_edit,
-)
+from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
-from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Versions
+from promptrank.workbench.looks import Look, measured
+from promptrank.workbench.versions import DONE, FAILED, STOPPED, KeptRun, Versions
 
 GROUP = 4
 """So many requests are asked together: a real one that comes waits for no more."""
@@ -86,24 +79,6 @@ class Progress:
         return self.doing in (DONE, STOPPED, FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What was measured when somebody last looked.
-
-    Attributes:
-        report: None where nothing could be measured, and ``reason`` says why.
-        changes: by request, the largest regression first.
-        requests: that both had ranked.
-        final: whether these are all requests that will be ranked, on all draws.
-    """
-
-    report: Report | None
-    changes: tuple[RequestChange, ...]
-    requests: int
-    final: bool
-    reason: str = ""
-
-
 class SampledRun:
     """One run; all methods may be called from any thread.
 
@@ -114,7 +89,7 @@ class SampledRun:
 
     def __init__(
         self,
-        run: Run,
+        run: KeptRun,
         size: int | None,
         sides: Sides,
         file: RequestFile,
@@ -137,7 +112,7 @@ class SampledRun:
         self._done = self._total = self._reused = self._ranked = 0
         self._began, self._ended = time.monotonic(), 0.0
         self._pace_from = self._began
-        self._seen: Seen | None = None
+        self._seen: Look | None = None
         self._requests: list[Request] = []  # in the order of the file, by which draws go
         self._stop = threading.Event()
         self._ticket: Ticket | None = None
@@ -177,7 +152,7 @@ class SampledRun:
             )
 
     @property
-    def seen(self) -> Seen | None:
+    def seen(self) -> Look | None:
         """The last look; None before the first."""
         with self._lock:
             return self._seen
@@ -301,32 +276,6 @@ class SampledRun:
     def _set(self, doing: str) -> None:
         with self._lock:
             self._doing = doing
-
-
-def measured(
-    file: RequestFile,
-    requests: Sequence[Request],
-    saved: Scores,
-    edit: Scores,
-    *,
-    draws: int = DRAWS,
-    final: bool = True,
-) -> Seen:
-    """What two versions reached on those of the requests that both have ranked.
-
-    Args:
-        requests: in the order of the file: draws of subjects go by it, here and in `eval`.
-    """
-    task = file.task
-    both = {key[0] for key in saved.keys} & {key[0] for key in edit.keys}
-    ranked = [request for request in requests if request.request_id in both]
-    report, reason = None, ""
-    try:
-        report = report_of_edit(task, ranked, {SAVED: saved, EDIT: edit}, draws=draws)
-    except InputError as error:
-        reason = str(error)
-    changes = tuple(changes_of(task, ranked, saved, edit))
-    return Seen(report, changes, len(ranked), final, reason)
 
 
 def _schema(ranker: Ranker) -> Any:

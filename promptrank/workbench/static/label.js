@@ -73,12 +73,12 @@
     find("undo").disabled = !past.length;
   }
   function next() {
-    const held = document.activeElement, at = held && held.matches(".choice") ? [...place.querySelectorAll(".choice")].indexOf(held) : -1;
+    const held = document.activeElement, at = held && held.matches(".label-choice") ? [...place.querySelectorAll(".label-choice")].indexOf(held) : -1;
     const inside = place.contains(held);
     now = ready.shift() || null;
     if (now) {
       show(now);
-      const choices = now.querySelectorAll(".choice");
+      const choices = now.querySelectorAll(".label-choice");
       if (at >= 0 && choices[at]) choices[at].focus();
       else if (inside) find("main").focus({ preventScroll: true });
     } else show(end || parsed('<p class="card quiet">Looking for more …</p>').firstElementChild);
@@ -160,7 +160,7 @@
 
   // ---- keys and buttons
   document.addEventListener("click", (event) => {
-    const choice = event.target.closest(".choice");
+    const choice = event.target.closest(".label-choice");
     if (choice && place.contains(choice)) choose(choice);
   });
   function choose(choice) {
@@ -182,7 +182,7 @@
     }
     if (!who || stage.hidden || event.repeat) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
-    const choice = now && [...now.querySelectorAll(".choice")].find((each) => each.dataset.keys.split(" ").includes(key));
+    const choice = now && [...now.querySelectorAll(".label-choice")].find((each) => each.dataset.keys.split(" ").includes(key));
     const drop = find("drop");
     if (choice) choose(choice);
     else if (key === "u") undo();
