@@ -76,3 +76,4 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/fit.py
 	$(BIN)/python bench/evaluate.py
+	$(BIN)/python bench/workbench.py
