@@ -45,6 +45,7 @@ _EXPORTS = {
     "init": "promptrank.api.start",
     "join": "promptrank.api.join",
     "ls": "promptrank.api.tasks",
+    "open_look_up": "promptrank.workspace.look_ups",
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
     "pull": "promptrank.api.tasks",
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from promptrank.schema.task import Task as Task
     from promptrank.scores.scores import Scores as Scores
     from promptrank.simulation.switches import Switches as Switches
+    from promptrank.workspace.look_ups import open_look_up as open_look_up
     from promptrank.workspace.rankers import open_ranker as open_ranker
 
 

@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from promptrank.engine.compute import Compute
-from promptrank.engine.contract import Engine
+from promptrank.engine.contract import Answers, Engine
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
 
 ENGINES = ("packed", "vllm", "plain", "fake")
@@ -27,6 +29,7 @@ def open_engine(
     compute: Compute,
     longest: int | None,
     say: Callable[[str], None],
+    restarts: Restarts | None = None,
 ) -> Engine:
     """The engine by name, over the model in ``folder``.
 
@@ -35,6 +38,7 @@ def open_engine(
         adapter: folder of an adapter to load.
         compute: as `settle` gave it.
         longest: tokens of the longest prompt that the task allows, if it says.
+        restarts: an engine whose process dies starts another, and counts it there.
 
     Raises:
         ModelError: the folder or the adapter cannot be used, or the engine is not installed.
@@ -65,6 +69,7 @@ def open_engine(
             adapters=adapters,
             max_tokens=most,
             threads=compute.threads,
+            restarts=restarts,
         )
     else:
         from promptrank.engine.packed import open_packed
@@ -114,6 +119,25 @@ def settle(engine: str, compute: Compute) -> Compute:
     if engine == "vllm" and compute.dtype == "int8":
         raise ModelError("engine vllm: no --dtype int8 here; take bfloat16, or --engine packed")
     return compute
+
+
+def ailing(engine: Answers[Any]) -> bool:
+    """Whether the process of an engine of `open_engine` is gone and may be started anew now."""
+    from promptrank.engine.vllm_engine.vllm import VllmEngine
+
+    return isinstance(engine, VllmEngine) and engine.ailing
+
+
+def mend(engine: Answers[Any]) -> None:
+    """Start the process of an engine anew, if it is `ailing`.
+
+    Raises:
+        ModelError: it cannot be started.
+    """
+    from promptrank.engine.vllm_engine.vllm import VllmEngine
+
+    assert isinstance(engine, VllmEngine)
+    engine.mend()
 
 
 def make_room(engine: Engine, folder: Path, longest: int | None) -> None:

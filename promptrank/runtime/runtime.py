@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import make_room, open_engine, settle
+from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
+from promptrank.runtime.stepping import Stepping
 
 if TYPE_CHECKING:
     from promptrank.prompt.tokenizer import TextTokenizer
@@ -44,9 +46,22 @@ class _Once(Generic[T]):
 
 
 class Runtime:
-    """Owns opened models with their adapters, and tokenizers; all methods from any thread."""
+    """Owns opened models with their adapters, and tokenizers; all methods from any thread.
 
-    def __init__(self) -> None:
+    Attributes:
+        restarts: of engines with a process of their own; None where its death is an error.
+    """
+
+    def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
+        """Own nothing yet.
+
+        Args:
+            restarts: takes what has engines whose process dies start another.
+            stepping: one thread does the steps of all decoders that compute in this process, for
+                servers; whoever waits does them where left out, which is faster for few callers.
+        """
+        self.restarts = restarts
+        self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
         self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
@@ -101,14 +116,31 @@ class Runtime:
         place = folder.resolve()
         opened = self.opened(
             ("decoder", place, engine, compute),
-            lambda: open_engine(engine, folder, name, adapter, compute, longest, say),
+            lambda: open_engine(
+                engine, folder, name, adapter, compute, longest, say, self.restarts
+            ),
         )
         shared = cast(Engine, opened.engine)
+        if self._stepping is not None and engine in ("packed", "plain", "fake"):
+            self._stepping.take(opened)
         if engine == "vllm":
             opened.alone(lambda: make_room(shared, place, longest))
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
+
+    def mend(self) -> None:
+        """Start the processes anew that have died while nobody asked; for whoever looks often.
+
+        Raises:
+            ModelError: it cannot be done now; those who ask are told too, until it can.
+        """
+        with self._lock:
+            every = list(self._opened.values())
+        for once in every:
+            opened = once.taken()
+            if opened is not None and ailing(opened.engine):
+                opened.alone(partial(mend, opened.engine))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.
@@ -180,6 +212,8 @@ class Runtime:
         for once in every:
             if (opened := once.taken()) is not None:
                 opened.close()
+        if self._stepping is not None:
+            self._stepping.close()
 
     def _check_open(self) -> None:
         if self._closed:

@@ -1,35 +1,16 @@
 """What is done with an answer after it was given: it is logged, and a share is scored again."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
-from promptrank.records import Request
 from promptrank.serve.log_records import LogRecord
 from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shape import Done, Wanted
 
 Afterwards = Callable[[Done, Wanted, int], None]
 """Is given what came of a call, what it asked for, and the bytes of its body; never waits."""
-UNNAMED = "request"
-"""What a request is called that its client has not named (`promptrank.requests.dicts`)."""
-
-
-def named(requests: Sequence[Request], call_id: str) -> list[Request]:
-    """Requests of one call, each with an id of its own; what the client named keeps its name.
-
-    Args:
-        call_id: of the call; its answer and its header ``X-Request-Id`` say it.
-    """
-    single = len(requests) == 1
-    return [
-        replace(request, request_id=call_id if single else f"{call_id}#{number}")
-        if request.request_id == UNNAMED
-        else request
-        for number, request in enumerate(requests)
-    ]
 
 
 def log_call(log: ServingLog, done: Done, wanted: Wanted, size: int) -> None:

@@ -3,12 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from promptrank.adapters.alias import is_alias
 from promptrank.basics.hints import near
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.refused import refuse
+
+if TYPE_CHECKING:
+    from promptrank.tables.look_up import LookUp
 
 State = Literal["loading", "ready", "draining"]
 
@@ -22,12 +26,14 @@ class HostedTask:
         ranker: opened; several tasks may share its model.
         adapter: as it was named; None for the base model.
         description: the task's own, for people.
+        tables: what ids are looked up in; None where they are not.
     """
 
     name: str
     ranker: Ranker
     adapter: str | None = None
     description: str | None = None
+    tables: "LookUp | None" = None
 
     @property
     def adapter_name(self) -> str | None:
@@ -48,11 +54,12 @@ class Hosted:
     Attributes:
         names: of the tasks, known before they are loaded.
         state: what the server is at.
+        restarts: of the engines' processes, where there may be any.
         notes: task -> what is to be known of it, such as an adapter that does not load.
     """
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Sequence[str], restarts: Restarts | None = None) -> None:
+        self.names, self.restarts = tuple(names), restarts
         self.state: State = "loading"
         self.notes: dict[str, str] = {}
         self._served: dict[str, HostedTask] = {}
@@ -74,6 +81,13 @@ class Hosted:
     def drain(self) -> None:
         """No more requests; those under way are answered."""
         self.state = "draining"
+
+    @property
+    def health(self) -> Literal["loading", "ready", "restarting", "draining"]:
+        """What others are told: its state, and whether an engine is being started anew."""
+        if self.state == "ready" and self.restarts is not None and self.restarts.down:
+            return "restarting"
+        return self.state
 
     def every(self) -> list[HostedTask]:
         """What is loaded, in the order of the command line."""

@@ -24,6 +24,7 @@ from promptrank.workspace.baselines import BASELINE
 from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.fusions import OpenFusion, open_fusion
 from promptrank.workspace.named import Named
+from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.tasks import OpenTask, open_task
 
 STUDENT = "student:"
@@ -71,6 +72,7 @@ def open_ranker(
         raise InputError(f"{engine} learns from requests first; `rank` and `eval` take it")
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
+    policy = open_policy(opened)
     own = Runtime() if runtime is None else None
     try:
         if engine.startswith(STUDENT):
@@ -99,7 +101,7 @@ def open_ranker(
         raise
     if own is not None:
         ranker.on_close(own.close)
-    return ranker
+    return with_policy(opened, ranker, policy)
 
 
 def ranker_name(opened: OpenTask, engine: str) -> str:

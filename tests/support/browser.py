@@ -43,7 +43,13 @@ _FOCUS = """() => {
   const at = document.activeElement;
   if (!at || at === document.body) return null;
   const look = getComputedStyle(at), box = at.getBoundingClientRect();
-  const ring = look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0;
+  const rung = (e) => {
+    const look = getComputedStyle(e);
+    return look.outlineStyle !== "none" && parseFloat(look.outlineWidth) > 0;
+  };
+  // A control without a box of its own may have its ring around what stands for it.
+  const around = [at, at.parentElement, at.nextElementSibling].filter(Boolean);
+  const ring = around.some(rung);
   return {
     name: at.id ? "#" + at.id : at.tagName.toLowerCase() + " " + (at.getAttribute("name")
       || at.getAttribute("href") || (at.textContent || "").trim().slice(0, 30)),
@@ -186,6 +192,8 @@ def tabbed(page: "Page", most: int = 80) -> list[str]:
     page.evaluate("document.activeElement && document.activeElement.blur()")
     names: list[str] = []
     for _ in range(most):
+        if page.evaluate("document.activeElement.tagName") == "TEXTAREA":
+            page.keyboard.press("Escape")  # Tab indents in an editor until Escape lets it go
         page.keyboard.press("Tab")
         at = page.evaluate(_FOCUS)
         if at is None or at["name"] in names[:1]:

@@ -7,7 +7,8 @@ as Python writes them). First comes ``{"open": settings}``, answered by ``up`` o
     {"unload": number}                         no answer; no prompt of it is under way
     {"score": [[number, ids, wanted ids, adapter number or null], ...],
      "behind": small numbers first}
-                                            -> {"done": [[number, log-probs, greedy id], ...]}
+                                            -> {"done": [[number, log-probs, greedy id], ...],
+                                                "tokens": [of their prompts, of these cached]}
                                                {"refused": [[number, why], ...]}
     {"drop": [number, ...]}                    no answer
 
@@ -127,8 +128,11 @@ def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
         if refused := asked.add():
             tell(refused=refused)
         outputs = engine.step() if asked.running else ()
-        if done := [asked.finish(output) for output in outputs if output.finished]:
-            tell(done=done)
+        finished = [output for output in outputs if output.finished]
+        if finished:
+            read = sum(len(output.prompt_token_ids or ()) for output in finished)
+            cached = sum(output.num_cached_tokens or 0 for output in finished)
+            tell(done=[asked.finish(output) for output in finished], tokens=[read, cached])
 
 
 class PromptQueue:
