@@ -15,7 +15,7 @@ from promptrank.errors import InputError
 from promptrank.records import Candidate, Item, Request
 from promptrank.requests.as_rows import request_rows
 from promptrank.requests.read import read_requests
-from promptrank.runs.log_files import SERVED_AT, log_files, write_requests
+from promptrank.runs.log_files import SERVED_AT, StagedRequests, log_files
 from promptrank.tables.log_outcomes import LogOutcomes
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import open_task
@@ -111,7 +111,9 @@ def test_parts_are_cut_by_time_and_no_label_reaches_over_a_boundary(
         for n in range(10)
     ]
     folder.mkdir()
-    write_requests(folder, "toys/like", [request_rows(request) for request in requests])
+    staged = StagedRequests()
+    staged.add([request_rows(request) for request in requests])
+    staged.write(folder, "toys/like")
     out = tmp_path / "joined.jsonl"
     rows = [{"request_id": "r0", "candidate_id": "Ball", "label": "like", "time": 1_800_000_002}]
     # One too late, one before it was shown, and the end of what is known.
@@ -196,7 +198,9 @@ def test_a_table_that_would_change_what_was_sent_is_refused(toys: Path, tmp_path
     ]
     candidates = tuple(Candidate(f"{n}", Item(f"{n}", item)) for n, item in enumerate(items))
     request = Request("r", _subject(), candidates, meta={SERVED_AT: 1.0})
-    write_requests(folder, "toys/like", [request_rows(request)])
+    staged = StagedRequests()
+    staged.add([request_rows(request)])
+    staged.write(folder, "toys/like")
     assert [p.suffix for p in log_files(folder, "toys/like").requests] == [".jsonl"]
     with pytest.raises(InputError, match=r"write joined\.jsonl"):
         join(folder, "toys/like", tmp_path / "joined.parquet", project=toys)

@@ -47,7 +47,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 def test_a_scores_file_has_every_candidate_and_tells_what_became_of_it(toys: Path) -> None:
     plain, stepped = toys / "plain.parquet", toys / "stepped.parquet"
     promptrank.rank("toys/like", plain, project=toys, engine="fake")
-    promptrank.rank("toys/stepped", stepped, project=toys, engine="fake")
+    ranked = promptrank.rank("toys/stepped", stepped, project=toys, engine="fake")
     before = {(r["request_id"], r["candidate_id"]): r for r in rows(plain)}
     after = {(r["request_id"], r["candidate_id"]): r for r in rows(stepped)}
     assert before.keys() == after.keys() and len(before) == 60
@@ -62,6 +62,7 @@ def test_a_scores_file_has_every_candidate_and_tells_what_became_of_it(toys: Pat
             assert (row["rank"], row["propensity"]) == (1, 1.0)
         if row["item_id"] == "t3":
             assert row["score"] == before[key]["score"] + 1
+    assert ranked.removed == sum(row["rank"] is None for row in after.values()) > 0
     assert not any(row["partial"] for row in after.values())
     # Where scores come from: other steps are another policy, and the prompts are the same.
     one, other = (

@@ -2,7 +2,9 @@
 
 import math
 from collections import Counter
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptrank.errors import TaskError
-from promptrank.policy.diversify import vectors_of
+from promptrank.policy.diversify import MOST_WORDS, vectors_of
 from promptrank.policy.offline import place_scores
+from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking, Scored
 from promptrank.runs.manifest import task_config
 from promptrank.schema.load import parse_task
 from promptrank.schema.policy_steps import STAGES
+from promptrank.serve.hosted import HostedTask
+from promptrank.serve.shape import Done
+from promptrank.serve.shapes.documents import hits, unscored
 from support.data import make_task
 from support.policies import after, ids, policy, ranking_of
 
@@ -282,7 +288,7 @@ def plainly(ranking: Ranking) -> list[tuple[str, float]]:
     return [(s.candidate_id, s.score) for s in ranking.scored]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(RANKINGS, policies())
 def test_nothing_is_lost_and_traces_lead_back(start: Ranking, steps: list[dict[str, Any]]) -> None:
     runs = policy(*steps)
@@ -299,7 +305,7 @@ def test_nothing_is_lost_and_traces_lead_back(start: Ranking, steps: list[dict[s
     assert all(s.changes for s in ranking.removed)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(RANKINGS, STEP["cap"], STEP["cap"])
 def test_caps_hold(start: Ranking, one: dict[str, Any], other: dict[str, Any]) -> None:
     def value(scored: Scored, by: str) -> Any:
@@ -324,7 +330,7 @@ def test_caps_hold(start: Ranking, one: dict[str, Any], other: dict[str, Any]) -
         assert all(count <= one["most"] for count in counts.values())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(RANKINGS, st.integers(0, 6), NUMBER, st.integers(0, 6), NUMBER, NUMBER)
 def test_pins_hold_whatever_comes_after(
     start: Ranking, one: int, place: int, other: int, elsewhere: int, first: int
@@ -342,7 +348,7 @@ def test_pins_hold_whatever_comes_after(
         assert at[f"c{other}"] == elsewhere or place > len(at)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(RANKINGS, policies())
 def test_scores_of_places_order_as_the_policy_does(
     start: Ranking, steps: list[dict[str, Any]]
@@ -360,3 +366,43 @@ def test_scores_of_places_order_as_the_policy_does(
     assert all(made[s.candidate_id] < min(shown, default=math.inf) for s in end.removed)
     if not any(s.changes for s in (*end.scored, *end.removed)):
         assert made == {s.candidate_id: s.score for s in start.scored}
+
+
+def test_what_people_send_is_bounded() -> None:
+    long = vectors_of([", ".join(map(str, range(5000))), "x"], ",")
+    assert long is not None and long.shape == (2, MOST_WORDS + 1)
+    huge = vectors_of([[1e300, 1.0], [10**400, 1.0]], None)  # no vectors: words, three of them
+    assert huge is not None and huge.shape == (2, 3) and np.isfinite(huge).all()
+    endless = {"filter": {"drop": "'a' * 100000000 == item.x"}}
+    assert ids(after(ranking_of([{"x": "y"}]), endless)) == "c0"
+
+
+def test_threads_may_share_a_policy() -> None:
+    steps = policy({"filter": {"keep": "item['stock'] > 0"}}, {"pin": {"where": "item.stock > 4"}})
+
+    def run(_: int) -> str:
+        ranking = brands()
+        for step in steps:
+            ranking = step(ranking)
+        return ids(ranking)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert set(threads.map(run, range(40))) == {"c5 c0 c2 c3"}
+
+
+def test_documents_that_are_taken_out_are_told() -> None:
+    ranking = ranking_of([{"text": "a"}, {"text": "b"}])
+    named = replace(
+        ranking,
+        scored=tuple(replace(s, candidate_id=s.candidate_id[1:]) for s in ranking.scored),
+        request=replace(
+            ranking.request,
+            candidates=tuple(
+                replace(c, candidate_id=c.candidate_id[1:]) for c in ranking.request.candidates
+            ),
+        ),
+    )
+    served = HostedTask("t", cast(Ranker, None))
+    done = Done("id", served, [after(named, {"filter": {"drop": "item.text == 'a'"}})], 0)
+    assert [hit.index for hit in hits(done)] == [1]
+    assert unscored(done) == ["documents[0] is left out: taken out: item.text == 'a'"]

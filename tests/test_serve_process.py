@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2 as httpx
@@ -18,6 +19,7 @@ import pytest
 
 from promptrank.serve.app import make_app
 from promptrank.serve.shapes.every import SHAPES
+from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
 from support.pages import DOCS, blocks
 from support.serving import hosted_of, rank_body, serving
@@ -211,13 +213,16 @@ def test_one_slow_client_holds_up_nobody(toys: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_commands_of_the_page_work(tiny_llama_path: Path) -> None:
+def test_the_commands_of_the_page_work(tiny_llama_path: Path, ml100k_path: Path) -> None:
     names, model = ("movies/like", "rerank/generic"), str(tiny_llama_path)
     rankers = [open_ranker(name, engine="fake", model=model) for name in names]
-    with serving(make_app(hosted_of(*rankers, names=names), SHAPES)) as url:
+    hosted = hosted_of(*rankers, names=names)
+    with open_look_up("movies/like") as tables, serving(make_app(hosted, SHAPES)) as url:
+        movies, generic = hosted.every()
+        hosted.put([replace(movies, tables=tables), generic])
         shown = blocks(DOCS / "reference" / "serving.md", "bash")
         calls = [call for text in shown for call in re.split(r"\n(?=curl )", text.strip())]
-        assert len(calls) == 10
+        assert len(calls) == 12
         for call in calls:
             here = call.replace("http://localhost:8000", url).replace("curl ", "curl -f ", 1)
             done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=False)
@@ -225,3 +230,28 @@ def test_the_commands_of_the_page_work(tiny_llama_path: Path) -> None:
             said = json.loads(done.stdout)
             assert "errors" not in said or said["errors"] == []
             assert all("error" not in pair for pair in said.get("scores", ()))
+            if "looked_up" in said:
+                assert said["looked_up"]["events"] == 10 and said["looked_up"]["items"] == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_tables_are_read_at_the_start_and_again_on_a_hangup(toys: Path) -> None:
+    body = {"request": {"member_id": "p1", "candidates": [{"item_id": "t1"}], "time": 9e9}}
+    with started(command(toys, "--engine", "fake", "--tables", "all")) as (process, url):
+        said(process, "ready")
+        assert process.stderr is not None
+        before = httpx.post(f"{url}/v1/rank", json=body).json()
+        assert before["looked_up"]["events"] == 4
+        (listed,) = httpx.get(f"{url}/v1/tasks").json()["tasks"]
+        ratings = toys / "ratings.csv"
+        lines = ratings.read_text(encoding="utf-8").splitlines(keepends=True)
+        ratings.write_text("".join(lines[:1] + [x for x in lines[1:] if not x.startswith("p1,")]))
+        process.send_signal(signal.SIGHUP)
+        assert any("tables read again" in line for line in process.stderr)
+        after = httpx.post(f"{url}/v1/rank", json=body).json()
+        assert after["looked_up"]["events"] == 0
+        (again,) = httpx.get(f"{url}/v1/tasks").json()["tasks"]
+        assert again["tables_as_of"] > listed["tables_as_of"]
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        assert process.wait(60) == 0

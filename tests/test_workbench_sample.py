@@ -19,7 +19,7 @@ from promptrank.workbench.beside_saved import certainty, changes_of, report_of_e
 from promptrank.workbench.database import Database
 from promptrank.workbench.kept_rankings import KeptRankings
 from promptrank.workbench.sampled_run import SampledRun, Sides
-from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Versions
+from promptrank.workbench.versions import DONE, FAILED, STOPPED, KeptRun, Versions
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import open_task, with_template
@@ -68,7 +68,7 @@ class Bench:
         sides = Sides(
             lambda: self.ranker(edit, engine), lambda: self.ranker("toys/like.j2", engine), busy
         )
-        run = Run("toys/like", *texts, part=part)
+        run = KeptRun("toys/like", *texts, part=part)
         return SampledRun(run, size, sides, self.file, self.versions, self.rankings, self.turn)
 
     def ran(self, **how: Any) -> SampledRun:

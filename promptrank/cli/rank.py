@@ -92,6 +92,8 @@ def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> N
         ranked = rank_into(task, out, **given, store=store, say=say_once(), progress=progress)
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
+    if ranked.removed:
+        say(f"{ranked.removed:,} of them taken out by steps, which have no rank")
     if ranked.cut_events:
         say(f"{ranked.cut_events:,} history events did not fit their prompts")
     for note in ranked.notes:

@@ -53,6 +53,7 @@ class AskedBatch:
                     "lost": 0,
                     "moment": self._moment(time),
                     "split": each.split or part,
+                    "stored": each.events is None,
                 }
             )
         return pa.Table.from_pylist(rows, schema=REQUESTS)

@@ -30,9 +30,10 @@ REQUESTS = pa.schema(
         ("lost", pa.int64()),
         ("moment", pa.float64()),
         ("split", pa.string()),
+        ("stored", pa.bool_()),
     ]
 )
-"""Columns of ``temp.requests``, as of ``pr.requests``."""
+"""Columns of ``temp.requests``, as of ``pr.requests``; and whether it shows stored events."""
 ASKED = pa.schema(
     [
         ("request_no", pa.int64()),
@@ -108,8 +109,8 @@ def _views(plan: Plan) -> Iterator[tuple[str, str]]:
         yield (
             "events",
             (
-                "FROM kept.events WHERE member_id IN (SELECT member_id FROM temp.requests) "
-                "AND known < (SELECT max(moment) FROM temp.requests)"
+                "FROM kept.events WHERE member_id IN (SELECT member_id FROM temp.requests "
+                "WHERE stored) AND known < (SELECT max(moment) FROM temp.requests)"
             ),
         )
     yield "sums_item", _of("sums_item", "item")

@@ -19,7 +19,7 @@ from promptrank.workbench.beside_saved import (
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Look:
     """What was measured when somebody last looked.
 
     Attributes:
@@ -44,7 +44,7 @@ def measured(
     *,
     draws: int = DRAWS,
     final: bool = True,
-) -> Seen:
+) -> Look:
     """What two versions reached on those of the requests that both have ranked.
 
     Args:
@@ -59,4 +59,4 @@ def measured(
     except InputError as error:
         reason = str(error)
     changes = tuple(changes_of(task, ranked, saved, edit))
-    return Seen(report, changes, len(ranked), final, reason)
+    return Look(report, changes, len(ranked), final, reason)

@@ -25,8 +25,8 @@ from promptrank.scores.columns import schema_of
 from promptrank.serve.seats import Ticket
 from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
-from promptrank.workbench.looks import Seen, measured
-from promptrank.workbench.versions import DONE, FAILED, STOPPED, Run, Versions
+from promptrank.workbench.looks import Look, measured
+from promptrank.workbench.versions import DONE, FAILED, STOPPED, KeptRun, Versions
 
 GROUP = 4
 """So many requests are asked together: a real one that comes waits for no more."""
@@ -89,7 +89,7 @@ class SampledRun:
 
     def __init__(
         self,
-        run: Run,
+        run: KeptRun,
         size: int | None,
         sides: Sides,
         file: RequestFile,
@@ -112,7 +112,7 @@ class SampledRun:
         self._done = self._total = self._reused = self._ranked = 0
         self._began, self._ended = time.monotonic(), 0.0
         self._pace_from = self._began
-        self._seen: Seen | None = None
+        self._seen: Look | None = None
         self._requests: list[Request] = []  # in the order of the file, by which draws go
         self._stop = threading.Event()
         self._ticket: Ticket | None = None
@@ -152,7 +152,7 @@ class SampledRun:
             )
 
     @property
-    def seen(self) -> Seen | None:
+    def seen(self) -> Look | None:
         """The last look; None before the first."""
         with self._lock:
             return self._seen

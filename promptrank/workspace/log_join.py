@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptrank.errors import DataError, ErrorRow, InputError
 from promptrank.records import Request
-from promptrank.requests.as_rows import Row, request_rows, table_of
+from promptrank.requests.as_rows import Row, as_one, request_rows, shape_of, tables_of
 from promptrank.requests.write import TableWriter
 from promptrank.runs.log_files import SERVED_AT, LogFiles
 from promptrank.scores.origin import METADATA
@@ -119,14 +119,17 @@ def write_joined(path: Path, requests: Iterator[Request]) -> Counter[str]:
             yield request_rows(request)
 
     if path.suffix == ".parquet":
-        table = table_of([row for each in rows() for row in each])
-        if table is None:
+        every = list(rows())
+        shapes = {shape_of(each) for each in every}
+        tables, others = tables_of(every)
+        kinds = as_one(tables)
+        if others or len(kinds) != 1 or len(shapes) != 1 or None in shapes:
             raise InputError(
                 f"{path}: the requests of this log cannot stand in one table without a change "
                 f"(fields that some lack, or of several types); write {path.stem}.jsonl"
             )
-        with TableWriter(path, table.schema) as writer:
-            writer.write_table(table)
+        with TableWriter(path, kinds[0].schema) as writer:
+            writer.write_table(kinds[0])
         return counts
     with TableWriter(path) as writer:
         for each in rows():
