@@ -289,8 +289,8 @@ def main() -> None:
             few = [
                 r for r in given_file(opened, requests).read({"test"}) if len(r.candidates) == 10
             ]
-            words = (TASK, "--project", str(folder), "--threads", str(given.threads))
-            words += ("--model", given.model)
+            words = [TASK, "--project", str(folder), "--threads", str(given.threads)]
+            words += ["--model", given.model]
             with (
                 open_ranker(opened, model=given.model, threads=given.threads) as ranker,
                 serve(folder, *words) as served,

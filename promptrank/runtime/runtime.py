@@ -43,7 +43,11 @@ class _Once(Generic[T]):
 
 
 class Runtime:
-    """Owns opened models with their adapters, and tokenizers; all methods from any thread."""
+    """Owns opened models with their adapters, and tokenizers; all methods from any thread.
+
+    Attributes:
+        stepping: whether it is a server's, whom many threads ask.
+    """
 
     def __init__(self, *, stepping: bool = False) -> None:
         """Own nothing yet.
@@ -52,6 +56,7 @@ class Runtime:
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
         """
+        self.stepping = stepping
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
