@@ -227,7 +227,14 @@ def _tokens(trees: Sequence[Tree]) -> float:
 # ---- vLLM's server
 
 
-def against_vllm(run: Decoder, model: Path, folder: Path, threads: int, lengths: Lengths) -> float:
+def against_vllm(
+    run: Decoder,
+    model: Path,
+    folder: Path,
+    threads: int,
+    way: tuple[int, bool, bool],
+    lengths: Lengths,
+) -> float:
     """Our candidates a second over those of vLLM's server, 16 clients each, in turns."""
     say(f"vllm: its server with {name_of(*way)}; it takes a minute to start")
     bodies = [completion_body(tree) for tree in run.trees]

@@ -121,10 +121,10 @@ class Prompts:
 
 def is_large(request: Request) -> bool:
     """Whether rendering and tokenizing a request may take longer than a small one should wait."""
-    rows = (*request.candidates, *request.history)
-    if len(rows) > LARGE_ROWS:
+    if len(request.candidates) + len(request.history) > LARGE_ROWS:
         return True
-    texts = (v for row in rows for v in row.item.fields.values() if isinstance(v, str))
+    items = chain((c.item for c in request.candidates), (e.item for e in request.history))
+    texts = (v for item in items for v in item.fields.values() if isinstance(v, str))
     return sum(map(len, texts)) > LARGE_TEXT
 
 
