@@ -209,6 +209,9 @@ def addresses(page: "Page", url: str) -> list[str]:
     version = run.replace("/sample/", "/versions/").partition("?")[0]
     pages = ["/edit", "/sample", "/versions", "/label", "/label?what=pairs", "/sign-in"]
     pages += ["/label?by=uncertain", "/edit?task=no/such"]
+    page.evaluate("localStorage.setItem('promptrank.labeller', JSON.stringify('Ann'))")
+    page.goto(f"{url}/label?by=different")  # what that sample's edit moved
+    page.locator("article").wait_for()
     return [*(f"{url}{path}" for path in pages), run, version, f"{version}/write"]
 
 

@@ -10,6 +10,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.scores.scores import Scores
 from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.database import PLACE, Database
 from promptrank.workbench.desk import Desk, DeskTask
@@ -80,6 +81,19 @@ class Kept:
         """The runs of a task, the latest first."""
         runs = [run for store in self._opened() for run in store.versions.every(task)]
         return sorted(runs, key=lambda run: -run.made)
+
+    def last_scores(self, task: str) -> tuple[Scores, Scores] | None:
+        """What the edit and the saved version said in the latest run of a task that ranked.
+
+        None where there is no such run, or its rankings are not kept any more.
+        """
+        for run in self.every(task):
+            if run.request_ids:
+                rankings = self.holding(run.run_id).rankings
+                with suppress(DataError):
+                    edit = rankings.scores(run.edit_key, run.request_ids)
+                    return edit, rankings.scores(run.saved_key, run.request_ids)
+        return None
 
     def holding(self, run_id: str) -> Store:
         """Where a run is kept.

@@ -69,13 +69,13 @@ def browse(
     path: str,
     fields: Mapping[str, str] | None = None,
     headers: Mapping[str, str] = OURS,
-    cookies: Mapping[str, str] | None = None,
+    cookies: dict[str, str] | None = None,
 ) -> httpx.Response:
     """One call, as a page of the server makes it; with fields a post. No redirect is followed."""
 
     async def run() -> httpx.Response:
         async with client(app) as http:
-            http.cookies.update(cookies or {})
+            http.cookies.update(dict(cookies or {}))
             if fields is None:
                 return await http.get(path, headers=dict(headers))
             return await http.post(path, data=dict(fields), headers=dict(headers))
