@@ -32,6 +32,7 @@ LAYERS = (
     "scores",
     "ranking",
     "fusion",
+    "policy",
     "evaluation",
     "runs",
     "training",

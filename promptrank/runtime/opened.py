@@ -3,52 +3,26 @@
 There is no thread of its own. Whoever waits for an answer takes the turn and does one step of the
 engine, for whichever group is next, until its own answer is there. torch's OpenMP team belongs to
 the thread that calls it, so work handed to another thread would cost a second team and, for every
-answer, two switches between threads.
+answer, two switches between threads. A server, whom many threads ask, has one thread do all steps
+(`promptrank.runtime.stepping`), and so one team.
 """
 
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Generic, TypeVar
 
-from promptrank.engine.contract import Answers, EngineInfo, Steps, TreeScore
+from promptrank.engine.contract import Answers, EngineInfo, TreeScore
 from promptrank.engine.windows import windows
 from promptrank.errors import ModelError
+from promptrank.runtime.batch_sizes import BatchSizes
+from promptrank.runtime.under_way import Answer, WorkGroup
 
 V = TypeVar("V")
 T = TypeVar("T")
-Answer = Future[TreeScore]
-
-
-class _Group(Generic[V]):
-    """Works begun together, and a future for each.
-
-    Attributes:
-        steps: None until it is begun.
-        joins: whether it may be begun together with others.
-    """
-
-    def __init__(self, works: Sequence[V], joins: bool) -> None:
-        self.works, self.joins = list(works), joins
-        self.answers: list[Answer] = [Future() for _ in works]
-        self.steps: Steps | None = None
-
-    @property
-    def over(self) -> bool:
-        """Whether nobody waits for anything in it."""
-        return all(answer.done() for answer in self.answers)
-
-    def close(self, error: BaseException | None = None) -> None:
-        """Give up what is left, with an error or as cancelled."""
-        for answer in self.answers:
-            if error is None:
-                answer.cancel()
-            elif not answer.done() and answer.set_running_or_notify_cancel():
-                answer.set_exception(error)
-        if self.steps is not None:
-            self.steps.close()
 
 
 class Opened(Generic[V]):
@@ -59,14 +33,18 @@ class Opened(Generic[V]):
 
     Attributes:
         engine: what answers; call it through `alone` only.
+        batches: sizes of the groups that it has begun.
     """
 
     def __init__(self, engine: Answers[V]) -> None:
         self.engine = engine
+        self.batches = BatchSizes()
         self._turn = threading.Condition()
         self._taken = False  # somebody is at a step
+        self._alone = 0  # so many wait for the turn who go before any further step
         self._closed = False
-        self._groups: deque[_Group[V]] = deque()  # the next one first
+        self._groups: deque[WorkGroup[V]] = deque()  # the next one first
+        self._wake: Callable[[], None] | None = None  # tells who does the steps, if anyone does
 
     @property
     def info(self) -> EngineInfo:
@@ -99,11 +77,13 @@ class Opened(Generic[V]):
             ModelError: closed, or the engine's process has died.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        while self._wait(answer, end):
-            try:
-                self._step()
-            finally:
-                self._release()
+        if self._wake is not None:
+            # By the future's own means: `concurrent.futures.wait` does not see a cancelled one.
+            with suppress(CancelledError, TimeoutError):
+                answer.exception(timeout)
+        else:
+            while self._wait(answer, end):
+                self._turn_of_step()
         if not answer.done():
             self._give_up([answer])
             raise TimeoutError(f"{self.info.model}: no answer within {timeout:g} seconds")
@@ -118,7 +98,7 @@ class Opened(Generic[V]):
             ModelError: closed, or the engine's process has died.
         """
         ahead = self.engine.groups
-        under_way: deque[_Group[V]] = deque()
+        under_way: deque[WorkGroup[V]] = deque()
         try:
             for together in windows(works, self.engine.window, self.engine.size):
                 under_way.append(self._queue(together, joins=False))
@@ -141,7 +121,7 @@ class Opened(Generic[V]):
             ModelError: closed.
         """
         with self._turn:
-            self._turn.wait_for(lambda: not self._taken)
+            self._wait_alone()
             self._check_open()
             self._taken = True
         try:
@@ -149,10 +129,35 @@ class Opened(Generic[V]):
         finally:
             self._release()
 
+    def be_stepped(self, wake: Callable[[], None]) -> None:
+        """Have somebody else do all steps, who calls `step`: whoever waits only waits from now on.
+
+        Args:
+            wake: is called, from any thread, when there may be something to do.
+        """
+        with self._turn:
+            self._wake = wake
+            self._turn.notify_all()
+        wake()
+
+    def step(self) -> bool:
+        """One step of the group that is next; for whom `be_stepped` has named.
+
+        Returns:
+            Whether a step was done. Where the turn is taken none is, and ``wake`` is called when
+            it is given back.
+        """
+        with self._turn:
+            if self._taken or self._alone or self._closed or not self._groups:
+                return False
+            self._taken = True
+        self._turn_of_step()
+        return True
+
     def close(self) -> None:
         """Close the engine; what is under way fails. Safe to call twice."""
         with self._turn:
-            self._turn.wait_for(lambda: not self._taken)
+            self._wait_alone()
             self._closed = True
             for group in self._groups:
                 group.close(self._gone())
@@ -167,12 +172,33 @@ class Opened(Generic[V]):
         if self._closed:
             raise self._gone()
 
-    def _queue(self, works: Sequence[V], joins: bool) -> _Group[V]:
-        group = _Group(works, joins)
+    def _queue(self, works: Sequence[V], joins: bool) -> WorkGroup[V]:
+        group = WorkGroup(works, joins)
         with self._turn:
             self._check_open()
             self._groups.append(group)
+        self._tell()
         return group
+
+    def _tell(self) -> None:
+        if self._wake is not None:
+            self._wake()
+
+    def _wait_alone(self) -> None:
+        """Wait until nobody has the turn, before any further step; called with the lock."""
+        self._alone += 1
+        try:
+            self._turn.wait_for(lambda: not self._taken)
+        finally:
+            self._alone -= 1
+            self._turn.notify_all()
+
+    def _turn_of_step(self) -> None:
+        """A step by whoever has the turn, which is given back."""
+        try:
+            self._step()
+        finally:
+            self._release()
 
     def _wait(self, answer: Answer, end: float | None) -> bool:
         """Wait for an answer or for the turn; True with the turn, False if done or out of time."""
@@ -181,7 +207,8 @@ class Opened(Generic[V]):
                 left = None if end is None else end - time.monotonic()
                 if left is not None and left <= 0:
                     return False
-                if not self._taken:
+                # Somebody else may have come to do the steps since it began to wait.
+                if not self._taken and not self._alone and self._wake is None:
                     self._check_open()
                     self._taken = True
                     return True
@@ -194,6 +221,7 @@ class Opened(Generic[V]):
             self._sweep()
             self._taken = False
             self._turn.notify_all()
+        self._tell()
 
     def _sweep(self) -> None:
         for group in [group for group in self._groups if group.over]:
@@ -207,18 +235,15 @@ class Opened(Generic[V]):
             if not self._taken:  # else whoever has the turn sweeps when giving it back
                 self._sweep()
 
-    def _begin_now(self, group: _Group[V]) -> None:
+    def _begin_now(self, group: WorkGroup[V]) -> None:
         """The first step of a group, unless somebody else has the turn, who will come to it."""
         with self._turn:
-            if self._taken or group not in self._groups:
+            if self._taken or self._wake is not None or group not in self._groups:
                 return
             self._taken = True
             self._groups.remove(group)
             self._groups.appendleft(group)
-        try:
-            self._step()
-        finally:
-            self._release()
+        self._turn_of_step()
 
     def _step(self) -> None:
         """One step of the group that is next; called with the turn, outside of its lock."""
@@ -231,6 +256,7 @@ class Opened(Generic[V]):
                 self._join(group)
         try:
             if group.steps is None:
+                self.batches.add(len(group.works))
                 group.steps = self.engine.begin(group.works)
             ready = next(group.steps)
         except StopIteration:  # would end the caller's own loop without a word
@@ -249,7 +275,7 @@ class Opened(Generic[V]):
         with self._turn:
             self._groups.append(group)
 
-    def _join(self, group: _Group[V]) -> None:
+    def _join(self, group: WorkGroup[V]) -> None:
         """Take in groups that wait right behind, as far as one step has room for them.
 
         Never for a window of a long run, whose works are packed the same way every time.

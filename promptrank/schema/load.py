@@ -50,6 +50,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that the parent of ``location`` is an instance of, to name its keys."""
     model: Any = Task
     for part in location[:-1]:
+        if isinstance(part, int):  # an element of a list
+            continue
         if isinstance(model, type) and issubclass(model, BaseModel):
             fields = {f.alias or n: f for n, f in model.model_fields.items()}
             if part not in fields:

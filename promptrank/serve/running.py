@@ -1,10 +1,13 @@
 """The process: a server that answers while its tasks are loaded, and drains at the end."""
 
 import asyncio
+import gc
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -12,11 +15,16 @@ from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import InputError, ModelError
+from promptrank.serve.connections import bounded
 from promptrank.serve.hosted import Hosted, HostedTask
 
-_DRAIN = 60  # seconds for what is under way
-_CONNECTIONS = 1000
+DRAIN = 60  # seconds for what is under way
+_LOOK = 1.0  # seconds between looks at what may have died
+_SWITCH = 0.0005
+"""Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
+back from each of its hundreds of products for a moment of Python; at Python's own 5 ms whoever
+reads a large body would hold it up for so long each time."""
 
 
 class _Server(uvicorn.Server):
@@ -69,6 +77,7 @@ def run(
     load: Callable[[], Sequence[HostedTask]],
     listening: socket.socket,
     say: Say,
+    mend: Callable[[], None] | None = None,
 ) -> None:
     """Serve until a signal asks for the end.
 
@@ -76,6 +85,8 @@ def run(
         make: the application with this life span.
         load: opens the tasks; called in a thread once the server answers.
         listening: of `listen`; closed at the end.
+        mend: looks after what may die, in a thread, every second once the tasks are loaded; a
+            ModelError says that it has to wait.
 
     Raises:
         InputError: the tasks could not be loaded; whatever else ``load`` raises.
@@ -84,33 +95,43 @@ def run(
 
     async def loading() -> None:
         try:
-            hosted.put(await asyncio.to_thread(load))
+            # A thread that ends: the OpenMP team that loading has had goes with it, see
+            # `promptrank.runtime.stepping`.
+            with ThreadPoolExecutor(1, "loading") as thread:
+                loaded = await asyncio.wrap_future(thread.submit(load))
+            # What is loaded stays: it is not to be looked through at each collection from now on,
+            # which takes a tenth of a second where torch is loaded.
+            gc.collect()
+            gc.freeze()
+            hosted.put(loaded)
         except Exception as error:  # it ends the server, and is raised where that has ended
             failed.append(error)
             server.should_exit = True
         else:
             say("ready")
+            while mend is not None and hosted.state == "ready":
+                await asyncio.sleep(_LOOK)
+                with suppress(ModelError):  # who asks is told
+                    await asyncio.to_thread(mend)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(loading())
         yield
-        await task
+        if hosted.every():
+            task.cancel()  # it is only looking
+        with suppress(asyncio.CancelledError):
+            await task
         app.state.answering.seats.close()
+        app.state.answering.looking_up.close()
 
-    config = uvicorn.Config(
-        make(lifespan),
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=_DRAIN,
-    )
-    server = _Server(config, hosted)
-    with listening:
-        server.run(sockets=[listening])
+    server = _Server(bounded(make(lifespan), lifespan="on", drain=DRAIN), hosted)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(_SWITCH)
+    try:
+        with listening:
+            server.run(sockets=[listening])
+    finally:
+        sys.setswitchinterval(before)
     if failed:
         raise failed[0]

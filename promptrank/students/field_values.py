@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from promptrank.basics.numbers import finite
@@ -11,6 +12,7 @@ from promptrank.schema.parts import Question
 Words = frozenset[str]
 NO_WORDS: Words = frozenset()
 _WORD = re.compile(r"\w+")
+_SHORT = 100  # characters of a text whose words are kept
 
 SUBJECT = ("member", "query", "source")
 OWN = ("context", "stats", "baseline")  # of a candidate, beside its item
@@ -24,10 +26,17 @@ def number(value: Any) -> float | None:
 def words(value: Any) -> Words:
     """The lower-case words of a text or of a list of texts."""
     if isinstance(value, str):
-        return frozenset(_WORD.findall(value.lower()))
+        return _short_words(value) if len(value) <= _SHORT else _words(value)
     if isinstance(value, list | tuple):
         return frozenset(w for v in value if isinstance(v, str) for w in _WORD.findall(v.lower()))
     return NO_WORDS
+
+
+def _words(text: str) -> Words:
+    return frozenset(_WORD.findall(text.lower()))
+
+
+_short_words = lru_cache(20_000)(_words)  # titles and genres come again in request after request
 
 
 def is_text(value: Any) -> bool:

@@ -69,7 +69,7 @@ def browse(
     path: str,
     fields: Mapping[str, str] | None = None,
     headers: Mapping[str, str] = OURS,
-    cookies: Mapping[str, str] | None = None,
+    cookies: dict[str, str] | None = None,
 ) -> httpx.Response:
     """One call, as a page of the server makes it; with fields a post. No redirect is followed."""
 

@@ -1,0 +1,81 @@
+"""How fast an engine answers at present, and so what can be answered by its deadline.
+
+Beyond its capacity a server can answer some requests in time or all of them too late. A request
+that would come to its turn too late is refused when it arrives, so that the engine's time goes to
+those that somebody still waits for.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from promptrank.serve.refused import refuse
+
+_WEIGHT = 0.1  # of the newest request in what a byte takes
+_MARGIN = 1.25  # what is said to take so long may take so much longer
+
+
+class EnginePace:
+    """Of one engine, whose requests are answered about in the order of their arrival.
+
+    Attributes:
+        ahead: bytes of requests that have come and have no answer yet.
+        seconds: that a byte of a request took lately; None before the first answer.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ahead = 0
+        self.seconds: float | None = None
+        self._clock = clock
+        self._last = -math.inf  # when the last answer was there
+
+    def check(self, size: int, left: float) -> None:
+        """Hold a request against what is ahead of it.
+
+        Args:
+            size: bytes of the request.
+            left: seconds to its deadline.
+
+        Raises:
+            Refused: (429) it would not be answered in time. With nothing ahead of it none is.
+        """
+        if self.seconds is None or not self.ahead:
+            return
+        needed = (self.ahead + size) * self.seconds * _MARGIN
+        if needed > left:
+            wait = max(1, math.ceil(needed - left))
+            raise refuse(
+                429,
+                "busy",
+                f"what is ahead of it takes longer than its deadline of {1000 * left:.0f} ms; try "
+                f"again in {wait} s, or give it longer",
+                {"Retry-After": str(min(wait, 60))},
+            )
+
+    @contextmanager
+    def under_way(self, size: int) -> Iterator[None]:
+        """Count a request while it is being answered, and learn from how long it took."""
+        self.ahead += size
+        begun = self._clock()
+        try:
+            yield
+        except BaseException:
+            # It may have been given up early, so it says at least how slow things are.
+            self._learn(self._took(begun, size), slower=True)
+            raise
+        else:
+            self._learn(self._took(begun, size))
+            self._last = self._clock()
+        finally:
+            self.ahead -= size
+
+    def _took(self, begun: float, size: int) -> float:
+        # Several are answered at a time: each took what has passed since the one before it.
+        return (self._clock() - max(begun, self._last)) / max(1, size)
+
+    def _learn(self, took: float, slower: bool = False) -> None:
+        if self.seconds is None:
+            self.seconds = None if slower else took
+        elif not slower or took > self.seconds:
+            self.seconds += _WEIGHT * (took - self.seconds)
