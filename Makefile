@@ -74,5 +74,7 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/data.py --examples 100000 1000000
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
+	$(BIN)/python bench/serve.py
 	$(BIN)/python bench/fit.py
 	$(BIN)/python bench/evaluate.py
+	$(BIN)/python bench/workbench.py

@@ -31,6 +31,7 @@ class Load:
         clients: who send one request after another (closed loop); 0 for an open loop.
         rate: requests a second that arrive by chance (Poisson), whatever was answered.
         headers: of every request.
+        first: number of the body that is sent first.
         keep: so many answers are given back whole, the first ones by number of their body.
         seed: of the arrivals.
     """
@@ -42,6 +43,7 @@ class Load:
     clients: int = 0
     rate: float = 0.0
     headers: dict[str, str] = field(default_factory=dict)
+    first: int = 0
     keep: int = 0
     seed: int = 0
 
@@ -91,10 +93,16 @@ class Measured:
             return float("nan")
         return sum(end > ends[0] for end in ends) / (ends[-1] - ends[0])
 
-    def within(self, start: float, end: float, limit: float) -> int:
-        """Requests begun in a span of seconds and answered with 200 within the limit."""
+    def good(self, start: float, end: float, limit: float) -> float:
+        """Requests a second that were answered in a span of seconds, with 200 and in time.
+
+        Args:
+            limit: seconds from a request to its answer.
+        """
         rows = zip(self.begun, self.ended, self.status, strict=True)
-        return sum(start <= b < end and s == 200 and e - b <= limit for b, e, s in rows)
+        return sum(start <= e < end and s == 200 and e - b <= limit for b, e, s in rows) / (
+            end - start
+        )
 
 
 class Clients:
@@ -119,12 +127,13 @@ def clients(cores: Sequence[int] | None = None) -> Iterator[Clients]:
     )
     if cores is not None:
         os.sched_setaffinity(process.pid, cores)
-    assert process.stdin is not None
+    assert process.stdin is not None and process.stdout is not None
     try:
         yield Clients(process)
     finally:
         process.stdin.close()
         process.wait()
+        process.stdout.close()
 
 
 class _Connection(asyncio.Protocol):
@@ -189,7 +198,7 @@ class _Sending:
         self.requests = [_request(load, body) for body in load.bodies]
         self.measured = Measured([], [], [], [], {}, 0.0)
         self._start = 0.0
-        self._next = 0
+        self._next = load.first
         self._idle: deque[_Connection] = deque()
 
     async def run(self) -> Measured:

@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import promptrank
 from promptrank.records import Candidate, Request
 from promptrank.schema.task import Task
 from promptrank.tables.look_up import LookUp
+from promptrank.workspace.tasks import open_task
 from support.data import (
     END,
     ITEMS,
@@ -229,3 +231,22 @@ def test_a_look_up_finds_what_build_writes_in_many_tables(
     form: Callable[[int], None], seed: int
 ) -> None:
     form(seed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["movies/like", "movies/rating", "movies/similar"])
+def test_shipped_tasks_on_movielens(name: str, ml100k_path: Path, tmp_path: Path) -> None:
+    opened = open_task(name)
+    built = build(opened.task, ml100k_path, tmp_path / "out.parquet", limit=30)
+    requests, _ = read(built.path)
+    assert _same(opened.task, ml100k_path, requests) > 20
+
+
+@pytest.mark.slow
+def test_shipped_tasks_on_a_marketplace(tmp_path: Path) -> None:
+    root = tmp_path / "jobs"
+    promptrank.simulate_jobs(root, promptrank.Switches(members=40, delay=3.0))
+    for name in ("apply", "fit", "search", "similar"):
+        task = open_task(f"jobs/{name}").task
+        requests, _ = read(build(task, root, tmp_path / f"{name}.parquet", limit=60).path)
+        assert _same(task, root, requests) >= 20

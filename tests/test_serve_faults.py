@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2 as httpx
+import psutil
 import pytest
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -311,6 +312,30 @@ def test_a_large_request_over_a_socket_holds_up_no_small_ones(
             ask(f"small {n}", "/v1/rank", rank_body())
         large.join(30)
     assert ends == [*(f"small {n}" for n in range(5)), "large"]
+
+
+@pytest.mark.slow
+def test_memory_stays_as_it_is_whatever_clients_do(url: str) -> None:
+    large = json.dumps(rank_body(toys=[f"toy {n}" for n in range(900)])).encode()
+    process = psutil.Process()
+
+    def round_of_everything() -> None:
+        for n in range(60):
+            named = json.dumps(rank_body(f"r{n}", toys=[f"toy {n}", "Car"])).encode()
+            assert answer_to(url, closing(named))[0] == 200
+            assert answer_to(url, closing(b" " * 100_001))[0] == 413
+            assert answer_to(url, closing(GOOD[:-9]))[0] == 400
+            for part in (sized(large[:60_000], len(large)), sized(GOOD), HEAD, b""):
+                with connect(url) as connection:
+                    connection.sendall(part)  # and leave
+        assert answer_to(url, closing(large))[0] == 200
+
+    for _ in range(3):
+        round_of_everything()
+    before = process.memory_info().rss
+    for _ in range(6):
+        round_of_everything()
+    assert process.memory_info().rss - before < 12 << 20
 
 
 # ---- keys

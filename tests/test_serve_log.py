@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from promptrank.ranking.ranker import Ranker
-from promptrank.requests.as_rows import request_rows, shape_of, table_of
+from promptrank.requests.as_rows import as_one, request_rows, rows_in, shape_of, tables_of
 from promptrank.requests.dicts import request_from_dict
 from promptrank.requests.read import read_requests
-from promptrank.runs.log_files import LogFiles, log_files, write_requests
+from promptrank.runs.log_files import LogFiles, StagedRequests, log_files
 from promptrank.scores.read import read_scores
 from promptrank.serve.serving_log import LogBounds, ServingLog
 from promptrank.workspace.rankers import open_ranker
@@ -127,10 +127,10 @@ def test_files_rotate_and_a_full_buffer_drops_and_counts(
     hung, reached = threading.Event(), threading.Event()
     write = ServingLog._write
 
-    def slowly(log: ServingLog, records: Any) -> None:
+    def slowly(log: ServingLog, staged: Any) -> None:
         reached.set()
         assert hung.wait(20)
-        write(log, records)
+        write(log, staged)
 
     monkeypatch.setattr(ServingLog, "_write", slowly)
     said: list[str] = []
@@ -158,7 +158,7 @@ def test_a_disk_that_fails_costs_no_answer(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("promptrank.serve.serving_log.write_requests", full)
+    monkeypatch.setattr("promptrank.serve.log_records.StagedRequests.write", full)
     said: list[str] = []
     log = ServingLog(tmp_path / "log", say=said.append)
     assert ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body()).status_code == 200
@@ -205,8 +205,10 @@ def test_whatever_was_sent_is_what_is_read(tmp_path_factory: Any, sent: list[Any
         for n, items in enumerate(sent)
     ]
     folder = tmp_path_factory.mktemp("log")
-    rows = [request_rows(request) for request in requests]
-    written = write_requests(folder, "t", rows)
+    staged = StagedRequests()
+    for request in requests:  # as they come, one after another
+        staged.add([request_rows(request)])
+    written = staged.write(folder, "t")
     errors: list[Any] = []
     back = [r for path in written for r in read_requests(path, errors=errors.append)]
     told = {r.request_id: repr(r) for r in back}
@@ -229,4 +231,22 @@ def test_whatever_was_sent_is_what_is_read(tmp_path_factory: Any, sent: list[Any
 def test_a_table_holds_what_reads_back_the_same(items: list[Any], fits: bool) -> None:
     candidates = [{"item_id": f"{n}", "item": item} for n, item in enumerate(items)]
     rows = request_rows(request_from_dict({"candidates": candidates}))
-    assert shape_of(rows) is not None and (table_of(rows) is not None) == fits
+    assert shape_of(rows) is not None and bool(tables_of([rows])[0]) == fits
+
+
+def test_types_that_agree_but_for_nulls_stand_in_one_table() -> None:
+    def rows(n: int, item: Any) -> list[Any]:
+        candidates = [{"item_id": "a", "item": item}]
+        return request_rows(request_from_dict({"request_id": f"r{n}", "candidates": candidates}))
+
+    items: list[Any] = [
+        {"y": 1, "t": []},
+        {"y": None, "t": ["x"]},
+        {"y": 1.5, "t": []},
+        {"y": 2, "t": None},
+    ]
+    tables = [table for n, item in enumerate(items) for table in tables_of([rows(n, item)])[0]]
+    one, two = as_one(tables)
+    assert [row["item"] for row in rows_in(one)] == [items[0], items[1], items[3]]
+    assert [row["item"] for row in rows_in(two)] == [items[2]]
+    assert type(rows_in(one)[0]["item"]["y"]) is int

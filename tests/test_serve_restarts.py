@@ -113,6 +113,7 @@ def test_where_it_does_not_come_back_clients_are_told_to_come_again(
             for answer in await asyncio.gather(*calls):
                 assert answer.status_code == 503 and int(answer.headers["retry-after"]) >= 1
                 assert answer.json()["error"]["reason"] == "engine"
+                assert str(stub) not in answer.text
             assert (await http.get("/ready")).status_code == 503
             (stub / "broken").unlink()
             await until(lambda: engine.ailing)

@@ -246,9 +246,9 @@ class TestWithVllm:
         folder = Path(shutil.copytree(tuned, tmp_path / "moved"))
         first, other = numbers(engine, tree(40, tuned)), numbers(engine, tree(40, tuned_wide))
         moved = str(folder)
-        assert numbers(engine, tree(40, moved)) == first
+        assert numbers(engine, tree(40, moved)) == pytest.approx(first, abs=1e-4)
         engine.unload(moved)  # the same weights as `tuned`, which stays
-        assert numbers(engine, tree(40, tuned)) == first
+        assert numbers(engine, tree(40, tuned)) == pytest.approx(first, abs=1e-4)
         engine.unload(tuned)
         engine.unload(tuned)
         shutil.copytree(tuned_wide, folder, dirs_exist_ok=True)

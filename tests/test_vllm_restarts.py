@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from promptrank.engine.contract import Branch, EngineInfo, Failure, Slot, Tree, TreeScore
+from promptrank.engine.fake import FakeEngine
 from promptrank.engine.tree_checks import Limits
 from promptrank.engine.vllm_engine import process
 from promptrank.engine.vllm_engine.adapter_files import Adapter, ReadAdapters
@@ -16,6 +17,7 @@ from promptrank.engine.vllm_engine.launch import Launch
 from promptrank.engine.vllm_engine.restarts import Backoff, Restarts
 from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import ModelError
+from promptrank.runtime.runtime import Runtime
 from support import vllm_stub
 from support.vllm import use_stub
 
@@ -89,7 +91,8 @@ def test_without_restarts_a_death_is_an_error(make: Make, folder: Path) -> None:
 
 
 def test_what_was_under_way_is_answered_by_a_new_process(make: Make, folder: Path) -> None:
-    engine = make(restarts := Restarts())
+    told: list[str] = []
+    engine = make(restarts := Restarts(told.append))
     (folder / "slow").touch()  # it has taken nothing in when it dies
     groups = [engine.begin([tree(10), tree(11)]), engine.begin([tree(12)])]
     assert [next(group) for group in groups] == [[], []]
@@ -102,6 +105,7 @@ def test_what_was_under_way_is_answered_by_a_new_process(make: Make, folder: Pat
     }
     assert [said(score) for ready in groups[1] for _, score in ready] == [undisturbed(12)]
     assert restarts.total == 1 and not restarts.down
+    assert "signal 9" in told[0] and told[1:] == ["the vLLM process that took its place answers"]
     assert engine.caches == {"prefix_tokens": (6, 6 * 3 - 6)}
 
 
@@ -177,6 +181,23 @@ def test_a_process_that_died_while_nobody_asked_is_seen_and_started(make: Make) 
     engine.mend()
     assert state(restarts, engine) == (1, False, False)
     assert said(answers(engine, [tree(10)])[0]) == undisturbed(10)
+
+
+def test_a_runtime_looks_after_what_it_has_opened(make: Make, folder: Path) -> None:
+    with Runtime(restarts := Restarts()) as runtime:
+        runtime.mend()
+        opened = runtime.opened("stub", lambda: make(restarts))
+        runtime.opened("other", lambda: FakeEngine())
+        runtime.mend()
+        assert log(folder) == ["start"]
+        engine = opened.engine
+        assert isinstance(engine, VllmEngine)
+        kill(engine)
+        while restarts.total == 0:
+            runtime.mend()
+        (answer,) = opened.submit([tree(10)])
+        assert said(opened.result(answer)) == undisturbed(10)
+    assert not restarts.down
 
 
 def test_a_group_that_was_given_up_is_not_tried_again(make: Make, folder: Path) -> None:

@@ -4,31 +4,35 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
 
+from promptrank.adapters.card import write_card
 from promptrank.engine.contract import Failure, Steps, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.ranking.ranker import Ranker
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.pieces import Pieces
-from promptrank.serve.hosted import Hosted
+from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
 from promptrank.workbench.desk import Desk
-from promptrank.workbench.live import LiveRanking, rank_in_pieces
+from promptrank.workbench.live import LiveRanking, Trial, rank_in_pieces
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.prompt_view import view_of
 from promptrank.workbench.request_choice import RequestShelf
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.tasks import OpenTask
-from support.serving import HeldEngine, rank_body
+from support.adapters import a_card, a_task_card
+from support.serving import HeldEngine, rank_body, serving
 from support.toys import TEMPLATE, make_project
-from support.workbench import app_on, browse, build_requests, desk_of
+from support.workbench import OURS, app_on, browse, build_requests, desk_of
 
 TOYS = [f"Toy {i}" for i in range(10)]
 PASTED = {"source": "pasted", "pasted": json.dumps(rank_body(toys=TOYS)["request"])}
@@ -42,6 +46,12 @@ def project(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> 
 @pytest.fixture(scope="module")
 def desk(project: Path) -> Desk:
     return desk_of(project)
+
+
+@pytest.fixture(scope="module")
+def app(desk: Desk) -> Starlette:
+    """One for tests that do not mind what it knows already."""
+    return app_on(desk)
 
 
 def texts(
@@ -120,31 +130,55 @@ def test_faults_of_a_task_stand_at_their_lines(desk: Desk, name: str) -> None:
     ), draft.misfits
 
 
-def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk) -> None:
+def test_a_template_of_any_length_is_refused_at_once(desk: Desk) -> None:
+    misfits = check(desk, template=("Name:", "x" * 400_000)).misfits
+    assert [m.message[:27] for m in misfits] == ["a template has at most 300,"]
+
+
+def test_a_draft_under_an_adapter_is_ranked_and_said(desk: Desk, tmp_path: Path) -> None:
+    task = desk.task(None)
+    of = a_task_card(task.opened.task, {"toys/like.j2": TEMPLATE})
+    write_card(tmp_path, a_card(None, **{task.name: of}))
+    under = copy(desk.served(task).ranker)
+    under.adapter = str(tmp_path)
+    hosted = Hosted([task.name])
+    hosted.put([HostedTask(task.name, under)])
+    checks = DraftChecks(
+        replace(desk, hosted=hosted, rank_draft=lambda draft, _: desk.rank_draft(draft, None))
+    )
+    assert checks.saved(task).notes == ()
+    draft = checks.check(task, texts(desk, template=("Name:", "Member:")))
+    (note,) = draft.notes
+    assert draft.ranker is not None and "trained with other words (template)" in note
+
+
+def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk, app: Starlette) -> None:
     given = fields(desk, template=("{{ item.title }}{% if", "{{ item.title[:2] + 3 }}{% if"))
-    told = tried(app_on(desk), given)
+    told = tried(app, given)
     lines = [event["lines"]["template"] for event in told if event["kind"] == "checked"]
     assert lines == [[], [5]]
     assert told[-1]["kind"] == "prompt" and "Nothing of this request" in told[-1]["html"]
 
 
 def test_a_template_without_end_is_a_fault_and_not_a_hang(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, app: Starlette, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = "{{% for {0} in range(9999) %}}"
     endless = "".join(map(loop.format, "abcd")) + "{% endfor %}" * 4
     given = fields(desk, template=("Name:", f"{endless}Name:"))
-    told = tried(app_on(desk), given)
+    told = tried(app, given)
     assert "loop over less" in told[-2]["html"] and told[-1]["kind"] == "prompt"
     monkeypatch.setattr(live_module, "_SLOW", 0.0)
-    told = tried(app_on(desk), fields(desk))
+    told = tried(app, fields(desk))
     assert told[-1]["kind"] == "failed" and "loop over less" in told[-1]["text"]
 
 
-def test_the_saved_task_is_fine_and_nothing_is_written(desk: Desk, project: Path) -> None:
+def test_the_saved_task_is_fine_and_nothing_is_written(
+    desk: Desk, app: Starlette, project: Path
+) -> None:
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
     assert check(desk).misfits == ()
-    tried(app_on(desk), fields(desk, template=("rank toys", "order toys")))
+    tried(app, fields(desk, template=("rank toys", "order toys")))
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
@@ -187,8 +221,9 @@ def test_the_ids_that_are_shown_are_those_that_are_ranked(desk: Desk, trees: lis
         assert view.total == len(shown) + len(behind) + max(map(len, slot.paths))
 
 
-def test_the_prompt_of_another_candidate_is_shown_with_its_counts_and_ids(desk: Desk) -> None:
-    app = app_on(desk)
+def test_the_prompt_of_another_candidate_is_shown_with_its_counts_and_ids(
+    desk: Desk, app: Starlette
+) -> None:
     shown = browse(app, "/edit/prompt", {**fields(desk), "candidate": "Toy 7"}).text
     assert '<option value="Toy 7" selected>' in shown and "Toy: Toy 7, red" in shown
     for words in ("instruction", "profile", "candidate", "question", "answer slot", "tokens"):
@@ -197,11 +232,11 @@ def test_the_prompt_of_another_candidate_is_shown_with_its_counts_and_ids(desk: 
     assert wrong.status_code == 422 and "did you mean" in wrong.text
 
 
-def test_what_is_cut_is_said(desk: Desk) -> None:
+def test_what_is_cut_is_said(desk: Desk, app: Starlette) -> None:
     body = rank_body(toys=["Ball"])["request"]
     body["history"] = [{"item": {"title": "Top"}, "action": "like"}] * 60
     given = {**fields(desk), "pasted": json.dumps(body)}
-    shown = browse(app_on(desk), "/edit/prompt", given).text
+    shown = browse(app, "/edit/prompt", given).text
     assert "Cut:" in shown and "of 60 events do not fit the budget" in shown
 
 
@@ -213,7 +248,7 @@ def test_a_draft_is_ranked_in_pieces_with_the_scores_of_the_whole(desk: Desk) ->
     request = RequestShelf().request(desk.task(None), PASTED)
     told: list[tuple[int, int | None]] = []
     ranking = rank_in_pieces(served, request, lambda *t: told.append(t), lambda *_: None)
-    assert told == [(0, 10), (4, 10), (8, 10), (10, 10)]
+    assert told == [(0, 10), (5, 10), (10, 10)]
     whole = served.rank(request)
     assert [s.candidate_id for s in ranking.scored] == [s.candidate_id for s in whole.scored]
     scores = [s.score for s in ranking.scored]
@@ -226,7 +261,7 @@ def test_the_page_is_told_each_stage(desk: Desk) -> None:
     stages = [e["text"] if e["kind"] == "status" else e["kind"] for e in told]
     assert stages == [
         *("checking", "checked", "encoding", "prompt"),
-        *("ranking 0/10", "ranking 4/10", "ranking 8/10", "ranking 10/10", "ranked"),
+        *("ranking 0/10", "ranking 5/10", "ranking 10/10", "ranked"),
     ]
     assert told[-1]["whole"] and "Moved" not in told[-1]["html"]
     # What was ranked is known when the next draft is compared with it.
@@ -325,7 +360,30 @@ def test_an_older_draft_is_ranked_no_further(project: Path) -> None:
 
     asyncio.run(run())
     # One piece of the older draft, which was under way; then the newer one and the saved version.
-    assert len(engine.begun) == 1 + 3 + 3
+    assert len(engine.begun) == 1 + 2 + 2
+
+
+def test_a_page_that_leaves_ends_its_ranking(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, given_up = HeldEngine(), threading.Event()
+    give_up = Trial.give_up
+
+    def noted(self: Trial) -> None:
+        give_up(self)
+        given_up.set()
+
+    monkeypatch.setattr(Trial, "give_up", noted)
+    desk = held_desk(project, engine)
+    with serving(app_on(desk)) as url:
+        post = httpx.stream("POST", f"{url}/edit/try", data=fields(desk), headers=OURS, timeout=30)
+        with post as answer:
+            assert any("ranking 0/10" in line for line in answer.iter_lines())
+            assert engine.reached.wait(20) and not given_up.is_set()
+        assert given_up.wait(20)
+        engine.open()
+        assert browse(app_on(desk), "/edit/prompt", fields(desk)).status_code == 200
+    assert len(engine.begun) == 1
 
 
 def test_a_request_of_the_server_comes_in_between(desk: Desk) -> None:
@@ -350,7 +408,7 @@ def test_a_request_of_the_server_comes_in_between(desk: Desk) -> None:
     traffic.join(20)
     thread.join(20)
     assert engine.answered.index("traffic") < len(engine.answered) - 1
-    assert engine.answered.count("draft") == 3
+    assert engine.answered.count("draft") == 2
 
 
 def test_pieces_pass_a_failure_on(desk: Desk) -> None:
@@ -371,13 +429,13 @@ def test_pieces_pass_a_failure_on(desk: Desk) -> None:
 # ---- choosing a request
 
 
-def test_without_a_request_file_the_page_says_what_to_run(desk: Desk) -> None:
-    shown = browse(app_on(desk), "/edit").text
+def test_without_a_request_file_the_page_says_what_to_run(desk: Desk, app: Starlette) -> None:
+    shown = browse(app, "/edit").text
     assert "promptrank build toys/like --out requests/toys-like.parquet" in shown
-    told = tried(app_on(desk), {**fields(desk), "pasted": ""})
+    told = tried(app, {**fields(desk), "pasted": ""})
     assert told[-1]["kind"] == "failed" and "paste a request as JSON" in told[-1]["text"]
     for wrong in ("{", "[1]", '{"candidates": []}', '{"candidates": [{"itm": 1}]}'):
-        told = tried(app_on(desk), {**fields(desk), "pasted": wrong})
+        told = tried(app, {**fields(desk), "pasted": wrong})
         assert told[-1]["kind"] == "failed" and told[-1]["text"]
 
 
@@ -434,8 +492,7 @@ def hostile_fields(desk: Desk) -> Iterator[dict[str, str]]:
     yield {**fields(desk), "pasted": json.dumps({HOSTILE: 1})}
 
 
-def test_what_people_and_tables_say_is_text(desk: Desk) -> None:
-    app = app_on(desk)
+def test_what_people_and_tables_say_is_text(desk: Desk, app: Starlette) -> None:
     shown = 0
     for given in hostile_fields(desk):
         pieces = [event["html"] for event in tried(app, given) if "html" in event]

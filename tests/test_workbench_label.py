@@ -19,7 +19,7 @@ from promptrank.requests.judgement_file import append_judgements, read_judgement
 from promptrank.requests.judgement_rows import Judgement, standing
 from promptrank.schema.parts import Question
 from promptrank.workbench.desk import Desk
-from promptrank.workbench.label import choices_of
+from promptrank.workbench.label_asked import choices_of
 from promptrank.workbench.label_cards import (
     ANSWERS_EACH,
     PAIRS_EACH,
@@ -28,6 +28,7 @@ from promptrank.workbench.label_cards import (
     CardsWanted,
     card_key,
     cards,
+    differing_order,
     random_order,
     uncertain_order,
 )
@@ -109,6 +110,23 @@ def test_what_was_skipped_comes_to_others_and_what_was_undone_comes_again() -> N
     assert all_cards(requests, [skip, undone], "Ann")[0].key == first.key
 
 
+def test_nothing_is_ranked_for_cards_that_one_is_through_with() -> None:
+    requests = requests_of(3, ANSWERS_EACH + 1)
+    every = all_cards(requests, (), "Ann")
+    ranked: list[str] = []
+
+    def order(request: Request) -> list[tuple[str, ...]]:
+        ranked.append(request.request_id)
+        return random_order(request, pairs=False)
+
+    rows = [said("Ann", card) for card in every[: 2 * ANSWERS_EACH]]
+    made = cards(requests, standing(rows), CardsWanted("Ann", "like"), order)
+    assert next(made).key == every[2 * ANSWERS_EACH].key
+    assert ranked == [every[2 * ANSWERS_EACH].request.request_id]
+    assert [card.key for card in made] == [card.key for card in every[2 * ANSWERS_EACH + 1 :]]
+    assert len(ranked) == 3  # once each
+
+
 def test_only_candidates_with_or_without_a_label_where_that_is_asked() -> None:
     requests = requests_of(2, 5)
     for labels, ids in (("with", {"c1", "c3"}), ("without", {"c0", "c2", "c4"})):
@@ -131,6 +149,17 @@ def test_the_most_uncertain_come_first() -> None:
     pairs = uncertain_order(request, doubt, chance.__getitem__, pairs=True)
     assert [set(pair) for pair in pairs] == [{"c0", "c2"}, {"c0", "c1"}]
     assert doubt_of(None, "like") != doubt_of(None, "like")  # NaN
+
+
+def test_where_two_rankings_differ_comes_first() -> None:
+    """c0 c1 c2 c3 becomes c1 c2 c0 c3: c0 moves by 2, the others by 1, c3 by none."""
+    (request,) = requests_of(1, 5)
+    first = {"c0": 4.0, "c1": 3.0, "c2": 2.0, "c3": 1.0, "c4": 0.0}
+    second = {"c0": 2.0, "c1": 4.0, "c2": 3.0, "c3": 1.0}  # c4 has no score
+    order = differing_order(request, first, second, pairs=False)
+    assert order == [("c0",), ("c1",), ("c2",)]
+    pairs = differing_order(request, first, second, pairs=True)
+    assert {frozenset(pair) for pair in pairs} == {frozenset(["c0", "c1"]), frozenset(["c0", "c2"])}
 
 
 def test_keys_are_digits_and_letters_that_mean_one_answer() -> None:
@@ -252,6 +281,11 @@ def test_a_read_only_server_and_other_sites_write_nothing(
     page = browse(closed, "/label").text
     assert "Nothing can be labelled here" in page and "label.js" not in page
     assert not (toys / KEPT).exists()
+
+
+def test_without_a_sample_there_is_nothing_that_differs(app: Starlette) -> None:
+    shown = browse(app, "/label/cards?who=Ann&by=different").text
+    assert "Rank a sample" in shown and "<article" not in shown
 
 
 def test_without_requests_the_page_says_what_to_run(built: Desk) -> None:

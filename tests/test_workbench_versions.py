@@ -15,7 +15,7 @@ from promptrank.scores.columns import schema_of
 from promptrank.workbench import versions as module
 from promptrank.workbench.database import Database
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
-from promptrank.workbench.versions import DONE, Run, Versions
+from promptrank.workbench.versions import DONE, KeptRun, Versions
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.rankers import open_ranker
 from support.serving import rank_body
@@ -24,8 +24,8 @@ OLD = TaskTexts("old task", "old template", "t.j2")
 NEW = TaskTexts("old task", "new template", "t.j2")
 
 
-def run_of(name: str = "", made: float = 1.0, key: str = "", task: str = "toys/like") -> Run:
-    return Run(task, NEW, OLD, made=made, name=name, edit_key=key, saved_key=key)
+def run_of(name: str = "", made: float = 1.0, key: str = "", task: str = "toys/like") -> KeptRun:
+    return KeptRun(task, NEW, OLD, made=made, name=name, edit_key=key, saved_key=key)
 
 
 def ranked(toys: Path) -> tuple[Ranker, KeptRankings, Versions, Database]:
@@ -36,7 +36,7 @@ def ranked(toys: Path) -> tuple[Ranker, KeptRankings, Versions, Database]:
 
 def test_a_run_comes_back_as_it_was_kept_after_a_restart(tmp_path: Path) -> None:
     path = tmp_path / ".promptrank" / "workbench.sqlite"
-    kept = Run("t", NEW, OLD, part="test", request_ids=("b", "a"), facts={"model": "m"})
+    kept = KeptRun("t", NEW, OLD, part="test", request_ids=("b", "a"), facts={"model": "m"})
     database = Database(path)
     Versions(database).keep(kept)
     Versions(database).rename(kept.run_id, "  shorter \n prompt ", "because")
@@ -87,6 +87,11 @@ def test_rankings_come_back_as_scores_and_go_with_the_last_run_that_has_them(toy
     assert scores.origin.task_digest == ranker.origin.task_digest
     expected = {(m.request_id, s.candidate_id): s.score for m in made for s in m.scored}
     assert dict(zip(scores.keys, scores.numbers("score"), strict=True)) == expected
+    with database.writing() as connection:
+        connection.execute("UPDATE rankings SET scored = zeroblob(50) WHERE request_id = 'r2'")
+    assert rankings.scores(key, ["r1"]).keys
+    with pytest.raises(DataError, match="damaged"):
+        rankings.scores(key, ["r2"])
     versions.delete(first.run_id)
     assert rankings.known(key) == {"r1", "r2"}
     versions.delete(second.run_id)

@@ -9,7 +9,7 @@ from promptrank.errors import InputError
 from promptrank.project import Project
 from promptrank.workbench.text_diff import Half, Row, Span, differing
 from promptrank.workbench.writing import (
-    Wanted,
+    FileText,
     held,
     place_of_task,
     place_of_template,
@@ -26,7 +26,7 @@ def test_a_file_that_nobody_changed_is_written_and_keeps_what_it_is(tmp_path: Pa
     link.symlink_to(real)
     began = held(link)
     assert began.text == "one\ntwo\n"
-    assert write_texts([Wanted(link, "one\r\nthree", began.digest)]) == []
+    assert write_texts([FileText(link, "one\r\nthree", began.digest)]) == []
     assert real.read_bytes() == b"\xef\xbb\xbfone\r\nthree\r\n"
     assert link.is_symlink() and stat.S_IMODE(real.stat().st_mode) == 0o640
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.j2", "real.j2"]
@@ -38,12 +38,12 @@ def test_one_conflict_keeps_every_file_from_being_written(tmp_path: Path) -> Non
     template.write_text("template\n")
     began = held(task).digest, held(template).digest
     template.write_text("somebody else's\n")
-    wanted = [Wanted(task, "my task\n", began[0]), Wanted(template, "mine\n", began[1])]
+    wanted = [FileText(task, "my task\n", began[0]), FileText(template, "mine\n", began[1])]
     (conflict,) = write_texts(wanted)
     assert (conflict.path, conflict.text) == (template, "somebody else's\n")
     assert task.read_text() == "task\n" and template.read_text() == "somebody else's\n"
     # Whoever has seen what is there now may write over it.
-    chosen = [wanted[0], Wanted(template, "mine\n", conflict.digest)]
+    chosen = [wanted[0], FileText(template, "mine\n", conflict.digest)]
     assert write_texts(chosen) == []
     assert (task.read_text(), template.read_text()) == ("my task\n", "mine\n")
 
@@ -67,15 +67,15 @@ def test_who_changed_what_decides(
     path.unlink()
     if now is not None:
         path.write_text(now)
-    assert bool(write_texts([Wanted(path, mine, began)])) == conflicts
+    assert bool(write_texts([FileText(path, mine, began)])) == conflicts
     assert (path.read_text() if path.exists() else None) == after
 
 
 def test_a_new_file_is_made_unless_somebody_made_one(tmp_path: Path) -> None:
     path = tmp_path / "new" / "t.j2"
-    assert write_texts([Wanted(path, "mine", "")]) == []
+    assert write_texts([FileText(path, "mine", "")]) == []
     assert path.read_text() == "mine\n"
-    (conflict,) = write_texts([Wanted(path, "other", "")])
+    (conflict,) = write_texts([FileText(path, "other", "")])
     assert conflict.text == "mine\n"
 
 
@@ -87,9 +87,9 @@ def test_what_cannot_be_a_file_is_refused_and_nothing_is_left(tmp_path: Path) ->
     path.write_text("base\n")
     began = held(path).digest
     with pytest.raises(InputError, match="half a character"):
-        write_texts([Wanted(path, "\ud800", began)])
+        write_texts([FileText(path, "\ud800", began)])
     with pytest.raises(InputError, match="more than 1,048,576"):
-        write_texts([Wanted(path, "x" * (1 << 21), began)])
+        write_texts([FileText(path, "x" * (1 << 21), began)])
     assert [each.name for each in tmp_path.iterdir()] == ["t.j2"]
     assert path.read_text() == "base\n"
 

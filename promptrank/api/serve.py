@@ -98,6 +98,7 @@ def serve(
     from promptrank.serve.bounds import Bounds
     from promptrank.serve.hosted import Hosted
     from promptrank.serve.key_file import read_keys
+    from promptrank.serve.reading_again import on_hangup
     from promptrank.serve.running import listen, run
     from promptrank.serve.serving_log import ServingLog
     from promptrank.serve.shadow import Shadow, Shadows
@@ -127,8 +128,13 @@ def serve(
         raise InputError("--shadow: its scores go into the log; name its folder by --log")
     desk_tasks = _desk_tasks(opened, engine_of, file_of, settings)
     listening = listen(host, port)
-    hosted = Hosted(names, restarts := Restarts())
-    with Runtime(restarts, stepping=True) as runtime, ExitStack() as stack:
+    hosted = Hosted(names, restarts := Restarts(say))
+    look_ups: dict[str, LookUp] = {}
+    with (
+        Runtime(restarts, stepping=True) as runtime,
+        ExitStack() as stack,
+        on_hangup(look_ups, say),
+    ):
         serving_log, shadowing = None, None
         if log_folder is not None:
             serving_log = stack.enter_context(closing(ServingLog(expanded(log_folder), say=say)))
@@ -144,7 +150,6 @@ def serve(
             say=say,
         )
         by_name = {each.name: each for each in opened}
-        look_ups: dict[str, LookUp] = {}
 
         def load_task(name: str) -> "HostedTask":
             engine = engine_of[name] or "packed"

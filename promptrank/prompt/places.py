@@ -10,6 +10,7 @@ _BLOCK = re.compile(
     r"(?:.*? )?template (?P<file>[^:,]+), block (?P<block>\w+)"
     r"(?:, line (?P<line>\d+)(?: of (?P<other>[^:,]+))?)?"
 )
+_MOST = 1000  # characters of a message that are looked at; the place stands at its beginning
 _PATH = re.compile(r"\b[a-z_]+\.\w+")
 _WHOLE = re.compile(r"template (?P<file>[^:,]+): ")
 
@@ -32,6 +33,7 @@ def place_of(problem: str, sources: Mapping[str, str]) -> TemplatePlace | None:
     Args:
         sources: file -> text; where only a block is named, its line is looked up there.
     """
+    problem = problem[:_MOST]
     if at := _LINE.match(problem):
         return TemplatePlace(at["file"], int(at["line"]))
     if at := _BLOCK.match(problem):

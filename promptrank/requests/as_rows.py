@@ -4,22 +4,25 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 import pyarrow as pa
 
 from promptrank.records import Candidate, Event, Item, Request
 from promptrank.requests.decode import rows_of
-from promptrank.requests.format import CANDIDATE, COLUMNS, EVENT, REQUIRED
+from promptrank.requests.format import COLUMNS, REQUIRED
 
 Row = dict[str, Any]
 
+_SPARSE = ("outcomes", "baseline")  # where null and missing mean the same
+_FLOATS = ("time", "propensity", "weight", "logged_score")
+_TOGETHER = 16
 _TYPES = {
     **dict.fromkeys((*REQUIRED, "split", "label_source", "candidate_id"), pa.string()),
     **dict.fromkeys(("member_id", "query_id", "source_id"), pa.string()),
-    **dict.fromkeys(("time", "propensity", "weight", "logged_score"), pa.float64()),
+    **dict.fromkeys(_FLOATS, pa.float64()),
     "position": pa.int64(),
     "item_row": pa.int64(),
 }
-_SPARSE = ("outcomes", "baseline")  # where null and missing mean the same
 
 
 def request_rows(request: Request) -> list[Row]:
@@ -102,12 +105,53 @@ def _structs(rows: Sequence[Row]) -> Iterable[tuple[str, Mapping[str, Any]]]:
                     yield f"history.{name}", event[name]
 
 
-def table_of(rows: Sequence[Row]) -> pa.Table | None:
-    """Rows as a table; None where it would not read back to exactly the same values.
+def tables_of(requests: Sequence[Sequence[Row]]) -> tuple[list[pa.Table], list[Sequence[Row]]]:
+    """Requests of one shape as tables that read back to exactly the same values, and the others.
 
     A whole number among floats would come back as 1.0, a text among numbers has no column at all,
-    and an object without keys has no form in parquet.
+    and an object without keys has no form in parquet. Tables are of some requests at a time, since
+    a call of Arrow holds up every other thread; `as_one` puts them together.
+
+    Returns:
+        Tables, and requests that no table holds.
     """
+    tables, others = [], []
+    for start in range(0, len(requests), _TOGETHER):
+        some = requests[start : start + _TOGETHER]
+        table = _table([row for rows in some for row in rows])
+        if table is not None:
+            tables.append(table)
+            continue
+        for rows in some:  # each may be uniform in itself
+            if (alone := _table(rows)) is not None:
+                tables.append(alone)
+            else:
+                others.append(rows)
+    return tables, others
+
+
+def as_one(tables: Iterable[pa.Table]) -> list[pa.Table]:
+    """As few tables as there are kinds of columns; of types, only that of nulls gives way."""
+    kinds: list[tuple[pa.Schema, list[pa.Table]]] = []
+    for table in tables:
+        for place, (schema, alike) in enumerate(kinds):
+            try:
+                both = pa.unify_schemas([schema, table.schema])
+            except pa.ArrowException:
+                continue
+            kinds[place] = (both, [*alike, table])
+            break
+        else:
+            kinds.append((table.schema, [table]))
+    return [pa.concat_tables(alike, promote_options="default") for _, alike in kinds]
+
+
+def rows_in(table: pa.Table) -> list[Row]:
+    """The rows of a table of `tables_of` as they were."""
+    return [_given(row) for batch in table.to_batches() for row in rows_of(batch)]
+
+
+def _table(rows: Sequence[Row]) -> pa.Table | None:
     names = [name for name in COLUMNS if any(name in row for row in rows)]
     try:
         arrays = [pa.array([row.get(n) for row in rows], _TYPES.get(n)) for n in names]
@@ -117,8 +161,7 @@ def table_of(rows: Sequence[Row]) -> pa.Table | None:
         return None
     if any(_is_empty(field.type) for field in table.schema):
         return None
-    same = all(_told(a) == _told(b) for a, b in zip(rows, back, strict=True))
-    return table if same else None
+    return table if _told(rows) == _told(back) else None
 
 
 def _is_empty(kind: pa.DataType) -> bool:
@@ -130,20 +173,25 @@ def _is_empty(kind: pa.DataType) -> bool:
     return False
 
 
-def _told(row: Row) -> str:
-    """All that a row says, as text; 1, 1.0 and True differ."""
-    return json.dumps(_given(row, (*REQUIRED, *COLUMNS, *CANDIDATE)), sort_keys=True, default=str)
+def _told(rows: Sequence[Row]) -> bytes | str:
+    """All that rows say, as text; 1, 1.0 and True differ."""
+    given = [_given(row) for row in rows]
+    try:
+        return orjson.dumps(given, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a number of more than 64 bits, half a character, a Decimal
+        return json.dumps(given, sort_keys=True, default=str)
 
 
-def _given(row: Mapping[str, Any], names: Iterable[str]) -> Row:
-    """The fields that are given; null stands for one that is not."""
-    given: Row = {}
-    for name in names:
-        value = row.get(name)
-        if name in _SPARSE and value is not None:
-            value = {k: v for k, v in value.items() if v is not None} or None
-        if name == "history" and value is not None:
-            value = [_given(event, EVENT) for event in value]
-        if value is not None:
-            given[name] = float(value) if _TYPES.get(name) == pa.float64() else value
+def _given(row: Mapping[str, Any]) -> Row:
+    """The fields of a row or an event that are given; null stands for one that is not."""
+    given = {name: value for name, value in row.items() if value is not None}
+    for name in _SPARSE:
+        if name in given:
+            sparse = {key: value for key, value in given[name].items() if value is not None}
+            given[name] = sparse or None
+    for name in _FLOATS:
+        if name in given:
+            given[name] = float(given[name])
+    if "history" in given:
+        given["history"] = [_given(event) for event in given["history"]]
     return given

@@ -104,11 +104,16 @@ def _candidate(entry: Any, i: int) -> Candidate:
     where = f"candidates[{i}]"
     check_keys(entry, where, _CANDIDATE)
     item = _item(entry, where, f"item-{i + 1}")
-    position = number_at(entry.get("position"), f"{where}.position")
-    weight = finite_at(entry.get("weight"), f"{where}.weight")
+    position, weight = entry.get("position"), entry.get("weight")
+    if position is not None:
+        position = number_at(position, f"{where}.position")
+    if weight is not None:
+        weight = finite_at(weight, f"{where}.weight")
     if weight is not None and weight < 0:
         raise DataError(f"{where}.weight: {weight:g} is less than 0")
-    propensity = propensity_at(entry.get("propensity"), f"{where}.propensity")
+    propensity = entry.get("propensity")
+    if propensity is not None:
+        propensity = propensity_at(propensity, f"{where}.propensity")
     baseline = fields_at(entry.get("baseline"), f"{where}.baseline")
     return Candidate(
         text_at(entry.get("candidate_id"), f"{where}.candidate_id") or item.item_id,
@@ -142,7 +147,10 @@ def _event(entry: Any, i: int, time: float | None) -> Event:
 
 
 def _outcomes(entry: Mapping[str, Any], where: str) -> dict[str, str]:
-    given = fields_at(entry.get("outcomes"), f"{where}.outcomes")
+    given = entry.get("outcomes")
+    if given is None:
+        return {}
+    given = fields_at(given, f"{where}.outcomes")
     outcomes = {name: text_at(answer, f"{where}.outcomes.{name}") for name, answer in given.items()}
     return {name: answer for name, answer in outcomes.items() if answer is not None}
 

@@ -8,6 +8,7 @@ was told, is cut off by the next one.
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from promptrank.basics.owner import owned
@@ -43,7 +44,7 @@ def read_judgements(path: Path) -> list[Judgement]:
         if not line.strip():
             continue
         try:
-            rows.append(replace(row_of(line), line=number))
+            rows.append(replace(_row_of(line), line=number))
         except InputError as error:
             raise DataError(
                 f"{path}:{number}: {error}; mend or remove that line (others are as they were)"
@@ -74,6 +75,10 @@ def append_judgements(path: Path, rows: Sequence[Judgement]) -> None:
             file.write(lead + lines)
             file.flush()
             os.fsync(file.fileno())
+
+
+# Lines never change, and a page that labels reads the file again with every answer.
+_row_of = lru_cache(20_000)(row_of)
 
 
 def _end(data: bytes) -> int:

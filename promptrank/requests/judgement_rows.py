@@ -32,7 +32,8 @@ class Judgement:
         candidate_ids: one, or two in the order in which they were shown.
         answer: an answer of the task by its name, or ``drop``: this should have no label.
         preferred: the candidate that fits better; None where both fit equally.
-        by: how it was chosen to be shown: ``random`` or ``uncertain``.
+        by: how it was chosen to be shown: ``random``, ``uncertain`` or
+            ``different``.
         shown: digest of the texts that were seen.
         undoes: id of the row that is taken back.
         line: of the file that it was read from; not written.

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from promptrank.basics.files import beside
 from promptrank.basics.owner import owned
 from promptrank.errors import DataError
-from promptrank.requests.as_rows import Row, shape_of, table_of
+from promptrank.requests.as_rows import Row, as_one, rows_in, shape_of, tables_of
 from promptrank.requests.write import line_of
 from promptrank.scores.origin import METADATA, Origin
 
@@ -36,7 +36,7 @@ _FILE = re.compile(
     r"(?:requests|scores-(?P<ranker>[\w.+-]+?))-(?P<order>\d{8}T\d{6}\.\d{3}-\d+-\d+)"
     r"\.(?:parquet|jsonl)"
 )
-_SHAPES = 8  # tables of one batch; what has other fields goes into lines
+_KINDS = 8  # tables that are written at a time; what has other fields or types goes into lines
 _numbers = count(1)
 
 
@@ -100,34 +100,47 @@ def log_files(folder: Path, task: str) -> LogFiles:
     )
 
 
-def write_requests(folder: Path, task: str, requests: Sequence[Sequence[Row]]) -> list[Path]:
-    """Write requests, each as its rows, into tables and, where those cannot hold them, lines."""
-    shapes: dict[str | None, list[Sequence[Row]]] = {}
-    for rows in requests:
-        shapes.setdefault(shape_of(rows), []).append(rows)
-    lines = shapes.pop(None, [])
-    largest = sorted(shapes.values(), key=len, reverse=True)
-    written = []
-    for group in largest[:_SHAPES]:
-        table = table_of([row for rows in group for row in rows])
-        if table is None:
-            lines += group
-        else:
-            written.append(_write_table(_path(folder, task, "requests", ".parquet"), table))
-    lines += [rows for group in largest[_SHAPES:] for rows in group]
-    if lines:
-        path = _path(folder, task, "requests", ".jsonl")
-        with _private(path) as file:
-            file.writelines(line_of(row) for rows in lines for row in rows)
-        written.append(path)
-    return written
+class StagedRequests:
+    """Requests of one task on their way into files: tables, and lines where those cannot be."""
+
+    def __init__(self) -> None:
+        self._tables: dict[str, list[pa.Table]] = {}  # by shape
+        self._lines: list[bytes] = []
+
+    def add(self, requests: Sequence[Sequence[Row]]) -> None:
+        """Take requests in, each as its rows, in the form in which they will be written."""
+        shapes: dict[str | None, list[Sequence[Row]]] = {}
+        for rows in requests:
+            shapes.setdefault(shape_of(rows), []).append(rows)
+        for shape, group in shapes.items():
+            tables, others = ([], group) if shape is None else tables_of(group)
+            if shape is not None and tables:
+                self._tables.setdefault(shape, []).extend(tables)
+            self._lines += [line_of(row) for rows in others for row in rows]
+
+    def write(self, folder: Path, task: str) -> list[Path]:
+        """Write what was taken in; the files."""
+        kinds = [kind for tables in self._tables.values() for kind in as_one(tables)]
+        kinds.sort(key=len, reverse=True)
+        written = [
+            _write_table(_path(folder, task, "requests", ".parquet"), table)
+            for table in kinds[:_KINDS]
+        ]
+        lines = list(self._lines)
+        lines += [line_of(row) for table in kinds[_KINDS:] for row in rows_in(table)]
+        if lines:
+            path = _path(folder, task, "requests", ".jsonl")
+            with _private(path) as file:
+                file.writelines(lines)
+            written.append(path)
+        return written
 
 
 def write_logged_scores(
-    folder: Path, task: str, ranker: str, rows: pa.RecordBatch, origin: Origin
+    folder: Path, task: str, ranker: str, rows: Sequence[pa.RecordBatch], origin: Origin
 ) -> Path:
     """Write scores of one origin."""
-    table = pa.Table.from_batches([rows]).replace_schema_metadata({METADATA: origin.to_json()})
+    table = pa.Table.from_batches(rows).replace_schema_metadata({METADATA: origin.to_json()})
     return _write_table(_path(folder, task, f"scores-{ranker}", ".parquet"), table)
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
-from promptrank.serve.serving_log import LogRecord, ServingLog
+from promptrank.serve.log_records import LogRecord
+from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shape import Done, Wanted
 
 Afterwards = Callable[[Done, Wanted, int], None]

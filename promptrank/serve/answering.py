@@ -136,7 +136,7 @@ class Answering:
             with pace.under_way(size):
                 rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
-            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
+            raise _engine_gone(error, trail) from None
         return Done(trail.request_id, served, rankings, ticket.tokens, wanted.looked_up)
 
     def _pace(self, served: HostedTask) -> EnginePace:
@@ -155,7 +155,7 @@ class Answering:
             with self._pace(served).under_way(size):
                 rankings = list(served.ranker.rank_many(requests, policy=wanted.policy))
         except InputError as error:
-            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
+            raise _engine_gone(error, trail) from None
         return Done(trail.request_id, served, rankings, 0, wanted.looked_up)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
@@ -184,6 +184,13 @@ def named_requests(requests: Sequence[Request], request_id: str) -> list[Request
         else replace(request, request_id=request_id if len(requests) == 1 else f"{request_id}#{n}")
         for n, request in enumerate(requests)
     ]
+
+
+def _engine_gone(error: InputError, trail: Trail) -> Refused:
+    """The engine cannot be used, or an adapter; why is for the log, as it may name folders."""
+    trail.cause = str(error)
+    message = f"the engine cannot be used now; the log has why under {trail.request_id}"
+    return refuse(503, "engine", message, {"Retry-After": "5"})
 
 
 class ClientGone(Exception):

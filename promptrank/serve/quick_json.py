@@ -13,13 +13,12 @@ _BRACKETS = b"{}[]"
 _NO_BRACKETS = bytes(sorted(set(range(256)) - set(_BRACKETS)))
 _DIGITS = bytes(ord("0") if byte in b"0123456789" else byte for byte in range(256))
 _LONG = b"0" * 19  # digits of a whole number that may be too many for 64 bits
-_ESCAPED = (b"\\u003", b"\\u005", b"\\u007")  # what may spell a colon or a bracket
 _ROUNDS = 12
 
 
 def quick_object(data: bytes) -> dict[str, Any] | None:
     """The object in a body; None where only the careful reader can tell."""
-    if any(each in data for each in _ESCAPED) or _long_number(data) or not _shallow(data):
+    if _escaped(data) or _long_number(data) or not _shallow(data):
         return None
     try:
         value = orjson.loads(data)
@@ -29,6 +28,11 @@ def quick_object(data: bytes) -> dict[str, Any] | None:
     # A pair that was lost to another one of its name took its colon with it.
     same = written.count(b":") == data.count(b":")
     return value if same and isinstance(value, dict) else None
+
+
+def _escaped(data: bytes) -> bool:
+    """Whether an escape may spell a colon or a bracket."""
+    return b"\\u00" in data and any(each in data for each in (b"\\u003", b"\\u005", b"\\u007"))
 
 
 def _long_number(data: bytes) -> bool:

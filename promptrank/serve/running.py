@@ -19,7 +19,7 @@ from promptrank.errors import InputError, ModelError
 from promptrank.serve.connections import bounded
 from promptrank.serve.hosted import Hosted, HostedTask
 
-_DRAIN = 60  # seconds for what is under way
+DRAIN = 60  # seconds for what is under way
 _LOOK = 1.0  # seconds between looks at what may have died
 _SWITCH = 0.0005
 """Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
@@ -125,7 +125,7 @@ def run(
         app.state.answering.seats.close()
         app.state.answering.looking_up.close()
 
-    server = _Server(bounded(make(lifespan), lifespan="on", drain=_DRAIN), hosted)
+    server = _Server(bounded(make(lifespan), lifespan="on", drain=DRAIN), hosted)
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:

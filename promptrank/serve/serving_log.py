@@ -8,7 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +18,10 @@ from prometheus_client import Counter as Total
 from promptrank.basics.plurals import counted
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import InputError
-from promptrank.ranking.columns import columns_of
-from promptrank.ranking.ranking import Ranking
-from promptrank.records import Request
-from promptrank.requests.as_rows import request_rows
-from promptrank.runs.log_files import (
-    SERVED,
-    SERVED_AT,
-    open_log,
-    write_logged_scores,
-    write_requests,
-)
-from promptrank.schema.task import Task
-from promptrank.scores.columns import schema_of
-from promptrank.scores.origin import Origin
+from promptrank.runs.log_files import open_log
+from promptrank.serve.log_records import LogRecord, LogStream, Staged
 
-
-@dataclass(frozen=True, slots=True)
-class LogRecord:
-    """One ranking.
-
-    Attributes:
-        name: the task's.
-        task: whose questions were answered.
-        answers: whether scores hold answers to them.
-        origin: where the scores come from.
-        ranking: with the request that was ranked, under the id that it is logged by.
-        size: bytes of the body it came in.
-        shown: so many of the candidates, the first ones, were answered; None for all.
-        shadow: name of the shadow whose scores they are; None for those that were answered.
-        at: unix seconds.
-    """
-
-    name: str
-    task: Task
-    answers: bool
-    origin: Origin
-    ranking: Ranking
-    size: int
-    shown: int | None = None
-    shadow: str | None = None
-    at: float = 0.0
+_GATHER = 0.5  # seconds in which records are gathered before they are turned into columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +111,8 @@ class ServingLog:
         self._say(f"{told}; {lost}" if lost else told)
 
     def _drop(self, why: str, rankings: int) -> None:
-        self.dropped[why] += rankings
+        with self._more:
+            self.dropped[why] += rankings
         if (total := self._totals(why)) is not None:
             total.inc(rankings)
 
@@ -156,68 +120,63 @@ class ServingLog:
         return self._rows >= self._bounds.rows or self._bytes >= self._bounds.bytes
 
     def _run(self) -> None:
+        """Turn records into columns as they come, and write these when they fill a file."""
+        staged, due = Staged(), 0.0
+        gather = min(_GATHER, self._bounds.seconds)
         while True:
             with self._more:
-                self._more.wait_for(lambda: self._waiting or self._closed)
-                if not self._waiting:
-                    return
-                self._more.wait_for(lambda: self._is_full() or self._closed, self._bounds.seconds)
+                left = due - time.monotonic() if staged.records else None
+                self._more.wait_for(lambda: self._waiting or self._closed, left)
+                if self._waiting:
+                    self._more.wait_for(lambda: self._is_full() or self._closed, gather)
                 records, self._waiting = self._waiting, []
-                self._rows = self._bytes = 0
-            self._write(records)
+                full, closed = self._is_full(), self._closed
+            if records and not staged.records:
+                due = time.monotonic() + self._bounds.seconds
+            self._stage(staged, records)
+            if staged.records and (full or closed or time.monotonic() >= due):
+                self._write(staged)
+                with self._more:
+                    self._held -= staged.bytes
+                    self._bytes -= staged.bytes
+                    self._rows -= staged.rows
+                staged = Staged()
             with self._more:
-                self._held -= sum(record.size for record in records)
+                if self._closed and not self._waiting:
+                    return
 
-    def _write(self, records: list[LogRecord]) -> None:
-        """Write a batch; what cannot be written is counted, and the server goes on."""
-        streams: dict[tuple[str, str | None, int], list[LogRecord]] = {}
-        for record in _once(records, self._drop):
+    def _stage(self, staged: "Staged", records: list[LogRecord]) -> None:
+        groups: dict[tuple[str, str | None, int], list[LogRecord]] = {}
+        for record in records:
+            staged.records += 1
+            staged.bytes += record.size
+            staged.rows += len(record.ranking.request.candidates)
+            name = (record.name, record.shadow, record.ranking.request_id)
+            if name in staged.ids:  # in a file it comes once
+                self._drop("same_id", 1)
+                continue
+            staged.ids.add(name)
             key = (record.name, record.shadow, id(record.origin))  # of one ranker, one object
-            streams.setdefault(key, []).append(record)
-        for (name, shadow, _), mine in streams.items():
+            groups.setdefault(key, []).append(record)
+        for key, mine in groups.items():
+            stream = staged.streams.setdefault(key, LogStream(mine[0].origin))
             try:
-                self._write_stream(name, shadow, mine)
-            except Exception as error:  # a full disk, say: no answer shall suffer
-                self._drop("failed", len(mine))
-                self._say(f"log: {len(mine)} rankings of {name} are lost: {error}")
+                stream.take(mine)
+            except Exception as error:  # no answer shall suffer for what cannot be written
+                self._lose(key[0], len(mine), error)
+
+    def _write(self, staged: "Staged") -> None:
+        """Write what is staged; what cannot be written is counted, and the server goes on."""
+        for (name, shadow, _), stream in staged.streams.items():
+            try:
+                stream.write(self.folder, name, shadow)
+            except Exception as error:  # a full disk, say
+                self._lose(name, stream.rankings, error)
             else:
-                self.written += len(mine)
+                self.written += stream.rankings
                 if (total := self._totals("written")) is not None:
-                    total.inc(len(mine))
+                    total.inc(stream.rankings)
 
-    def _write_stream(self, name: str, shadow: str | None, records: list[LogRecord]) -> None:
-        schema = schema_of(records[0].task, answers=records[0].answers)
-        if shadow is None:
-            write_requests(self.folder, name, [request_rows(_as_served(r)) for r in records])
-        rows = columns_of([record.ranking for record in records], schema)
-        write_logged_scores(self.folder, name, shadow or SERVED, rows, records[0].origin)
-
-
-def _once(records: list[LogRecord], drop: Callable[[str, int], None]) -> list[LogRecord]:
-    """Records whose request id comes for the first time: in a file it comes once."""
-    first: dict[tuple[str, str | None, str], LogRecord] = {}
-    for record in records:
-        first.setdefault((record.name, record.shadow, record.ranking.request_id), record)
-    if again := len(records) - len(first):
-        drop("same_id", again)
-    return list(first.values())
-
-
-def _as_served(record: LogRecord) -> Request:
-    """The request, with what was answered: places, their probabilities, scores and the time."""
-    request = record.ranking.request
-    by_id = {scored.candidate_id: scored for scored in record.ranking.scored}
-    candidates = []
-    for candidate in request.candidates:
-        scored = by_id.get(candidate.candidate_id)
-        shown = scored is not None and (record.shown is None or scored.rank <= record.shown)
-        candidates.append(
-            replace(
-                candidate,
-                position=scored.rank if scored is not None and shown else None,
-                propensity=getattr(scored, "propensity", None) if shown else None,
-                logged_score=scored.score if scored is not None else None,
-            )
-        )
-    meta = {**request.meta, SERVED_AT: record.at or time.time()}
-    return replace(request, candidates=tuple(candidates), meta=meta)
+    def _lose(self, name: str, rankings: int, error: Exception) -> None:
+        self._drop("failed", rankings)
+        self._say(f"log: {rankings} rankings of {name} are lost: {error}")

@@ -38,12 +38,14 @@ class Told:
         route = request.scope.get("route")
         path = route.path if route is not None else "none"
         self._counted.answered(path, status, reason, trail)
+        trace = None
         if self._spans is not None:
             method = request.method if request.method in _METHODS else "_OTHER"
-            self._spans.answered(trail, request.headers, method, path, status, reason)
+            trace = self._spans.answered(trail, request.headers, method, path, status, reason)
         known: dict[str, Any] = {
             "time": round(time.time(), 3),
             "id": trail.request_id,
+            "trace": trace,
             "method": request.method,
             "path": request.url.path[:200],
             "status": status,
@@ -53,6 +55,7 @@ class Told:
             "tokens": trail.tokens,
             "stages": {s.name: round(s.seconds * 1000, 2) for s in trail.stages()} or None,
             "reason": reason,
+            "cause": trail.cause,
             "fault": fault,
         }
         line = {name: value for name, value in known.items() if value is not None}

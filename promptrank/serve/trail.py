@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 STAGES = ("read", "look_up", "wait", "encode", "engine", "write")
-"""``read``: the body comes, and is checked. ``wait``: for a seat. ``encode``: to what an engine
-understands. ``engine``: from when it is first asked to the last answer, steps of others among its
-own, and the task's steps. ``write``: the answer, up to its bytes. The end may come in any."""
+"""``read``: the body comes, and is checked. ``look_up``: what it names only, in the task's tables.
+``wait``: for a seat. ``encode``: to what an engine understands. ``engine``: from when it is first
+asked to the last answer, steps of others among its own, and the task's steps. ``write``: the
+answer, up to its bytes. A request need not have all, and the end may come in any."""
 _KEY = "promptrank.trail"
 
 
@@ -39,6 +40,7 @@ class Trail:
         task: that it is about, once that is known.
         candidates: in it, once they are known.
         tokens: that were asked of an engine.
+        cause: why an engine cannot be used, for the log: it may name folders of this machine.
         ended: nanoseconds since 1970, once there is an answer.
     """
 
@@ -48,6 +50,7 @@ class Trail:
         self.task: str | None = None
         self.candidates: int | None = None
         self.tokens: int | None = None
+        self.cause: str | None = None
         self.begun = time.time_ns()
         self._zero = time.perf_counter_ns()
         self.ended: int | None = None

@@ -5,6 +5,7 @@ member at that time: the same statements and the same walk, over tables that wer
 """
 
 import queue
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,8 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from promptrank.basics.door import kept
+from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, explain, run
 from promptrank.errors import DataError, InputError
 from promptrank.requests.asked import AskedIds, Found, asked_of
@@ -26,7 +30,7 @@ from promptrank.tables import look_up_views as views
 from promptrank.tables.assemble import chunks, open_snapshots
 from promptrank.tables.events import make_events
 from promptrank.tables.loading import database
-from promptrank.tables.look_up_batch import AskedBatch
+from promptrank.tables.look_up_batch import AskedBatch, Times
 from promptrank.tables.row_tables import read_rows
 from promptrank.tables.statistics import make_sums
 
@@ -53,18 +57,85 @@ class ReadTables:
     memory: str = _MEMORY
 
 
+class _Store:
+    """The tables as they were at one time."""
+
+    def __init__(self, task: Task, root: Path) -> None:
+        began = time.time()
+        self._closing = ExitStack()
+        self.users, self.retired = 0, False
+        try:
+            folder = self._closing.enter_context(scratch())
+            file = folder / "kept.duckdb"
+            with database(root, memory=_MEMORY) as (con, _):
+                views.attach(con, file)
+                plan = read_rows(con, task, root, folder)
+                make_sums(con, plan)
+                rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
+                if task.history is not None and plan.timed:
+                    make_events(con, plan, every=True)
+                    last = max(last, _counted(con, "history", "pr.events")[1])
+                views.keep(con, plan)
+            self._con = self._closing.enter_context(kept(file, memory=_MEMORY))
+            self._plan = views.looking_up(plan)
+            self._known = _times_of_sums(self._con, folder) if plan.timed else np.empty(0)
+            items = plan.entities[plan.table_of("item") or ""]
+            self._snapshots = open_snapshots(plan, ItemTable(items.path))
+        except BaseException:
+            self._closing.close()
+            raise
+        # Where times are order numbers, now is the next one.
+        self._next = last + 1 if task.ordered_only else None
+        self._cursors: queue.LifoQueue[Connection] = queue.LifoQueue()
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        self.read = ReadTables(began, time.time() - began, rows, size)
+
+    def find(self, asked: list[AskedIds], now: float) -> list[Found]:
+        """What is found for requests that all carry a history, or of which none does."""
+        batch = AskedBatch(self._plan, asked, now if self._next is None else self._next)
+        with self._cursor() as cursor:
+            views.put(
+                cursor,
+                {
+                    "requests": batch.requests(),
+                    "asked": batch.items(),
+                    "latest": batch.latest(self._known),
+                },
+            )
+
+            def read(sql: str, where: str, size: int) -> pa.RecordBatchReader:
+                return cursor.sql(sql).to_arrow_table().to_reader(max_chunksize=size)
+
+            made = chunks(read, self._plan, self._snapshots, batch.carried())
+            return batch.found(made, self._snapshots.items)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Connection]:
+        """A cursor with views; one that an error has met is not used again."""
+        try:
+            try:
+                cursor = self._cursors.get_nowait()
+            except queue.Empty:
+                cursor = self._con.cursor()
+                views.make_views(cursor, self._plan)
+            yield cursor
+        except (duckdb.Error, DataError) as error:  # no memory, or no disk
+            raise InputError(f"look-up: {explain(error)}") from error
+        self._cursors.put(cursor)
+
+    def close(self) -> None:
+        while not self._cursors.empty():
+            self._cursors.get_nowait().close()
+        self._closing.close()
+
+
 class LookUp:
     """A task's tables, read once; several threads may look things up at once.
 
-    What changes in the files later is not seen: open it again. It holds at most 1 GB of memory for
-    its queries, beside memory-mapped snapshots and the latest 65,536 items asked for; everything
+    What changes in the files is seen after `read_again`. Queries hold at most 1 GB of memory, and
+    beside it there are memory-mapped snapshots and the latest 65,536 items asked for. Everything
     lies in a scratch folder, which goes when it is closed.
-
-    Attributes:
-        read: what was read, and when.
     """
-
-    read: ReadTables
 
     def __init__(self, task: Task, root: Path) -> None:
         """Read the tables.
@@ -75,26 +146,30 @@ class LookUp:
         Raises:
             DataError: tables that cannot be used at all.
         """
-        began = time.time()
-        self._closing = ExitStack()
-        try:
-            con, folder = self._closing.enter_context(database(root, memory=_MEMORY))
-            plan = read_rows(con, task, root, folder)
-            make_sums(con, plan)
-            rows, self._last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
-            if task.history is not None and plan.timed:
-                make_events(con, plan, every=True)
-                self._last = max(self._last, _counted(con, "history", "pr.events")[1])
-            views.keep_sorted(con, plan)
-            self._con, self._plan = con, views.looking_up(plan)
-            items = plan.entities[plan.table_of("item") or ""]
-            self._snapshots = open_snapshots(plan, ItemTable(items.path))
-        except BaseException:
-            self._closing.close()
-            raise
-        self._cursors: queue.LifoQueue[Connection] = queue.LifoQueue()
-        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        self.read = ReadTables(began, time.time() - began, rows, size)
+        self._task, self._root = task, root
+        self._lock = threading.Lock()
+        self._store = _Store(task, root)
+
+    @property
+    def read(self) -> ReadTables:
+        """What was read, and when."""
+        return self._store.read
+
+    def read_again(self) -> None:
+        """Read the files as they are now; until then, and where it fails, the old ones stay.
+
+        For the while it takes as much memory and disk once more.
+
+        Raises:
+            DataError: tables that cannot be used at all.
+        """
+        fresh = _Store(self._task, self._root)
+        with self._lock:
+            self._store, old = fresh, self._store
+            old.retired = True
+            idle = not old.users
+        if idle:
+            old.close()
 
     def look_up(self, request: Mapping[str, Any]) -> LookedUp:
         """Fill in a request that is a dict, as of its time, or of now.
@@ -109,6 +184,7 @@ class LookUp:
 
         Raises:
             WrongRequest: the first one that is wrong.
+            InputError: DuckDB could not, for want of memory or disk.
         """
         asked: list[AskedIds] = []
         place = 0
@@ -117,7 +193,7 @@ class LookUp:
                 place = len(asked)
                 asked.append(asked_of(data))
             named = [i for i, each in enumerate(asked) if not each.names_nothing]
-            found = dict(zip(named, self.find([asked[i] for i in named]), strict=True))
+            found = dict(zip(named, self._find([asked[i] for i in named]), strict=True))
             for place, data in enumerate(requests):
                 if place in found:
                     yield filled(data, asked[place], found[place])
@@ -126,61 +202,51 @@ class LookUp:
         except DataError as error:
             raise WrongRequest(place, str(error)) from None
 
-    def find(self, asked: Sequence[AskedIds]) -> list[Found]:
-        """What the tables hold of the ids of each request.
-
-        Raises:
-            InputError: DuckDB could not, for want of memory or disk.
-        """
+    def _find(self, asked: Sequence[AskedIds]) -> list[Found]:
         now = time.time()
         found: dict[int, Found] = {}
-        # Under `as: turns` a member is as of the first stored event that is shown.
-        for carried in (False, True):
-            places = [i for i, each in enumerate(asked) if (each.events is not None) is carried]
-            for start in range(0, len(places), _AT_ONCE):
-                part = places[start : start + _AT_ONCE]
-                batch = AskedBatch(self._plan, [asked[i] for i in part], self._time(now))
-                found |= zip(part, self._found(batch), strict=True)
+        with self._held() as store:
+            # Under `as: turns` a member is as of the first stored event that is shown.
+            for carried in (False, True):
+                places = [i for i, each in enumerate(asked) if (each.events is not None) is carried]
+                for start in range(0, len(places), _AT_ONCE):
+                    part = places[start : start + _AT_ONCE]
+                    found |= zip(part, store.find([asked[i] for i in part], now), strict=True)
         return [found[i] for i in range(len(asked))]
 
-    def _time(self, now: float) -> float:
-        """The time of a request that has none. Where times are order numbers, the next one."""
-        return self._last + 1 if self._plan.task.ordered_only else now
-
-    def _found(self, batch: AskedBatch) -> list[Found]:
-        with self._cursor() as cursor:
-            views.put(cursor, batch.requests(), batch.items())
-
-            def read(sql: str, where: str, size: int) -> pa.RecordBatchReader:
-                return cursor.sql(sql).to_arrow_table().to_reader(max_chunksize=size)
-
-            made = chunks(read, self._plan, self._snapshots, batch.carried())
-            return batch.found(made, self._snapshots.items)
-
     @contextmanager
-    def _cursor(self) -> Iterator[Connection]:
+    def _held(self) -> Iterator[_Store]:
+        """The tables of now, which are closed when the last who uses them is done."""
+        with self._lock:
+            store = self._store
+            store.users += 1
         try:
-            try:
-                cursor = self._cursors.get_nowait()
-            except queue.Empty:
-                cursor = self._con.cursor()
-                views.make_views(cursor, self._plan)
-            yield cursor
-        except duckdb.Error as error:  # its cursor is let go
-            raise InputError(f"look-up: {explain(error)}") from error
-        self._cursors.put(cursor)
+            yield store
+        finally:
+            with self._lock:
+                store.users -= 1
+                done = store.retired and not store.users
+            if done:
+                store.close()
 
     def close(self) -> None:
         """Give back memory and disk; safe to call twice, and not while something is looked up."""
-        while not self._cursors.empty():
-            self._cursors.get_nowait().close()
-        self._closing.close()
+        self._store.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *ended: object) -> None:
         self.close()
+
+
+def _times_of_sums(con: Connection, folder: Path) -> Times:
+    """The times at which the sums over everything change: on disk, mapped into memory."""
+    path = folder / "known.npy"
+    sql = "SELECT known FROM kept.sums_all ORDER BY known"
+    np.save(path, con.sql(sql).to_arrow_table()["known"].to_numpy(), allow_pickle=False)
+    known: Times = np.load(path, mmap_mode="r", allow_pickle=False)
+    return known
 
 
 def _counted(con: Connection, where: str, rows: str) -> tuple[int, float]:

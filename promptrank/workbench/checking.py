@@ -16,6 +16,7 @@ from promptrank.prompt.template import Template, load_template
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.manifest import task_config, task_digest
 from promptrank.schema.yaml_lines import key_lines, problem_line
+from promptrank.schema.yaml_values import MAX_BYTES
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workspace.adapters import changed
 from promptrank.workspace.drafts import TaskTexts
@@ -100,7 +101,10 @@ class DraftChecks:
             return None
 
         opened = attempt(lambda: task.drafted(texts))
-        if opened is None:
+        if len(texts.template) > MAX_BYTES:
+            message = f"a template has at most {MAX_BYTES:,} characters; this one has more"
+            misfits.append(Misfit("template", None, message))
+        if opened is None or len(texts.template) > MAX_BYTES:
             return Draft(texts, None, None, tuple(misfits))
         if opened.task.model != task.opened.task.model:
             misfits.append(

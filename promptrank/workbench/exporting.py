@@ -16,7 +16,7 @@ from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.report import Report
 from promptrank.requests.source import Sample
 from promptrank.workbench.beside_saved import EDIT, SAVED
-from promptrank.workbench.kept import Kept, Looked
+from promptrank.workbench.kept_runs import Kept, Looked
 from promptrank.workbench.prompts_apart import stood
 
 KINDS_OF_EXPORT = ("json", "csv", "html")

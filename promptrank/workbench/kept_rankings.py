@@ -29,7 +29,7 @@ class KeptRankings:
 
     def begin(self, key: str, origin: Origin, schema: pa.Schema) -> None:
         """Say what stands under a key, before any ranking does."""
-        columns = schema.serialize().to_pybytes()
+        columns = zlib.compress(schema.serialize().to_pybytes(), 1)
         with self._database.writing() as connection:
             connection.execute(
                 "INSERT OR IGNORE INTO origins VALUES (?, ?, ?)",
@@ -71,7 +71,8 @@ class KeptRankings:
             raise DataError(f"{where} are not kept any more; run the sample again")
         origin = origin_of(json_object(given[0], where, then=_THEN), where)
         try:
-            schema = pa.ipc.read_schema(pa.py_buffer(given[1]))
+            # What is damaged does not fit zlib's checksum, and never comes to Arrow.
+            schema = pa.ipc.read_schema(pa.py_buffer(zlib.decompress(given[1])))
             batches = [
                 pa.ipc.read_record_batch(pa.py_buffer(zlib.decompress(scored)), schema)
                 for scored, _ in self._rows(key, request_ids)

@@ -3,9 +3,10 @@
 import asyncio
 import string
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,54 +15,24 @@ from promptrank.errors import InputError
 from promptrank.requests.corrections import DROP
 from promptrank.requests.judgement_file import append_judgements, read_judgements
 from promptrank.requests.judgement_rows import Judgement, standing
-from promptrank.schema.parts import Question
 from promptrank.serve.refused import refuse
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import fragment, page
-from promptrank.workbench.label_cards import RANDOM, UNCERTAIN, Card, CardsWanted, cards
+from promptrank.workbench.label_asked import LabelAsked, asked_of, choices_of
+from promptrank.workbench.label_cards import DIFFERENT, UNCERTAIN, Card, CardsWanted, cards
 from promptrank.workbench.label_export import KINDS, exported
 from promptrank.workbench.label_pool import LabelPool, parts_of_task, read_pool
 from promptrank.workbench.label_progress import progress_of
 from promptrank.workbench.posted import fields_of
 from promptrank.workspace.correction_files import judgements_path, reads_judgements
 
-PAIRS = "pairs"
-"""In place of a question: which of two fits better."""
+if TYPE_CHECKING:
+    from promptrank.scores.scores import Scores
+
+LastSample = Callable[[str], "tuple[Scores, Scores] | None"]
 _KINDS = ("answer", "preference", "skip")
-_LABELS = ("all", "without", "with")
-_TAKEN = "uscd"
-"""Keys of the page itself: undo, skip, comment, drop."""
 _MOST_CARDS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """An answer as a button: its name, its wording, and its keys."""
-
-    answer: str
-    wording: str
-    keys: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What an address of the page asks for.
-
-    Attributes:
-        what: a question of the task, or `PAIRS`.
-    """
-
-    task: DeskTask
-    what: str
-    by: str
-    part: str
-    labels: str
-
-    @property
-    def question(self) -> str | None:
-        """None for pairs."""
-        return None if self.what == PAIRS else self.what
 
 
 @dataclass(slots=True)
@@ -71,7 +42,7 @@ class _Pools:
     _held: dict[tuple[str, str], tuple[Any, LabelPool]] = field(default_factory=dict)
     _reading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def of(self, asked: Asked) -> LabelPool | None:
+    async def of(self, asked: LabelAsked) -> LabelPool | None:
         """None where the task has no request file."""
         if not asked.task.request_files:
             return None
@@ -90,12 +61,16 @@ class _Pools:
             return held[1]
 
 
-def ways(desk: Desk) -> list[Way]:
-    """The paths of the page."""
+def ways(desk: Desk, last_sample: LastSample) -> list[Way]:
+    """The paths of the page.
+
+    Args:
+        last_sample: what the latest sample of a task was scored by its edit and the saved version.
+    """
     pools = _Pools()
 
     async def label(request: Request) -> Response:
-        asked = _asked(desk, request.query_params)
+        asked = asked_of(desk, request.query_params)
         path = judgements_path(asked.task.opened)
         return page(
             desk,
@@ -112,14 +87,19 @@ def ways(desk: Desk) -> list[Way]:
 
     async def next_cards(request: Request) -> Response:
         given = request.query_params
-        asked, who = _asked(desk, given), given.get("who", "")
+        asked, who = asked_of(desk, given), given.get("who", "")
         pool = await pools.of(asked)
         if pool is None:
             return fragment("label_end.html.jinja", task=asked.task, why="no file")
         held_by_page = [key for key in given.get("not", "").split(",") if key]
+        both = None
+        if asked.by == DIFFERENT:
+            both = await asyncio.to_thread(last_sample, asked.task.name)
+            if both is None:
+                return fragment("label_end.html.jinja", task=asked.task, why="no sample")
         count = min(int(given.get("n", "3")) if given.get("n", "3").isdigit() else 1, _MOST_CARDS)
         wanted = CardsWanted(who, asked.question, asked.labels, held_by_page)
-        shown = await asyncio.to_thread(_shown, desk, asked, pool, wanted, count)
+        shown = await asyncio.to_thread(_shown, desk, asked, pool, both, wanted, count)
         if not shown:
             why = "all seen" if pool.requests else "no requests"
             return fragment("label_end.html.jinja", task=asked.task, why=why, part=asked.part)
@@ -127,19 +107,19 @@ def ways(desk: Desk) -> list[Way]:
 
     async def judge(request: Request) -> Response:
         given = await fields_of(request)
-        asked = _asked(desk, given)
+        asked = asked_of(desk, given)
         row = await _row(given, asked, pools)
         return await _kept(asked, row, pools)
 
     async def undo(request: Request) -> Response:
         given = await fields_of(request)
-        asked = _asked(desk, given)
+        asked = asked_of(desk, given)
         named = given.get("id", ""), time.time(), given.get("who", "")
         row = Judgement(*named, "undo", undoes=given.get("undoes", ""))
         return await _kept(asked, row, pools)
 
     async def progress(request: Request) -> Response:
-        asked = _asked(desk, request.query_params)
+        asked = asked_of(desk, request.query_params)
         return await _progress(asked, request.query_params.get("who", ""), pools)
 
     async def export(request: Request) -> Response:
@@ -162,31 +142,13 @@ def ways(desk: Desk) -> list[Way]:
     ]
 
 
-def _asked(desk: Desk, given: Any) -> Asked:
-    task = desk.task(given.get("task"))
-    questions = task.opened.task.questions
-    parts = parts_of_task(task.opened)
-    made = Asked(
-        task,
-        given.get("what") or next(iter(questions)),
-        given.get("by") or RANDOM,
-        given.get("part") or parts[0],
-        given.get("labels") or "all",
-    )
-    known = (
-        (made.what, (*questions, PAIRS), "question"),
-        (made.by, (RANDOM, UNCERTAIN), "order"),
-        (made.part, parts, "part"),
-        (made.labels, _LABELS, "choice of labels"),
-    )
-    for value, values, what in known:
-        if value not in values:
-            raise refuse(404, "not_known", f"no {what} {value!r}; {', '.join(values)}")
-    return made
-
-
 def _shown(
-    desk: Desk, asked: Asked, pool: LabelPool, wanted: CardsWanted, count: int
+    desk: Desk,
+    asked: LabelAsked,
+    pool: LabelPool,
+    both: "tuple[Scores, Scores] | None",
+    wanted: CardsWanted,
+    count: int,
 ) -> list[dict[str, Any]]:
     """The next cards with what is read on them; one that cannot be shown is passed over."""
     ranker = desk.served(asked.task).ranker
@@ -194,19 +156,21 @@ def _shown(
     order = pool.random(pairs=pairs)
     if asked.by == UNCERTAIN:
         order = pool.uncertain(ranker, asked.question, pairs=pairs)
+    elif both is not None:
+        order = pool.different(*both, pairs=pairs)
     held = standing(read_judgements(judgements_path(asked.task.opened)))
     made = cards(list(pool.requests.values()), held, wanted, order)
     return list(islice(_readable(asked, pool, ranker, made), count))
 
 
-def _readable(asked: Asked, pool: LabelPool, ranker: Any, made: Any) -> Any:
+def _readable(asked: LabelAsked, pool: LabelPool, ranker: Any, made: Any) -> Any:
     for card in made:
         texts = pool.texts(card.request, ranker)
         if all(name in texts.candidates for name in card.candidate_ids):
             yield _told(asked, card, texts)
 
 
-def _told(asked: Asked, card: Card, texts: Any) -> dict[str, Any]:
+def _told(asked: LabelAsked, card: Card, texts: Any) -> dict[str, Any]:
     question = asked.task.opened.task.questions.get(card.question or "")
     return {
         "key": card.key,
@@ -222,19 +186,7 @@ def _told(asked: Asked, card: Card, texts: Any) -> dict[str, Any]:
     }
 
 
-def choices_of(question: Question) -> list[Choice]:
-    """The answers with their keys: a digit, and a first letter that no other answer has."""
-    firsts = [answer.say[0].strip()[:1].lower() for answer in question.answers.values()]
-    made = []
-    for place, (name, answer) in enumerate(question.answers.items()):
-        first, digit = firsts[place], str(place + 1)
-        own = firsts.count(first) == 1 and first in string.ascii_lowercase and first not in _TAKEN
-        keys = ([digit] if place < 9 else []) + ([first] if own else [])
-        made.append(Choice(name, answer.say[0].strip(), tuple(keys)))
-    return made
-
-
-async def _row(given: Any, asked: Asked, pools: _Pools) -> Judgement:
+async def _row(given: Any, asked: LabelAsked, pools: _Pools) -> Judgement:
     """The judgement that a page sends.
 
     Raises:
@@ -273,13 +225,13 @@ async def _row(given: Any, asked: Asked, pools: _Pools) -> Judgement:
     )
 
 
-async def _kept(asked: Asked, row: Judgement, pools: _Pools) -> Response:
+async def _kept(asked: LabelAsked, row: Judgement, pools: _Pools) -> Response:
     path = judgements_path(asked.task.opened)
     await asyncio.to_thread(append_judgements, path, [row])
     return await _progress(asked, row.labeller, pools)
 
 
-async def _progress(asked: Asked, who: str, pools: _Pools) -> Response:
+async def _progress(asked: LabelAsked, who: str, pools: _Pools) -> Response:
     path, total = judgements_path(asked.task.opened), None
     if asked.question is not None and asked.labels == "all":
         pool = await pools.of(asked)

@@ -8,14 +8,14 @@ model chose, for being unsure of them, are worth more for training, and bias an 
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 from promptrank.records import Request
 from promptrank.requests.judgement_rows import Standing
 
-RANDOM, UNCERTAIN = "random", "uncertain"
+RANDOM, UNCERTAIN, DIFFERENT = "random", "uncertain", "different"
 ANSWERS_EACH, PAIRS_EACH = 5, 3
 """Cards of one request before the next request's."""
 SHARED = 5
@@ -83,15 +83,18 @@ def cards(
             others.add(key)
     gone = mine | set(wanted.passed_over)
     each = PAIRS_EACH if wanted.question is None else ANSWERS_EACH
+    orders = dict[str, Sequence[Pair]]()
     left = [(request, 0) for request in sorted(requests, key=lambda r: _hash(r.request_id))]
     while left:
         later = []
         for request, start in left:
             if done[request.request_id] >= start + each:
-                # Nobody is asked to rank again what this labeller is through with.
-                later += [(request, start + each)]
+                # Nothing is ranked for cards that this labeller is through with.
+                later.append((request, start + each))
                 continue
-            ordered = order(request)
+            if request.request_id not in orders:
+                orders[request.request_id] = order(request)
+            ordered = orders[request.request_id]
             for ids in ordered[start : start + each]:
                 key = card_key(request.request_id, wanted.question, ids)
                 settled = key in others and int(key, 16) % SHARED != 0
@@ -147,6 +150,36 @@ def uncertain_order(
     # Of all pairs the nearest are neighbours in the ranking.
     near = sorted(pairwise(names), key=lambda p: score(p[1]) - score(p[0]))
     return [_sided(request, pair) for pair in near[:MOST_PAIRS]]
+
+
+def differing_order(
+    request: Request, first: Mapping[str, float], second: Mapping[str, float], *, pairs: bool
+) -> list[Pair]:
+    """Where two rankers differ most: the candidates that move furthest, or pairs that change sides.
+
+    Args:
+        first, second: scores by candidate; candidates without both are left out.
+    """
+    names = [c.candidate_id for c in request.candidates if c.candidate_id in first]
+    names = sorted(name for name in names if name in second)
+    ranks = [
+        {name: place for place, name in enumerate(sorted(names, key=lambda n: -scores[n]))}
+        for scores in (first, second)
+    ]
+    before, after = ranks
+    if not pairs:
+        moved = [name for name in names if before[name] != after[name]]
+        return [(n,) for n in sorted(moved, key=lambda n: -abs(before[n] - after[n]))]
+
+    def apart(pair: Pair) -> int:
+        return abs(before[pair[0]] - before[pair[1]]) + abs(after[pair[0]] - after[pair[1]])
+
+    turned = [
+        (a, b)
+        for a, b in combinations(names, 2)
+        if (first[a] - first[b]) * (second[a] - second[b]) < 0
+    ]
+    return [_sided(request, pair) for pair in sorted(turned, key=apart, reverse=True)[:MOST_PAIRS]]
 
 
 def _sided(request: Request, pair: Pair) -> Pair:

@@ -10,7 +10,8 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Scored
 from promptrank.records import Request
 from promptrank.requests.source import Sample
-from promptrank.workbench.label_cards import Pair, random_order, uncertain_order
+from promptrank.scores.scores import Scores
+from promptrank.workbench.label_cards import Pair, differing_order, random_order, uncertain_order
 from promptrank.workbench.label_texts import RequestTexts, texts_of
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
@@ -71,6 +72,24 @@ class LabelPool:
             )
 
         return order
+
+    def different(
+        self, edit: Scores, saved: Scores, *, pairs: bool
+    ) -> Callable[[Request], list[Pair]]:
+        """Where an edit and the saved version differ most, on what both have scored."""
+
+        def order(request: Request) -> list[Pair]:
+            both = (scores_by_candidate(scores, request) for scores in (edit, saved))
+            return differing_order(request, *both, pairs=pairs)
+
+        return order
+
+
+def scores_by_candidate(scores: Scores, request: Request) -> dict[str, float]:
+    """A request's scores; candidates without one are left out."""
+    names = [c.candidate_id for c in request.candidates]
+    given = scores.at("score", scores.rows((request.request_id, name) for name in names))
+    return {n: float(v) for n, v in zip(names, given, strict=True) if not math.isnan(v)}
 
 
 def doubt_of(scored: Scored | None, question: str | None) -> float:

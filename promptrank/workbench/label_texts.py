@@ -42,7 +42,7 @@ def _of_prompt(request: Request, encoder: Encoder) -> RequestTexts | None:
     preview = encoder.preview(request)
     if not preview.candidates:
         return None
-    events = [piece.text.strip() for piece in preview.prefix if piece.kind == "event"]
+    events = [_joined(event) for event in preview.events]
     return RequestTexts(
         _joined(piece for piece in preview.prefix if piece.kind == "subject"),
         tuple(event for event in events if event),

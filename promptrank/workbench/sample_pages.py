@@ -19,7 +19,7 @@ from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import fragment, page
 from promptrank.workbench.exporting import KINDS_OF_EXPORT, exported
-from promptrank.workbench.kept import Kept, Looked
+from promptrank.workbench.kept_runs import Kept, Looked
 from promptrank.workbench.posted import fields_of
 from promptrank.workbench.sample_values import request_values, run_values, status_values
 from promptrank.workspace.drafts import TaskTexts

@@ -23,7 +23,7 @@ from promptrank.workbench.beside_saved import (
 )
 from promptrank.workbench.desk import DeskTask
 from promptrank.workbench.exporting import KINDS_OF_EXPORT
-from promptrank.workbench.kept import Kept, Looked
+from promptrank.workbench.kept_runs import Kept, Looked
 from promptrank.workbench.prompts_apart import most_moved, sections, stood
 from promptrank.workbench.versions import RUNNING
 

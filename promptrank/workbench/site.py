@@ -4,7 +4,7 @@ from promptrank.serve.page_route import PageRoute
 from promptrank.workbench import edit, label, sample_pages, shell, version_pages
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.doorway import guarded
-from promptrank.workbench.kept import Kept
+from promptrank.workbench.kept_runs import Kept
 
 NAVIGATION = (
     ("Edit", "/edit"),
@@ -19,7 +19,7 @@ def pages(desk: Desk) -> list[PageRoute]:
     kept = Kept(desk)
     ways = [*shell.ways(desk), *edit.ways(desk)]
     ways += [*sample_pages.ways(desk, kept), *version_pages.ways(desk, kept)]
-    ways += label.ways(desk)
+    ways += label.ways(desk, kept.last_scores)
     paths = {way.path for way in ways}
     desk.navigation = [(title, path) for title, path in NAVIGATION if path in paths]
     return [guarded(desk, way) for way in ways]

@@ -15,15 +15,15 @@ from promptrank.workbench.beside_saved import certainty, report_of_edit
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import page
-from promptrank.workbench.kept import Kept
+from promptrank.workbench.kept_runs import Kept
 from promptrank.workbench.posted import fields_of
 from promptrank.workbench.sample_pages import drafted_texts
 from promptrank.workbench.sample_values import metric_rows
 from promptrank.workbench.text_diff import differing
-from promptrank.workbench.versions import KEPT, KEPT_ONLY, LONGEST_NAME, Run
+from promptrank.workbench.versions import KEPT, KEPT_ONLY, LONGEST_NAME, KeptRun
 from promptrank.workbench.writing import (
+    FileText,
     Held,
-    Wanted,
     held,
     place_of_task,
     place_of_template,
@@ -110,7 +110,7 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
     ]
 
 
-async def _run(kept: Kept, name: str) -> Run:
+async def _run(kept: Kept, name: str) -> KeptRun:
     try:
         return await asyncio.to_thread(kept.run, name)
     except DataError as error:
@@ -123,7 +123,7 @@ def _to(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> Run:
+def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> KeptRun:
     """Texts of the editor as a version, without ranking anything.
 
     ``of_template`` and ``of_task`` are what the files held when the draft was begun; where they are
@@ -135,7 +135,7 @@ def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> Run:
         template=fields.get("of_template") or saved.template,
         task=fields.get("of_task") or saved.task,
     )
-    run = Run(task.name, edit, saved, state=KEPT_ONLY)
+    run = KeptRun(task.name, edit, saved, state=KEPT_ONLY)
     kept.keep(run)
     if fields.get("name", "").strip():
         kept.own().versions.rename(run.run_id, fields["name"], fields.get("note", ""))
@@ -145,7 +145,7 @@ def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> Run:
 # -- writing -------------------------------------------------------------------------------------
 
 
-def _wanted(task: DeskTask, run: Run) -> list[tuple[str, Held, str]]:
+def _wanted(task: DeskTask, run: KeptRun) -> list[tuple[str, Held, str]]:
     """What the files of a version hold now, and what they would: (kind, now, text)."""
     places = (
         ("template", place_of_template(task.opened, run.edit.template_name), run.edit.template),
@@ -154,7 +154,7 @@ def _wanted(task: DeskTask, run: Run) -> list[tuple[str, Held, str]]:
     return [(kind, held(path), text) for kind, path, text in places]
 
 
-def _files(desk: Desk, task: DeskTask, run: Run) -> dict[str, Any]:
+def _files(desk: Desk, task: DeskTask, run: KeptRun) -> dict[str, Any]:
     """Each file beside the version's text, with what somebody changed in it meanwhile."""
     files = []
     for kind, now, text in _wanted(task, run):
@@ -195,7 +195,7 @@ def _told(desk: Desk, file: Held) -> str:
     return str(place.relative_to(root) if place.is_relative_to(root) else place)
 
 
-def _problem(desk: Desk, task: DeskTask, run: Run) -> str:
+def _problem(desk: Desk, task: DeskTask, run: KeptRun) -> str:
     """What keeps a version from working; empty where nothing does."""
     from promptrank.prompt.template import load_template
 
@@ -212,7 +212,7 @@ def _problem(desk: Desk, task: DeskTask, run: Run) -> str:
     return ""
 
 
-def _written(desk: Desk, task: DeskTask, run: Run, fields: dict[str, str]) -> list[Held]:
+def _written(desk: Desk, task: DeskTask, run: KeptRun, fields: dict[str, str]) -> list[Held]:
     """Write what was chosen; the files that somebody changed since the page was shown."""
     problem = _problem(desk, task, run)
     if problem:
@@ -221,14 +221,14 @@ def _written(desk: Desk, task: DeskTask, run: Run, fields: dict[str, str]) -> li
     for kind, now, text in _wanted(task, run):
         if fields.get(f"choice_{kind}") == "write" and now.text != text:
             # What the page showed is what was agreed to; a file that is new has no digest.
-            wanted.append(Wanted(now.path, text, fields.get(f"shown_{kind}", "")))
+            wanted.append(FileText(now.path, text, fields.get(f"shown_{kind}", "")))
     return write_texts(wanted)
 
 
 # -- two versions --------------------------------------------------------------------------------
 
 
-def _beside_each_other(kept: Kept, one: Run, other: Run) -> dict[str, Any]:
+def _beside_each_other(kept: Kept, one: KeptRun, other: KeptRun) -> dict[str, Any]:
     report, reason = None, ""
     try:
         report = _report(kept, one, other)
@@ -246,7 +246,7 @@ def _beside_each_other(kept: Kept, one: Run, other: Run) -> dict[str, Any]:
     }
 
 
-def _report(kept: Kept, one: Run, other: Run) -> Any:
+def _report(kept: Kept, one: KeptRun, other: KeptRun) -> Any:
     """The edits of two runs on the requests that both have ranked, paired."""
     if one.task != other.task:
         raise DataError("they are versions of different tasks")

@@ -30,7 +30,7 @@ _COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class KeptRun:
     """An edit, what it was held against, and the requests that both ranked.
 
     Attributes:
@@ -76,7 +76,7 @@ class Versions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def keep(self, run: Run) -> int:
+    def keep(self, run: KeptRun) -> int:
         """Keep a run, or what has become of it.
 
         Returns:
@@ -117,13 +117,13 @@ class Versions:
                 "UPDATE runs SET state = ?, report = ? WHERE run_id = ?", (state, text, run_id)
             )
 
-    def every(self, task: str) -> list[Run]:
+    def every(self, task: str) -> list[KeptRun]:
         """The runs of a task, the latest first."""
         query = f"SELECT {_COLUMNS} FROM runs WHERE task = ? ORDER BY made DESC, run_id"
         with self._database.reading() as connection:
             return [self._run(row) for row in connection.execute(query, (task,)).fetchall()]
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> KeptRun:
         """One run.
 
         Raises:
@@ -195,7 +195,7 @@ class Versions:
             connection.execute(f"DELETE FROM origins WHERE key NOT IN ({keys})")
             connection.execute(f"DELETE FROM texts WHERE digest NOT IN ({texts})")
 
-    def _run(self, row: Sequence[Any]) -> Run:
+    def _run(self, row: Sequence[Any]) -> KeptRun:
         (run_id, made, task, name, note, state, file, *texts, edit, saved, part, ids, facts) = row
         where = f"{self._database.path}: run {run_id}"
         told = json_object(f'{{"ids": {ids}, "facts": {facts}}}', where, then=_THEN)
@@ -214,7 +214,7 @@ class Versions:
             "request_ids": told["ids"],
             "facts": told["facts"],
         }
-        return checked(Run, given, where, what="a run", then=_THEN)
+        return checked(KeptRun, given, where, what="a run", then=_THEN)
 
 
 def _both(texts: TaskTexts) -> Iterator[str]:

@@ -39,7 +39,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class FileText:
     """A text for a file.
 
     Attributes:
@@ -100,7 +100,7 @@ def place_of_template(opened: OpenTask, name: str) -> Path:
     return opened.project / "templates" / name
 
 
-def write_texts(wanted: Sequence[Wanted]) -> list[Held]:
+def write_texts(wanted: Sequence[FileText]) -> list[Held]:
     """Write texts into their files, all of them or none.
 
     A text that is as it was when the edit began is not written, whatever its file holds now.
@@ -115,7 +115,7 @@ def write_texts(wanted: Sequence[Wanted]) -> list[Held]:
     # In one order for everybody, so that two who write the same files do not wait for each other.
     real = sorted(
         (
-            Wanted(each.path.resolve(), each.text, each.began)
+            FileText(each.path.resolve(), each.text, each.began)
             for each in wanted
             if text_digest(each.text) != each.began
         ),
@@ -161,7 +161,7 @@ def sharing(opened: OpenTask, template: Path, project: Project) -> list[str]:
     return names
 
 
-def _encoded(wanted: Wanted) -> bytes:
+def _encoded(wanted: FileText) -> bytes:
     """A text as its file has them: with its line ends and byte-order mark."""
     before = _bytes(wanted.path) or b""
     text = _lines(wanted.text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from promptrank.errors import DataError, ErrorRow, InputError
 from promptrank.records import Request
-from promptrank.requests.as_rows import Row, request_rows, table_of
+from promptrank.requests.as_rows import Row, as_one, request_rows, shape_of, tables_of
 from promptrank.requests.write import TableWriter
 from promptrank.runs.log_files import SERVED_AT, LogFiles
 from promptrank.scores.origin import METADATA
@@ -42,18 +42,37 @@ class LogParts:
         return "valid" if at >= self.valid else "train"
 
 
-def served_times(opened: OpenTask, files: LogFiles) -> dict[str, float]:
-    """Request id -> when it was answered, in unix seconds.
+def scored_by(opened: OpenTask, files: LogFiles, shadow: str) -> set[str]:
+    """Ids of the requests that a shadow scored.
 
     Raises:
-        DataError: requests that no server logged.
+        DataError: no such shadow.
+    """
+    tables = [each.table for each in logged_scores(opened, files, shadow)]
+    return {name for table in tables for name in table.column("request_id").to_pylist()}
+
+
+def served_times(
+    opened: OpenTask, files: LogFiles, only: set[str] | None = None
+) -> dict[str, float]:
+    """Request id -> when it was answered, in unix seconds.
+
+    Args:
+        only: leave out requests of other ids.
+
+    Raises:
+        DataError: requests that no server logged, or none at all.
     """
     times = {}
     for request in logged_requests(opened, files, _ignore):
+        if only is not None and request.request_id not in only:
+            continue
         at = request.meta.get(SERVED_AT)
         if not isinstance(at, int | float):
             raise DataError(f"request {request.request_id}: no {SERVED_AT}; no server logged it")
         times[request.request_id] = float(at)
+    if not times:
+        raise DataError(f"no request of {opened.name} in this log can be joined")
     return times
 
 
@@ -83,9 +102,12 @@ def joined_requests(
     outcomes: "LogOutcomes | None",
     parts: LogParts | None,
     errors: list[ErrorRow],
+    only: set[str] | None = None,
 ) -> Iterator[Request]:
     """The requests of a log with their labels and their part."""
     for request in logged_requests(opened, files, errors.append):
+        if only is not None and request.request_id not in only:
+            continue
         at = float(request.meta[SERVED_AT])
         candidates = request.candidates
         if outcomes is not None:
@@ -119,14 +141,17 @@ def write_joined(path: Path, requests: Iterator[Request]) -> Counter[str]:
             yield request_rows(request)
 
     if path.suffix == ".parquet":
-        table = table_of([row for each in rows() for row in each])
-        if table is None:
+        every = list(rows())
+        shapes = {shape_of(each) for each in every}
+        tables, others = tables_of(every)
+        kinds = as_one(tables)
+        if others or len(kinds) != 1 or len(shapes) != 1 or None in shapes:
             raise InputError(
                 f"{path}: the requests of this log cannot stand in one table without a change "
                 f"(fields that some lack, or of several types); write {path.stem}.jsonl"
             )
-        with TableWriter(path, table.schema) as writer:
-            writer.write_table(table)
+        with TableWriter(path, kinds[0].schema) as writer:
+            writer.write_table(kinds[0])
         return counts
     with TableWriter(path) as writer:
         for each in rows():

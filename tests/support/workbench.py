@@ -75,7 +75,7 @@ def browse(
 
     async def run() -> httpx.Response:
         async with client(app) as http:
-            http.cookies.update(cookies or {})
+            http.cookies.update(dict(cookies or {}))
             if fields is None:
                 return await http.get(path, headers=dict(headers))
             return await http.post(path, data=dict(fields), headers=dict(headers))

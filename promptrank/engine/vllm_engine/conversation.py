@@ -186,8 +186,6 @@ class Conversation:
         self._end = self._end or "the engine is closed; open another"
         self.pending.clear()
         self._end_process()
-        if self._restarts is not None:
-            self._restarts.answers(self)
 
     @property
     def ailing(self) -> bool:
@@ -281,7 +279,7 @@ class Conversation:
     def _recover(self, why: str, restarts: Restarts) -> None:
         suspects = list({id(work): work for work, _ in self.pending.values()}.values())
         self.pending.clear()
-        restarts.fell(self)
+        restarts.fell(self, why)
         loading, self._loading = self._loading, None
         for work in suspects:
             work.deaths += loading is None

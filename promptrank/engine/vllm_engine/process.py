@@ -118,8 +118,8 @@ class Process:
         self.close()
         how = "is out of reach" if code is None else _how(code)
         return ModelError(
-            f"{self._model}: the vLLM process {how}{said}; open the engine again, with a smaller "
-            "cache if memory ran out"
+            f"{self._model}: the vLLM process {how}{said}; if memory ran out, open the engine with "
+            "a smaller cache"
         )
 
     def _last_words(self) -> str:

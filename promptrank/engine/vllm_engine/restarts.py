@@ -18,8 +18,10 @@ class Restarts:
         total: processes that were started in the place of dead ones.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+        """Take who is told of deaths, and of starts in their place."""
         self.total = 0
+        self._say = say
         self._lock = threading.Lock()
         self._down: set[int] = set()
 
@@ -28,10 +30,11 @@ class Restarts:
         """Whether any engine has no process that answers now."""
         return bool(self._down)
 
-    def fell(self, engine: object) -> None:
+    def fell(self, engine: object, why: str) -> None:
         """An engine's process has died."""
         with self._lock:
             self._down.add(id(engine))
+        self._say(f"{why}; starting another")
 
     def started(self) -> None:
         """A process was started in the place of a dead one."""
@@ -39,9 +42,12 @@ class Restarts:
             self.total += 1
 
     def answers(self, engine: object) -> None:
-        """An engine answers again, or nobody will ask it again."""
+        """An engine answers again."""
         with self._lock:
+            down = id(engine) in self._down
             self._down.discard(id(engine))
+        if down:
+            self._say("the vLLM process that took its place answers")
 
 
 class Backoff:

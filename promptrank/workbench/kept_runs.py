@@ -10,13 +10,14 @@ from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.records import Request
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.scores.scores import Scores
 from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.database import PLACE, Database
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.kept_rankings import KeptRankings
-from promptrank.workbench.looks import Seen, measured
+from promptrank.workbench.looks import Look, measured
 from promptrank.workbench.sampled_run import SampledRun, Sides
-from promptrank.workbench.versions import RUNNING, Run, Versions
+from promptrank.workbench.versions import RUNNING, KeptRun, Versions
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.request_files import given_file
 
@@ -40,8 +41,8 @@ class Looked:
         live: where it is under way in this process; None where it has ended, or is elsewhere.
     """
 
-    run: Run
-    seen: Seen | None
+    run: KeptRun
+    seen: Look | None
     live: SampledRun | None = None
 
 
@@ -58,7 +59,7 @@ class Kept:
         self._turn = threading.Lock()
         self._stores: tuple[Store, ...] = ()
         self._live: dict[str, SampledRun] = {}
-        self._looked: dict[str, Seen] = {}
+        self._looked: dict[str, Look] = {}
         self._requests: dict[tuple[str, str], Request] = {}
 
     @property
@@ -76,10 +77,23 @@ class Kept:
         """
         return self._opened()[0]
 
-    def every(self, task: str) -> list[Run]:
+    def every(self, task: str) -> list[KeptRun]:
         """The runs of a task, the latest first."""
         runs = [run for store in self._opened() for run in store.versions.every(task)]
         return sorted(runs, key=lambda run: -run.made)
+
+    def last_scores(self, task: str) -> tuple[Scores, Scores] | None:
+        """What the edit and the saved version said in the latest run of a task that ranked.
+
+        None where there is no such run, or its rankings are not kept any more.
+        """
+        for run in self.every(task):
+            if run.request_ids:
+                rankings = self.holding(run.run_id).rankings
+                with suppress(DataError):
+                    edit = rankings.scores(run.edit_key, run.request_ids)
+                    return edit, rankings.scores(run.saved_key, run.request_ids)
+        return None
 
     def holding(self, run_id: str) -> Store:
         """Where a run is kept.
@@ -97,7 +111,7 @@ class Kept:
         last.versions.run(run_id)
         return last
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> KeptRun:
         """A kept run.
 
         Raises:
@@ -105,7 +119,7 @@ class Kept:
         """
         return self.holding(run_id).versions.run(run_id)
 
-    def keep(self, run: Run) -> int:
+    def keep(self, run: KeptRun) -> int:
         """Keep a run in this server's store; how many old ones were removed for it."""
         return self.own().versions.keep(run)
 
@@ -153,7 +167,7 @@ class Kept:
             if len(self._live) >= _LIVE:
                 raise InputError(f"{_LIVE} samples are being ranked; stop one, or wait")
         store = self.own()
-        run = Run(task.name, edit, now, part=part, facts={"file": str(file)})
+        run = KeptRun(task.name, edit, now, part=part, facts={"file": str(file)})
         sampled = SampledRun(
             run,
             size,
@@ -204,7 +218,7 @@ class Kept:
                         del self._looked[old]
         return Looked(run, seen)
 
-    def _measured(self, store: Store, run: Run) -> Seen:
+    def _measured(self, store: Store, run: KeptRun) -> Look:
         file = self.file_of(run)
         sample = Sample(file, ids=set(run.request_ids))
         requests = list(sample)
@@ -215,7 +229,7 @@ class Kept:
         seen = measured(file, requests, saved, edit, draws=1000 if report is None else 0)
         return seen if report is None else replace(seen, report=report, reason="")
 
-    def file_of(self, run: Run) -> RequestFile:
+    def file_of(self, run: KeptRun) -> RequestFile:
         """The request file of a run.
 
         Raises:
@@ -230,7 +244,7 @@ class Kept:
             "server; name it by --requests"
         )
 
-    def request(self, run: Run, request_id: str) -> Request:
+    def request(self, run: KeptRun, request_id: str) -> Request:
         """One request of a run.
 
         Raises:
@@ -250,7 +264,7 @@ class Kept:
                     del self._requests[old]
         return known
 
-    def rankers(self, run: Run) -> dict[str, Ranker]:
+    def rankers(self, run: KeptRun) -> dict[str, Ranker]:
         """What ranks both sides of a run, for a look at their prompts."""
         task = self.desk.task(run.task)
         adapter = self.desk.served(task).ranker.adapter
