@@ -23,7 +23,7 @@ from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
-from promptrank.serve.afterwards import log_record
+from promptrank.serve.afterwards import held_by, log_record
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shape import Done, Wanted
@@ -53,6 +53,7 @@ class _Waiting:
     shadow: Shadow
     request: Request
     size: int
+    policy: bool
     attempts: int = 0
 
 
@@ -86,8 +87,9 @@ class Shadows:
                 if len(self._line) >= _LINE:
                     self._count(task, shadow, "dropped")
                     continue
-                share = max(1, size // len(done.rankings))
-                self._line.append(_Waiting(task, shadow, ranking.request, share))
+                held = held_by(ranking, size, done)
+                asked = _Waiting(task, shadow, ranking.request, held, wanted.policy)
+                self._line.append(asked)
                 self._some.set()
 
     def within(self, lifespan: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
@@ -140,7 +142,8 @@ class Shadows:
 
         def call() -> Ranking | None:
             try:
-                return next(ranker.rank_many([each.request], watch=ticket.watch))
+                asked = [each.request]
+                return next(ranker.rank_many(asked, watch=ticket.watch, policy=each.policy))
             except CancelledError:  # which asyncio would take for a cancelled task
                 return None
 
