@@ -106,7 +106,7 @@ def test_differences_by_hand() -> None:
     found = Differences(0.01)
     # a and b are a tie within the tolerance; c moves before both of them.
     found.add({"a": (1, 0.500), "b": (2, 0.499)}, ranking("tie", ("b", 0.500), ("a", 0.499)))
-    assert found.same and found.largest == pytest.approx(0.001) and not found.order
+    assert found.as_dict()["same"] and found.largest == pytest.approx(0.001) and found.order == 0
     found.add(
         {"a": (1, 0.5), "b": (2, 0.4), "c": (3, 0.1)},
         ranking("moved", ("c", 0.9), ("a", 0.5), ("d", 0.2)),
