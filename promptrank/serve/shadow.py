@@ -69,6 +69,7 @@ class Shadows:
         self._of: dict[str, list[Shadow]] = {}
         self._line: deque[_Waiting] = deque()
         self._some = asyncio.Event()
+        self._calls = 0  # answered so far; a student's may be without a seat
         self._pool = ThreadPoolExecutor(1, "shadow")
         self._total: Total | None = None
         self.counts: Counter[tuple[str, str, str]] = Counter()
@@ -79,6 +80,7 @@ class Shadows:
 
     def __call__(self, done: Done, wanted: Wanted, size: int) -> None:
         """Put the chosen requests of a call in line."""
+        self._calls += 1
         task = done.served.name
         for shadow in self._of.get(task, ()):
             for ranking in done.rankings:
@@ -139,6 +141,7 @@ class Shadows:
     async def _score(self, each: _Waiting, seats: Seats) -> None:
         ranker = each.shadow.ranker
         ticket = Ticket(ranker.opened.engine.size)
+        before = self._calls
 
         def call() -> Ranking | None:
             try:
@@ -151,7 +154,7 @@ class Shadows:
         scoring = loop.run_in_executor(self._pool, call)
         try:
             while not (await asyncio.wait([scoring], timeout=_LOOK))[0]:
-                if seats.under_way or seats.waiting:
+                if seats.under_way or seats.waiting or self._calls > before:
                     ticket.give_up()
             ranking = scoring.result()
         except asyncio.CancelledError:
