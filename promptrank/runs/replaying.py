@@ -1,8 +1,8 @@
 """How rankings differ from those that were served, and what changed since."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -52,23 +52,23 @@ class Differences:
 
     def add(self, served: Answer, ranking: Ranking) -> None:
         """Compare one request's ranking with the one that was served."""
-        now: dict[str, tuple[int | None, float]] = {
-            scored.candidate_id: (scored.rank, scored.score) for scored in ranking.scored
-        }
-        now |= {scored.candidate_id: (None, scored.score) for scored in ranking.removed}
+        now = {s.candidate_id: s for s in (*ranking.scored, *ranking.removed)}
         both = [name for name in served if name in now]
-        apart = [abs(served[name][1] - now[name][1]) for name in both]
+        apart = [abs(served[name][1] - now[name].score) for name in both]
         self.requests += 1
         self.candidates += len(both)
         self.total += sum(apart)
         self.largest = max(self.largest, *apart, 0.0)
         self.gone += len(served) - len(both)
         self.new += len(now) - len(both)
-        before, after = _in_order(served, both), _in_order(now, both)
+        places = {name: rank for name in both if (rank := served[name][0]) is not None}
+        before = sorted(places, key=places.__getitem__)
+        after = [s.candidate_id for s in ranking.scored if s.candidate_id in served]
         moved = [
             place
-            for place, (a, b) in enumerate(zip(before, after, strict=True))
-            if a != b and abs(served[a][1] - served[b][1]) > self.tolerance
+            for place, (a, b) in enumerate(zip_longest(before, after))
+            if a != b
+            and (a is None or b is None or abs(served[a][1] - served[b][1]) > self.tolerance)
         ]
         self.order += bool(moved)
         self.top += bool(moved) and moved[0] == 0
@@ -91,11 +91,6 @@ class Differences:
             "same": self.same,
             "examples": self.examples,
         }
-
-
-def _in_order(answer: Answer, names: Sequence[str]) -> list[str]:
-    """By rank; what was taken out comes last, in one order whoever took it out."""
-    return sorted(names, key=lambda name: (answer[name][0] or math.inf, name))
 
 
 def origin_changes(then: Origin, now: Origin) -> list[str]:
