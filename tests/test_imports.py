@@ -32,6 +32,7 @@ LAYERS = (
     "scores",
     "ranking",
     "fusion",
+    "policy",
     "evaluation",
     "runs",
     "training",
@@ -39,6 +40,7 @@ LAYERS = (
     "baselines",
     "workspace",
     "serve",
+    "workbench",
     "api",
     "cli",
 )

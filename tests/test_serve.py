@@ -117,7 +117,7 @@ def test_answers_are_what_the_openapi_document_says(ranker: Ranker) -> None:
     pair = {"member": {"name": "Ann"}, "item": {"title": "Ball", "color": None}}
     calls: list[tuple[str, Any, str]] = [
         ("/v1/rank", half, "200"),
-        ("/v1/rank", {"request": {}}, "default"),
+        ("/v1/rank", {"request": {}}, "422"),
         ("/v1/score", {"pairs": [pair, {"item": {}}]}, "200"),
         ("/ready", None, "200"),
     ]

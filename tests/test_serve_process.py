@@ -1,6 +1,7 @@
 """The process: it answers while it loads, ends by SIGTERM with 0, and answers what is under way."""
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2 as httpx
@@ -17,6 +19,7 @@ import pytest
 
 from promptrank.serve.app import make_app
 from promptrank.serve.shapes.every import SHAPES
+from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
 from support.pages import DOCS, blocks
 from support.serving import hosted_of, rank_body, serving
@@ -50,6 +53,49 @@ def load():
 
 say(f"http://127.0.0.1:{{listening.getsockname()[1]}}")
 run(lambda span: make_app(hosted, SHAPES, lifespan=span), hosted, load, listening, say)
+"""
+
+
+WITH_VLLM = """\
+import sys
+from functools import partial
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from promptrank.engine.contract import EngineInfo
+from promptrank.engine.tree_checks import Limits
+from promptrank.engine.vllm_engine import process
+from promptrank.engine.vllm_engine.launch import Launch
+from promptrank.engine.vllm_engine.restarts import Restarts
+from promptrank.engine.vllm_engine.vllm import VllmEngine
+from promptrank.runtime.runtime import Runtime
+from promptrank.serve.app import make_app
+from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.running import listen, run
+from promptrank.serve.shapes.every import SHAPES
+from promptrank.workspace.rankers import open_ranker
+from support import vllm_stub
+
+process.check_installed = lambda: None
+process.CHILD = (vllm_stub.__file__,)
+say = partial(print, file=sys.stderr, flush=True)
+listening, restarts = listen("127.0.0.1", 0), Restarts(say)
+hosted, runtime = Hosted(["toys/like"], restarts), Runtime(restarts)
+
+def load():
+    ranker = open_ranker("toys/like", project=Path({project!r}), engine="fake")
+    settings = Launch("stub", "float32", 2048, 1)
+    info = EngineInfo("vllm", "stub", "0", "float32", 2048)
+    ranker.opened = runtime.opened(
+        "stub", lambda: VllmEngine(settings, info, Limits(2048, 100_000), restarts)
+    )
+    say(ranker.opened.engine.process_id)
+    return [HostedTask("toys/like", ranker)]
+
+say(f"http://127.0.0.1:{{listening.getsockname()[1]}}")
+run(
+    lambda span: make_app(hosted, SHAPES, lifespan=span), hosted, load, listening, say, runtime.mend
+)
+runtime.close()
 """
 
 
@@ -113,6 +159,25 @@ def test_what_is_under_way_is_answered_after_sigterm(toys: Path) -> None:
             httpx.get(f"{url}/health")
 
 
+def test_an_engine_that_dies_while_nobody_asks_is_there_again_before_anybody_does(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMPTRANK_STUB", str(tmp_path))
+    script = WITH_VLLM.format(tests=str(Path(__file__).parent), project=str(toys))
+    with started([sys.executable, "-c", script]) as (process, url):
+        assert process.stderr is not None
+        engine = int(process.stderr.readline())
+        said(process, "ready")
+        assert httpx.post(f"{url}/v1/rank", json=rank_body()).status_code == 200
+        os.kill(engine, signal.SIGKILL)
+        said(process, "the vLLM process that took its place answers")
+        assert httpx.get(f"{url}/ready").status_code == 200
+        assert httpx.post(f"{url}/v1/rank", json=rank_body()).status_code == 200
+        assert "promptrank_engine_restarts_total 1.0" in httpx.get(f"{url}/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+
+
 def test_a_task_that_cannot_be_loaded_ends_it_with_2(toys: Path) -> None:
     given = command(toys, "--engine", "fake", "--adapter", "none")
     with started(given) as (process, url):
@@ -148,13 +213,16 @@ def test_one_slow_client_holds_up_nobody(toys: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_commands_of_the_page_work(tiny_llama_path: Path) -> None:
+def test_the_commands_of_the_page_work(tiny_llama_path: Path, ml100k_path: Path) -> None:
     names, model = ("movies/like", "rerank/generic"), str(tiny_llama_path)
     rankers = [open_ranker(name, engine="fake", model=model) for name in names]
-    with serving(make_app(hosted_of(*rankers, names=names), SHAPES)) as url:
+    hosted = hosted_of(*rankers, names=names)
+    with open_look_up("movies/like") as tables, serving(make_app(hosted, SHAPES)) as url:
+        movies, generic = hosted.every()
+        hosted.put([replace(movies, tables=tables), generic])
         shown = blocks(DOCS / "reference" / "serving.md", "bash")
         calls = [call for text in shown for call in re.split(r"\n(?=curl )", text.strip())]
-        assert len(calls) == 10
+        assert len(calls) == 12
         for call in calls:
             here = call.replace("http://localhost:8000", url).replace("curl ", "curl -f ", 1)
             done = subprocess.run(["bash", "-c", here], capture_output=True, text=True, check=False)
@@ -162,3 +230,28 @@ def test_the_commands_of_the_page_work(tiny_llama_path: Path) -> None:
             said = json.loads(done.stdout)
             assert "errors" not in said or said["errors"] == []
             assert all("error" not in pair for pair in said.get("scores", ()))
+            if "looked_up" in said:
+                assert said["looked_up"]["events"] == 10 and said["looked_up"]["items"] == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_tables_are_read_at_the_start_and_again_on_a_hangup(toys: Path) -> None:
+    body = {"request": {"member_id": "p1", "candidates": [{"item_id": "t1"}], "time": 9e9}}
+    with started(command(toys, "--engine", "fake", "--tables", "all")) as (process, url):
+        said(process, "ready")
+        assert process.stderr is not None
+        before = httpx.post(f"{url}/v1/rank", json=body).json()
+        assert before["looked_up"]["events"] == 4
+        (listed,) = httpx.get(f"{url}/v1/tasks").json()["tasks"]
+        ratings = toys / "ratings.csv"
+        lines = ratings.read_text(encoding="utf-8").splitlines(keepends=True)
+        ratings.write_text("".join(lines[:1] + [x for x in lines[1:] if not x.startswith("p1,")]))
+        process.send_signal(signal.SIGHUP)
+        assert any("tables read again" in line for line in process.stderr)
+        after = httpx.post(f"{url}/v1/rank", json=body).json()
+        assert after["looked_up"]["events"] == 0
+        (again,) = httpx.get(f"{url}/v1/tasks").json()["tasks"]
+        assert again["tables_as_of"] > listed["tables_as_of"]
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        assert process.wait(60) == 0

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from promptrank.engine.packed import open_packed
 from promptrank.engine.vllm_engine.adapter_files import read_adapter
 from promptrank.engine.vllm_engine.child import PromptQueue
 from promptrank.engine.vllm_engine.open import VllmEngine, open_vllm
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.engine.vllm_engine.tree_prompts import Work
 from promptrank.errors import ModelError
 from support.engines import VOCAB, adapter, llama, saved
@@ -237,11 +239,32 @@ class TestWithVllm:
         assert isinstance(one, Failure) and one.reason == "bad_adapter"
         assert not isinstance(two, Failure)
 
+    def test_an_adapter_that_is_unloaded_is_loaded_again_by_its_files(
+        self, engine: VllmEngine, tuned: str, tuned_wide: str, tmp_path: Path
+    ) -> None:
+        """The folder may hold another adapter by then, which is another name to vLLM's cache."""
+        folder = Path(shutil.copytree(tuned, tmp_path / "moved"))
+        first, other = numbers(engine, tree(40, tuned)), numbers(engine, tree(40, tuned_wide))
+        moved = str(folder)
+        assert numbers(engine, tree(40, moved)) == pytest.approx(first, abs=1e-4)
+        engine.unload(moved)  # the same weights as `tuned`, which stays
+        assert numbers(engine, tree(40, tuned)) == pytest.approx(first, abs=1e-4)
+        engine.unload(tuned)
+        engine.unload(tuned)
+        shutil.copytree(tuned_wide, folder, dirs_exist_ok=True)
+        assert numbers(engine, tree(40, moved)) == pytest.approx(other, abs=1e-4)
+        assert numbers(engine, tree(40, tuned)) == pytest.approx(first, abs=1e-4)
+        # What is under way keeps its adapter.
+        under_way = engine.begin([tree(41, tuned)])
+        next(under_way)
+        engine.unload(tuned)
+        assert [place for ready in under_way for place, _ in ready] == [0]
+
     def test_a_run_given_up_leaves_nothing_behind(self, engine: VllmEngine) -> None:
         run = engine.score(tree(20 + n % 9) for n in range(400))
         next(run)
         run.close()  # type: ignore[attr-defined]
-        assert not engine._pending
+        assert not engine._said.pending
         assert len(numbers(engine, tree())) == 6
 
     def test_longer_paths_are_taken_once_the_process_has_started_anew(self, model: Path) -> None:
@@ -258,6 +281,28 @@ class TestWithVllm:
             assert len(numbers(engine, tree(60))) == 6
         finally:
             engine.close()
+
+    def test_a_killed_process_is_started_anew_and_a_run_goes_on(
+        self, engine: VllmEngine, model: Path, tuned: str
+    ) -> None:
+        restarts = Restarts()
+        second = open_small(model, cache_bytes=64 << 20, restarts=restarts)
+        try:
+            trees = [tree(60 + n % 9, (None, tuned)[n % 2]) for n in range(200)]
+            run = second.score(trees)
+            scores = [next(run)]
+            assert second.process_id is not None
+            os.kill(second.process_id, signal.SIGKILL)
+            scores += run
+            assert restarts.total >= 1 and not restarts.down
+            want = {number: numbers(engine, trees[number]) for number in range(18)}
+            for number, score in enumerate(scores):
+                got = [p for branch in score for slot in branch for p in slot.logprobs]  # type: ignore[union-attr]
+                assert got == pytest.approx(want[number % 18], abs=1e-4)
+            cached, computed = second.caches["prefix_tokens"]
+            assert cached > 0 and computed > 0
+        finally:
+            second.close()
 
     def test_closing_ends_the_process_and_a_killed_one_is_noticed(
         self, engine: VllmEngine, model: Path

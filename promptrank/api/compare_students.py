@@ -12,6 +12,7 @@ from promptrank.records import Request
 from promptrank.runs.outputs import check_output, taken
 from promptrank.workspace.learned_from import with_store
 from promptrank.workspace.named import parse_named
+from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_named, open_ranker
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -69,7 +70,7 @@ def compare_students(
 
     if out is not None:
         check_output(out, (".json",), [requests])
-    opened = open_task(task, project=project, settings=settings)
+    opened = without_steps(open_task(task, project=project, settings=settings))
     folders = {name: find_student(name, opened.project) for name in students}
     for student in folders.values():
         check_task(student, opened.task, opened.name)

@@ -13,6 +13,7 @@ from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest, versions
 from promptrank.runs.outputs import check_output, taken
 from promptrank.workspace.learned_from import LearnedFrom, counts, teach
+from promptrank.workspace.policies import without_steps
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.students import check_options, fit_student, measure_student
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -106,7 +107,7 @@ def distill(
     compute = Compute(threads, device, dtype)
     if report is not None:
         check_output(report, (".json",), [requests])
-    opened = open_task(task, project=project, settings=settings)
+    opened = without_steps(open_task(task, project=project, settings=settings))
     place = place_of(opened.project, name)
     check_free(place, replace_)
     checked = _checked(opened, student, loss, teacher)

@@ -19,6 +19,7 @@ from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import unfused
 from promptrank.workspace.named import Named
+from promptrank.workspace.policies import open_policy, policy_rows, without_steps
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.rivals import open_rival
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -123,7 +124,8 @@ def evaluate(
     from promptrank.workspace.wanted_on_requests import check_fitted, planned_on, slicings_on
 
     compute = Compute(threads, device, dtype)
-    opened = open_task(task, project=project, settings=settings)
+    declared = open_task(task, project=project, settings=settings)
+    policy, opened = open_policy(declared, explore=False), without_steps(declared)
     if out is not None:
         check_output(out, ENDINGS, [requests, scores])
         check_json_beside(Path(out))
@@ -185,11 +187,15 @@ def evaluate(
             own = ranked(wanted, on, open_own, kept, kept_obscured, say, progress)
         slicings += prompt_slicings(wanted.slices, own.scores)
         compared, pairs, control = side_by_side(wanted, on, own)
+        by_policy, of_policy = policy_rows(
+            policy, on.sample, compared, wanted.judged, wanted.reference
+        )
         decoder = "packed" if wanted.baseline or wanted.student else engine
 
         def open_other(who: Named) -> AbstractContextManager[Ranker]:
             return open_rival(unfused(opened), who, decoder, adapter, compute=compute, **given)
 
+        compared |= by_policy
         compared |= rivals_scores(wanted, on, open_other, wanted.files, say, progress)
         plain = compared[wanted.reference]
         asked = ProbedRanker(wanted.reference, plain, own.encoder, open_own, kept)
@@ -214,7 +220,7 @@ def evaluate(
             reference=wanted.reference,
             metrics=metrics,
             draws=draws,
-            pairs=[*pairs, *wanted.pairs],
+            pairs=[*pairs, *of_policy, *wanted.pairs],
             control=control,
             judged=wanted.judged,
             slicings=slicings,

@@ -14,6 +14,7 @@ from promptrank.runs.scoring import score_into
 from promptrank.scores.read import config_of
 from promptrank.workspace.fusing import PART, Fused, check_fusable, fit_task_fusion
 from promptrank.workspace.fusions import new_place, unfused
+from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, open_task
@@ -54,7 +55,7 @@ def fuse(
     """
     from promptrank.evaluation.report import write_report
 
-    opened = open_task(task, project=project, settings=settings)
+    opened = without_steps(open_task(task, project=project, settings=settings))
     check_fusable(opened, engine)
     if report is not None:
         check_output(report, (".json",), [requests])

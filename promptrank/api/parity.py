@@ -20,6 +20,7 @@ from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scoring import score
 from promptrank.runtime.decoders import settle
 from promptrank.workspace.merging import merge_adapter
+from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -82,7 +83,7 @@ def parity(
     if tolerances is None:
         coarse = dict.fromkeys(TOLERANCES, COARSE)
         tolerances = TOLERANCES if settled.dtype == "float32" else coarse
-    opened = open_task(task, project=project, settings=settings)
+    opened = without_steps(open_task(task, project=project, settings=settings))
     splits = {split} if split is not None else None
     check_splits(opened.task, splits)
     if splits is None and requests is None and opened.task.split is not None:

@@ -16,6 +16,7 @@ from promptrank.workspace.baselines import (
     fit_on,
 )
 from promptrank.workspace.learned_from import with_store
+from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -90,6 +91,7 @@ def rank(
             wanted = WantedBaselines((baseline,), frozenset({baseline}))
             fitted = fit_on(opened, file, sample, wanted, say)
             ranker = baseline_ranker(opened, baseline, fitted, file)
+            ranker = with_policy(opened, ranker, open_policy(opened))
         ranked = score_into(path, ranker, sample, facts, say, progress)
     if stored is not None:
         say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")

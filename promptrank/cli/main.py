@@ -1,7 +1,8 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
 Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 3 a requirement of
-``eval`` that does not hold, 130 Ctrl-C, 128 and the number of another signal (143 for SIGTERM).
+``eval`` that does not hold or a log that ``replay`` finds changed, 130 Ctrl-C, 128 and the number
+of another signal (143 for SIGTERM).
 """
 
 import signal
@@ -25,8 +26,10 @@ from promptrank.cli import (
     evaluate,
     export,
     fuse,
+    join,
     parity,
     rank,
+    replay,
     report,
     serve,
     signals,
@@ -82,6 +85,8 @@ app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
 app.command()(serve.serve)
+app.command(cls=OneOutput)(replay.replay)
+app.command(cls=OneOutput)(join.join)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

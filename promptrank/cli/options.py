@@ -18,7 +18,8 @@ EngineName = Annotated[
     str,
     typer.Option(
         "--engine",
-        help="packed, vllm, plain (slow), fake (no weights), student:NAME or baseline:NAME.",
+        help="packed, vllm, http://HOST:PORT, plain (slow), fake (no weights), student:NAME, "
+        "baseline:NAME.",
     ),
 ]
 ModelName = Annotated[

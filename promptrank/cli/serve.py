@@ -48,6 +48,37 @@ def serve(
     max_candidates: Annotated[
         int, typer.Option("--max-candidates", min=1, help="Of one request.")
     ] = 1000,
+    tables: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tables",
+            metavar="TASK",
+            help="Read the task's tables, so that requests may name ids alone; all for every task.",
+        ),
+    ] = None,
+    log: Annotated[
+        Path | None,
+        typer.Option("--log", help="Keep requests and answers in this folder, as parquet."),
+    ] = None,
+    shadow: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shadow",
+            help="Score a share of the requests again for the log: adapter:new=0.1, student:NAME=1 "
+            "or base=0.1; TASK=adapter:new=0.1 for one task. Repeatable.",
+        ),
+    ] = None,
+    workbench: Annotated[
+        str,
+        typer.Option("--workbench", help="Pages for people at /: on, read-only or off."),
+    ] = "on",
+    requests: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--requests",
+            help="A request file that the pages choose from; TASK=FILE for one task.",
+        ),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
     threads: options.Threads = None,
@@ -74,6 +105,11 @@ def serve(
         key_file=key_file,
         queue=queue,
         candidates=max_candidates,
+        tables=tables or (),
+        log_folder=log,
+        shadows=shadow or (),
+        workbench=workbench,
+        requests=requests or (),
         say=say,
         log=say,
     )

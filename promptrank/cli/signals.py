@@ -4,6 +4,9 @@ By themselves they end Python between two instructions, and temporary folders st
 """
 
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 _NAMES = ("SIGTERM", "SIGHUP")
@@ -40,3 +43,28 @@ def _end(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_DFL)
     _stopped.append(Stopped(number))
     raise _stopped[0]
+
+
+@contextmanager
+def first_ctrl_c(say: Callable[[str], None], first: str) -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed: the first one only asks, and a second one stops at once.
+
+    Args:
+        first: what is said at the first one.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # somebody else's, or told to ignore it
+        return
+    asked = threading.Event()
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+        say(first)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked.is_set
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -18,9 +18,9 @@ What every engine keeps (``tests/test_engine_contract.py`` runs the same checks 
   the run goes on.
 """
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 Ids = Sequence[int]
 W = TypeVar("W", contravariant=True)
@@ -193,6 +193,26 @@ class Engine(Answers[Tree], Protocol):
         Raises:
             ModelError: it cannot be used.
         """
+        ...
+
+    def unload(self, adapter: str) -> None:
+        """Give back the memory of an adapter folder; a tree that names it later loads it again.
+
+        Nothing happens where it is not loaded.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        ...
+
+
+@runtime_checkable
+class Caching(Protocol):
+    """What an engine has in addition that keeps what it has computed."""
+
+    @property
+    def caches(self) -> Mapping[str, tuple[int, int]]:
+        """By cache: how often it had what was wanted, and how often not; from any thread."""
         ...
 
 

@@ -54,6 +54,9 @@ class FakeEngine:
     def load(self, adapter: str) -> None:
         """Any name will do."""
 
+    def unload(self, adapter: str) -> None:
+        """There is nothing to give back."""
+
     def close(self) -> None:
         """Nothing to give back."""
 

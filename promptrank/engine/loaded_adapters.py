@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Adapters:
         self.base = base
         self._wrapped: PeftModel | None = None
         self._names: dict[str, str] = {}
+        self._numbers = count()
         self._refused: dict[tuple[object, ...], str] = {}  # by files as they were: why
 
     def load(self, folder: str) -> str:
@@ -43,10 +45,18 @@ class Adapters:
         """
         if folder in self._names:
             return self._names[folder]
-        name = f"adapter{len(self._names)}"
+        name = f"adapter{next(self._numbers)}"
         self._put_on(folder, self._read(folder), name)
         self._names[folder] = name
         return name
+
+    def unload(self, folder: str) -> None:
+        """Give an adapter's weights back; does nothing where it is not loaded."""
+        name = self._names.pop(folder, None)
+        if name is not None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # which of the others peft turns on: see `using`
+                self._take_off(name)
 
     @contextmanager
     def using(self, folder: str | None) -> Iterator[Any]:
@@ -106,7 +116,10 @@ class Adapters:
         wrapped.requires_grad_(False)
 
     def _take_off(self, name: str) -> None:
-        """Undo what a failed `_add` may have begun."""
+        """Take one adapter out of the model, or what a failed `_add` has begun of it.
+
+        With the last one the layers' wrapping goes, too.
+        """
         if self._wrapped is not None and self._names:
             if name in self._wrapped.peft_config:
                 self._wrapped.delete_adapter(name)

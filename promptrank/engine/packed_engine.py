@@ -104,6 +104,7 @@ class PackedEngine:
         step = 0 if longest == 0 else budget.tokens
         self.window = Window(_WINDOW_TREES, _WINDOW_FORWARDS * budget.tokens, step)
         self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
+        self._instructions = [0, 0]  # trees whose instruction was kept, and was not
 
     def size(self, tree: Tree) -> int:
         """Tokens of the prefix and of the branches; those of slots are few."""
@@ -137,6 +138,16 @@ class PackedEngine:
             ModelError: it cannot be used.
         """
         self._model().load(adapter)
+
+    def unload(self, adapter: str) -> None:
+        """Give back an adapter's weights, and the instructions that were computed with it.
+
+        Raises:
+            ModelError: the engine is closed.
+        """
+        self._model().unload(adapter)
+        for key in [key for key in self._kept if key[0] == adapter]:
+            del self._kept[key]
 
     def forget(self) -> None:
         """Drop the instructions kept from earlier trees; the next ones compute them anew."""
@@ -202,10 +213,17 @@ class PackedEngine:
                 continue
             head = heads[number]
             past = started.get(head) or self._remembered(adapter, head)
+            if head:
+                self._instructions[past is None] += 1
             if past is None and often[head] > 1 and 0 < len(head) <= self._budget.tokens:
                 past = started[head] = self._remember(adapter, head)
                 yield Part(number, None, head, past, ())
             yield from cut(number, work.tree.prefix, branches, past, self._budget)
+
+    @property
+    def caches(self) -> Mapping[str, tuple[int, int]]:
+        """Trees whose instruction's keys and values were kept, and were not."""
+        return {"instructions": (self._instructions[0], self._instructions[1])}
 
     def _remembered(self, adapter: str | None, head: tuple[int, ...]) -> KeptKeys | None:
         past = self._kept.get((adapter, head))

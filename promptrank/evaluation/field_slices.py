@@ -7,7 +7,7 @@ requests that are measured, so that slices are of use whatever the data.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from promptrank.basics.hints import near
 from promptrank.basics.numbers import finite
 from promptrank.errors import InputError
-from promptrank.evaluation.field_expression import FieldExpression, shortened
+from promptrank.prompt.field_expression import NAMESPACES, FieldExpression, shortened
 from promptrank.records import Candidate, Request
 
 MOST = 9
@@ -24,15 +24,6 @@ _PARTS = 5
 _LONGEST = 40
 MISSING = "none"
 """The slice of candidates that have no value."""
-
-NAMESPACES: Mapping[str, Callable[[Request, Candidate], Mapping[str, Any] | None]] = {
-    "item": lambda r, c: c.item.fields,
-    "member": lambda r, c: r.subject.member,
-    "query": lambda r, c: r.subject.query,
-    "source": lambda r, c: r.subject.source.fields if r.subject.source is not None else None,
-    "context": lambda r, c: c.context,
-    "stats": lambda r, c: c.stats,
-}
 
 
 def is_field(name: str) -> bool:

@@ -11,6 +11,7 @@ from promptrank.basics.files import write_text
 from promptrank.evaluation.drift_rows import Drift
 from promptrank.evaluation.example_requests import ExampleRequest
 from promptrank.evaluation.off_policy_rows import OffPolicy
+from promptrank.evaluation.preference_rows import Preferences
 from promptrank.evaluation.probe_rows import ProbeRow
 from promptrank.evaluation.report_rows import (
     Difference,
@@ -171,6 +172,7 @@ class Report:
         orders: every ranker's order beside the reference's, and beside the incoming one.
         drift: the first metric over time, where requests have times that span enough.
         probes: the reference with one thing changed, beside itself; no ranker to compare with.
+        preferences: agreement with people who chose between two candidates, where some did.
     """
 
     reference: str
@@ -200,6 +202,7 @@ class Report:
     transfers: tuple[Transfer, ...] = ()
     drift: Drift | None = None
     probes: tuple[ProbeRow, ...] = ()
+    preferences: Preferences | None = None
 
     def ranker(self, name: str) -> RankerRow:
         """The row of a ranker."""

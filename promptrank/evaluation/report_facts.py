@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from promptrank.basics.plurals import counted
 from promptrank.evaluation.off_policy_text import off_policy_lines
+from promptrank.evaluation.preference_rows import preference_lines
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.report_departures import departures
 from promptrank.evaluation.report_rows import Survival
@@ -49,6 +50,8 @@ def facts(report: Report, *, short: bool = False) -> Iterator[str]:
         yield survival_text(report.survival)
     if report.off_policy is not None:
         yield from off_policy_lines(report.off_policy)
+    if report.preferences is not None:
+        yield from preference_lines(report.preferences)
     if report.absent and short:
         each = (f"{name} ({reason})" for name, reason in report.absent.items())
         yield f"not compared: {'; '.join(each)}"

@@ -13,9 +13,9 @@ from itertools import pairwise
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
-from promptrank.evaluation.field_expression import FieldExpression
-from promptrank.evaluation.field_slices import NAMESPACES, field_codes, is_field, is_plain
+from promptrank.evaluation.field_slices import field_codes, is_field, is_plain
 from promptrank.evaluation.seen import SeenInTraining
+from promptrank.prompt.field_expression import NAMESPACES, FieldExpression
 from promptrank.records import Candidate, Request
 
 Count = Callable[[Request, Candidate], float | None]

@@ -9,6 +9,7 @@ from promptrank.ranking.ranking import Ranking, Scored
 from promptrank.ranking.step import Rescore, rescored
 from promptrank.records import Candidate, Request
 from promptrank.schema.task import Task
+from promptrank.scores.scores import FUSION
 
 
 class FusionStep:
@@ -17,7 +18,7 @@ class FusionStep:
     A candidate whose numbers cannot be used becomes an error and makes the ranking partial.
     """
 
-    name = "fusion"
+    name = FUSION
 
     def __init__(self, fusion: FittedFusion, task: Task) -> None:
         self.fusion, self.task = fusion, task

@@ -38,6 +38,7 @@ class Blocks:
         self._renderer = template.bind(constants)
         self._fragments = Fragments(tokenizer, cache_tokens)
         self._by_key: Recent[Parts] = Recent(cache_tokens, _size)
+        self._reused = 0
         names = {block: use.names - {"vars", "super"} for block, use in template.uses.items()}
         self.item_only = frozenset(b for b, used in names.items() if used <= {"item"})
 
@@ -57,6 +58,8 @@ class Blocks:
         if parts is None:
             parts = self.render(block, values, item)
             self._by_key.put(key, parts)
+        else:
+            self._reused += len(parts)
         return parts
 
     def render(self, block: str, values: Mapping[str, Any], item: Item | None = None) -> Parts:
@@ -122,6 +125,11 @@ class Blocks:
     def encoded(self) -> int:
         """How many fragments were tokenized so far."""
         return self._fragments.encoded
+
+    @property
+    def reused(self) -> int:
+        """How often a fragment was wanted that was tokenized, or waited for it, already."""
+        return self._fragments.reused + self._reused
 
 
 def _size(parts: Parts) -> int:

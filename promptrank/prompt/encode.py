@@ -106,6 +106,11 @@ class Encoder:
         return self._rendering.last_text((*slot.ids, *path), len(path))
 
     @property
+    def fragments(self) -> tuple[int, int]:
+        """How often a fragment was wanted that was there, and how often it was tokenized anew."""
+        return self._rendering.blocks.reused, self._rendering.blocks.encoded
+
+    @property
     def chat(self) -> Chat | None:
         """The model's chat wrapper, where the task uses it."""
         return self._rendering.chat

@@ -50,20 +50,27 @@ class Recent(Generic[Value]):
 
 
 class Fragments:
-    """Makes fragments of texts; equal texts share one. New ones get their ids at the next flush."""
+    """Makes fragments of texts; equal texts share one. New ones get their ids at the next flush.
+
+    Attributes:
+        encoded: how many were tokenized so far.
+        reused: how often one was asked for that was there already.
+    """
 
     def __init__(self, tokenizer: TextTokenizer, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         # Before its ids are known, a fragment counts by its characters.
         self._known: Recent[Fragment] = Recent(max_tokens, lambda f: 16 + len(f.text) // 3)
         self._pending: dict[str, Fragment] = {}
-        self.encoded = 0
+        self.encoded = self.reused = 0
 
     def of(self, text: str) -> Fragment:
         """The fragment of a text."""
         fragment = self._known.get(text)
         if fragment is None and (fragment := self._pending.get(text)) is None:
             fragment = self._pending[text] = Fragment(clean(text))
+        else:
+            self.reused += 1
         return fragment
 
     def flush(self) -> None:

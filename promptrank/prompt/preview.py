@@ -40,11 +40,16 @@ class Preview:
     """A request: ``prefix`` + a candidate's ``pieces`` + one of its ``questions`` is a prompt.
 
     ``encoded`` holds the same ids as a tree, the errors and the cuts.
+
+    Attributes:
+        events: those of the prefix's pieces that are of the history, event by event; a turn has a
+            piece for the item, one for the question and one for the answer.
     """
 
     encoded: Encoded
     prefix: tuple[Piece, ...]
     candidates: tuple[CandidatePreview, ...]
+    events: tuple[tuple[Piece, ...], ...] = ()
 
 
 def preview_of(rendering: Rendering, made: Assembled, encoded: Encoded) -> Preview:
@@ -52,7 +57,8 @@ def preview_of(rendering: Rendering, made: Assembled, encoded: Encoded) -> Previ
     start = rendering.start
     prefix = [Piece("start", start.text, start.ids)] if start.ids else []
     prefix += _pieces("instruction", made.instruction) + _pieces("subject", made.subject)
-    prefix += [piece for event in made.events for piece in _pieces("event", event)]
+    events = tuple(tuple(_pieces("event", event)) for event in made.events)
+    prefix += [piece for event in events for piece in event]
     candidates = []
     for candidate_id, parts, asked, slots in made.candidates:
         shown = []
@@ -68,7 +74,7 @@ def preview_of(rendering: Rendering, made: Assembled, encoded: Encoded) -> Previ
         candidates.append(
             CandidatePreview(candidate_id, tuple(_pieces("candidate", parts)), tuple(shown))
         )
-    return Preview(encoded, tuple(prefix), tuple(candidates))
+    return Preview(encoded, tuple(prefix), tuple(candidates), events)
 
 
 def _pieces(kind: str, parts: Parts) -> list[Piece]:

@@ -26,6 +26,7 @@ from promptrank.prompt.template_checks import (
 )
 from promptrank.prompt.template_faults import row_error
 
+NOTHING: Mapping[str, str] = MappingProxyType({})
 SLOT_TEXT = "\x00item\x00"
 """Stands for the item's own fragment among rendered pieces; known by identity, not by content."""
 
@@ -63,13 +64,19 @@ class Template:
         return replace(self, left_out=blocks, digest=digest)
 
 
-def load_template(name: str, search_paths: Sequence[str | Path]) -> Template:
+def load_template(
+    name: str, search_paths: Sequence[str | Path], drafts: Mapping[str, str] = NOTHING
+) -> Template:
     """Reads a template and checks all that can be known without data.
 
     ``search_paths`` are folders of templates, first one first; a file's parent or macros may come
     from another folder than the file itself. Every problem found is in one `TemplateError`.
+
+    Args:
+        drafts: file -> text that stands in for it, whether or not there is such a file.
     """
-    loader = jinja2.FileSystemLoader([str(p) for p in search_paths], encoding="utf-8-sig")
+    files = jinja2.FileSystemLoader([str(p) for p in search_paths], encoding="utf-8-sig")
+    loader = jinja2.ChoiceLoader([jinja2.DictLoader(drafts), files])
     environment = PromptEnvironment(loader=loader)
     sources: dict[str, str] = {}
     trees: dict[str, nodes.Template] = {}
@@ -169,7 +176,8 @@ def _read(
 
 
 def _not_found(name: str, environment: PromptEnvironment, by: str | None) -> str:
-    loader = environment.loader
+    assert isinstance(environment.loader, jinja2.ChoiceLoader)
+    _, loader = environment.loader.loaders
     assert isinstance(loader, jinja2.FileSystemLoader)
     names = near_names(name, environment.list_templates(), 3)
     message = f"template {name}: not found"

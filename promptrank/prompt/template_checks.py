@@ -160,12 +160,14 @@ def _block(
     parents: Sequence[str],
 ) -> Iterator[str]:
     use = analysis.use_of([block], trees, [file], top)
-    at = f"{file}:{block.lineno}: block {block.name}"
     given = GIVEN[block.name]
     for name in sorted(use.names - given - {"vars", "super"}):
         names = near_names(name, sorted(given))
         more = f"; did you mean {names[0]}?" if names else ""
+        uses = (n.lineno for n in block.find_all(nodes.Name) if n.name == name)
+        at = f"{file}:{next(uses, block.lineno)}: block {block.name}"
         yield f"{at}: no variable {name!r}; it has {', '.join(sorted(given | {'vars'}))}{more}"
+    at = f"{file}:{block.lineno}: block {block.name}"
     if use.slot and "item" not in blocks:
         yield f"{at}: self.item() needs a block item"
     if "super" in use.names and any(

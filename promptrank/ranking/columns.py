@@ -12,13 +12,14 @@ from promptrank.scores.columns import EVENTS
 
 
 def columns_of(rankings: Iterable[Ranking], schema: pa.Schema) -> pa.RecordBatch:
-    """One row per scored candidate, best first within each ranking.
+    """One row per scored candidate, best first within each ranking; last, what steps took out.
 
     Args:
         schema: of the task's scores, from `promptrank.scores.columns.schema_of`.
     """
     columns: dict[str, list[Any]] = {name: [] for name in schema.names}
     for ranking in rankings:
+        removed = {scored.candidate_id for scored in ranking.removed}
         shortened = [*ranking.cuts.fields, *ranking.cuts.event_fields]
         shared = {
             "request_id": ranking.request_id,
@@ -28,8 +29,10 @@ def columns_of(rankings: Iterable[Ranking], schema: pa.Schema) -> pa.RecordBatch
             "partial": ranking.partial,
         }
         shared |= {f"events_{what}": getattr(ranking.cuts, f"events_{what}") for what in EVENTS}
-        for scored in ranking.scored:
+        for scored in (*ranking.scored, *ranking.removed):
             row = {**shared, **_of_candidate(scored)}
+            if scored.candidate_id in removed:
+                row["rank"] = None
             row["fields_shortened"] = " ".join([*shortened, *scored.shortened])
             row["prompt_tokens"] = scored.prompt_tokens
             for name, column in columns.items():
@@ -46,6 +49,7 @@ def _of_candidate(scored: Scored) -> dict[str, Any]:
         "score": scored.score,
         "probability": scored.probability,
         "method_score": scored.method_score,
+        "propensity": scored.propensity,
         "changes": [asdict(change) for change in scored.changes],
     }
     for name, answered in scored.questions.items():

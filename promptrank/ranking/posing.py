@@ -10,6 +10,7 @@ from promptrank.engine.contract import Tree
 from promptrank.errors import ErrorRow, InputError
 from promptrank.prompt.budget import Cuts
 from promptrank.prompt.encode import Encoder
+from promptrank.prompt.preview import Preview
 from promptrank.ranking.method import AdapterOf, Work
 from promptrank.records import Request
 from promptrank.schema.task import Task
@@ -74,6 +75,11 @@ class Prompts:
     def fingerprint(self) -> str:
         """The encoder's."""
         return self.encoder.fingerprint
+
+    def preview(self, request: Request) -> Preview:
+        """The request's prompt as pieces, of the very ids that `pose` gives to engines."""
+        with self._lock:
+            return self.encoder.preview(request)
 
     def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
         """Requests as trees; those of several adapters may follow each other."""

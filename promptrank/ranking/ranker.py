@@ -1,6 +1,7 @@
 """A ranker: a task's method over an opened engine, and the steps after it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +35,7 @@ class Ranker:
         opened: the engine that answers, which other rankers may share.
         encoder: requests to token ids; None for students, which read fields.
         steps: what changes rankings afterwards.
+        policy: the task's policy steps, which come last.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Ranker:
         self.task, self.method, self.opened, self.origin = task, method, opened, origin
         self.encoder, self.steps, self.adapter = encoder, steps, adapter
         self.notes = notes
+        self.policy: tuple[Step, ...] = ()
         self._folder_of = folder_of
         self._close: Callable[[], None] | None = None
 
@@ -86,6 +89,7 @@ class Ranker:
         *,
         adapter_of: Callable[[Request], str | Path | None] | None = None,
         watch: Watch | None = None,
+        policy: bool = True,
     ) -> Iterator[Ranking]:
         """One ranking per request, in order, lazily; several requests share a forward pass.
 
@@ -93,9 +97,10 @@ class Ranker:
             adapter_of: the adapter of each request (a folder, a name, an alias, or None for the
                 base model), where they differ; the ranker's own for all where left out.
             watch: sees work and its results to come, and may cancel these from any thread.
+            policy: whether policy steps run; pairs that are scored one by one are no list.
 
         Raises:
-            DataError: a dict that is no request.
+            DataError: a dict that is no request, or that has no id where the task explores.
             InputError: adapters by request where there can be none.
             ModelError: an adapter that is not there, or that does not fit model or task.
             CancelledError: (of concurrent.futures) whoever watches has given it up.
@@ -109,7 +114,8 @@ class Ranker:
         elif self.adapter is not None:
             chosen = self._own
         ranked = rankings(self.method, self.opened, records, chosen, watch)
-        return map(self._stepped, ranked) if self.steps else ranked
+        steps = (*self.steps, *self.policy) if policy else self.steps
+        return map(partial(_stepped, steps), ranked) if steps else ranked
 
     def _own(self, request: Request) -> str | None:
         return self.adapter
@@ -122,11 +128,6 @@ class Ranker:
             return self._folder_of(name) if name is not None else None
 
         return folder
-
-    def _stepped(self, ranking: Ranking) -> Ranking:
-        for step in self.steps:
-            ranking = step(ranking)
-        return ranking
 
     def on_close(self, close: Callable[[], None]) -> None:
         """What to call when it is closed: gives back what was opened for this ranker alone."""
@@ -159,3 +160,9 @@ class Ranker:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _stepped(steps: Iterable[Step], ranking: Ranking) -> Ranking:
+    for step in steps:
+        ranking = step(ranking)
+    return ranking

@@ -37,6 +37,8 @@ class Scored:
         shortened: fields of the candidate that the budget shortened.
         changes: what each step did, in the order in which they ran.
         prompt_tokens: how long its prompt is; None where nothing reads one.
+        propensity: probability with which an exploring step puts this candidate at this place,
+            given the request, in (0, 1]; None where no step explores.
     """
 
     candidate_id: str
@@ -49,6 +51,7 @@ class Scored:
     shortened: tuple[str, ...] = ()
     changes: tuple[Change, ...] = ()
     prompt_tokens: int | None = None
+    propensity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,10 @@ class Ranking:
         partial: True where a candidate was lost on the way; ``errors`` says which and why.
         cuts: what the budget left out.
         request: the request that was ranked.
+        removed: candidates that a step took out, with the score and the rank that they had then;
+            the last of their changes says which step and why. They are not lost: nothing of them is
+            in ``errors``, and scores files hold them, without a rank.
+        pinned: ids of candidates that a step has put at a place, which later ones leave there.
     """
 
     request_id: str
@@ -68,3 +75,5 @@ class Ranking:
     errors: tuple[ErrorRow, ...]
     cuts: Cuts
     request: Request = field(repr=False)
+    removed: tuple[Scored, ...] = ()
+    pinned: frozenset[str] = frozenset()

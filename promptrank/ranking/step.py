@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Protocol
 
 from promptrank.errors import ErrorRow
-from promptrank.ranking.ranking import Change, Ranking
+from promptrank.ranking.ranking import Change, Ranking, Scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ class Step(Protocol):
         ...
 
     def __call__(self, ranking: Ranking) -> Ranking:
-        """The ranking after this step; use `rescored`, which keeps the trace."""
+        """The ranking after this step; `rescored` and `rearranged` keep the trace."""
         ...
 
 
@@ -67,3 +68,47 @@ def rescored(
         partial=ranking.partial or len(after) < len(ranking.scored),
         errors=(*ranking.errors, *errors),
     )
+
+
+def rearranged(
+    ranking: Ranking,
+    step: str,
+    order: Sequence[Scored],
+    why: Mapping[str, str],
+    scores: Mapping[str, float] = MappingProxyType({}),
+) -> Ranking:
+    """The ranking in another order; whoever is not in it is taken out, and is among ``removed``.
+
+    Only what changes is in the trace: a candidate that got another rank or score, was taken out, or
+    has a reason. A step that had nothing to do gives the very ranking back.
+
+    Args:
+        order: those that stay, best first, as they were.
+        why: candidate -> why the step did what it did; others only made room.
+        scores: candidate -> its new score, where it has one. P(relevant) stays what it was.
+    """
+    after, changed = [], False
+    for rank, scored in enumerate(order, 1):
+        name = scored.candidate_id
+        score = scores.get(name, scored.score)
+        if name not in why and (score, rank) == (scored.score, scored.rank):
+            after.append(scored)
+            continue
+        changed = True
+        change = Change(step, scored.score, scored.rank, why.get(name) or _moved(scored.rank, rank))
+        after.append(replace(scored, score=score, rank=rank, changes=(*scored.changes, change)))
+    stay = {scored.candidate_id for scored in order}
+    gone = [
+        replace(s, changes=(*s.changes, Change(step, s.score, s.rank, why[s.candidate_id])))
+        for s in ranking.scored
+        if s.candidate_id not in stay
+    ]
+    if not changed and not gone:
+        return ranking
+    return replace(ranking, scored=tuple(after), removed=(*ranking.removed, *gone))
+
+
+def _moved(before: int, after: int) -> str:
+    places = abs(before - after)
+    side = "up" if after < before else "down"
+    return f"{places} place{'s' * (places > 1)} {side}, as others moved"

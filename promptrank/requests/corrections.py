@@ -18,6 +18,8 @@ from promptrank.basics.hints import near
 from promptrank.basics.spreadsheets import read_cells, unguarded
 from promptrank.errors import DataError
 from promptrank.records import Candidate, Request
+from promptrank.requests.judged_labels import judged_cells
+from promptrank.requests.judgement_file import ENDING
 from promptrank.requests.keys import keys_in
 from promptrank.schema.parts import Question
 from promptrank.schema.task import Task
@@ -128,10 +130,12 @@ def _corrected(candidate: Candidate, answers: Mapping[str, str | None]) -> Candi
 def read_corrections(paths: Iterable[Path], task: Task) -> list[CorrectedLabel]:
     """The rows of these files whose answer is filled in.
 
-    Columns: ``request_id``, ``candidate_id``, ``answer``, and ``question`` where the task asks
-    several; ``subject_id`` finds a label again whose request has another name by now. Others are
-    passed over. An answer is named as in the task, or by one of its labels or wordings, in any
-    case; ``drop`` takes the label away.
+    A file that ends in ``.jsonl`` is a judgements file, of which the labels count that most
+    labellers agree on (`promptrank.requests.judged_labels`). Columns of others: ``request_id``,
+    ``candidate_id``, ``answer``, and ``question`` where the task asks several; ``subject_id``
+    finds a label again whose request has another name by now. Others are passed over. An answer is
+    named as in the task, or by one of its labels or wordings, in any case; ``drop`` takes the
+    label away.
 
     Raises:
         DataError: the files cannot be read, or rows name no question, no answer, or disagree; each
@@ -141,7 +145,8 @@ def read_corrections(paths: Iterable[Path], task: Task) -> list[CorrectedLabel]:
     rows: dict[tuple[str, str, str], CorrectedLabel] = {}
     problems: list[str] = []
     for path in paths:
-        for line, cells in read_cells(path, NEEDS):
+        judged = path.suffix == ENDING
+        for line, cells in judged_cells(path) if judged else read_cells(path, NEEDS):
             if not cells["answer"]:
                 continue
             where = f"{path}:{line}"

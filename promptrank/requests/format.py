@@ -119,9 +119,14 @@ def _parquet(path: Path) -> Iterator[RowPart]:
         check_names(path, schema.names)
         _check_types(path, schema)
         for batch in _batches(path, file):
-            rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in schema.names}
-            empty = [None] * batch.num_rows
-            yield RowPart({name: rows.get(name, empty) for name in (*COLUMNS, LOST)})
+            yield RowPart(rows_in(batch))
+
+
+def rows_in(batch: pa.RecordBatch) -> Rows:
+    """The columns of a batch of rows."""
+    rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in batch.schema.names}
+    empty = [None] * batch.num_rows
+    return {name: rows.get(name, empty) for name in (*COLUMNS, LOST)}
 
 
 def column_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:

@@ -64,8 +64,8 @@ def _request(
         time = values.number(rows["time"][start], "time")
         split = values.text(rows["split"][start], "split")
         meta = dict(values.record(rows["meta"][start], "meta"))
-        subject = _subject(rows, start, lookup, time)
-        history, missed = _history(rows["history"][start], name, time, lookup, errors)
+        subject = subject_of(rows, start, lookup, time)
+        history, missed = history_of(rows["history"][start], name, time, lookup, errors)
         candidates, lost = _candidates(block, lookup, known, time, errors)
         if not candidates:
             raise RowError("no_candidates", "no candidate of this request can be used")
@@ -153,7 +153,8 @@ def _unknown(question: str, answer: Any, known: Mapping[str, frozenset[str]] | N
     return None
 
 
-def _subject(rows: Rows, at: int, lookup: Lookup, time: float | None) -> Subject:
+def subject_of(rows: Rows, at: int, lookup: Lookup, time: float | None) -> Subject:
+    """The subject of the request whose first row is at a place."""
     member_id, query_id, source_id = (
         values.text(rows[name][at], name) for name in ("member_id", "query_id", "source_id")
     )
@@ -173,10 +174,10 @@ def _subject(rows: Rows, at: int, lookup: Lookup, time: float | None) -> Subject
     )
 
 
-def _history(
+def history_of(
     given: Any, request_id: str, time: float | None, lookup: Lookup, errors: Errors
 ) -> tuple[tuple[Event, ...], int]:
-    """The usable events, and how many were left out."""
+    """The usable events of a request, and how many were left out."""
     if given is None:
         return (), 0
     if not isinstance(given, list):

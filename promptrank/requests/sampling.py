@@ -25,10 +25,7 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
     if path.suffix != ".parquet":
         ids = _ids_in_lines(path, splits)
         return sorted(ids, key=_order) if limit is None else nsmallest(limit, ids, key=_order)
-    where, values = "", []
-    if splits is not None:
-        where = f"AND split IN ({', '.join('?' * len(splits))})"
-        values = sorted(splits)
+    where, values = _of_splits(splits)
     top = f"LIMIT {int(limit)}" if limit is not None else ""
     query = (
         "SELECT id FROM (SELECT CAST(request_id AS VARCHAR) AS id, * FROM "
@@ -40,6 +37,30 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
             return [str(row[0]) for row in connection.execute(query, values).fetchall()]
     except duckdb.Error as error:
         raise DataError(f"{path}: cannot be read as a request file: {explain(error)}") from None
+
+
+def request_count(path: Path, splits: set[str] | None = None) -> int | None:
+    """How many requests of ``splits`` a parquet file has; None where only reading it would tell."""
+    if path.suffix != ".parquet":
+        return None
+    where, values = _of_splits(splits)
+    query = (
+        "SELECT count(DISTINCT CAST(request_id AS VARCHAR)) FROM "
+        f"read_parquet({literal(str(path))}, hive_partitioning = false) "
+        f"WHERE request_id <> '' {where}"
+    )
+    try:
+        with reading(path) as connection:
+            row = connection.execute(query, values).fetchone()
+    except duckdb.Error as error:
+        raise DataError(f"{path}: cannot be read as a request file: {explain(error)}") from None
+    return int(row[0]) if row is not None else None
+
+
+def _of_splits(splits: set[str] | None) -> tuple[str, list[str]]:
+    if splits is None:
+        return "", []
+    return f"AND split IN ({', '.join('?' * len(splits))})", sorted(splits)
 
 
 def _ids_in_lines(path: Path, splits: set[str] | None) -> Iterator[str]:

@@ -15,7 +15,7 @@ from promptrank.errors import DataError
 from promptrank.requests.decode import rows_of
 
 
-def _line(row: Mapping[str, Any]) -> bytes:
+def line_of(row: Mapping[str, Any]) -> bytes:
     """One line of JSON; what JSON has no form for (dates, for one) as text."""
     given = {k: v for k, v in row.items() if v is not None}
     text = json.dumps(given, ensure_ascii=False, separators=(",", ":"), default=str)
@@ -81,7 +81,7 @@ class TableWriter:
         if self._parquet is not None:
             self._parquet.write_table(pa.Table.from_pylist(list(rows), schema=self._schema))
         else:
-            self._file.writelines(map(_line, rows))
+            self._file.writelines(map(line_of, rows))
         self.rows += len(rows)
 
     def write_table(self, table: pa.Table) -> None:

@@ -44,6 +44,7 @@ class Ranked:
         label_mass: mean probability that the declared answers hold together, per question.
         resumed: requests taken over from an earlier run that was stopped.
         notes: what a student fell back on.
+        removed: of the candidates those that policy steps took out.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Ranked:
     label_mass: dict[str, float]
     resumed: int
     notes: tuple[str, ...] = ()
+    removed: int = 0
 
 
 def errors_of(path: Path) -> Path:
@@ -237,7 +239,7 @@ def _write(
     """Turn a complete journal into the scores file and the errors file, and sum them up."""
     schema = _schema(ranker)
     mass = dict.fromkeys(ranker.task.questions if ranker.method.answers else (), 0.0)
-    requests = candidates = errors = partial = cut_events = 0
+    requests = candidates = removed = errors = partial = cut_events = 0
     with (
         TableWriter(path, schema, metadata=metadata) as scores,
         TableWriter(errors_of(path)) as set_aside,
@@ -247,6 +249,7 @@ def _write(
             scores.write_table(table)
             set_aside.write_rows([row for entry in entries for row in entry.errors])
             candidates += len(table)
+            removed += table.column("rank").null_count
             for name in mass:
                 mass[name] += sum(table.column(f"{name}_label_mass").to_pylist())
             for entry in entries:
@@ -259,7 +262,16 @@ def _write(
                 cut_events += rows.column("events_dropped")[0].as_py() if len(rows) else 0
     mean = {name: total / candidates for name, total in mass.items()} if candidates else {}
     return Ranked(
-        path, errors_of(path), requests, candidates, errors, partial, cut_events, mean, resumed
+        path,
+        errors_of(path),
+        requests,
+        candidates,
+        errors,
+        partial,
+        cut_events,
+        mean,
+        resumed,
+        removed=removed,
     )
 
 

@@ -4,12 +4,21 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from promptrank.engine.compute import Compute
-from promptrank.engine.contract import Engine
+from promptrank.engine.contract import Answers, Engine
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
 
 ENGINES = ("packed", "vllm", "plain", "fake")
+HTTP = ("http://", "https://")
+"""How the address of a server begins that is named in an engine's place."""
+
+
+def is_engine(engine: str) -> bool:
+    """Whether a decoder can be opened by this name."""
+    return engine in ENGINES or engine.startswith(HTTP)
 
 
 def open_engine(
@@ -20,6 +29,7 @@ def open_engine(
     compute: Compute,
     longest: int | None,
     say: Callable[[str], None],
+    restarts: Restarts | None = None,
 ) -> Engine:
     """The engine by name, over the model in ``folder``.
 
@@ -28,6 +38,7 @@ def open_engine(
         adapter: folder of an adapter to load.
         compute: as `settle` gave it.
         longest: tokens of the longest prompt that the task allows, if it says.
+        restarts: an engine whose process dies starts another, and counts it there.
 
     Raises:
         ModelError: the folder or the adapter cannot be used, or the engine is not installed.
@@ -42,7 +53,11 @@ def open_engine(
     say(f"loading {name}")
     adapters = [adapter] if adapter is not None else []
     opened: Engine
-    if engine == "vllm":
+    if engine.startswith(HTTP):
+        from promptrank.engine.http_engine.http import open_http
+
+        opened = open_http(engine, folder, name=name, adapters=adapters)
+    elif engine == "vllm":
         from promptrank.engine.vllm_engine.open import open_vllm
 
         # It sets memory aside for the longest prompt there may be.
@@ -54,6 +69,7 @@ def open_engine(
             adapters=adapters,
             max_tokens=most,
             threads=compute.threads,
+            restarts=restarts,
         )
     else:
         from promptrank.engine.packed import open_packed
@@ -93,6 +109,8 @@ def settle(engine: str, compute: Compute) -> Compute:
         return replace(compute, device=str(device), dtype=dtype)
     if engine == "fake" and compute.special:
         raise ModelError(f"engine fake has no weights to put anywhere; leave {compute.special} out")
+    if engine.startswith(HTTP) and compute.special:
+        raise ModelError(f"{engine} computes as it was started; leave {compute.special} out")
     if engine == "vllm" and compute.device != "auto":
         raise ModelError(
             f"engine vllm takes the device that it was built for; leave --device {compute.device} "
@@ -101,6 +119,25 @@ def settle(engine: str, compute: Compute) -> Compute:
     if engine == "vllm" and compute.dtype == "int8":
         raise ModelError("engine vllm: no --dtype int8 here; take bfloat16, or --engine packed")
     return compute
+
+
+def ailing(engine: Answers[Any]) -> bool:
+    """Whether the process of an engine of `open_engine` is gone and may be started anew now."""
+    from promptrank.engine.vllm_engine.vllm import VllmEngine
+
+    return isinstance(engine, VllmEngine) and engine.ailing
+
+
+def mend(engine: Answers[Any]) -> None:
+    """Start the process of an engine anew, if it is `ailing`.
+
+    Raises:
+        ModelError: it cannot be started.
+    """
+    from promptrank.engine.vllm_engine.vllm import VllmEngine
+
+    assert isinstance(engine, VllmEngine)
+    engine.mend()
 
 
 def make_room(engine: Engine, folder: Path, longest: int | None) -> None:

@@ -18,6 +18,7 @@ from typing import Generic, TypeVar
 from promptrank.engine.contract import Answers, EngineInfo, TreeScore
 from promptrank.engine.windows import windows
 from promptrank.errors import ModelError
+from promptrank.runtime.batch_sizes import BatchSizes
 from promptrank.runtime.under_way import Answer, WorkGroup
 
 V = TypeVar("V")
@@ -32,10 +33,12 @@ class Opened(Generic[V]):
 
     Attributes:
         engine: what answers; call it through `alone` only.
+        batches: sizes of the groups that it has begun.
     """
 
     def __init__(self, engine: Answers[V]) -> None:
         self.engine = engine
+        self.batches = BatchSizes()
         self._turn = threading.Condition()
         self._taken = False  # somebody is at a step
         self._alone = 0  # so many wait for the turn who go before any further step
@@ -253,6 +256,7 @@ class Opened(Generic[V]):
                 self._join(group)
         try:
             if group.steps is None:
+                self.batches.add(len(group.works))
                 group.steps = self.engine.begin(group.works)
             ready = next(group.steps)
         except StopIteration:  # would end the caller's own loop without a word

@@ -1,15 +1,18 @@
 """The runtime: what is opened once and shared by every task, request and run of a process."""
 
 import threading
+import weakref
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import make_room, open_engine, settle
+from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.stepping import Stepping
 
@@ -47,22 +50,25 @@ class Runtime:
 
     Attributes:
         stepping: whether it is a server's, whom many threads ask.
+        restarts: of engines with a process of their own; None where its death is an error.
     """
 
-    def __init__(self, *, stepping: bool = False) -> None:
+    def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
         """Own nothing yet.
 
         Args:
+            restarts: takes what has engines whose process dies start another.
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
         """
-        self.stepping = stepping
+        self.restarts, self.stepping = restarts, stepping
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
         self._opened: dict[Hashable, _Once[Opened[Any]]] = {}
         self._tokenizers: dict[Path, _Once[TextTokenizer]] = {}
         self._digests: dict[str, str] = {}  # of adapters and models, by folder
+        self._users: dict[tuple[Opened[Any], str], weakref.WeakSet[Any]] = {}
 
     def opened(self, key: Hashable, make: Callable[[], Answers[V]]) -> Opened[V]:
         """What stands under ``key``; made at the first call.
@@ -111,16 +117,31 @@ class Runtime:
         place = folder.resolve()
         opened = self.opened(
             ("decoder", place, engine, compute),
-            lambda: open_engine(engine, folder, name, adapter, compute, longest, say),
+            lambda: open_engine(
+                engine, folder, name, adapter, compute, longest, say, self.restarts
+            ),
         )
         shared = cast(Engine, opened.engine)
-        if self._stepping is not None and engine != "vllm":
+        if self._stepping is not None and engine in ("packed", "plain", "fake"):
             self._stepping.take(opened)
         if engine == "vllm":
             opened.alone(lambda: make_room(shared, place, longest))
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
+
+    def mend(self) -> None:
+        """Start the processes anew that have died while nobody asked; for whoever looks often.
+
+        Raises:
+            ModelError: it cannot be done now; those who ask are told too, until it can.
+        """
+        with self._lock:
+            every = list(self._opened.values())
+        for once in every:
+            opened = once.taken()
+            if opened is not None and ailing(opened.engine):
+                opened.alone(partial(mend, opened.engine))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.
@@ -137,6 +158,37 @@ class Runtime:
                     f"{folder}: the files have changed since they were loaded here; open another "
                     "runtime for them, or give what is new a folder of its own"
                 )
+
+    def uses(self, user: object, opened: Opened[Tree], adapter: str) -> None:
+        """Note who ranks with an adapter; `unload_unused` gives it back once they all are gone.
+
+        Args:
+            user: is not kept alive by this.
+            adapter: folder, as trees name it.
+        """
+        with self._lock:
+            self._users.setdefault((opened, adapter), weakref.WeakSet()).add(user)
+
+    def unload_unused(self) -> int:
+        """Give back the weights of adapters whose users are gone; how many.
+
+        Waits for the step that an engine is at. The folder may hold other files afterwards.
+
+        Raises:
+            ModelError: an engine's process has died.
+        """
+        with self._lock:
+            unused = [key for key, users in self._users.items() if not users]
+            for key in unused:
+                del self._users[key]
+            still = {adapter for _, adapter in self._users}
+            for _, adapter in unused:
+                if adapter not in still:
+                    self._digests.pop(adapter, None)
+        for opened, adapter in unused:
+            engine = cast(Engine, opened.engine)
+            opened.alone(partial(engine.unload, adapter))
+        return len(unused)
 
     def tokenizer(self, folder: Path) -> "TextTokenizer":
         """The tokenizer in a model's folder, opened once.
@@ -156,6 +208,7 @@ class Runtime:
         with self._lock:
             self._closed = True
             every, self._opened = list(self._opened.values()), {}
+            self._users = {}
             self._tokenizers = {}
         for once in every:
             if (opened := once.taken()) is not None:

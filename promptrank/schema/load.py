@@ -21,6 +21,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise TaskError(where, [f"cannot be read ({error.strerror})"]) from None
+    return yaml_mapping(raw, where)
+
+
+def yaml_mapping(raw: bytes, where: str) -> dict[str, Any]:
+    """The mapping in a file's bytes, or in those of a text that may become one.
+
+    Raises:
+        TaskError: it is no YAML mapping; with line and column.
+    """
     if len(raw) > MAX_BYTES:
         raise TaskError(where, [f"a task file has at most {MAX_BYTES:,} bytes; this one has more"])
     try:
@@ -41,6 +50,8 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
     """The model that the parent of ``location`` is an instance of, to name its keys."""
     model: Any = Task
     for part in location[:-1]:
+        if isinstance(part, int):  # an element of a list
+            continue
         if isinstance(model, type) and issubclass(model, BaseModel):
             fields = {f.alias or n: f for n, f in model.model_fields.items()}
             if part not in fields:

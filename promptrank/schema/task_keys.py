@@ -8,6 +8,7 @@ from promptrank.schema.data_tables import Impressions, Judgements, Outcomes, Rat
 from promptrank.schema.fusion_options import Fusion
 from promptrank.schema.metric_names import check_metrics
 from promptrank.schema.parts import Budget, History, Question, Statistic, Wrapper
+from promptrank.schema.policy_steps import PolicyStep
 from promptrank.schema.references import refs_of
 from promptrank.schema.splitting import Split
 from promptrank.schema.strict import Ref, Sql, Strict
@@ -41,8 +42,9 @@ class TaskKeys(Strict):
     outcomes: Outcomes | None = None
     corrections: str | list[str] | None = Field(
         None,
-        description="CSV file (or several), relative to the project, whose answers override labels "
-        "wherever labels are read; `promptrank eval --doubts` writes one to fill in.",
+        description="File (or several), relative to the project, whose answers override labels "
+        "wherever labels are read: a CSV file, such as `promptrank eval --doubts` writes to fill "
+        "in, or the workbench's judgements (`.jsonl`).",
     )
 
     history: History | None = None
@@ -54,6 +56,12 @@ class TaskKeys(Strict):
         "`fused`, which needs `fusion`.",
     )
     fusion: Fusion | None = None
+    steps: list[PolicyStep] | None = Field(
+        None,
+        max_length=50,
+        description="Policy steps, which change the ranking one after another; see "
+        "docs/reference/policy.md.",
+    )
     budget: Budget = Field(default_factory=Budget)
     split: Split | None = None
     metrics: list[str] = Field(
@@ -136,6 +144,11 @@ class TaskKeys(Strict):
     def fused(self) -> bool:
         """True where a fitted layer over the decoder's log-odds and numbers makes the score."""
         return self.score == FUSED
+
+    @property
+    def without_steps(self) -> Self:
+        """The same task without policy steps; its digest is that of a task that never had some."""
+        return self.model_copy(update={"steps": None}) if self.steps is not None else self
 
     @property
     def unfused(self) -> Self:

@@ -1,13 +1,14 @@
 """What must hold between the parts of a task file."""
 
 from promptrank.schema.expression import names_in
+from promptrank.schema.policy_steps import problems_of_steps
 from promptrank.schema.question_columns import shared_columns
 from promptrank.schema.task_keys import FUSED, TaskKeys
 
 
 def problems_of(task: TaskKeys) -> list[str]:
     """All that does not go together, each with its place in the file."""
-    return [*_shape(task), *_references(task), *_scores(task), *_columns(task)]
+    return [*_shape(task), *_references(task), *_scores(task), *_columns(task), *_steps(task)]
 
 
 def _shape(task: TaskKeys) -> list[str]:
@@ -192,3 +193,17 @@ def _columns(task: TaskKeys) -> list[str]:
         why = f"score: {FUSED} means something else; rename it"
         problems.append(f"questions.{FUSED}: {why}")
     return problems
+
+
+def _steps(task: TaskKeys) -> list[str]:
+    below = None
+    for name, question in task.questions.items():
+        if question.score != "expected":
+            below = f"the score of {name} is a logarithm and may be below 0"
+        elif any(answer.value < 0 for answer in question.answers.values()):
+            below = f"an answer to {name} has a value below 0"
+    if "-" in task.score_expression:
+        below = "the task's score subtracts and may be below 0"
+    if task.fused:
+        below = "a fused score is log-odds and may be below 0"
+    return list(problems_of_steps(task.steps or [], below_zero=below))

@@ -187,6 +187,20 @@ def yaml_value(text: str) -> Any:
             loader.dispose()
 
 
+def composed(text: str) -> yaml.Node | None:
+    """The nodes of a text, with their places; None for a text without a value.
+
+    Raises:
+        YAMLError, ValueError, OverflowError: no YAML within the bounds.
+    """
+    loader = _Loader(text)
+    try:
+        node: yaml.Node | None = loader.get_single_node()
+        return node
+    finally:
+        loader.dispose()
+
+
 def _code(error: yaml.reader.ReaderError) -> str:
     character = error.character
     return f"#x{ord(character) if isinstance(character, str) else character:04x}"

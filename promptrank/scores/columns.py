@@ -20,6 +20,8 @@ what the model said; then what the prompt lost; then what steps changed:
 ``prompt_tokens``
     how long the candidate's prompt is, up to the end of its longest question; null where nothing
     reads prompts.
+``propensity``
+    probability with which an exploring step put the candidate at its rank; null where none did.
 ``changes``
     one entry per step that ran: its name, score and rank before it, and why it changed them.
 """
@@ -69,5 +71,5 @@ def schema_of(task: Task, *, answers: bool = True) -> pa.Schema:
         ]
     columns += [(f"events_{what}", pa.int32()) for what in EVENTS]
     columns += [("fields_shortened", pa.string()), ("prompt_tokens", pa.int32())]
-    columns += [("changes", pa.list_(CHANGE))]
+    columns += [("propensity", pa.float64()), ("changes", pa.list_(CHANGE))]
     return pa.schema(columns)

@@ -26,6 +26,7 @@ class Origin:
             ``notes``, ``device``.
         adapter, adapter_digest: folder of the adapter, and a digest of its files.
         fusion, fusion_digest: the fusion file, and its digest.
+        policy: digest of the policy steps that ran; the task's configuration has them.
         requests: digest of the request file.
         obscured: fields whose texts were made up for the control of ``eval --obscure``.
         probe: what ``eval --probe`` changed, by name: ``history:shuffled``.
@@ -42,6 +43,7 @@ class Origin:
     adapter_digest: str | None = None
     fusion: str | None = None
     fusion_digest: str | None = None
+    policy: str | None = None
     requests: str | None = None
     obscured: tuple[str, ...] | None = None
     probe: str | None = None

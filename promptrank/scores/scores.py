@@ -17,6 +17,9 @@ from promptrank.scores.origin import Origin
 Key = tuple[str, str]
 """Ids of a request and of one of its candidates."""
 
+FUSION = "fusion"
+"""The one step of a trace that is part of the ranker itself."""
+
 LEAST_MASS = 0.5
 """Where a question's answers hold less than this together, the model would rather say others."""
 
@@ -96,6 +99,27 @@ class Scores:
         columns["probability"] = columns[f"{single}_probability"] if single is not None else nulls
         origin = replace(self.origin, fusion=None, fusion_digest=None)
         return Scores(pa.table(columns), origin)
+
+    def before_policy(self) -> "Scores":
+        """The same candidates by the ranker's scores, as if no policy step had run.
+
+        What a filter took out is there as well: a policy's order is not a ranker's.
+        """
+        if self.origin.policy is None or not self.has("changes"):
+            return self
+        columns = {name: self.table.column(name) for name in self.table.column_names}
+        now = columns["score"].to_pylist()
+        traces = columns["changes"].to_pylist()
+        own = [
+            next((c["score"] for c in trace or () if c["step"] != FUSION), score)
+            for score, trace in zip(now, traces, strict=True)
+        ]
+        columns["score"] = pa.array(own, pa.float64())
+        # Places and draws are those of the policy.
+        for name in ("rank", "propensity"):
+            if name in columns:
+                columns[name] = pa.nulls(len(self), columns[name].type)
+        return Scores(pa.table(columns), replace(self.origin, policy=None))
 
 
 def scores_of(

@@ -1,21 +1,32 @@
 """From a body to its answer: checked, seated, ranked, written; or refused."""
 
 import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from starlette.requests import Request as HttpRequest
 
+from promptrank.engine.contract import TreeScore
 from promptrank.errors import DataError, InputError
+from promptrank.ranking.method import Work
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
+from promptrank.requests.dicts import UNNAMED
 from promptrank.runtime.opened import Opened
-from promptrank.serve.bodies import Intake, check_texts
+from promptrank.serve.afterwards import Afterwards
+from promptrank.serve.bodies import Intake
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.counted import ServerNumbers
 from promptrank.serve.hosted import Hosted, HostedTask
+from promptrank.serve.looking_up import LookingUp, sizes, with_rows
 from promptrank.serve.pace import EnginePace
 from promptrank.serve.refused import Refusal, Refused, refuse
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.shape import Done, HttpShape, Wanted
+from promptrank.serve.trail import Trail, begin_trail
 
 DEADLINE = "x-deadline-ms"
 """Header: milliseconds from the request's arrival by which the answer has to be there."""
@@ -25,12 +36,18 @@ _QUICK = 0.005
 
 
 class Answering:
-    """Answers bodies of any shape; for one event loop."""
+    """Answers bodies of any shape; for one event loop.
+
+    Attributes:
+        afterwards: are told of every answer.
+    """
 
     def __init__(self, hosted: Hosted, bounds: Bounds) -> None:
         self.hosted, self.bounds = hosted, bounds
+        self.afterwards: list[Afterwards] = []
         self.intake, self.seats = Intake(bounds), Seats(bounds)
-        self.counted = ServerNumbers(self.seats)
+        self.looking_up = LookingUp(bounds)
+        self.counted = ServerNumbers(hosted, self.seats)
         self._paces: WeakKeyDictionary[Opened[Any], EnginePace] = WeakKeyDictionary()
 
     async def answer(self, shape: HttpShape[Any], request: HttpRequest, request_id: str) -> Any:
@@ -40,21 +57,32 @@ class Answering:
             Refused: there is none.
             ClientGone: nobody waits for it any more.
         """
+        trail = begin_trail(request, request_id)
+        trail.stage("read")
         end = asyncio.get_running_loop().time() + self._seconds(request)
         async with self.intake.take(request) as (data, size):
-            if size > self.bounds.text:  # else no text can be longer
-                check_texts(data, self.bounds)
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
-            if self._at_once(served, size):
-                done = self._rank_at_once(served, wanted, size, request_id)
+            trail.task = served.name
+            if served.tables is not None:
+                trail.stage("look_up")
+            wanted = await self.looking_up.complete(served, wanted, shape.invalid, size, end)
+            trail.candidates = sum(len(asked.candidates) for asked in wanted.requests)
+            if self._at_once(served, wanted):
+                done = self._rank_at_once(served, wanted, trail)
             else:
                 done = await self._unless_gone(
-                    request, self._rank(served, wanted, size, end, request_id)
+                    request, self._rank(served, wanted, size, end, trail)
                 )
+            done = with_rows(done, wanted)
+            trail.stage("write")
+            trail.tokens = done.tokens
             self.counted.ranked(served.name, done.rankings, done.tokens)
             _check_scored(done, wanted)
-            return shape.write(body, done)
+            written = shape.write(body, done)
+            for tell in self.afterwards:
+                tell(done, wanted, size)
+            return written
 
     def _seconds(self, request: HttpRequest) -> float:
         given = request.headers.get(DEADLINE)
@@ -72,8 +100,7 @@ class Answering:
         except DataError as error:
             raise refuse(shape.invalid, "wrong_request", str(error)) from None
         served = self.hosted.task(wanted.task)
-        candidates = sum(len(request.candidates) for request in wanted.requests)
-        events = max((len(request.history) for request in wanted.requests), default=0)
+        candidates, events = sizes(wanted)
         if candidates > self.bounds.candidates:
             raise refuse(
                 shape.invalid,
@@ -89,39 +116,49 @@ class Answering:
         return served, wanted
 
     async def _rank(
-        self, served: HostedTask, wanted: Wanted, size: int, end: float, request_id: str
+        self, served: HostedTask, wanted: Wanted, size: int, end: float, trail: Trail
     ) -> Done:
         ranker, pace = served.ranker, self._pace(served)
+        requests = named_requests(wanted.requests, trail.request_id)
         ticket = Ticket(ranker.opened.engine.size)
-        pace.check(size, end - asyncio.get_running_loop().time())
+
+        def watch(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
+            trail.stage("engine")
+            ticket.watch(works, results)
+
+        def rank() -> list[Ranking]:
+            trail.stage("encode")
+            return list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+
+        trail.stage("wait")
+        pace.check(_rows(wanted), end - asyncio.get_running_loop().time())
         try:
-            with pace.under_way(size):
-                rankings = await self.seats.take(
-                    lambda: list(ranker.rank_many(wanted.requests, watch=ticket.watch)),
-                    ticket,
-                    size,
-                    end,
-                )
+            with pace.under_way(_rows(wanted)):
+                rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
-            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
-        return Done(request_id, served, rankings, ticket.tokens)
+            raise _engine_gone(error, trail) from None
+        return Done(trail.request_id, served, rankings, ticket.tokens, wanted.looked_up)
 
     def _pace(self, served: HostedTask) -> EnginePace:
         """That of the engine, which several tasks may share."""
         return self._paces.setdefault(served.ranker.opened, EnginePace())
 
-    def _at_once(self, served: HostedTask, size: int) -> bool:
+    def _at_once(self, served: HostedTask, wanted: Wanted) -> bool:
         """Whether it takes less long than handing it to a thread may: students' small requests."""
         seconds = self._pace(served).seconds
-        return served.ranker.encoder is None and seconds is not None and size * seconds < _QUICK
+        if served.ranker.encoder is not None or seconds is None:
+            return False
+        return _rows(wanted) * seconds < _QUICK
 
-    def _rank_at_once(self, served: HostedTask, wanted: Wanted, size: int, request_id: str) -> Done:
+    def _rank_at_once(self, served: HostedTask, wanted: Wanted, trail: Trail) -> Done:
+        requests = named_requests(wanted.requests, trail.request_id)
+        trail.stage("engine")
         try:
-            with self._pace(served).under_way(size):
-                rankings = list(served.ranker.rank_many(wanted.requests))
+            with self._pace(served).under_way(_rows(wanted)):
+                rankings = list(served.ranker.rank_many(requests, policy=wanted.policy))
         except InputError as error:
-            raise refuse(503, "engine", str(error), {"Retry-After": "5"}) from None
-        return Done(request_id, served, rankings, 0)
+            raise _engine_gone(error, trail) from None
+        return Done(trail.request_id, served, rankings, 0, wanted.looked_up)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
         """What ``work`` comes to; it is cancelled when the client closes the connection."""
@@ -137,6 +174,32 @@ class Answering:
             ranking.cancel()
 
 
+def _rows(wanted: Wanted) -> int:
+    """Candidates and events of what is asked."""
+    return sum(len(asked.candidates) + len(asked.history) for asked in wanted.requests)
+
+
+def named_requests(requests: Sequence[Request], request_id: str) -> list[Request]:
+    """Requests that bring no id have the call's: what is drawn for one can be told, and drawn anew.
+
+    Args:
+        request_id: of the call; of several requests each has its number behind it.
+    """
+    return [
+        request
+        if request.request_id != UNNAMED
+        else replace(request, request_id=request_id if len(requests) == 1 else f"{request_id}#{n}")
+        for n, request in enumerate(requests)
+    ]
+
+
+def _engine_gone(error: InputError, trail: Trail) -> Refused:
+    """The engine cannot be used, or an adapter; why is for the log, as it may name folders."""
+    trail.cause = str(error)
+    message = f"the engine cannot be used now; the log has why under {trail.request_id}"
+    return refuse(503, "engine", message, {"Retry-After": "5"})
+
+
 class ClientGone(Exception):
     """The client has closed the connection."""
 
@@ -149,7 +212,8 @@ async def _gone(request: HttpRequest) -> None:
 def _check_scored(done: Done, wanted: Wanted) -> None:
     """Refuse where nothing was scored, and where something was cut that must be whole."""
     rows = [row for ranking in done.rankings for row in ranking.errors]
-    if rows and len(done.rankings) == 1 and not done.rankings[0].scored:
+    nothing = len(done.rankings) == 1 and not done.rankings[0].scored
+    if rows and nothing and not done.rankings[0].removed:
         status = 500 if any(row.stage == "engine" and _ours(row.reason) for row in rows) else 422
         message = f"nothing could be ranked: {rows[0].message}"
         raise Refused(Refusal(status, rows[0].reason, message, rows[:20]))

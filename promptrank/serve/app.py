@@ -1,11 +1,11 @@
 """The application: routes over hosted tasks, with keys, request ids and errors in their shapes."""
 
 import re
-import time
 import traceback
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 import orjson
@@ -17,15 +17,22 @@ from starlette.routing import Route
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say, silent
+from promptrank.serve.afterwards import log_call
 from promptrank.serve.answering import Answering, ClientGone
 from promptrank.serve.bounds import Bounds
-from promptrank.serve.counted import TEXT, ServerNumbers
+from promptrank.serve.counted import TEXT
 from promptrank.serve.hosted import Hosted
 from promptrank.serve.key_file import Keys
 from promptrank.serve.openapi import document
+from promptrank.serve.page_route import PageRoute
 from promptrank.serve.refused import Refusal, Refused, refuse
+from promptrank.serve.serving_log import ServingLog
+from promptrank.serve.shadow import Shadows
 from promptrank.serve.shape import HttpShape
-from promptrank.serve.shapes.ours import error_body, provenance
+from promptrank.serve.shapes.ours import error_body, provenance, tables_json
+from promptrank.serve.spans import RequestSpans
+from promptrank.serve.told import Told
+from promptrank.serve.trail import begin_trail
 
 REQUEST_ID = "X-Request-Id"
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
@@ -45,8 +52,12 @@ def make_app(
     bounds: Bounds = Bounds(),  # noqa: B008 (frozen)
     keys: Keys | None = None,
     hosts: frozenset[str] | None = None,
+    pages: Sequence[PageRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     log: Say = silent,
+    spans: RequestSpans | None = None,
+    serving_log: ServingLog | None = None,
+    shadows: Shadows | None = None,
 ) -> Starlette:
     """The application, for any ASGI server.
 
@@ -55,16 +66,27 @@ def make_app(
         keys: one of them is needed everywhere but at ``/health`` and ``/ready``.
         hosts: names that the header Host may have; any where left out. A web page that has its
             name point at this machine would otherwise reach a server without keys.
+        pages: what is shown to people; they look after keys themselves.
         log: is given a line of JSON for every request.
+        spans: are written for every request.
+        serving_log: takes every answer in.
+        shadows: score a share of the requests again, for the same log.
     """
     answering = Answering(hosted, bounds)
-    door = _Door(keys, hosts, log, answering.counted)
+    if serving_log is not None:
+        serving_log.count_in(answering.counted.registry)
+        answering.afterwards.append(partial(log_call, serving_log))
+    if shadows is not None:
+        answering.afterwards.append(shadows)
+        lifespan = shadows.within(lifespan)
+    door = _Door(keys, hosts, Told(log, answering.counted, spans))
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
-        return 200, {"state": hosted.state}
+        return 200, {"state": hosted.health}
 
     async def ready(request: Request, request_id: str) -> tuple[int, Any]:
-        return (200 if hosted.state == "ready" else 503), {"state": hosted.state}
+        health = hosted.health
+        return (200 if health == "ready" else 503), {"state": health}
 
     async def tasks(request: Request, request_id: str) -> tuple[int, Any]:
         hosted.task(None)
@@ -78,6 +100,12 @@ def make_app(
                         for name, question in served.ranker.task.questions.items()
                     },
                     "provenance": provenance(served),
+                    **tables_json(served),
+                    **(
+                        {"notes": [hosted.notes[served.name]]}
+                        if served.name in hosted.notes
+                        else {}
+                    ),
                 }
                 for served in hosted.every()
             ]
@@ -101,6 +129,9 @@ def make_app(
     for shape in shapes:
         way = door.way(_asked(answering, shape), shape.refuse)
         routes += [Route(path, way, methods=["POST"]) for path in shape.paths]
+    for page in pages:
+        way = door.way(page.answer, page.refuse, open_to_all=True)
+        routes.append(Route(page.path, way, methods=list(page.methods)))
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
@@ -112,7 +143,12 @@ def make_app(
 
 def _asked(answering: Answering, shape: HttpShape[Any]) -> Answer:
     async def answer(request: Request, request_id: str) -> tuple[int, Any]:
-        return 200, await answering.answer(shape, request, request_id)
+        try:
+            return 200, await answering.answer(shape, request, request_id)
+        except Refused as error:
+            if error.refusal.status == 422:  # as this API says it
+                raise Refused(replace(error.refusal, status=shape.invalid)) from None
+            raise
 
     return answer
 
@@ -120,10 +156,8 @@ def _asked(answering: Answering, shape: HttpShape[Any]) -> Answer:
 class _Door:
     """What every request passes, whatever it asks for."""
 
-    def __init__(
-        self, keys: Keys | None, hosts: frozenset[str] | None, log: Say, counted: ServerNumbers
-    ) -> None:
-        self._keys, self._hosts, self._log, self._counted = keys, hosts, log, counted
+    def __init__(self, keys: Keys | None, hosts: frozenset[str] | None, told: Told) -> None:
+        self._keys, self._hosts, self._told = keys, hosts, told
 
     def way(
         self, answer: Answer, worded: Worded, *, open_to_all: bool = False
@@ -135,8 +169,8 @@ class _Door:
         """
 
         async def endpoint(request: Request) -> Response:
-            begun = time.monotonic()
             request_id = _request_id(request)
+            trail = begin_trail(request, request_id)
             reason = fault = None
             headers = {REQUEST_ID: request_id}
             try:
@@ -154,8 +188,9 @@ class _Door:
                 status, reason, fault = 500, "fault", traceback.format_exc()
                 message = f"a fault of the server's own; its log has it under {request_id}"
                 said = worded(Refusal(500, reason, message), request_id)
-            self._tell(request, request_id, status, time.monotonic() - begun, reason, fault)
-            return _response(said, status, headers)
+            response = _response(said, status, headers)
+            self._told.answered(request, trail, status, reason, fault)
+            return response
 
         return endpoint
 
@@ -165,32 +200,9 @@ class _Door:
         request_id, status = _request_id(request), error.status_code
         reason = "not_served" if status == 404 else "wrong_method"
         message = f"{request.method} {request.url.path[:200]}: {error.detail}; see /openapi.json"
-        self._tell(request, request_id, status, 0.0, reason, None)
+        self._told.answered(request, begin_trail(request, request_id), status, reason)
         said = error_body(Refusal(status, reason, message), request_id)
         return _response(said, status, {**(error.headers or {}), REQUEST_ID: request_id})
-
-    def _tell(
-        self,
-        request: Request,
-        request_id: str,
-        status: int,
-        seconds: float,
-        reason: str | None,
-        fault: str | None,
-    ) -> None:
-        """A line of the log: ids and counts, and nothing that was sent."""
-        route = request.scope.get("route")
-        self._counted.answered(route.path if route is not None else "none", status, seconds)
-        line = {
-            "time": round(time.time(), 3),
-            "id": request_id,
-            "method": request.method,
-            "path": request.url.path[:200],
-            "status": status,
-            "ms": round(seconds * 1000, 1),
-        }
-        line |= {k: v for k, v in (("reason", reason), ("fault", fault)) if v is not None}
-        self._log(orjson.dumps(line).decode())
 
     def _check(self, request: Request, open_to_all: bool) -> None:
         if self._hosts is not None:
@@ -220,6 +232,9 @@ def _request_id(request: Request) -> str:
 
 
 def _response(said: Any, status: int, headers: Mapping[str, str]) -> Response:
+    if isinstance(said, Response):
+        said.headers.update(headers)
+        return said
     if isinstance(said, bytes):
         return Response(said, status, headers={**headers, "Content-Type": TEXT})
     return Response(

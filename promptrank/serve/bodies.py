@@ -1,6 +1,7 @@
 """Bodies of requests: read within bounds, and parsed to an object or refused with its place."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,6 +14,7 @@ from promptrank.serve.bounds import Bounds
 from promptrank.serve.quick_json import quick_object
 from promptrank.serve.refused import Refused, refuse
 
+_HALF = re.compile("[\ud800-\udfff]")
 _QUICK = 64 << 10  # bytes that are parsed faster than handed to a thread
 
 
@@ -28,7 +30,8 @@ class Intake:
         """The object in a body and its bytes, which count as held until the end.
 
         Raises:
-            Refused: no JSON object (400, 415), too large (413), too slow (408), or the bodies of
+            Refused: no JSON object (400, 415), too large (413), a text that is too long or none
+                (422), too slow (408), or the bodies of
                 others fill the memory that there is for them (429).
         """
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -57,7 +60,7 @@ class Intake:
                 raise refuse(400, "cut", "the body ends before its end") from None
             body = b"".join(parts)
             parts.clear()
-            yield await _parsed(body), size
+            yield await _parsed(body, self._bounds), size
         finally:
             self.held -= size
 
@@ -80,34 +83,45 @@ class Intake:
         )
 
 
-async def _parsed(body: bytes) -> dict[str, Any]:
+async def _parsed(body: bytes, bounds: Bounds) -> dict[str, Any]:
     try:
         if len(body) <= _QUICK:
-            quick = quick_object(body)
-            return quick if quick is not None else json_object(body, "the body")
-        return await asyncio.to_thread(json_object, body, "the body")
+            # What it takes is text, and no text in it is longer than all of it.
+            quick = quick_object(body) if len(body) <= bounds.text else None
+            if quick is not None:
+                return quick
+            value = json_object(body, "the body")
+        else:
+            value = await asyncio.to_thread(json_object, body, "the body")
     except DataError as error:
         raise refuse(400, "not_json", str(error)) from None
+    check_texts(value, bounds)
+    return value
 
 
 def check_texts(value: Any, bounds: Bounds) -> None:
-    """Hold every text in plain nested values against its bound.
+    """Hold every text and every key in plain nested values against what texts may be.
 
     Raises:
-        Refused: (422) the first one that is longer, by its place.
+        Refused: (422) the first one that is too long, or no text, by its place.
     """
     waiting: list[tuple[Any, str]] = [(value, "")]
     while waiting:
         inside, at = waiting.pop()
-        pairs = inside.items() if isinstance(inside, dict) else enumerate(inside)
-        for key, each in pairs:
+        for key, each in inside.items() if isinstance(inside, dict) else enumerate(inside):
+            if isinstance(key, str):
+                _check_text(key, at, "a key", bounds)
             if isinstance(each, str):
-                if len(each) > bounds.text:
-                    place = f"{at}{key}"
-                    raise refuse(
-                        422,
-                        "text_too_long",
-                        f"{place[:200]}: {len(each):,} characters, more than {bounds.text:,}",
-                    )
+                _check_text(each, at, key, bounds)
             elif isinstance(each, dict | list):
                 waiting.append((each, f"{at}{key}."))
+
+
+def _check_text(text: str, at: str, name: object, bounds: Bounds) -> None:
+    if len(text) > bounds.text:
+        problem = f"{len(text):,} characters, more than {bounds.text:,}"
+        raise refuse(422, "text_too_long", f"{f'{at}{name}'[:200]}: {problem}")
+    if not text.isascii() and _HALF.search(text):
+        # JSON can say it, and no tokenizer, file or answer in UTF-8 can hold it.
+        problem = "half a surrogate pair, which is no text"
+        raise refuse(422, "no_text", f"{f'{at}{name}'[:200]}: {problem}")

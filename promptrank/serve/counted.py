@@ -6,7 +6,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from promptrank.ranking.ranking import Ranking
+from promptrank.serve.engine_numbers import EngineNumbers
+from promptrank.serve.hosted import Hosted
 from promptrank.serve.seats import Seats
+from promptrank.serve.trail import Trail
 
 TEXT = CONTENT_TYPE_PLAIN_0_0_4
 _SECONDS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
@@ -14,15 +17,32 @@ _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 
 
 class ServerNumbers:
-    """The numbers of one server; several in one process do not share them."""
+    """The numbers of one server; several in one process do not share them.
 
-    def __init__(self, seats: Seats) -> None:
-        self._registry = registry = CollectorRegistry()
+    Attributes:
+        registry: takes the numbers of others in.
+    """
+
+    def __init__(self, hosted: Hosted, seats: Seats) -> None:
+        self.registry = registry = CollectorRegistry()
         self._seconds = Histogram(
             "promptrank_request_seconds",
             "From a request's head to its answer.",
             ("path", "status"),
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "promptrank_stage_seconds",
+            "By stage of a request: read, wait, encode, engine, write.",
+            ("stage",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._refused = Counter(
+            "promptrank_refused",
+            "Requests without an answer, by reason.",
+            ("path", "reason"),
             registry=registry,
         )
         self._candidates = Counter(
@@ -48,14 +68,21 @@ class ServerNumbers:
         waiting.set_function(lambda: seats.waiting)
         under_way = Gauge("promptrank_under_way", "Requests being ranked.", registry=registry)
         under_way.set_function(lambda: seats.under_way)
+        registry.register(EngineNumbers(hosted))
 
-    def answered(self, path: str, status: int, seconds: float) -> None:
+    def answered(self, path: str, status: int, reason: str | None, trail: Trail) -> None:
         """A request has its answer, or its error.
 
         Args:
             path: of the route, or one word for all that have none.
+            reason: a word of ours.
+            trail: ended.
         """
-        self._seconds.labels(path, str(status)).observe(seconds)
+        self._seconds.labels(path, str(status)).observe(trail.seconds)
+        for stage in trail.stages():
+            self._stages.labels(stage.name).observe(stage.seconds)
+        if reason is not None:
+            self._refused.labels(path, reason).inc()
 
     def ranked(self, task: str, rankings: Sequence[Ranking], tokens: int) -> None:
         """What came of one call."""
@@ -70,4 +97,4 @@ class ServerNumbers:
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -7,7 +7,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from types import FrameType
 
 import uvicorn
@@ -15,11 +15,12 @@ from starlette.applications import Starlette
 from starlette.types import Lifespan
 
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import InputError, ModelError
+from promptrank.serve.connections import bounded
 from promptrank.serve.hosted import Hosted, HostedTask
 
 DRAIN = 60  # seconds for what is under way
-_CONNECTIONS = 1000
+_LOOK = 1.0  # seconds between looks at what may have died
 _SWITCH = 0.0005
 """Seconds after which a thread at work in Python lets another one go on. A decoder's thread comes
 back from each of its hundreds of products for a moment of Python; at Python's own 5 ms whoever
@@ -76,6 +77,7 @@ def run(
     load: Callable[[], Sequence[HostedTask]],
     listening: socket.socket,
     say: Say,
+    mend: Callable[[], None] | None = None,
 ) -> None:
     """Serve until a signal asks for the end.
 
@@ -83,6 +85,8 @@ def run(
         make: the application with this life span.
         load: opens the tasks; called in a thread once the server answers.
         listening: of `listen`; closed at the end.
+        mend: looks after what may die, in a thread, every second once the tasks are loaded; a
+            ModelError says that it has to wait.
 
     Raises:
         InputError: the tasks could not be loaded; whatever else ``load`` raises.
@@ -105,26 +109,23 @@ def run(
             server.should_exit = True
         else:
             say("ready")
+            while mend is not None and hosted.state == "ready":
+                await asyncio.sleep(_LOOK)
+                with suppress(ModelError):  # who asks is told
+                    await asyncio.to_thread(mend)
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         task = asyncio.create_task(loading())
         yield
-        await task
+        if hosted.every():
+            task.cancel()  # it is only looking
+        with suppress(asyncio.CancelledError):
+            await task
         app.state.answering.seats.close()
+        app.state.answering.looking_up.close()
 
-    config = uvicorn.Config(
-        make(lifespan),
-        lifespan="on",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        limit_concurrency=_CONNECTIONS,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=DRAIN,
-    )
-    server = _Server(config, hosted)
+    server = _Server(bounded(make(lifespan), lifespan="on", drain=DRAIN), hosted)
     before = sys.getswitchinterval()
     sys.setswitchinterval(_SWITCH)
     try:

@@ -1,6 +1,6 @@
 """What a shape is: one path of the API, the fields of its body, its answer and its errors."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, ValidationError
 
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
+from promptrank.requests.filled import LookedUp
 from promptrank.serve.hosted import HostedTask
 from promptrank.serve.refused import Refusal, Refused, refuse
 
@@ -22,11 +23,21 @@ class Wanted:
         task: by name; None for the first one that is served.
         requests: to be ranked together, in one call.
         whole: refused where the budget would cut anything.
+        policy: whether policy steps run; pairs that are scored one by one are no list.
+        given: requests as dicts, where they came so; `requests` is filled from them.
+        worded: the place of a request that is wrong and why -> what its client is told.
+        looked_up: one for each request, where the task's tables are read.
+        shown: so many of the candidates, the best, are answered; None for all.
     """
 
     task: str | None
     requests: Sequence[Request]
     whole: bool = False
+    policy: bool = True
+    given: Sequence[Mapping[str, Any]] = ()
+    worded: Callable[[int, str], str] = lambda place, why: why
+    looked_up: Sequence[LookedUp] = ()
+    shown: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +49,14 @@ class Done:
         served: the task.
         rankings: one for each request, in order.
         tokens: that were asked of the engine; 0 for students.
+        looked_up: one for each request, where the task's tables are read.
     """
 
     request_id: str
     served: HostedTask
     rankings: Sequence[Ranking]
     tokens: int
+    looked_up: Sequence[LookedUp] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class HttpShape(Generic[B]):
         write: the answer.
         refuse: the body of an error.
         invalid: HTTP status of a body with wrong fields.
-        error_type: a TypedDict of an error's body, where its schema is to be written.
+        error_type: a TypedDict of an error's body.
     """
 
     name: str

@@ -116,6 +116,10 @@ class StoredEngine:
         """Load an adapter folder now; see `Engine.load`."""
         self.inner.load(adapter)
 
+    def unload(self, adapter: str) -> None:
+        """Give back an adapter's memory; see `Engine.unload`."""
+        self.inner.unload(adapter)
+
     def close(self) -> None:
         """Write what was answered since the last file, and close the engine."""
         for answers in self._parts.values():

@@ -5,20 +5,22 @@ requests at a time. Histories are chosen as places in the table of events, and g
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from promptrank.basics.sql import Connection, ident, literal, pack, stream
+from promptrank.basics.sql import ident, literal, pack
 from promptrank.requests.decode import decode
 from promptrank.requests.items import ItemTable
+from promptrank.tables.carried import NOTHING, Carried
 from promptrank.tables.choose import Chooser
 from promptrank.tables.labels import answers_of, label_source_of, place_column, place_of
 from promptrank.tables.near import nearness_of
 from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.statistics import join
-from promptrank.tables.walk import Ahead, column, one_array
+from promptrank.tables.walk import Ahead, Read, column, one_array
 from promptrank.tables.word_matches import WordMatches
 
 _CHUNK = 4096
@@ -28,7 +30,11 @@ _BASE = ("item_count", "item_mean", "member_mean", "mean")
 
 def candidates_sql(plan: Plan) -> str:
     """SQL of the candidate columns of the request file, in output order."""
-    points = "(SELECT c.*, q.member_id FROM pr.candidates c JOIN pr.requests q USING (request_no))"
+    here = plan.place
+    points = (
+        f"(SELECT c.*, q.member_id FROM {here}.candidates c "
+        f"JOIN {here}.requests q USING (request_no))"
+    )
     stats = plan.statistics("item")
     valued = join(plan, points, stats, base=True) if plan.timed else points
     places = []
@@ -56,16 +62,16 @@ def candidates_sql(plan: Plan) -> str:
     extra = ", ".join(["r.ctx", "r.label", *(f"r.{n}" for n in _NUMBERS), *places])
     return (
         f"SELECT request_no, {chosen} FROM (SELECT c.*, {extra} FROM {valued} c "
-        "LEFT JOIN pr.rows r ON c.row_no = r.row_no) ORDER BY request_no, cand_id"
+        f"LEFT JOIN {here}.rows r ON c.row_no = r.row_no) ORDER BY request_no, cand_id"
     )
 
 
 def requests_sql(plan: Plan) -> str:
     """SQL of the requests in output order, with the rows of their subjects' entities."""
     stats = plan.statistics("member")
-    joined = (
-        join(plan, "(SELECT * FROM pr.requests)", stats, base=False) if stats else "pr.requests"
-    )
+    joined = f"{plan.place}.requests"
+    if stats:
+        joined = join(plan, f"(SELECT * FROM {joined})", stats, base=False)
     joined += " q"
     rows = ""
     for role in ROLES:
@@ -76,28 +82,53 @@ def requests_sql(plan: Plan) -> str:
             rows += f", {alias}.row AS {role}_row"
     got = ""
     if plan.negatives is not None:
-        joined += " LEFT JOIN pr.sampled s ON s.request_no = q.request_no"
+        joined += f" LEFT JOIN {plan.place}.sampled s ON s.request_no = q.request_no"
         got = ", s.got"
     return f"SELECT q.*{rows}{got} FROM {joined} ORDER BY q.request_no"
 
 
-def chunks(con: Connection, plan: Plan, items: ItemTable) -> Iterator[pa.Table]:
-    """The rows of the request file, by some thousand requests."""
-    form = plan.task.form
-    candidates = Ahead(stream(con, candidates_sql(plan), form, 65536), "request_no")
-    chooser = Chooser(con, plan) if plan.task.history is not None and plan.timed else None
-    matches = WordMatches(plan, items) if plan.matched else None
-    tables = {
+@dataclass(frozen=True, slots=True)
+class Snapshots:
+    """What stands on disk beside the database, opened once.
+
+    Attributes:
+        items: the item table.
+        subjects: role -> the rows of its entity table.
+        matches: counts of the words of items, where a statistic asks for them.
+    """
+
+    items: ItemTable
+    subjects: dict[str, pa.Table]
+    matches: WordMatches | None
+
+
+def open_snapshots(plan: Plan, items: ItemTable) -> Snapshots:
+    """The snapshots of a plan's entities."""
+    subjects = {
         role: pa.ipc.open_file(pa.memory_map(str(plan.entities[name].path))).read_all()
         for role in ROLES
         if (name := plan.table_of(role)) is not None
     }
-    for batch in stream(con, requests_sql(plan), form, _CHUNK):
+    return Snapshots(items, subjects, WordMatches(plan, items) if plan.matched else None)
+
+
+def chunks(
+    read: Read, plan: Plan, snapshots: Snapshots, carried: Carried = NOTHING
+) -> Iterator[pa.Table]:
+    """The rows of the request file, by some thousand requests.
+
+    Args:
+        carried: what requests of a look-up hold themselves; it counts where words are compared.
+    """
+    form = plan.task.form
+    candidates = Ahead(read(candidates_sql(plan), form, 65536), "request_no")
+    chooser = Chooser(read, plan) if plan.task.history is not None and plan.timed else None
+    for batch in read(requests_sql(plan), form, _CHUNK):
         if not batch.num_rows:
             continue
         requests = pa.Table.from_batches([batch])
         rows = candidates.through(column(requests, "request_no")[-1].as_py())
-        yield _chunk(plan, requests, rows, chooser, tables, items, matches)
+        yield _chunk(plan, requests, rows, chooser, snapshots, carried)
 
 
 def _chunk(
@@ -105,9 +136,8 @@ def _chunk(
     requests: pa.Table,
     rows: pa.Table,
     chooser: Chooser | None,
-    tables: dict[str, pa.Table],
-    items: ItemTable,
-    matches: WordMatches | None,
+    snapshots: Snapshots,
+    carried: Carried,
 ) -> pa.Table:
     of = np.searchsorted(
         column(requests, "request_no").to_numpy(), column(rows, "request_no").to_numpy()
@@ -121,10 +151,12 @@ def _chunk(
         name: column(requests, source).take(every)
         for name, source in (("request_id", "request_id"), ("time", "t"), ("split", "split"))
     }
+    tables, items = snapshots.subjects, snapshots.items
     subjects = {role: _entity(plan, role, requests, tables.get(role)) for role in ROLES}
+    words = carried.subjects(subjects) if plan.goes_by_words else {}
     history, shown = None, None
     if chooser is not None:
-        near = nearness_of(plan, requests, subjects, items, chooser)
+        near = nearness_of(plan, words, items, chooser)
         shown = chooser.choose(
             decode(column(requests, "member_id")),
             decode(column(requests, "moment")),
@@ -143,9 +175,9 @@ def _chunk(
         columns["history"] = history.take(once)
     for name in rows.schema.names[1:]:
         columns[name] = column(rows, name)
-    if matches is not None:
-        stats = columns.get("stats")
-        columns["stats"] = matches.beside(stats, subjects, of, columns["item_row"])
+    if snapshots.matches is not None:
+        fields_of = carried.items(items, columns)
+        columns["stats"] = snapshots.matches.beside(columns.get("stats"), words, of, fields_of)
     columns["meta"] = _meta(plan, requests).take(once)
     return pa.table(columns)
 

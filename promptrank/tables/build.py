@@ -3,28 +3,25 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from promptrank.basics.digests import file_digest
 from promptrank.basics.json_files import json_object
-from promptrank.basics.sql import Connection, run
+from promptrank.basics.sql import Connection, run, stream
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.requests.items import ItemTable
 from promptrank.requests.write import TableWriter, check_suffix
 from promptrank.schema.task import Task
 from promptrank.tables import group
-from promptrank.tables.assemble import chunks
-from promptrank.tables.boundaries import boundaries
-from promptrank.tables.column_checks import check_columns
-from promptrank.tables.entities import snapshot
+from promptrank.tables.assemble import chunks, open_snapshots
 from promptrank.tables.events import make_events
-from promptrank.tables.held_out import mark_parts
-from promptrank.tables.loading import database, load
+from promptrank.tables.loading import database
 from promptrank.tables.negatives import add_negatives
-from promptrank.tables.plan import ROLES, Plan
-from promptrank.tables.rows import make_rows
+from promptrank.tables.plan import Plan
+from promptrank.tables.row_tables import read_rows
 from promptrank.tables.split import empty_parts, make_split, seen_in_training, shown_early
 from promptrank.tables.statistics import make_sums
 
@@ -91,17 +88,7 @@ def build_requests(
     out.parent.mkdir(parents=True, exist_ok=True)
     with database(root, beside=out.parent, threads=threads, memory=memory) as (con, folder):
         say("reading tables")
-        plan = Plan(task, load(con, task, root))
-        check_columns(plan)
-        run(
-            con,
-            "CREATE TABLE pr.errors (request_id VARCHAR, candidate_id VARCHAR, reason VARCHAR, "
-            "message VARCHAR)",
-            "errors",
-        )
-        _snapshots(con, plan, folder)
-        make_rows(con, plan, boundaries(con, plan))
-        mark_parts(con, plan)
+        plan = read_rows(con, task, root, folder)
         say("grouping rows into requests")
         cut = group.make_requests(con, plan)
         notes = []
@@ -157,15 +144,6 @@ def _left_out(gone: int, task: Task) -> str:
     return f"{gone:,} requests fall into gaps between the parts and are left out"
 
 
-def _snapshots(con: Connection, plan: Plan, folder: Path) -> None:
-    for role in ("item", *ROLES):
-        name = plan.table_of(role)
-        if name is not None and name not in plan.entities:
-            table = plan.task.tables[name]
-            path = folder / f"{name}.arrow"
-            plan.entities[name] = snapshot(con, name, table, path)
-
-
 def _narrow(con: Connection, limit: int | None, splits: set[str] | None) -> None:
     if splits is not None:
         named = ", ".join(f"'{s}'" for s in sorted(splits) if s.isalpha())
@@ -185,7 +163,7 @@ def _write(
 ) -> tuple[dict[str, int], dict[str, int]]:
     requests: Counter[str] = Counter()
     candidates: Counter[str] = Counter()
-    tables = chunks(con, plan, items)
+    tables = chunks(partial(stream, con), plan, open_snapshots(plan, items))
     first = next(tables, None)
     if first is None:
         return {}, {}

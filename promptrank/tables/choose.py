@@ -5,13 +5,13 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 
-from promptrank.basics.sql import Connection, ident, pack, stream
+from promptrank.basics.sql import ident, pack
 from promptrank.requests.decode import decode
 from promptrank.tables.held_out import STAGES
 from promptrank.tables.history import Nearness, Past, build
 from promptrank.tables.labels import answers_of, place_column
 from promptrank.tables.plan import Plan
-from promptrank.tables.walk import Ahead, column
+from promptrank.tables.walk import Ahead, Read, column
 
 _BATCH = 65536
 
@@ -38,7 +38,7 @@ def events_sql(plan: Plan) -> str:
     return (
         "SELECT member_id, key, t, known, stage, label, item_id, item_row, "
         f"{pack(fields)} AS event{extra} "
-        f"FROM pr.events {where} ORDER BY member_id, known, t, key, step"
+        f"FROM {plan.place}.events {where} ORDER BY member_id, known, t, key, step"
     )
 
 
@@ -51,7 +51,7 @@ class Chooser:
 
     table: pa.Table
 
-    def __init__(self, con: Connection, plan: Plan) -> None:
+    def __init__(self, read: Read, plan: Plan) -> None:
         assert plan.task.history is not None
         self._history = plan.task.history
         # An event's outcome may become known, and change, after the event itself.
@@ -61,7 +61,7 @@ class Chooser:
         )
         self._parted = plan.task.split is not None and plan.task.split.by == "field"
         self._fast = plain and not self._revised and not self._parted
-        reader = stream(con, events_sql(plan), "history", _BATCH)
+        reader = read(events_sql(plan), "history", _BATCH)
         self._events = Ahead(reader, "member_id")
         self.table = reader.schema.empty_table()
         self._last: str | None = None

@@ -35,17 +35,19 @@ class Entity:
         path: the snapshot.
         timed: whether rows are valid from a time on.
         rows: number of rows in the snapshot.
+        place: schema of its versions, as in `promptrank.tables.plan.Plan`.
     """
 
     name: str
     path: Path
     timed: bool
     rows: int
+    place: str = "pr"
 
     @property
     def versions(self) -> str:
         """The relation (id, since, row) that tells which row of the snapshot is valid."""
-        return f"pr.{ident('versions_' + self.name)}"
+        return f"{self.place}.{ident('versions_' + self.name)}"
 
     def join(self, left: str, key: str, time: str, alias: str) -> str:
         """SQL that joins the row that was knowable: ``since`` strictly before ``time``."""

@@ -16,9 +16,11 @@ from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
 from promptrank.tables.statistics import join
 
+_WITH_REQUESTS = " AND member_id IN (SELECT member_id FROM pr.requests)"
 
-def make_events(con: Connection, plan: Plan) -> None:
-    """Create ``pr.events`` for the members that have requests.
+
+def make_events(con: Connection, plan: Plan, *, every: bool = False) -> None:
+    """Create ``pr.events`` for the members that have requests; for every member if asked.
 
     Columns: key (an event), t (when it happened), known (from when on this row was known; the
     last one known holds), stage (of `held_out`), label, a_<question>, item_id, item_row, ctx,
@@ -28,9 +30,9 @@ def make_events(con: Connection, plan: Plan) -> None:
     history = plan.task.history
     assert history is not None
     if history.events is not None:
-        _from_events(con, plan)
+        _from_events(con, plan, "" if every else _WITH_REQUESTS)
     else:
-        _from_rows(con, plan)
+        _from_rows(con, plan, "" if every else _WITH_REQUESTS)
     places = ", ".join(ident(place_column(n)) for n in plan.questions)
     wanted = dict(plan.statistics("item"))
     points = (
@@ -56,14 +58,13 @@ def make_events(con: Connection, plan: Plan) -> None:
     )
 
 
-def _from_rows(con: Connection, plan: Plan) -> None:
+def _from_rows(con: Connection, plan: Plan, members: str) -> None:
     """Events are the rows that are ranked from, once their label is known."""
     places = ", ".join(ident(place_column(n)) for n in plan.questions)
-    of_members = "member_id IN (SELECT member_id FROM pr.requests)"
     run(
         con,
         "CREATE VIEW pr.event_base AS SELECT row_no AS key, member_id, item_id, t, ctx, "
-        f"{stage('part')} AS stage FROM pr.rows WHERE fault IS NULL AND {of_members}",
+        f"{stage('part')} AS stage FROM pr.rows WHERE fault IS NULL{members}",
         "history",
     )
     if plan.task.outcomes is None:
@@ -80,7 +81,7 @@ def _from_rows(con: Connection, plan: Plan) -> None:
     run(con, f"CREATE VIEW pr.event_versions AS {sql}", "history")
 
 
-def _from_events(con: Connection, plan: Plan) -> None:
+def _from_events(con: Connection, plan: Plan, members: str) -> None:
     """Events have a table of their own; a row without member, item, time or action is left out."""
     history = plan.task.history
     assert history is not None and history.events is not None
@@ -105,7 +106,7 @@ def _from_events(con: Connection, plan: Plan) -> None:
         con,
         "CREATE TABLE pr.event_rows AS SELECT *, "
         f"row_number() OVER (ORDER BY {', '.join(columns)}) AS key FROM (SELECT {chosen} "
-        f"FROM src.events) WHERE {whole} AND member_id IN (SELECT member_id FROM pr.requests)",
+        f"FROM src.events) WHERE {whole}{members}",
         "history.events",
     )
     run(

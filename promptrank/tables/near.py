@@ -5,9 +5,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 
-from promptrank.requests.decode import decode
 from promptrank.requests.items import ItemTable
 from promptrank.tables.history import Nearness, Past
 from promptrank.tables.plan import Plan
@@ -44,8 +42,7 @@ def nearness_to(text: str, texts: Sequence[str], vectors: Any) -> list[float]:
 
 def nearness_of(
     plan: Plan,
-    requests: pa.Table,
-    subjects: Mapping[str, pa.Array | None],
+    subjects: Mapping[str, Sequence[Mapping[str, Any] | None]],
     items: ItemTable,
     chooser: "Chooser",
 ) -> list[Nearness] | None:
@@ -55,7 +52,7 @@ def nearness_of(
     """
     if plan.task.history is None or plan.task.history.build != "similar":
         return None
-    role = next((r for r in ("query", "source", "member") if subjects[r] is not None), None)
+    role = next((r for r in ("query", "source", "member") if r in subjects), None)
     if role is None:
         return None
     vectors = _vectorizer()
@@ -68,7 +65,7 @@ def nearness_of(
         text = text_of_fields(fields)
         return lambda pasts: nearness_to(text, [words(p) for p in pasts], vectors)
 
-    return [made(fields) for fields in decode(subjects[role])]
+    return [made(fields) for fields in subjects[role]]
 
 
 def _vectorizer() -> Any:

@@ -19,11 +19,14 @@ class Plan:
     Attributes:
         kinds: place in the task file -> column -> DuckDB type.
         entities: table name -> its snapshot; filled while building.
+        place: schema that requests are made from: ``pr``, or ``temp`` for a look-up, where views
+            show what its requests need of ``pr``.
     """
 
     task: Task
     kinds: dict[str, dict[str, str]]
     entities: dict[str, Entity] = field(default_factory=dict)
+    place: str = "pr"
 
     @property
     def rows(self) -> dict[str, str]:
@@ -75,6 +78,12 @@ class Plan:
     def turns(self) -> bool:
         """Whether history is shown as turns: the subject is then as of the first of them."""
         return self.task.history is not None and self.task.history.as_ == "turns"
+
+    @property
+    def goes_by_words(self) -> bool:
+        """Whether the words of subjects decide anything: a number, or which events are shown."""
+        similar = self.task.history is not None and self.task.history.build == "similar"
+        return similar or bool(self.matched)
 
     @property
     def context(self) -> list[str]:

@@ -29,7 +29,8 @@ def make_sums(con: Connection, plan: Plan, name: str, by: str) -> None:
     key = text_of(ident(declared.key), kinds[declared.key])
     run(
         con,
-        f"CREATE TABLE {_values(name)} AS SELECT {key} AS id, CAST({since} AS DOUBLE) AS since, "
+        f"CREATE TABLE {_values(plan, name)} AS SELECT {key} AS id, "
+        f"CAST({since} AS DOUBLE) AS since, "
         f"list_distinct(CAST({texts} AS VARCHAR[])) AS shared FROM {source}",  # drops NULLs
         where,
     )
@@ -41,7 +42,7 @@ def make_sums(con: Connection, plan: Plan, name: str, by: str) -> None:
     x = ident(f"x_{name}")
     run(
         con,
-        f"CREATE TABLE {_sums(name)} AS SELECT id, shared, known, sum(n) OVER w AS n, "
+        f"CREATE TABLE {_sums(plan, name)} AS SELECT id, shared, known, sum(n) OVER w AS n, "
         f"sum(s) OVER w AS s FROM (SELECT member_id AS id, shared, known, count({x}) AS n, "
         f"sum({x}) AS s FROM {rows} WHERE member_id IS NOT NULL GROUP BY ALL) "
         "WINDOW w AS (PARTITION BY id, shared ORDER BY known)",
@@ -59,10 +60,12 @@ def join(plan: Plan, points: str, name: str, stat: Statistic) -> str:
     )
     sql, n, s = f"{shared} d", "sum(coalesce(now.n, 0))", "sum(coalesce(now.s, 0))"
     same = "d.member_id = {0}.id AND d.shared = {0}.shared"
-    sql += f" ASOF LEFT JOIN {_sums(name)} now ON {same.format('now')} AND d.moment > now.known"
+    sql += (
+        f" ASOF LEFT JOIN {_sums(plan, name)} now ON {same.format('now')} AND d.moment > now.known"
+    )
     if stat.within is not None:
         early = f"(d.moment - {stat.within!r})"
-        sql += f" ASOF LEFT JOIN {_sums(name)} early ON {same.format('early')}"
+        sql += f" ASOF LEFT JOIN {_sums(plan, name)} early ON {same.format('early')}"
         sql += f" AND {early} > early.known"
         n = f"({n} - sum(coalesce(early.n, 0)))"
         s = f"({s} - sum(coalesce(early.s, 0)))"
@@ -86,15 +89,15 @@ def _with_values(plan: Plan, points: str, name: str) -> str:
     """SQL: points ``r`` with their items' values ``v``, as of the moment."""
     timed = plan.entities[plan.table_of("item") or ""].timed
     kind, when = ("ASOF LEFT JOIN", " AND r.moment > v.since") if timed else ("LEFT JOIN", "")
-    return f"{points} r {kind} {_values(name)} v ON r.item_id = v.id{when}"
+    return f"{points} r {kind} {_values(plan, name)} v ON r.item_id = v.id{when}"
 
 
-def _values(name: str) -> str:
-    return f"pr.{ident('values_' + name)}"
+def _values(plan: Plan, name: str) -> str:
+    return f"{plan.place}.{ident('values_' + name)}"
 
 
-def _sums(name: str) -> str:
-    return f"pr.{ident('shared_' + name)}"
+def _sums(plan: Plan, name: str) -> str:
+    return f"{plan.place}.{ident('shared_' + name)}"
 
 
 def _alias(name: str) -> str:

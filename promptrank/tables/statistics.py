@@ -113,7 +113,7 @@ def join(plan: Plan, points: str, wanted: dict[str, Statistic], base: bool) -> s
         entity = f"p.{kind}_id" if kind != "all" else "0"
         at = "p.moment" if within is None else f"(p.moment - {within!r})"
         alias = _alias(kind, within)
-        sql += f" ASOF LEFT JOIN pr.sums_{kind} {alias} ON {entity} = {alias}.id"
+        sql += f" ASOF LEFT JOIN {plan.place}.sums_{kind} {alias} ON {entity} = {alias}.id"
         sql += f" AND {at} > {alias}.known"
     for name, stat in wanted.items():
         if stat.by is not None:
@@ -123,11 +123,13 @@ def join(plan: Plan, points: str, wanted: dict[str, Statistic], base: bool) -> s
     if not ranked:
         return f"({inner})"
     # Second step: the value just found is looked up in its distribution at the latest cut.
-    replaced, sql = [], f"({inner}) q ASOF LEFT JOIN pr.cuts c ON q.moment > c.cut"
+    replaced, sql = [], f"({inner}) q ASOF LEFT JOIN {plan.place}.cuts c ON q.moment > c.cut"
     for name, _ in ranked.items():
         st, d, total = f"q.{ident('st_' + name)}", ident("d_" + name), ident("t_" + name)
-        sql += f" ASOF LEFT JOIN pr.{d} {d} ON c.cut_no = {d}.cut_no AND {st} >= {d}.value"
-        sql += f" LEFT JOIN pr.{total} {total} ON c.cut_no = {total}.cut_no"
+        sql += (
+            f" ASOF LEFT JOIN {plan.place}.{d} {d} ON c.cut_no = {d}.cut_no AND {st} >= {d}.value"
+        )
+        sql += f" LEFT JOIN {plan.place}.{total} {total} ON c.cut_no = {total}.cut_no"
         share = (
             f"CASE WHEN {d}.value = {st} THEN {d}.below + {d}.equal / 2 "
             f"ELSE coalesce({d}.below + {d}.equal, 0) END"

@@ -1,9 +1,13 @@
 """Walking sorted results of DuckDB side by side, holding no more than the part in hand."""
 
 from bisect import bisect_right
+from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
+
+Read = Callable[[str, str, int], pa.RecordBatchReader]
+"""SQL, its place in the task file, rows in a batch -> its rows, in order."""
 
 
 class Ahead:

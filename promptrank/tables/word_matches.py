@@ -5,14 +5,14 @@ a table with ``valid_from``, where one would have to say which texts were known 
 depends on the query, the candidate's own text and that table, and on no other candidate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
 
 from promptrank.basics.bm25_formula import WordMatch, statistics_of
 from promptrank.errors import DataError
-from promptrank.requests.decode import decode
+from promptrank.records import Fields
 from promptrank.requests.items import ItemTable
 from promptrank.requests.texts import text_of
 from promptrank.tables.plan import Plan
@@ -27,7 +27,7 @@ class WordMatches:
         Raises:
             DataError: the fields that a statistic names hold no word in any item.
         """
-        self._plan, self._items = plan, items
+        self._plan = plan
         self._matches: dict[str, WordMatch] = {}
         for name, fields in plan.matched.items():
             statistics = statistics_of(text_of(item, fields) for item in items.known(names=fields))
@@ -41,30 +41,27 @@ class WordMatches:
     def beside(
         self,
         stats: pa.Array | None,
-        subjects: Mapping[str, pa.Array | None],
+        subjects: Mapping[str, Sequence[Fields | None]],
         of: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-        item_rows: pa.Array,
+        fields_of: Callable[[int], Fields],
     ) -> pa.Array:
         """Candidates' statistics with those of words among them, in the order of the task.
 
         Args:
             stats: the other statistics, a struct for each candidate; None where there are none.
-            subjects: role -> a struct for each request.
+            subjects: role -> the fields of each request's.
             of: for each candidate, sorted, the place of its request.
-            item_rows: for each candidate its row in the item table.
+            fields_of: the fields of the item in a candidate's place.
         """
         columns: dict[str, pa.Array] = {}
         if stats is not None:
             columns |= zip(stats.type.names, stats.flatten(), strict=True)
-        rows = item_rows.to_pylist()
         ends = np.searchsorted(of, np.arange(len(of) and of[-1] + 1), side="right").tolist()
         for name, match in self._matches.items():
             fields = self._plan.matched[name]
             values: list[float | None] = []
             for wanted, end in zip(self._wanted(subjects, fields), ends, strict=False):
-                texts = [
-                    text_of(self._items.row(r).fields, fields) for r in rows[len(values) : end]
-                ]
+                texts = [text_of(fields_of(i), fields) for i in range(len(values), end)]
                 none = [None] * len(texts)
                 values += none if wanted is None else match.scores([wanted], texts)
             columns[name] = pa.array(values, pa.float64())
@@ -72,11 +69,11 @@ class WordMatches:
         return pa.StructArray.from_arrays(list(ordered.values()), names=list(ordered))
 
     def _wanted(
-        self, subjects: Mapping[str, pa.Array | None], fields: Sequence[str]
+        self, subjects: Mapping[str, Sequence[Fields | None]], fields: Sequence[str]
     ) -> list[str | None]:
         """What each request looks for: its query's text, else its source item's."""
-        query, source = subjects["query"], subjects["source"]
-        if query is not None:
-            texts = [(each or {}).get("text") for each in decode(query)]
+        if "query" in subjects:
+            texts = [(each or {}).get("text") for each in subjects["query"]]
             return [text if isinstance(text, str) else None for text in texts]
-        return [text_of(each, fields) if each is not None else None for each in decode(source)]
+        sources = subjects["source"]
+        return [text_of(each, fields) if each is not None else None for each in sources]

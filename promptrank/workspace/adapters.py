@@ -39,7 +39,7 @@ def changed(opened: OpenTask, card: AdapterCard) -> tuple[PromptChange, ...]:
 
     if opened.name not in card.tasks:
         return ()
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     now = prompting(opened.task, template.sources)
     return changes(card.tasks[opened.name].prompting, now)
 

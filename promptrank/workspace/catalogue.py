@@ -15,7 +15,7 @@ def printed_item_fields(opened: OpenTask) -> list[str] | None:
     """
     from promptrank.prompt.template import load_template
 
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     paths = {path for use in template.uses.values() for path in use.paths}
     if "item" in paths:  # all of it is handed on to something that the template does not show
         return None

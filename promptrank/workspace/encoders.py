@@ -31,7 +31,7 @@ def open_encoder(
     from promptrank.prompt.template import load_template
     from promptrank.prompt.tokenizer import open_tokenizer
 
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     if opened.left_out:
         template = template.without(opened.left_out)
     words = tokenizer if tokenizer is not None else open_tokenizer(model_folder)

@@ -126,7 +126,7 @@ def fingerprints(opened: OpenTask) -> dict[str, str]:
     """Of the task's template and answers, as they are now."""
     from promptrank.prompt.template import load_template
 
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     return prompting(opened.task, template.sources).fingerprints
 
 

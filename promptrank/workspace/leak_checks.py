@@ -41,7 +41,7 @@ def _keys(opened: OpenTask) -> set[str]:
     """Keys of the task's tables that its template does not print: they are ids by their nature."""
     from promptrank.prompt.template import load_template
 
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     printed = {path for use in template.uses.values() for path in use.paths}
     refs = {where.rpartition(".")[2]: ref for where, ref in opened.task.refs().items()}
     keys = {

@@ -19,6 +19,7 @@ from promptrank.evaluation.drift import Stretches, stretches
 from promptrank.evaluation.example_requests import ExampleRequest, examples_of
 from promptrank.evaluation.gains import gain_of
 from promptrank.evaluation.off_policy import off_policy
+from promptrank.evaluation.preferences import preferences_among
 from promptrank.evaluation.rank_fusion import parts_of, reciprocal_ranks
 from promptrank.evaluation.report import Report
 from promptrank.evaluation.seen import SeenInTraining
@@ -30,6 +31,7 @@ from promptrank.runs.scoring import is_scored, reasons_beside, score, score_into
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import WantedBaselines, fit_on, wanted_baselines
+from promptrank.workspace.correction_files import judged_preferences
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, part_of
 
@@ -170,6 +172,11 @@ class MeasuredOn:
             said = {row.name: compared[row.name] for row in report.rankers}
             gain, _ = gain_of(self.opened.task)
             earned = off_policy(self.sample, said, gain, draws=draws, seed=report.seed, clip=clip)
+        preferred = None
+        if given := judged_preferences(self.opened):
+            said = {**scores, **cheap}
+            said = {r.name: said[r.name] for r in report.rankers if r.name != "random"}
+            preferred = preferences_among(given, self.sample, said, draws=draws, seed=report.seed)
         if isinstance(earned, str):
             notes.append(f"no off-policy estimates: {earned}")
             earned = None
@@ -189,6 +196,7 @@ class MeasuredOn:
             baselines=tuple(shown),
             notes=tuple(notes),
             off_policy=earned,
+            preferences=preferred,
             seen=seen,
             examples=self._examples(report, {**scores, **cheap}) if examples else (),
             provenance=manifest(

@@ -31,7 +31,7 @@ def check_obscurable(
         return
     from promptrank.prompt.template import load_template
 
-    template = load_template(opened.task.template, opened.place.template_folders)
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     printed = {path for use in template.uses.values() for path in use.paths}
     for field in obscuring.fields:
         roots = {field, field.partition(".")[0]}

@@ -76,7 +76,7 @@ def planned_edits(
 
     template = None
     if prompts:
-        template = load_template(opened.task.template, opened.place.template_folders)
+        template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
     probed = ProbedTask(opened.task, template, sample)
     planned = []
     for probe in wanted:

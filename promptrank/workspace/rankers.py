@@ -16,7 +16,7 @@ from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.posing import Fields, Prompts
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.manifest import task_digest, versions
-from promptrank.runtime.decoders import ENGINES
+from promptrank.runtime.decoders import ENGINES, is_engine
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 from promptrank.students.card import StudentFolder, check_task, find_student
@@ -25,6 +25,7 @@ from promptrank.workspace.baselines import BASELINE
 from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.fusions import OpenFusion, open_fusion
 from promptrank.workspace.named import Named
+from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.tasks import OpenTask, open_task
 
 STUDENT = "student:"
@@ -72,6 +73,7 @@ def open_ranker(
         raise InputError(f"{engine} learns from requests first; `rank` and `eval` take it")
     compute = Compute(threads, device, dtype)
     opened = open_task(task, project=project, settings=settings)
+    policy = open_policy(opened)
     own = Runtime() if runtime is None else None
     try:
         if engine.startswith(STUDENT):
@@ -100,7 +102,7 @@ def open_ranker(
         raise
     if own is not None:
         ranker.on_close(own.close)
-    return ranker
+    return with_policy(opened, ranker, policy)
 
 
 def ranker_name(opened: OpenTask, engine: str) -> str:
@@ -206,9 +208,10 @@ def _decoder_ranker(
 ) -> Ranker:
     from promptrank.assets import resolve_model
 
-    if engine not in ENGINES:
+    if not is_engine(engine):
         raise InputError(
-            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, student:NAME, baseline:NAME"
+            f"no engine {engine!r}; engines: {', '.join(ENGINES)}, http://HOST:PORT, "
+            "student:NAME, baseline:NAME"
         )
     name = model or opened.task.model
     folder = resolve_model(name, say=say)
@@ -242,7 +245,7 @@ def _decoder_ranker(
         fusion_digest=fusion.digest if fusion is not None else None,
     )
     steps = (FusionStep(fusion.fusion, opened.task),) if fusion is not None else ()
-    return Ranker(
+    ranker = Ranker(
         opened.task,
         method,
         shared,
@@ -252,6 +255,9 @@ def _decoder_ranker(
         adapter=path,
         folder_of=folder_of,
     )
+    if path is not None:
+        runtime.uses(ranker, shared, path)
+    return ranker
 
 
 def _origin(opened: OpenTask, ranker: str, method: str, prompt: str, info: EngineInfo) -> Origin:

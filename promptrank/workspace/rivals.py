@@ -39,7 +39,7 @@ def check_templates(
         if who.kind != "template":
             continue
         other = with_template(opened, who.name)
-        load_template(other.task.template, other.place.template_folders)
+        load_template(other.task.template, other.place.template_folders, other.drafts)
         if adapter is None:
             continue
         shelved = find_adapter(adapter, opened.project)

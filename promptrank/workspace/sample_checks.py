@@ -13,6 +13,8 @@ from promptrank.errors import ErrorRow
 from promptrank.records import Request
 from promptrank.requests.corrections import place_corrections, read_corrections
 from promptrank.workspace.correction_files import correction_files
+from promptrank.workspace.policies import open_policy
+from promptrank.workspace.policy_checks import policy_doubts
 from promptrank.workspace.request_files import build_file, given_file
 from promptrank.workspace.tasks import OpenTask
 from promptrank.workspace.trial import try_ranking
@@ -43,6 +45,7 @@ def check_sample(
         file = given_file(opened, path)
         requests = list(islice(file.read(errors=unread.append), SAMPLE))
         scored, unranked = try_ranking(ranker, file, folder)
+    validated.warnings += policy_doubts(open_policy(opened), requests)
     encoded = list(encoder.encode_many(requests))
     trees = [e.tree for e in encoded if e.tree is not None]
     if trees:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from promptrank.basics.telling import Say
 from promptrank.errors import DataError, ModelError
+from promptrank.runs.read_run import read_run
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
 from promptrank.workspace.encoders import open_encoder
@@ -13,7 +14,7 @@ from promptrank.workspace.tasks import OpenTask
 def open_scores(
     opened: OpenTask, path: str | Path, say: Say, *, allow_changed: bool = False
 ) -> Scores:
-    """A scores file of a task, with prompts that are today's.
+    """A scores file of a task, or a folder of a run: prompts are today's, and no policy has run.
 
     Args:
         allow_changed: only say so where they are not.
@@ -22,7 +23,8 @@ def open_scores(
         DataError: no scores file, scores of another task, of other prompts, of requests with
             made-up texts, or of a probe.
     """
-    scores = read_scores(Path(path), opened.task, opened.name)
+    read = read_run if Path(path).is_dir() else read_scores
+    scores = read(Path(path), opened.task, opened.name).before_policy()
     if scores.origin.obscured is not None:
         raise DataError(
             f"{path}: these scores are of requests whose {', '.join(scores.origin.obscured)} was "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from promptrank.basics.hints import near_names
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, TaskError
+from promptrank.workspace.policy_checks import check_fields
 from promptrank.workspace.request_checks import check_requests
 from promptrank.workspace.sample_checks import check_corrections, check_sample
 from promptrank.workspace.tasks import OpenTask, data_folder
@@ -52,8 +53,9 @@ def check_task(
         validated.problems += supplied.problems
         validated.warnings += supplied.warnings
         validated.problems += _unfusable(opened, supplied)
+        _try(validated, lambda: check_fields(opened, supplied, validated))
     if template is not None and supplied is not None:
-        validated.problems += _unsupplied(opened, template, supplied)
+        validated.problems += unsupplied(opened, template, supplied)
     ranker = _try(validated, lambda: _ranker(opened, model, say)) if template is not None else None
     if ranker is not None:
         with ranker:
@@ -74,7 +76,8 @@ def _try(validated: Validated, check: Callable[[], T]) -> T | None:
     try:
         return check()
     except TaskError as error:
-        validated.problems += error.problems
+        # Steps are opened by several checks, and each would tell the same of them.
+        validated.problems += [p for p in error.problems if p not in validated.problems]
     except InputError as error:
         validated.problems += str(error).split("\n")
     return None
@@ -83,7 +86,7 @@ def _try(validated: Validated, check: Callable[[], T]) -> T | None:
 def _template(opened: OpenTask) -> "Template":
     from promptrank.prompt.template import load_template
 
-    return load_template(opened.task.template, opened.place.template_folders)
+    return load_template(opened.task.template, opened.place.template_folders, opened.drafts)
 
 
 def _supplied(opened: OpenTask, say: Say) -> "Supplied":
@@ -100,8 +103,8 @@ def _ranker(opened: OpenTask, model: str | None, say: Say) -> "Ranker":
     return open_ranker(unfused, engine="fake", model=model, say=say)
 
 
-def _unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
-    """Template variables that nothing supplies, such as ``item.titel``."""
+def unsupplied(opened: OpenTask, template: "Template", supplied: "Supplied") -> Iterator[str]:
+    """Template variables that nothing supplies, such as ``item.titel``: a problem for each."""
     fields: dict[str, Mapping[str, Any]] = dict(supplied.fields)
     if "source" in fields:
         fields["source"] = {**fields["item"], **fields["source"]}

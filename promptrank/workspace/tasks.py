@@ -1,7 +1,7 @@
 """Tasks by name: list them, open one, find its data and its model."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +23,14 @@ class OpenTask:
     Attributes:
         project: folder of the project that it was opened in; a built-in task lies elsewhere.
         left_out: blocks of the template that its prompts go without, for a probe.
+        drafts: files of templates -> texts that stand in for what the files hold.
     """
 
     place: TaskPath
     task: "Task"
     project: Path
     left_out: frozenset[str] = frozenset()
+    drafts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -66,10 +68,13 @@ def with_template(opened: OpenTask, template: str) -> OpenTask:
     return replace(opened, task=opened.task.model_copy(update={"template": template}))
 
 
-def data_folder(opened: OpenTask, say: Say = silent) -> Path:
+def data_folder(opened: OpenTask, say: Say = silent, *, offline: bool = False) -> Path:
     """The folder that the task's table paths are relative to, fetched first if it is a data set.
 
     A built-in task's folder is looked up in the project first.
+
+    Args:
+        offline: fetch nothing.
 
     Raises:
         DataError: neither a folder nor a known data set.
@@ -85,7 +90,7 @@ def data_folder(opened: OpenTask, say: Say = silent) -> Path:
         if folder.is_dir():
             return folder
     if name in dataset_names():
-        return resolve_dataset(name, say=say)
+        return resolve_dataset(name, offline=offline, say=say)
     if Path(name).name in SIMULATED:
         raise DataError(
             f"{opened.place.path}: data: no folder {folders[0]}; "

@@ -17,6 +17,7 @@ from promptrank.training import processes
 from promptrank.training.run_folder import Run
 from promptrank.training.settings import Settings
 from promptrank.workspace.encoders import open_encoder
+from promptrank.workspace.policies import without_steps
 from promptrank.workspace.request_files import build_file, given_file
 from promptrank.workspace.tasks import OpenTask, open_task
 
@@ -42,7 +43,7 @@ def open_tasks(
         names = [task.name for task in open_project(root).tasks() if task.root == root]
         if not names:
             raise InputError(f"--all: {root / 'tasks'} holds no task; name tasks, or write one")
-    return [open_task(name, project=root, settings=settings) for name in names]
+    return [without_steps(open_task(name, project=root, settings=settings)) for name in names]
 
 
 def check_questions(opened: Sequence[OpenTask], chosen: Settings) -> None:

@@ -6,6 +6,7 @@ from promptrank.evaluation.agreement import Agreement
 from promptrank.evaluation.drift_rows import Drift, DriftPoint, RankerDrift
 from promptrank.evaluation.example_requests import ExampleCandidate, ExampleRequest, PromptPiece
 from promptrank.evaluation.off_policy_rows import Amount, OffPolicy, PolicyRow
+from promptrank.evaluation.preference_rows import PreferenceRow, Preferences
 from promptrank.evaluation.probe_rows import ProbeRow, SubjectChange, SubjectChanges
 from promptrank.evaluation.report import Report, ReportSlice, RequirementResult, Transfer
 from promptrank.evaluation.report_rows import (
@@ -120,6 +121,14 @@ def full_report() -> Report:
         survival=Survival("decoder, obscured", "decoder", "auc", 0.62, 0.4, 0.8),
         slices=(part, other),
         off_policy=off_policy,
+        preferences=Preferences(
+            (PreferenceRow("decoder", 0.72, 0.61, 0.83), PreferenceRow("bm25", 0.55)),
+            83,
+            47,
+            9,
+            3,
+            2,
+        ),
         drift=Drift(
             "auc",
             "training",

@@ -155,10 +155,10 @@ def serving(app: Starlette) -> Iterator[str]:
     """The application behind a real socket of this machine; its address."""
     import uvicorn
 
+    from promptrank.serve.connections import bounded
     from promptrank.serve.running import listen
 
-    config = uvicorn.Config(app, log_config=None, lifespan="off", log_level="critical")
-    server, listening = uvicorn.Server(config), listen("127.0.0.1", 0)
+    server, listening = uvicorn.Server(bounded(app, lifespan="off")), listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:

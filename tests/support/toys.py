@@ -78,3 +78,16 @@ def make_project(root: Path, model: Path, rounds: int = ROUNDS) -> Path:
         ],
     )
     return root
+
+
+def adapters_for(root: Path, model: Path, count: int) -> list[str]:
+    """Adapters of the project with random weights, without cards; their names."""
+    from transformers import AutoModelForCausalLM
+
+    from support.engines import adapter
+
+    names = [f"random-{seed}" for seed in range(count)]
+    for seed, name in enumerate(names):
+        spent = AutoModelForCausalLM.from_pretrained(model)
+        adapter(spent, root / "adapters" / name, seed)
+    return names

@@ -22,3 +22,13 @@ def open_small(model: Path, **options: Any) -> VllmEngine:
     """One thread and a small cache, as several may be open at once."""
     options.setdefault("cache_bytes", 512 << 20)
     return open_vllm(model, name="vllm", threads=1, **options)
+
+
+def use_stub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have processes run `vllm_stub`, told by files in a folder; vLLM need not be installed."""
+    from promptrank.engine.vllm_engine import process
+    from support import vllm_stub
+
+    monkeypatch.setattr(process, "check_installed", lambda: None)
+    monkeypatch.setattr(process, "CHILD", (str(Path(vllm_stub.__file__)),))
+    monkeypatch.setenv("PROMPTRANK_STUB", str(folder))

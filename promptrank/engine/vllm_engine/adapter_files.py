@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from promptrank.engine.model_files import adapter_digest, check_adapter_folder
+from promptrank.engine.model_files import adapter_digest, adapter_stamp, check_adapter_folder
 from promptrank.engine.plain_json import read_json
 from promptrank.errors import ModelError
 
@@ -61,3 +61,36 @@ def read_adapter(folder: str, model: Path) -> Adapter:
     if rank > RANKS[-1]:
         raise ModelError(f"{path}: rank {rank}; vLLM takes 1 to {RANKS[-1]}")
     return Adapter(adapter_digest(path), str(path.resolve()), rank)
+
+
+class ReadAdapters:
+    """The adapters of one model, each folder read once."""
+
+    def __init__(self, model: Path) -> None:
+        self._model = model
+        self._adapters: dict[str, Adapter] = {}
+        self._refused: dict[tuple[object, ...], str] = {}  # by files as they were: why
+
+    def of(self, folder: str) -> Adapter:
+        """The adapter in a folder.
+
+        Raises:
+            ModelError: as of `read_adapter`.
+        """
+        if folder not in self._adapters:
+            stamp = adapter_stamp(Path(folder))
+            if why := self._refused.get(stamp):
+                raise ModelError(why)
+            try:
+                self._adapters[folder] = read_adapter(folder, self._model)
+            except ModelError as error:
+                self._refused[stamp] = str(error)
+                raise
+        return self._adapters[folder]
+
+    def forget(self, folder: str) -> Adapter | None:
+        """The adapter of a folder that is used no more; None where another folder has the same."""
+        gone = self._adapters.pop(folder, None)
+        if gone is None or any(other.name == gone.name for other in self._adapters.values()):
+            return None
+        return gone

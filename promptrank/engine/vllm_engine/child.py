@@ -4,9 +4,11 @@ IN and OUT are file descriptors of pipes; every message is a line of JSON (with 
 as Python writes them). First comes ``{"open": settings}``, answered by ``up`` or ``error``. Then:
 
     {"adapter": [number, name, folder]}     -> {"adapter": [number, error or null]}
+    {"unload": number}                         no answer; no prompt of it is under way
     {"score": [[number, ids, wanted ids, adapter number or null], ...],
      "behind": small numbers first}
-                                            -> {"done": [[number, log-probs, greedy id], ...]}
+                                            -> {"done": [[number, log-probs, greedy id], ...],
+                                                "tokens": [of their prompts, of these cached]}
                                                {"refused": [[number, why], ...]}
     {"drop": [number, ...]}                    no answer
 
@@ -119,13 +121,18 @@ def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:
                 asked.put(message["score"], message["behind"])
             elif "adapter" in message:
                 tell(adapter=asked.load(*message["adapter"]))
+            elif "unload" in message:
+                asked.unload(message["unload"])
             else:
                 asked.drop(message["drop"])
         if refused := asked.add():
             tell(refused=refused)
         outputs = engine.step() if asked.running else ()
-        if done := [asked.finish(output) for output in outputs if output.finished]:
-            tell(done=done)
+        finished = [output for output in outputs if output.finished]
+        if finished:
+            read = sum(len(output.prompt_token_ids or ()) for output in finished)
+            cached = sum(output.num_cached_tokens or 0 for output in finished)
+            tell(done=[asked.finish(output) for output in finished], tokens=[read, cached])
 
 
 class PromptQueue:
@@ -158,6 +165,11 @@ class PromptQueue:
             return [number, _first_line(error)]
         self._adapters[number] = request
         return [number, None]
+
+    def unload(self, number: int) -> None:
+        """Take an adapter out again."""
+        if self._adapters.pop(number, None) is not None:
+            self._engine.remove_lora(number)
 
     @property
     def left(self) -> bool:

@@ -11,6 +11,7 @@ from promptrank.engine.tree_checks import Limits
 from promptrank.engine.vllm_engine.adapter_files import RANKS, read_adapter
 from promptrank.engine.vllm_engine.launch import Launch
 from promptrank.engine.vllm_engine.process import check_installed
+from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import ModelError
 
@@ -31,6 +32,7 @@ def open_vllm(
     block_tokens: int | None = None,
     cache_bytes: int | None = None,
     eager: bool = True,
+    restarts: Restarts | None = None,
 ) -> VllmEngine:
     """A decoder from a folder, served by vLLM in a process of its own.
 
@@ -46,6 +48,7 @@ def open_vllm(
         block_tokens: of the prefix cache; 32 on a CPU and vLLM's own choice on a GPU if None.
         cache_bytes: for keys and values; 2 GiB on a CPU and vLLM's own share on a GPU if None.
         eager: do not compile; opens faster, scores slower.
+        restarts: start a process that dies anew, and count it there; its death is an error if None.
 
     Raises:
         ModelError: vLLM is not installed, or it cannot serve the folder or an adapter as asked.
@@ -74,7 +77,7 @@ def open_vllm(
         next((room for room in RANKS if room >= rank), 0) if rank else 0,
     )
     info = EngineInfo("vllm", name or str(model_path), model_digest(path), dtype, longest)
-    engine = VllmEngine(settings, info, Limits(longest, own.vocab))
+    engine = VllmEngine(settings, info, Limits(longest, own.vocab), restarts)
     try:
         for folder in folders:
             engine.load(folder)

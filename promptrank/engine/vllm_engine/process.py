@@ -15,6 +15,8 @@ from typing import IO, Any
 from promptrank.engine.vllm_engine.launch import FOLDER, Launch, environment
 from promptrank.errors import ModelError
 
+CHILD = ("-m", "promptrank.engine.vllm_engine.child")
+"""What the process runs: arguments of Python."""
 _PATIENCE = 10.0  # seconds a process has to end once it is told to
 
 
@@ -34,7 +36,7 @@ class Process:
         self._log = Path(self._folder.name) / "log"
         to_read, to_write = os.pipe()
         from_read, from_write = os.pipe()
-        command = [sys.executable, "-m", "promptrank.engine.vllm_engine.child"]
+        command = [sys.executable, *CHILD]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [*command, str(to_read), str(from_write)],
@@ -56,6 +58,11 @@ class Process:
     def number(self) -> int:
         """The process's id."""
         return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it is gone; what it sent before may still be read."""
+        return self._process.poll() is not None
 
     def wait_until_up(self) -> None:
         """Return when vLLM is ready.
@@ -111,8 +118,8 @@ class Process:
         self.close()
         how = "is out of reach" if code is None else _how(code)
         return ModelError(
-            f"{self._model}: the vLLM process {how}{said}; open the engine again, with a smaller "
-            "cache if memory ran out"
+            f"{self._model}: the vLLM process {how}{said}; if memory ran out, open the engine with "
+            "a smaller cache"
         )
 
     def _last_words(self) -> str:

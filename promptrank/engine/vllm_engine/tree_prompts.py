@@ -53,17 +53,29 @@ class Work:
 
     Attributes:
         left: prompts to come.
+        deaths: how often the process has died while it had this tree.
+        lost: why nothing more will come, where the process has died and is not there again.
     """
 
     def __init__(self, tree: Tree, failure: Failure | None) -> None:
         self.tree, self.failure = tree, failure
-        self.left = 0
+        self.left = self.deaths = 0
+        self.lost: str | None = None
         self._scores: list[BranchScore | None] = [None] * len(tree.branches)
         self._slots: dict[tuple[int, int], _Slot] = {}
 
     def fail(self, branch: int, failure: Failure) -> None:
         """Nothing of this branch will be scored."""
         self._scores[branch] = failure
+
+    def again(self) -> None:
+        """Nothing has come; branches that had failed stay as they are."""
+        self.left = 0
+        self._slots.clear()
+
+    def give_up(self, failure: Failure) -> None:
+        """The whole tree has failed, whatever has come of it."""
+        self.failure, self.left = failure, 0
 
     def prompts(self) -> Iterator[tuple[Place, list[int]]]:
         """The places to ask vLLM for, with their ids, branch after branch."""
@@ -100,10 +112,10 @@ class Work:
                 ),
             )
 
-    def refuse(self, place: Place, why: str) -> None:
-        """VLLM did not take a prompt."""
+    def refuse(self, place: Place, why: str, by: str = "vLLM") -> None:
+        """A prompt was not taken."""
         self.left -= 1
-        message = f"request {self.tree.tree_id}: vLLM refused a prompt ({why}); try engine packed"
+        message = f"request {self.tree.tree_id}: {by} refused a prompt ({why}); try engine packed"
         self.fail(place.branch, Failure("refused", message))
 
     def result(self) -> TreeScore:

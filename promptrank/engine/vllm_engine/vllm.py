@@ -1,19 +1,16 @@
 """The engine itself: trees in, prompts to the process, scores out as its messages bring them."""
 
-import weakref
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import count
 from pathlib import Path
 
-from promptrank.engine.contract import EngineInfo, Failure, Steps, Tree, TreeScore, Window
-from promptrank.engine.model_files import adapter_stamp
+from promptrank.engine.contract import EngineInfo, Steps, Tree, TreeScore, Window
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
-from promptrank.engine.vllm_engine.adapter_files import RANKS, Adapter, read_adapter
+from promptrank.engine.vllm_engine.adapter_files import ReadAdapters
+from promptrank.engine.vllm_engine.conversation import Conversation, bad_adapter
 from promptrank.engine.vllm_engine.launch import Launch
-from promptrank.engine.vllm_engine.process import Process
-from promptrank.engine.vllm_engine.tree_prompts import Place, Work
+from promptrank.engine.vllm_engine.restarts import Restarts
+from promptrank.engine.vllm_engine.tree_prompts import Work
 from promptrank.engine.windows import in_order
 from promptrank.errors import ModelError
 
@@ -24,17 +21,17 @@ class VllmEngine:
     window = Window(64, 200_000)  # ordered among themselves
     groups = 2  # the process has the next one before the last is answered
 
-    def __init__(self, settings: Launch, info: EngineInfo, limits: Limits) -> None:
+    def __init__(
+        self,
+        settings: Launch,
+        info: EngineInfo,
+        limits: Limits,
+        restarts: Restarts | None = None,
+    ) -> None:
         self.info = info
-        self._settings, self._limits = settings, limits
-        self._numbers = count(1)
-        self._pending: dict[int, tuple[Work, Place]] = {}
-        self._adapters: dict[str, Adapter] = {}
-        self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
-        self._refused: dict[tuple[object, ...], str] = {}  # by files as they were: why
-        self._process: Process | None = None
-        self._end: str | None = None
-        self._start()
+        self._limits = limits
+        self._adapters = ReadAdapters(Path(settings.model))
+        self._said = Conversation(settings, self._adapters, restarts)
 
     def size(self, tree: Tree) -> int:
         """Tokens of all paths, shared ones as often as they are sent."""
@@ -45,22 +42,25 @@ class VllmEngine:
 
         A message may bring scores of other groups, which these have at their next step. The process
         works on small groups first. An adapter that is not loaded yet is loaded in the first step;
-        where it has a larger rank than there is room for, all that is under way is waited for.
+        where it has a larger rank than there is room for, all that is under way is waited for. With
+        restarts a step may take as long as a start of the process.
 
         Raises:
-            ModelError: the engine is closed, or its process has died.
+            ModelError: the engine is closed, or its process has died and none is in its place.
         """
         works = [self._work(tree) for tree in trees]
         waiting = dict(enumerate(works))
         try:
-            self._ask(works)
+            self._said.ask(works)
             yield _ready(waiting)
             while waiting:
+                if lost := next((work.lost for work in waiting.values() if work.lost), None):
+                    raise ModelError(lost)
                 if all(work.left for work in waiting.values()):
-                    self._receive()
+                    self._said.receive()
                 yield _ready(waiting)
         finally:
-            self._drop(waiting.values())
+            self._said.drop(waiting.values())
 
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order; looks ahead over a bounded number of trees.
@@ -76,7 +76,17 @@ class VllmEngine:
         Raises:
             ModelError: it cannot be used.
         """
-        self._number(self._adapter(adapter))
+        self._said.number(self._adapters.of(adapter))
+
+    def unload(self, adapter: str) -> None:
+        """Have the process give back an adapter's weights, unless another folder has the same.
+
+        Nothing happens while prompts of it are under way.
+
+        Raises:
+            ModelError: the engine is closed, or its process has died.
+        """
+        self._said.unload(adapter)
 
     def lengthen(self, max_tokens: int) -> None:
         """Take paths of up to ``max_tokens`` from now on: starts the process anew.
@@ -84,158 +94,50 @@ class VllmEngine:
         Raises:
             ModelError: the engine is closed, or vLLM cannot be opened for so many.
         """
-        self._restart(replace(self._settings, max_tokens=max_tokens))
+        self._said.restart(replace(self._said.settings, max_tokens=max_tokens))
         self._limits = replace(self._limits, max_tokens=max_tokens)
         self.info = replace(self.info, max_tokens=max_tokens)
 
     def close(self) -> None:
         """End the process; memory goes back with it."""
-        self._end = self._end or "the engine is closed; open another"
-        self._pending.clear()
-        if self._process is not None:
-            self._finalizer()
-            self._process = None
+        self._said.close()
+
+    @property
+    def ailing(self) -> bool:
+        """Whether `mend` has anything to do; from any thread."""
+        return self._said.ailing
+
+    def mend(self) -> None:
+        """Start a process that has died while nobody asked, or that could not be started before.
+
+        Raises:
+            ModelError: it cannot be started now either.
+        """
+        self._said.mend()
 
     @property
     def process_id(self) -> int | None:
         """Of the process that runs vLLM, while there is one."""
-        return self._process.number if self._process is not None else None
+        return self._said.process_id
 
-    def _start(self) -> None:
-        self._loaded.clear()
-        self._process = Process(self._settings)
-        self._finalizer = weakref.finalize(self, self._process.close)
-        self._process.wait_until_up()
-
-    def _restart(self, settings: Launch) -> None:
-        """Start the process anew, once all that is under way is answered."""
-        while self._pending:
-            self._receive()
-        self._live()
-        self._finalizer()
-        self._settings = settings
-        self._start()
-
-    def _live(self) -> Process:
-        if self._process is None:
-            raise ModelError(self._end or "the engine is closed; open another")
-        return self._process
-
-    def _ask(self, works: Sequence[Work]) -> None:
-        """Send the prompts of one group, those that share most one after another."""
-        adapters = {work.tree.adapter for work in works if not work.failure}
-        order = sorted(
-            (work for work in works if not work.failure),
-            key=lambda work: (work.tree.adapter or "", *work.tree.prefix),
-        )
-        for adapter in sorted(adapters, key=lambda name: name or ""):
-            try:
-                number = None if adapter is None else self._number(self._adapter(adapter))
-            except _Refused as error:
-                for work in order:
-                    if work.tree.adapter == adapter:
-                        work.failure = _bad_adapter(work.tree, error)
-                continue
-            rows = []
-            for work in order:
-                if work.tree.adapter != adapter:
-                    continue
-                for place, ids in work.prompts():
-                    name = next(self._numbers)
-                    self._pending[name] = work, place
-                    rows.append([name, ids, place.wanted, number])
-            if rows:
-                self._send({"score": rows, "behind": len(works)})
+    @property
+    def caches(self) -> Mapping[str, tuple[int, int]]:
+        """Tokens of prompts that its prefix cache had, and had not."""
+        said = self._said
+        return {"prefix_tokens": (said.cached_tokens, said.read_tokens - said.cached_tokens)}
 
     def _work(self, tree: Tree) -> Work:
-        failure = tree_failure(tree, self._limits)
-        if failure is None and tree.adapter is not None:
+        work = Work(tree, tree_failure(tree, self._limits))
+        if work.failure is None and tree.adapter is not None:
             try:
-                self._adapter(tree.adapter)
+                self._adapters.of(tree.adapter)
             except ModelError as error:
-                failure = _bad_adapter(tree, error)
-        work = Work(tree, failure)
-        if failure is None:
+                work.failure = bad_adapter(work, error)
+        if work.failure is None:
             for number, branch in enumerate(tree.branches):
                 if bad := branch_failure(tree, branch, self._limits):
                     work.fail(number, bad)
         return work
-
-    def _adapter(self, folder: str) -> Adapter:
-        """The adapter in a folder, read once."""
-        if folder not in self._adapters:
-            stamp = adapter_stamp(Path(folder))
-            if why := self._refused.get(stamp):
-                raise ModelError(why)
-            try:
-                self._adapters[folder] = read_adapter(folder, Path(self._settings.model))
-            except ModelError as error:
-                self._refused[stamp] = str(error)
-                raise
-        return self._adapters[folder]
-
-    def _number(self, adapter: Adapter) -> int:
-        """The adapter's number in the process, which is opened anew where its rank has no room."""
-        if adapter.rank > self._settings.lora_rank:
-            rank = next(rank for rank in RANKS if rank >= adapter.rank)
-            self._restart(replace(self._settings, lora_rank=rank))
-        if adapter.name not in self._loaded:
-            number = len(self._loaded) + 1
-            self._send({"adapter": [number, adapter.name, adapter.folder]})
-            while adapter.name not in self._loaded:
-                self._receive(adapter)
-        number_or_reason = self._loaded[adapter.name]
-        if isinstance(number_or_reason, str):
-            raise _Refused(f"{adapter.folder}: vLLM cannot load the adapter ({number_or_reason})")
-        return number_or_reason
-
-    def _send(self, message: dict[str, object]) -> None:
-        try:
-            self._live().send(message)
-        except ModelError as error:
-            self._died(error)
-            raise
-
-    def _receive(self, adapter: Adapter | None = None) -> None:
-        """Take in one message of the process; all groups share what it brings."""
-        try:
-            message = self._live().receive()
-        except ModelError as error:
-            self._died(error)
-            raise
-        for name, logprobs, greedy in message.get("done", ()):
-            if name in self._pending:
-                work, place = self._pending.pop(name)
-                work.put(place, logprobs, greedy)
-        for name, why in message.get("refused", ()):
-            if name in self._pending:
-                work, place = self._pending.pop(name)
-                work.refuse(place, why)
-        if adapter is not None and "adapter" in message:
-            number, why = message["adapter"]
-            self._loaded[adapter.name] = number if why is None else why
-
-    def _drop(self, works: Iterable[Work]) -> None:
-        """Forget what a group that was given up still waits for."""
-        mine = {id(work) for work in works if work.left}
-        names = [name for name, (work, _) in self._pending.items() if id(work) in mine]
-        for name in names:
-            del self._pending[name]
-        if names and self._process is not None:
-            with suppress(ModelError):  # whoever scores next is told
-                self._send({"drop": names})
-
-    def _died(self, error: ModelError) -> None:
-        self._end = self._end or str(error)
-        self.close()
-
-
-class _Refused(ModelError):
-    """An adapter that vLLM itself refuses; the process goes on."""
-
-
-def _bad_adapter(tree: Tree, error: ModelError) -> Failure:
-    return Failure("bad_adapter", f"request {tree.tree_id}: {error}")
 
 
 def _ready(waiting: dict[int, Work]) -> list[tuple[int, TreeScore]]:

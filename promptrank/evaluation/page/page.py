@@ -58,7 +58,7 @@ TOLD = frozenset(
     {"reference", "metrics", "draws", "seed", "level", "counts", "rankers", "absent", "seen"}
     | {"cuts", "errors", "notes", "provenance", "pairs", "best_baseline", "survival", "slices"}
     | {"judged", "baselines", "verdict", "requirements", "examples", "off_policy", "orders"}
-    | {"transfers", "drift", "probes"}
+    | {"transfers", "drift", "probes", "preferences"}
 )
 """Fields of a report for which the templates have a place; others are shown as they are."""
 

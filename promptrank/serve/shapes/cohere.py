@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NotRequired
+from typing import Annotated, Any, Literal, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from promptrank.errors import DataError
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
 from promptrank.serve.shapes.documents import hits, unscored, wanted
+from promptrank.serve.shapes.whole import Positive, whole
 
 _PER_UNIT = 100  # documents of a "search unit"
 
@@ -25,9 +26,9 @@ class CohereV2Body(_Strict):
     model: str = Field(description="Name of a task that is served.")
     query: str
     documents: list[str] = Field(min_length=1)
-    top_n: int | None = Field(None, ge=1)
-    max_tokens_per_doc: int | None = Field(None, ge=1)
-    priority: int | None = Field(None, ge=0, le=999)
+    top_n: Positive | None = None
+    max_tokens_per_doc: Positive | None = None
+    priority: Annotated[int, Field(ge=0, le=999), BeforeValidator(whole)] | None = None
     relevant_spans: dict[str, Any] | None = None
 
 
@@ -37,11 +38,11 @@ class CohereV1Body(_Strict):
     model: str | None = Field(None, description="Name of a task that is served.")
     query: str
     documents: list[str | dict[str, Any]] = Field(min_length=1)
-    top_n: int | None = Field(None, ge=1)
+    top_n: Positive | None = None
     rank_fields: list[str] | None = None
     return_documents: bool | None = None
-    max_chunks_per_doc: int | None = Field(None, ge=1)
-    max_tokens_per_doc: int | None = Field(None, ge=1)
+    max_chunks_per_doc: Positive | None = None
+    max_tokens_per_doc: Positive | None = None
 
 
 class CohereDocument(TypedDict):
@@ -93,10 +94,17 @@ class CohereAnswer(TypedDict):
     meta: CohereMeta
 
 
+class CohereError(TypedDict):
+    """Why there are no results."""
+
+    id: str
+    message: str
+
+
 def _read_v2(body: CohereV2Body) -> Wanted:
     if body.relevant_spans is not None:
         raise DataError("relevant_spans: not served here; leave it out")
-    return wanted(body.model, body.query, body.documents)
+    return wanted(body.model, body.query, body.documents, shown=body.top_n)
 
 
 def _read_v1(body: CohereV1Body) -> Wanted:
@@ -105,7 +113,7 @@ def _read_v1(body: CohereV1Body) -> Wanted:
         {**document, "text": text} if isinstance(document, dict) else text
         for document, text in zip(body.documents, texts, strict=True)
     ]
-    return wanted(body.model, body.query, documents)
+    return wanted(body.model, body.query, documents, shown=body.top_n)
 
 
 def _text(document: str | dict[str, Any], names: Sequence[str] | None, place: int) -> str:
@@ -168,7 +176,7 @@ def _answer(
     return {"id": done.request_id, "results": results, "meta": meta}
 
 
-def _refuse(refusal: Refusal, request_id: str) -> dict[str, str]:
+def _refuse(refusal: Refusal, request_id: str) -> CohereError:
     return {"id": request_id, "message": refusal.message}
 
 
@@ -181,6 +189,7 @@ V2 = HttpShape(
     _read_v2,
     _write_v2,
     _refuse,
+    error_type=CohereError,
 )
 V1 = HttpShape(
     "cohere",
@@ -191,4 +200,5 @@ V1 = HttpShape(
     _read_v1,
     _write_v1,
     _refuse,
+    error_type=CohereError,
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from promptrank.errors import DataError
 from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.requests.dicts import UNNAMED
 from promptrank.serve.shape import Done, Wanted
 
 
@@ -43,7 +44,7 @@ def query_request(query: str, documents: Sequence[str | Mapping[str, Any]]) -> R
         fields = {"text": document} if isinstance(document, str) else document
         candidates.append(Candidate(str(place), Item(str(place), fields)))
     subject = Subject(query_id=query, query={"text": query})
-    return Request("request", subject, tuple(candidates))
+    return Request(UNNAMED, subject, tuple(candidates))
 
 
 def wanted(
@@ -52,9 +53,10 @@ def wanted(
     documents: Sequence[str | Mapping[str, Any]],
     *,
     whole: bool = False,
+    shown: int | None = None,
 ) -> Wanted:
     """One request of a query, for a task by name."""
-    return Wanted(task, [query_request(query, documents)], whole)
+    return Wanted(task, [query_request(query, documents)], whole, shown=shown)
 
 
 def hits(done: Done, most: int | None = None) -> list[Hit]:
@@ -71,8 +73,13 @@ def hits(done: Done, most: int | None = None) -> list[Hit]:
 
 
 def unscored(done: Done) -> list[str]:
-    """A sentence for each document that has no score."""
-    return [
+    """A sentence for each document that has no score, or that a policy step took out."""
+    removed = [
+        f"documents[{scored.candidate_id}] is left out: {scored.changes[-1].why}"
+        for ranking in done.rankings
+        for scored in ranking.removed
+    ]
+    return removed + [
         f"documents[{row.candidate_id}] has no score: {row.message}"
         for ranking in done.rankings
         for row in ranking.errors

@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
 from promptrank.serve.shapes.documents import hits, wanted
+from promptrank.serve.shapes.whole import Positive
 
 
 class JinaText(BaseModel):
@@ -24,7 +25,7 @@ class JinaBody(BaseModel):
     model: str | None = Field(None, description="Name of a task that is served.")
     query: str
     documents: list[str | JinaText] = Field(min_length=1)
-    top_n: int | None = Field(None, ge=1)
+    top_n: Positive | None = None
     return_documents: bool | None = True
 
 
@@ -56,8 +57,15 @@ class JinaAnswer(TypedDict):
     results: list[JinaResult]
 
 
+class JinaError(TypedDict):
+    """Why there are no results."""
+
+    detail: str
+
+
 def _read(body: JinaBody) -> Wanted:
-    return wanted(body.model, body.query, [_text(document) for document in body.documents])
+    documents = [_text(document) for document in body.documents]
+    return wanted(body.model, body.query, documents, shown=body.top_n)
 
 
 def _text(document: str | JinaText) -> str:
@@ -75,7 +83,7 @@ def _write(body: JinaBody, done: Done) -> JinaAnswer:
     return {"model": done.served.name, "usage": usage, "results": results}
 
 
-def _refuse(refusal: Refusal, request_id: str) -> dict[str, str]:
+def _refuse(refusal: Refusal, request_id: str) -> JinaError:
     return {"detail": refusal.message}
 
 
@@ -88,4 +96,5 @@ RERANK = HttpShape(
     _read,
     _write,
     _refuse,
+    error_type=JinaError,
 )

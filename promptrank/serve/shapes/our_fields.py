@@ -1,9 +1,11 @@
 """The fields of promptrank's own bodies, answers and errors."""
 
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from typing_extensions import TypedDict
+
+from promptrank.serve.shapes.request_schema import PAIR, REQUEST
 
 
 class _Strict(BaseModel):
@@ -16,8 +18,9 @@ class RankBody(_Strict):
     task: str | None = Field(
         None, description="Name of the task; the first one served if left out."
     )
-    request: dict[str, Any] = Field(
-        description="A request as docs/reference/requests.md has it, with its candidates as a list."
+    request: Annotated[dict[str, Any], WithJsonSchema(REQUEST)] = Field(
+        description="A request as docs/reference/requests.md has it, with its candidates as a "
+        "list. Where the task's tables are read, ids are enough."
     )
 
 
@@ -27,7 +30,7 @@ class ScoreBody(_Strict):
     task: str | None = Field(
         None, description="Name of the task; the first one served if left out."
     )
-    pairs: list[dict[str, Any]] = Field(
+    pairs: list[Annotated[dict[str, Any], WithJsonSchema(PAIR)]] = Field(
         min_length=1,
         description="Each a request with one candidate, whose item, item_id, context and stats "
         "stand beside member, query, source, history and time.",
@@ -62,9 +65,20 @@ class ScoredJson(TypedDict):
     score: float
     probability: NotRequired[float]
     method_score: float
+    propensity: NotRequired[float]
     questions: dict[str, AnsweredJson]
     shortened: list[str]
     changes: list[ChangeJson]
+
+
+class RemovedJson(TypedDict):
+    """A candidate that a policy step took out, with the score that it had then."""
+
+    candidate_id: str
+    item_id: str
+    score: float
+    step: str
+    why: str
 
 
 class ErrorJson(TypedDict):
@@ -101,8 +115,19 @@ class Provenance(TypedDict):
     model_digest: str
     dtype: str
     adapter: NotRequired[str]
+    alias: NotRequired[str]
     adapter_digest: NotRequired[str]
     fusion_digest: NotRequired[str]
+    policy: NotRequired[str]
+
+
+class LookedUpJson(TypedDict):
+    """What came from the task's tables: how many events and items, and as of which time."""
+
+    as_of: NotRequired[float]
+    events: int
+    items: int
+    unknown: list[str]
 
 
 class RankAnswer(TypedDict):
@@ -111,11 +136,13 @@ class RankAnswer(TypedDict):
     id: str
     request_id: str
     scored: list[ScoredJson]
+    removed: list[RemovedJson]
     partial: bool
     errors: list[ErrorJson]
     cuts: CutsJson
     tokens: int
     provenance: Provenance
+    looked_up: NotRequired[LookedUpJson]
 
 
 class PairJson(TypedDict):
@@ -125,6 +152,7 @@ class PairJson(TypedDict):
     probability: NotRequired[float]
     questions: NotRequired[dict[str, AnsweredJson]]
     error: NotRequired[ErrorJson]
+    looked_up: NotRequired[LookedUpJson]
 
 
 class ScoreAnswer(TypedDict):

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.ranking import Ranking, Scored
-from promptrank.requests.dicts import request_from_dict
+from promptrank.requests.filled import LookedUp
 from promptrank.serve.hosted import HostedTask
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
@@ -17,10 +17,12 @@ from promptrank.serve.shapes.our_fields import (
     ErrorBody,
     ErrorJson,
     FaultJson,
+    LookedUpJson,
     PairJson,
     Provenance,
     RankAnswer,
     RankBody,
+    RemovedJson,
     ScoreAnswer,
     ScoreBody,
     ScoredJson,
@@ -30,11 +32,11 @@ _OF_CANDIDATE = ("candidate_id", "item_id", "item", "context", "stats")
 
 
 def _read_rank(body: RankBody) -> Wanted:
-    return Wanted(body.task, [request_from_dict(body.request)])
+    return Wanted(body.task, (), given=[body.request])
 
 
 def _read_score(body: ScoreBody) -> Wanted:
-    requests = []
+    given = []
     for place, pair in enumerate(body.pairs):
         if "candidates" in pair:
             raise DataError(
@@ -42,46 +44,66 @@ def _read_score(body: ScoreBody) -> Wanted:
             )
         candidate = {name: pair[name] for name in _OF_CANDIDATE if name in pair}
         others = {name: value for name, value in pair.items() if name not in _OF_CANDIDATE}
-        try:
-            requests.append(request_from_dict({**others, "candidates": [candidate]}))
-        except DataError as error:
-            why = str(error).replace("candidates[0]", "the candidate")
-            raise DataError(f"pairs[{place}]: {why}") from None
-    return Wanted(body.task, requests)
+        given.append({**others, "candidates": [candidate]})
+    return Wanted(body.task, (), given=given, worded=_of_pair, policy=False)
+
+
+def _of_pair(place: int, why: str) -> str:
+    return f"pairs[{place}]: {why.replace('candidates[0]', 'the candidate')}"
 
 
 def _write_rank(body: RankBody, done: Done) -> RankAnswer:
     (ranking,) = done.rankings
     cuts = ranking.cuts.as_dict()
-    return {
+    answer: RankAnswer = {
         "id": done.request_id,
         "request_id": ranking.request_id,
         "scored": [_scored(scored) for scored in ranking.scored],
+        "removed": [_removed(scored) for scored in ranking.removed],
         "partial": ranking.partial,
         "errors": errors_json(ranking.errors),
         "cuts": CutsJson(**cuts),  # type: ignore[typeddict-item]
         "tokens": done.tokens,
         "provenance": provenance(done.served),
     }
+    for each in done.looked_up:
+        if each.asked:
+            answer["looked_up"] = _looked_up(each)
+    return answer
 
 
 def _write_score(body: ScoreBody, done: Done) -> ScoreAnswer:
+    looked_up: Sequence[LookedUp | None] = done.looked_up or [None] * len(done.rankings)
     return {
         "id": done.request_id,
-        "scores": [_pair(ranking) for ranking in done.rankings],
+        "scores": [_pair(*each) for each in zip(done.rankings, looked_up, strict=True)],
         "tokens": done.tokens,
         "provenance": provenance(done.served),
     }
 
 
-def _pair(ranking: Ranking) -> PairJson:
+def _pair(ranking: Ranking, looked_up: LookedUp | None) -> PairJson:
+    pair: PairJson = {}
+    if looked_up is not None and looked_up.asked:
+        pair["looked_up"] = _looked_up(looked_up)
     if not ranking.scored:
-        return {"error": errors_json(ranking.errors)[0]}
+        return {**pair, "error": errors_json(ranking.errors)[0]}
     scored = _scored(ranking.scored[0])
-    pair: PairJson = {"score": scored["score"], "questions": scored["questions"]}
+    pair |= {"score": scored["score"], "questions": scored["questions"]}
     if "probability" in scored:
         pair["probability"] = scored["probability"]
     return pair
+
+
+def _looked_up(looked_up: LookedUp) -> LookedUpJson:
+    said: LookedUpJson = {
+        "events": looked_up.events,
+        "items": looked_up.items,
+        "unknown": list(looked_up.unknown),
+    }
+    if looked_up.time is not None:
+        said["as_of"] = looked_up.time
+    return said
 
 
 def _scored(scored: Scored) -> ScoredJson:
@@ -107,7 +129,20 @@ def _scored(scored: Scored) -> ScoredJson:
     }
     if scored.probability is not None:
         row["probability"] = scored.probability
+    if scored.propensity is not None:
+        row["propensity"] = scored.propensity
     return row
+
+
+def _removed(scored: Scored) -> RemovedJson:
+    change = scored.changes[-1]
+    return {
+        "candidate_id": scored.candidate_id,
+        "item_id": scored.item_id,
+        "score": scored.score,
+        "step": change.step,
+        "why": change.why,
+    }
 
 
 def errors_json(rows: Sequence[ErrorRow]) -> list[ErrorJson]:
@@ -133,11 +168,18 @@ def provenance(served: HostedTask) -> Provenance:
         "model": info.model,
         "model_digest": info.digest,
         "dtype": info.dtype,
-        "adapter": served.adapter,
+        "adapter": served.adapter_name,
+        "alias": served.alias,
         "adapter_digest": origin.adapter_digest,
         "fusion_digest": origin.fusion_digest,
+        "policy": origin.policy,
     }
     return cast(Provenance, {name: value for name, value in made.items() if value is not None})
+
+
+def tables_json(served: HostedTask) -> dict[str, float]:
+    """When a task's tables were read; nothing where ids are not looked up."""
+    return {"tables_as_of": served.tables.read.time} if served.tables is not None else {}
 
 
 def error_body(refusal: Refusal, request_id: str) -> ErrorBody:

@@ -32,6 +32,13 @@ class TeiRank(TypedDict):
     text: NotRequired[str]
 
 
+class TeiError(TypedDict):
+    """Why there are no ranks."""
+
+    error: str
+    error_type: str
+
+
 def _read(body: TeiBody) -> Wanted:
     return wanted(None, body.query, body.texts, whole=body.truncate is False)
 
@@ -49,7 +56,7 @@ def _write(body: TeiBody, done: Done) -> list[TeiRank]:
 _TYPES = {413: "Validation", 422: "Validation", 429: "Overloaded", 503: "Unhealthy"}
 
 
-def _refuse(refusal: Refusal, request_id: str) -> dict[str, str]:
+def _refuse(refusal: Refusal, request_id: str) -> TeiError:
     return {"error": refusal.message, "error_type": _TYPES.get(refusal.status, "Backend")}
 
 
@@ -62,4 +69,5 @@ RERANK = HttpShape(
     _read,
     _write,
     _refuse,
+    error_type=TeiError,
 )

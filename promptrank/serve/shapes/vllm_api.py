@@ -1,8 +1,9 @@
 """vLLM's rerank and score, as its own server has them."""
 
 import time
+from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -11,6 +12,9 @@ from promptrank.errors import DataError
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
 from promptrank.serve.shapes.documents import Hit, hits, query_request, wanted
+from promptrank.serve.shapes.whole import Whole
+
+_Texts = str | Annotated[list[str], Field(min_length=1)]
 
 
 class VllmRerankBody(BaseModel):
@@ -19,8 +23,8 @@ class VllmRerankBody(BaseModel):
     model_config = ConfigDict(strict=True)
     model: str | None = Field(None, description="Name of a task that is served.")
     query: str
-    documents: str | list[str]
-    top_n: int = Field(0, ge=0, description="0 for all.")
+    documents: _Texts
+    top_n: Whole = Field(0, description="0 for all.")
     use_activation: bool | None = None
 
     @property
@@ -34,10 +38,8 @@ class VllmScoreBody(BaseModel):
 
     model_config = ConfigDict(strict=True)
     model: str | None = Field(None, description="Name of a task that is served.")
-    text_1: str | list[str] = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
-    text_2: str | list[str] = Field(
-        validation_alias=AliasChoices("text_2", "documents", "items", "data_2")
-    )
+    text_1: _Texts = Field(validation_alias=AliasChoices("text_1", "queries", "data_1"))
+    text_2: _Texts = Field(validation_alias=AliasChoices("text_2", "documents", "items", "data_2"))
     use_activation: bool | None = None
 
 
@@ -90,8 +92,23 @@ class VllmScoreAnswer(TypedDict):
     usage: VllmUsage
 
 
+class VllmFault(TypedDict):
+    """Why there is no answer."""
+
+    message: str
+    type: str
+    param: str | None
+    code: int
+
+
+class VllmError(TypedDict):
+    """The body of an error."""
+
+    error: VllmFault
+
+
 def _read_rerank(body: VllmRerankBody) -> Wanted:
-    return wanted(body.model, body.query, body.texts)
+    return wanted(body.model, body.query, body.texts, shown=body.top_n or None)
 
 
 def _write_rerank(body: VllmRerankBody, done: Done) -> VllmRerankAnswer:
@@ -114,12 +131,13 @@ def _write_rerank(body: VllmRerankBody, done: Done) -> VllmRerankAnswer:
 def _read_score(body: VllmScoreBody) -> Wanted:
     first, second = _listed(body.text_1), _listed(body.text_2)
     if len(first) == 1:
-        return wanted(body.model, first[0], second)
+        return replace(wanted(body.model, first[0], second), policy=False)
     if len(first) != len(second):
         raise DataError(
             f"{len(first)} and {len(second)} texts: send one first text, or as many as second ones"
         )
-    return Wanted(body.model, [query_request(a, [b]) for a, b in zip(first, second, strict=True)])
+    pairs = [query_request(a, [b]) for a, b in zip(first, second, strict=True)]
+    return Wanted(body.model, pairs, policy=False)
 
 
 def _write_score(body: VllmScoreBody, done: Done) -> VllmScoreAnswer:
@@ -158,7 +176,7 @@ def _usage(done: Done) -> VllmUsage:
     return {"prompt_tokens": done.tokens, "total_tokens": done.tokens}
 
 
-def _refuse(refusal: Refusal, request_id: str) -> dict[str, Any]:
+def _refuse(refusal: Refusal, request_id: str) -> VllmError:
     words = HTTPStatus(refusal.status).phrase.replace(" ", "").replace("-", "")
     kind = "BadRequestError" if refusal.status in (400, 413, 415, 422) else f"{words}Error"
     return {
@@ -181,6 +199,7 @@ RERANK = HttpShape(
     _write_rerank,
     _refuse,
     invalid=400,
+    error_type=VllmError,
 )
 SCORE = HttpShape(
     "vllm",
@@ -192,4 +211,5 @@ SCORE = HttpShape(
     _write_score,
     _refuse,
     invalid=400,
+    error_type=VllmError,
 )

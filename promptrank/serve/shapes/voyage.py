@@ -8,6 +8,7 @@ from typing_extensions import TypedDict
 from promptrank.serve.refused import Refusal
 from promptrank.serve.shape import Done, HttpShape, Wanted
 from promptrank.serve.shapes.documents import hits, wanted
+from promptrank.serve.shapes.whole import Positive
 
 
 class VoyageBody(BaseModel):
@@ -17,7 +18,7 @@ class VoyageBody(BaseModel):
     model: str = Field(description="Name of a task that is served.")
     query: str
     documents: list[str] = Field(min_length=1)
-    top_k: int | None = Field(None, ge=1)
+    top_k: Positive | None = None
     return_documents: bool | None = False
     truncation: bool | None = True
 
@@ -45,8 +46,15 @@ class VoyageAnswer(TypedDict):
     usage: VoyageUsage
 
 
+class VoyageError(TypedDict):
+    """Why there are no results."""
+
+    detail: str
+
+
 def _read(body: VoyageBody) -> Wanted:
-    return wanted(body.model, body.query, body.documents, whole=body.truncation is False)
+    whole = body.truncation is False
+    return wanted(body.model, body.query, body.documents, whole=whole, shown=body.top_k)
 
 
 def _write(body: VoyageBody, done: Done) -> VoyageAnswer:
@@ -60,7 +68,7 @@ def _write(body: VoyageBody, done: Done) -> VoyageAnswer:
     return {"object": "list", "data": data, "model": done.served.name, "usage": usage}
 
 
-def _refuse(refusal: Refusal, request_id: str) -> dict[str, str]:
+def _refuse(refusal: Refusal, request_id: str) -> VoyageError:
     return {"detail": refusal.message}
 
 
@@ -74,4 +82,5 @@ RERANK = HttpShape(
     _write,
     _refuse,
     invalid=400,
+    error_type=VoyageError,
 )

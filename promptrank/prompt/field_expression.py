@@ -1,13 +1,25 @@
-"""Expressions over a candidate's fields, to slice by: ``item.year >= 1990``, ``member.age // 10``.
+"""Expressions over a candidate's fields: ``item.year >= 1990``, ``member.age // 10``.
 
-They are Jinja's, as in templates, in the same sandbox: strict, without reach, bounded in work.
+Slices and policy steps go by them. They are Jinja's, as in templates, in the same sandbox: strict,
+without reach, bounded in work.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from promptrank.basics.hints import near
 from promptrank.errors import InputError
+from promptrank.records import Candidate, Request
+
+NAMESPACES: Mapping[str, Callable[[Request, Candidate], Mapping[str, Any] | None]] = {
+    "item": lambda r, c: c.item.fields,
+    "member": lambda r, c: r.subject.member,
+    "query": lambda r, c: r.subject.query,
+    "source": lambda r, c: r.subject.source.fields if r.subject.source is not None else None,
+    "context": lambda r, c: c.context,
+    "stats": lambda r, c: c.stats,
+}
+"""What an expression's names stand for."""
 
 _SHOWN = 60  # characters of an expression in a message
 
@@ -20,16 +32,27 @@ def shortened(text: str) -> str:
 class FieldExpression:
     """An expression whose names are fields; called with a candidate's fields, it has a value.
 
+    Not for use by several threads at once.
+
     Attributes:
         problem: why it had no value the last time that it had none.
+        roots: names that it begins with, such as ``item``, in their order.
+        paths: the fields that it names: ``item`` and ``year`` of ``item.year``.
+        of_paths: whether these alone make its value, as in no ``item["year"]``.
     """
 
-    def __init__(self, text: str, fields: Mapping[str, Collection[str]] | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        fields: Mapping[str, Collection[str]] | None = None,
+        where: str = "--slice",
+    ) -> None:
         """Read an expression.
 
         Args:
             fields: what there is under ``item``, ``member`` and so on; None where only the
                 grammar is to be checked.
+            where: it stands, for messages.
 
         Raises:
             InputError: no expression, or it names what is no field.
@@ -55,19 +78,25 @@ class FieldExpression:
             RecursionError,
         ) as error:
             raise InputError(
-                f"--slice {short}: no expression over fields, such as 'item.year >= 1990': {error}"
+                f"{where} {short}: no expression over fields, such as 'item.year >= 1990': {error}"
             ) from None
+        names = [name.name for name in tree.find_all(nodes.Name)]
+        paths = [
+            (part.node.name, part.attr)
+            for part in tree.find_all(nodes.Getattr)
+            if isinstance(part.node, nodes.Name)
+        ]
+        self.roots, self.paths = tuple(dict.fromkeys(names)), tuple(dict.fromkeys(paths))
+        self.of_paths = len(names) == len(paths)
         if fields is None:
             return
-        for name in tree.find_all(nodes.Name):
-            if name.name not in fields:
-                raise InputError(f"--slice {short}: {name.name}: {near(name.name, fields)}")
-        for part in tree.find_all(nodes.Getattr):
-            if isinstance(part.node, nodes.Name) and part.attr not in fields[part.node.name]:
-                hint = near(part.attr, sorted(fields[part.node.name]))
-                raise InputError(
-                    f"--slice {short}: no candidate has {part.node.name}.{part.attr}; {hint}"
-                )
+        for root in self.roots:
+            if root not in fields:
+                raise InputError(f"{where} {short}: {root}: {near(root, fields)}")
+        for root, name in self.paths:
+            if name not in fields[root]:
+                hint = near(name, sorted(fields[root]))
+                raise InputError(f"{where} {short}: no candidate has {root}.{name}; {hint}")
 
     def __call__(self, fields: Mapping[str, Mapping[str, Any] | None]) -> Any:
         """The value; None where it has none, as where a field that it reckons with is empty."""

@@ -1,0 +1,1 @@
+"""The engine ``http``: a completions server that somebody else runs."""

@@ -1,0 +1,75 @@
+"""Digests of what is asked: of requests, and of the prompts that they become."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import orjson
+
+from promptrank.engine.contract import Ids, Tree, TreeScore
+from promptrank.errors import ErrorRow
+from promptrank.ranking.method import Work
+from promptrank.records import Request
+
+_OPTIONS = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+
+
+def content_digest(*records: Request | ErrorRow) -> str:
+    """SHA-256 over requests and rows that could not be read, in their order."""
+    whole = hashlib.sha256()
+    for record in records:
+        whole.update(_json(record))
+        whole.update(b"\n")
+    return whole.hexdigest()
+
+
+def _json(record: Any) -> bytes:
+    try:
+        return orjson.dumps(record, default=_plain, option=_OPTIONS)
+    except orjson.JSONEncodeError:  # a lone surrogate, or a whole number beyond 64 bits
+        return repr(record).encode("utf-8", "surrogatepass")
+
+
+def _plain(value: Any) -> Any:
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+class PromptDigests:
+    """A `promptrank.ranking.loop.Watch` that notes what each request's prompts are.
+
+    Attributes:
+        by_request: request_id -> SHA-256 over the token ids of its first round, answers included;
+            over the request itself where the engine reads fields.
+    """
+
+    def __init__(self) -> None:
+        self.by_request: dict[str, str] = {}
+
+    def __call__(self, works: Sequence[Work], results: Sequence["Future[TreeScore]"]) -> None:
+        """Take down works that are submitted."""
+        for work in works:
+            name = work.tree_id if isinstance(work, Tree) else work.request_id
+            self.by_request.setdefault(name, work_digest(work))
+
+
+def work_digest(work: Work) -> str:
+    """SHA-256 over what an engine is asked; an adapter does not count."""
+    if not isinstance(work, Tree):
+        return content_digest(work)
+    whole = hashlib.sha256()
+    _take(whole, work.prefix)
+    for branch in work.branches:
+        _take(whole, branch.ids)
+        for slot in branch.slots:
+            _take(whole, slot.ids)
+            for path in slot.paths:
+                _take(whole, path)
+        whole.update(b";")
+    return whole.hexdigest()
+
+
+def _take(whole: "hashlib._Hash", ids: Ids) -> None:
+    whole.update(len(ids).to_bytes(4, "little"))
+    whole.update(np.asarray(ids, dtype=np.int64).tobytes())

@@ -1,0 +1,42 @@
+"""The scores of a run, as one."""
+
+from pathlib import Path
+
+import pyarrow as pa
+
+from promptrank.basics.seals import read_sealed
+from promptrank.errors import DataError
+from promptrank.runs import shards
+from promptrank.runs.sharded_run import RUN, SUMMARY
+from promptrank.schema.task import Task
+from promptrank.scores.read import read_scores
+from promptrank.scores.scores import Scores
+
+_AGAIN = "the command that made it goes on with it"
+
+
+def read_run(folder: Path, task: Task, name: str) -> Scores:
+    """All scores of a finished run, in memory.
+
+    Raises:
+        DataError: no run, one that is not finished, or a shard that is damaged or of another run.
+    """
+    if not (folder / RUN).is_file():
+        raise DataError(f"{folder}: is no folder of a run; `promptrank rank --run` makes one")
+    if not (folder / SUMMARY).is_file():
+        raise DataError(f"{folder}: the run is not finished; {_AGAIN}")
+    run = read_sealed(folder / RUN, then=_AGAIN)
+    summary = read_sealed(folder / SUMMARY, then=_AGAIN)
+    tables: list[pa.Table] = []
+    scores: Scores | None = None
+    for number in range(int(summary["shards"])):
+        shard = shards.read_shard(folder, number)
+        if wrong := shards.damage(folder, shard):
+            raise DataError(f"{wrong}; {_AGAIN}")
+        if shard.identity != run.get("identity"):
+            raise DataError(f"{folder}: shard {number} is of another run; {_AGAIN}")
+        scores = read_scores(shards.scores_path(folder, number), task, name)
+        tables.append(scores.table)
+    if scores is None:
+        raise DataError(f"{folder}: a run without shards; {_AGAIN}")
+    return Scores(pa.concat_tables(tables).combine_chunks(), scores.origin)

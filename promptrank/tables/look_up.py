@@ -1,0 +1,231 @@
+"""Look-ups: what a task's tables hold of a request's ids, as of its time.
+
+What is found for a member at a time is what `promptrank.tables.build` writes for a request of that
+member at that time: the same statements and the same walk, over tables that were read once.
+"""
+
+import queue
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import duckdb
+import pyarrow as pa
+
+from promptrank.basics.sql import Connection, explain, run
+from promptrank.errors import DataError, InputError
+from promptrank.requests.asked import AskedIds, Found, asked_of
+from promptrank.requests.dicts import request_from_dict
+from promptrank.requests.filled import LookedUp, WrongRequest, filled
+from promptrank.requests.items import ItemTable
+from promptrank.schema.task import Task
+from promptrank.tables import look_up_views as views
+from promptrank.tables.assemble import chunks, open_snapshots
+from promptrank.tables.events import make_events
+from promptrank.tables.loading import database
+from promptrank.tables.look_up_batch import AskedBatch
+from promptrank.tables.row_tables import read_rows
+from promptrank.tables.statistics import make_sums
+
+_AT_ONCE = 256  # requests: a part of what is walked at a time
+_MEMORY = "1GB"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadTables:
+    """What was read for look-ups.
+
+    Attributes:
+        time: unix seconds, just before the first file was read.
+        seconds: that it took.
+        rows: that can be used, of the task's own log.
+        size: bytes on disk of what is kept.
+        memory: that queries hold at most.
+    """
+
+    time: float
+    seconds: float
+    rows: int
+    size: int
+    memory: str = _MEMORY
+
+
+class _Store:
+    """The tables as they were at one time."""
+
+    def __init__(self, task: Task, root: Path) -> None:
+        began = time.time()
+        self._closing = ExitStack()
+        self.users, self.retired = 0, False
+        try:
+            con, folder = self._closing.enter_context(database(root, memory=_MEMORY, threads=1))
+            plan = read_rows(con, task, root, folder)
+            make_sums(con, plan)
+            rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
+            if task.history is not None and plan.timed:
+                make_events(con, plan, every=True)
+                last = max(last, _counted(con, "history", "pr.events")[1])
+            views.keep_sorted(con, plan)
+            self._con, self._plan = con, views.looking_up(plan)
+            items = plan.entities[plan.table_of("item") or ""]
+            self._snapshots = open_snapshots(plan, ItemTable(items.path))
+        except BaseException:
+            self._closing.close()
+            raise
+        # Where times are order numbers, now is the next one.
+        self._next = last + 1 if task.ordered_only else None
+        self._cursors: queue.LifoQueue[Connection] = queue.LifoQueue()
+        size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        self.read = ReadTables(began, time.time() - began, rows, size)
+
+    def find(self, asked: list[AskedIds], now: float) -> list[Found]:
+        """What is found for requests that all carry a history, or of which none does."""
+        batch = AskedBatch(self._plan, asked, now if self._next is None else self._next)
+        with self._cursor() as cursor:
+            views.put(cursor, batch.requests(), batch.items())
+
+            def read(sql: str, where: str, size: int) -> pa.RecordBatchReader:
+                return cursor.sql(sql).to_arrow_table().to_reader(max_chunksize=size)
+
+            made = chunks(read, self._plan, self._snapshots, batch.carried())
+            return batch.found(made, self._snapshots.items)
+
+    @contextmanager
+    def _cursor(self) -> Iterator[Connection]:
+        """A cursor with views; one that an error has met is not used again."""
+        try:
+            try:
+                cursor = self._cursors.get_nowait()
+            except queue.Empty:
+                cursor = self._con.cursor()
+                views.make_views(cursor, self._plan)
+            yield cursor
+        except (duckdb.Error, DataError) as error:  # no memory, or no disk
+            raise InputError(f"look-up: {explain(error)}") from error
+        self._cursors.put(cursor)
+
+    def close(self) -> None:
+        while not self._cursors.empty():
+            self._cursors.get_nowait().close()
+        self._closing.close()
+
+
+class LookUp:
+    """A task's tables, read once; several threads may look things up at once.
+
+    What changes in the files is seen after `read_again`. Queries hold at most 1 GB of memory, and
+    beside it there are memory-mapped snapshots and the latest 65,536 items asked for. Everything
+    lies in a scratch folder, which goes when it is closed.
+    """
+
+    def __init__(self, task: Task, root: Path) -> None:
+        """Read the tables.
+
+        Args:
+            root: folder that the task's paths are relative to.
+
+        Raises:
+            DataError: tables that cannot be used at all.
+        """
+        self._task, self._root = task, root
+        self._lock = threading.Lock()
+        self._store = _Store(task, root)
+
+    @property
+    def read(self) -> ReadTables:
+        """What was read, and when."""
+        return self._store.read
+
+    def read_again(self) -> None:
+        """Read the files as they are now; until then, and where it fails, the old ones stay.
+
+        For the while it takes as much memory and disk once more.
+
+        Raises:
+            DataError: tables that cannot be used at all.
+        """
+        fresh = _Store(self._task, self._root)
+        with self._lock:
+            self._store, old = fresh, self._store
+            old.retired = True
+            idle = not old.users
+        if idle:
+            old.close()
+
+    def look_up(self, request: Mapping[str, Any]) -> LookedUp:
+        """Fill in a request that is a dict, as of its time, or of now.
+
+        Raises:
+            DataError: a dict that is no request, or one about a query or a source that is unknown.
+        """
+        return next(self.look_up_many([request]))
+
+    def look_up_many(self, requests: Sequence[Mapping[str, Any]]) -> Iterator[LookedUp]:
+        """The same for several requests, which are looked up together; those without ids are not.
+
+        Raises:
+            WrongRequest: the first one that is wrong.
+            InputError: DuckDB could not, for want of memory or disk.
+        """
+        asked: list[AskedIds] = []
+        place = 0
+        try:
+            for data in requests:
+                place = len(asked)
+                asked.append(asked_of(data))
+            named = [i for i, each in enumerate(asked) if not each.names_nothing]
+            found = dict(zip(named, self._find([asked[i] for i in named]), strict=True))
+            for place, data in enumerate(requests):
+                if place in found:
+                    yield filled(data, asked[place], found[place])
+                else:
+                    yield LookedUp(request_from_dict(data), asked=False)
+        except DataError as error:
+            raise WrongRequest(place, str(error)) from None
+
+    def _find(self, asked: Sequence[AskedIds]) -> list[Found]:
+        now = time.time()
+        found: dict[int, Found] = {}
+        with self._held() as store:
+            # Under `as: turns` a member is as of the first stored event that is shown.
+            for carried in (False, True):
+                places = [i for i, each in enumerate(asked) if (each.events is not None) is carried]
+                for start in range(0, len(places), _AT_ONCE):
+                    part = places[start : start + _AT_ONCE]
+                    found |= zip(part, store.find([asked[i] for i in part], now), strict=True)
+        return [found[i] for i in range(len(asked))]
+
+    @contextmanager
+    def _held(self) -> Iterator[_Store]:
+        """The tables of now, which are closed when the last who uses them is done."""
+        with self._lock:
+            store = self._store
+            store.users += 1
+        try:
+            yield store
+        finally:
+            with self._lock:
+                store.users -= 1
+                done = store.retired and not store.users
+            if done:
+                store.close()
+
+    def close(self) -> None:
+        """Give back memory and disk; safe to call twice, and not while something is looked up."""
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *ended: object) -> None:
+        self.close()
+
+
+def _counted(con: Connection, where: str, rows: str) -> tuple[int, float]:
+    """How many rows there are, and the latest time among them."""
+    row = run(con, f"SELECT count(*), max(t) FROM {rows}", where).fetchone() or (0, None)
+    return int(row[0]), float(row[1] or 0.0)

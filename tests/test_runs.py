@@ -1,0 +1,274 @@
+"""Runs: folders of shards, which a killed run goes on with, and which lose and invent nothing."""
+
+import hashlib
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from promptrank.api.build import build
+from promptrank.api.rank import rank
+from promptrank.api.rank_run import rank_run
+from promptrank.engine.contract import Failure, Steps, Tree
+from promptrank.engine.fake import FakeEngine
+from promptrank.errors import DataError, InputError
+from promptrank.runs import shards
+from promptrank.runs.read_run import read_run
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.scores.read import read_scores
+from promptrank.workspace.tasks import open_task
+
+TASK = "toys/like"
+TEMPLATE = "templates/toys/like.j2"
+
+
+def run(root: Path, folder: str = "run", **more: Any) -> RunSummary:
+    given: dict[str, Any] = {"engine": "fake", "project": root, "size": 3} | more
+    return rank_run(TASK, root / folder, **given)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but what only tells of its start, by path."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def requests_of(root: Path) -> Path:
+    build(TASK, root / "requests.parquet", project=root)
+    return root / "requests.parquet"
+
+
+def table_of(folder: Path) -> pa.Table:
+    return pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("scores/*.parquet")))
+
+
+def test_a_run_has_the_rows_of_a_scores_file(toys: Path) -> None:
+    file = rank(TASK, toys / "whole.parquet", engine="fake", project=toys).path
+    done = run(toys)
+    assert done.shards > 2
+    task = open_task(TASK, project=toys).task
+    one, other = read_scores(file, task, TASK), read_run(toys / "run", task, TASK)
+    key = [("request_id", "ascending"), ("candidate_id", "ascending")]
+    assert other.table.sort_by(key).equals(one.table.sort_by(key))
+    assert other.origin.prompt == one.origin.prompt
+    assert done.counted.scored == len(one)
+    assert done.counted.candidates == done.counted.scored + done.counted.set_aside
+
+
+def test_a_stopped_run_goes_on_and_writes_nothing_again(toys: Path) -> None:
+    run(toys, "unbroken")
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 2
+
+    with pytest.raises(StoppedBetween):
+        run(toys, stop=stop)
+    first = {path: path.stat().st_mtime_ns for path in (toys / "run").rglob("0*")}
+    assert len(shards.numbers(toys / "run")) == 2
+    assert not (toys / "run" / "summary.json").exists()
+    with pytest.raises(DataError, match="not finished; the command that made it goes on"):
+        read_run(toys / "run", open_task(TASK, project=toys).task, TASK)
+    done = run(toys)
+    assert done.resumed == 2
+    assert {path: path.stat().st_mtime_ns for path in first} == first
+    assert files(toys / "run") == files(toys / "unbroken")
+
+
+@pytest.mark.parametrize("kind", ["scores", "errors", "prompts", "shards"])
+def test_a_damaged_shard_is_told_and_scored_again(toys: Path, kind: str) -> None:
+    run(toys)
+    written = files(toys / "run")
+    path = next((toys / "run" / kind).glob("000001.*"))
+    if kind == "errors":  # it is empty
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(DataError, match=r"000001|is not there|cannot be read|no such"):
+        read_run(toys / "run", open_task(TASK, project=toys).task, TASK)
+    done = run(toys)
+    assert done.resumed == done.shards - 1
+    assert files(toys / "run") == written
+
+
+def test_a_folder_is_of_one_run(toys: Path) -> None:
+    run(toys)
+    before = files(toys / "run")
+    template = toys / TEMPLATE
+    template.write_text(template.read_text().replace("Toy", "Plaything"))
+    with pytest.raises(InputError, match=r"holds a run of another .*prompt.*--since"):
+        run(toys)
+    with pytest.raises(InputError, match="another shard"):
+        template.write_text(template.read_text().replace("Plaything", "Toy"))
+        run(toys, size=4)
+    assert files(toys / "run") == before
+    (toys / "other").mkdir()
+    (toys / "other" / "letter.txt").write_text("dear")
+    with pytest.raises(InputError, match="a folder of something else"):
+        run(toys, "other")
+
+
+def test_since_scores_only_what_changed(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = requests_of(toys)
+    old = run(toys, "old", requests=requests)
+    table = pq.read_table(requests)
+    names = list(dict.fromkeys(table.column("request_id").to_pylist()))
+    changed = names[4]
+    rows = table.to_pylist()
+    for row in rows:
+        row["time"] = row["time"] + 5 if row["time"] is not None else None
+        if row["request_id"] == changed and row["member"] is not None:
+            row["member"] = row["member"] | {"name": "Somebody else"}
+    items = (requests.with_name("requests.items.arrow"), toys / "later.items.arrow")
+    shutil.copy(*items)
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), toys / "later.parquet")
+    asked: list[str] = []
+    begin = FakeEngine.begin
+
+    def noted(self: FakeEngine, trees: list[Tree]) -> Steps:
+        asked.extend(tree.tree_id for tree in trees)
+        return begin(self, trees)
+
+    fresh = run(toys, "fresh", requests=toys / "later.parquet")
+    monkeypatch.setattr(FakeEngine, "begin", noted)
+    done = run(toys, "new", requests=toys / "later.parquet", since=toys / "old")
+    assert asked == [changed]
+    assert done.counted.reused == old.counted.requests - 1
+    assert table_of(toys / "new").equals(table_of(toys / "fresh"))
+    assert fresh.counted.scored == done.counted.scored
+
+
+def test_since_takes_nothing_from_another_ranker(toys: Path) -> None:
+    run(toys, "old")
+    said: list[str] = []
+    done = run(
+        toys,
+        "new",
+        since=toys / "old",
+        settings=["questions.like.answers.like.value=0.7"],
+        say=said.append,
+    )
+    assert done.counted.reused == 0
+    assert any("nothing of" in line and "questions" in line for line in said)
+
+
+def test_what_the_engine_does_not_score_is_accounted_for(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = FakeEngine.begin
+
+    def odd(tree: Tree) -> bool:
+        return hashlib.md5(tree.tree_id.encode()).digest()[0] % 2 == 1
+
+    def faulty(self: FakeEngine, trees: list[Tree]) -> Steps:
+        for ready in begin(self, trees):
+            yield [
+                (place, Failure("too_long", "by 3 tokens") if odd(trees[place]) else score)
+                for place, score in ready
+            ]
+
+    monkeypatch.setattr(FakeEngine, "begin", faulty)
+    done = run(toys, size=4)
+    counted = done.counted
+    assert counted.set_aside > 0
+    assert counted.candidates == counted.scored + counted.set_aside
+    errors = [
+        json.loads(line)
+        for path in (toys / "run").glob("errors/*")
+        for line in path.read_text().splitlines()
+    ]
+    assert len(errors) == counted.errors
+    scored = set(table_of(toys / "run").column("request_id").to_pylist())
+    assert scored.isdisjoint(row["request_id"] for row in errors)
+    # What went wrong is tried again by a later run.
+    monkeypatch.undo()
+    again = run(toys, "again", size=4, since=toys / "run")
+    assert again.counted.set_aside == 0
+    assert again.counted.reused == len(scored)
+
+
+def test_a_request_file_that_changes_meanwhile_is_told(toys: Path) -> None:
+    requests = requests_of(toys)
+
+    def change(done: int, total: int | None) -> None:
+        if done == total:
+            with requests.open("ab") as file:
+                file.write(b" ")
+
+    with pytest.raises(DataError, match=r"requests\.parquet: changed while it was ranked.*--since"):
+        run(toys, requests=requests, progress=change)
+    assert not (toys / "run" / "summary.json").exists()
+
+
+def test_datasets_opens_a_run(toys: Path) -> None:
+    from datasets import load_dataset
+
+    done = run(toys)
+    scores = load_dataset(
+        "parquet",
+        data_files=str(toys / "run" / "scores" / "*.parquet"),
+        split="train",
+        cache_dir=str(toys / "cache"),
+    )
+    assert len(scores) == done.counted.scored
+
+
+def command(root: Path, folder: str) -> list[str]:
+    words = ["rank", TASK, "--engine", "fake", "--project", str(root), "--shard", "1"]
+    words += ["--requests", str(root / "requests.parquet"), "--run", str(root / folder)]
+    return [sys.executable, "-m", "promptrank", *words]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(toys: Path) -> None:
+    requests_of(toys)
+    subprocess.run(command(toys, "unbroken"), check=True, capture_output=True)
+    count = len(shards.numbers(toys / "unbroken"))
+    draw, kills = random.Random(5), 0
+    for number in range(20):
+        folder = toys / f"run{number % 4}"
+        process = subprocess.Popen(command(toys, folder.name), stderr=subprocess.DEVNULL)
+        there = len(shards.numbers(folder)) if folder.exists() else 0
+        wanted = draw.randint(there, count)
+        while process.poll() is None and (
+            not folder.exists() or len(shards.numbers(folder)) < wanted
+        ):
+            time.sleep(0.001)
+        time.sleep(draw.random() * 0.004)
+        kills += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert kills >= 10, "too few kills came in time"
+    for number in range(4):
+        folder = toys / f"run{number}"
+        subprocess.run(command(toys, folder.name), check=True, capture_output=True)
+        assert files(folder) == files(toys / "unbroken")
+        assert not list(folder.rglob("*.part"))
+
+
+@pytest.mark.slow
+def test_ctrl_c_finishes_the_shard_in_hand(toys: Path) -> None:
+    requests_of(toys)
+    process = subprocess.Popen(command(toys, "run"), stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (toys / "run" / "shards").exists():
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    if process.returncode == 0:
+        pytest.skip("it ended before it was asked to")
+    assert process.returncode == 130, said
+    assert "finishing the shard in hand" in said
+    assert "the same command goes on where it was" in said
+    assert not list((toys / "run").rglob("*.part"))
+    subprocess.run(command(toys, "run"), check=True, capture_output=True)
