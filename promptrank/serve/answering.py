@@ -1,6 +1,7 @@
 """From a body to its answer: checked, seated, ranked, written; or refused."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -31,7 +32,7 @@ from promptrank.serve.trail import Trail, begin_trail
 DEADLINE = "x-deadline-ms"
 """Header: milliseconds from the request's arrival by which the answer has to be there."""
 
-_QUICK = 0.005
+_QUICK = 0.008
 """Seconds for which the event loop may be held up by what is ranked in it."""
 
 
@@ -128,7 +129,10 @@ class Answering:
 
         def rank() -> list[Ranking]:
             trail.stage("encode")
-            return list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+            begun = time.thread_time()
+            rankings = list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+            pace.spent(_rows(wanted), time.thread_time() - begun)
+            return rankings
 
         trail.stage("wait")
         pace.check(_rows(wanted), end - asyncio.get_running_loop().time())
@@ -145,19 +149,21 @@ class Answering:
 
     def _at_once(self, served: HostedTask, wanted: Wanted) -> bool:
         """Whether it takes less long than handing it to a thread may: students' small requests."""
-        seconds = self._pace(served).seconds
-        if served.ranker.encoder is not None or seconds is None:
+        cpu = self._pace(served).cpu
+        if served.ranker.encoder is not None or cpu is None:
             return False
-        return _rows(wanted) * seconds < _QUICK
+        return _rows(wanted) * cpu < _QUICK
 
     def _rank_at_once(self, served: HostedTask, wanted: Wanted, trail: Trail) -> Done:
         requests = named_requests(wanted.requests, trail.request_id)
         trail.stage("engine")
+        pace, begun = self._pace(served), time.thread_time()
         try:
-            with self._pace(served).under_way(_rows(wanted)):
+            with pace.under_way(_rows(wanted)):
                 rankings = list(served.ranker.rank_many(requests, policy=wanted.policy))
         except InputError as error:
             raise _engine_gone(error, trail) from None
+        pace.spent(_rows(wanted), time.thread_time() - begun)
         return Done(trail.request_id, served, rankings, 0, wanted.looked_up)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:

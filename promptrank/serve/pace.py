@@ -25,11 +25,14 @@ class EnginePace:
     Attributes:
         ahead: rows of requests that have come and have no answer yet.
         seconds: that a row took lately; None before the first answer.
+        cpu: seconds of the processor that a row took lately in the thread that ranked it, which
+            says what it would hold up there however busy the machine is; None before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ahead = 0
         self.seconds: float | None = None
+        self.cpu: float | None = None
         self._clock = clock
         self._last = -math.inf  # when the last answer was there
 
@@ -72,6 +75,11 @@ class EnginePace:
             self._last = self._clock()
         finally:
             self.ahead -= rows
+
+    def spent(self, rows: int, seconds: float) -> None:
+        """So many seconds of the processor went into a request; from any thread."""
+        cpu = seconds / max(1, rows)
+        self.cpu = cpu if self.cpu is None else self.cpu + _WEIGHT * (cpu - self.cpu)
 
     def _took(self, begun: float, rows: int) -> float:
         # Several are answered at a time: each took what has passed since the one before it.
