@@ -127,12 +127,13 @@ def clients(cores: Sequence[int] | None = None) -> Iterator[Clients]:
     )
     if cores is not None:
         os.sched_setaffinity(process.pid, cores)
-    assert process.stdin is not None
+    assert process.stdin is not None and process.stdout is not None
     try:
         yield Clients(process)
     finally:
         process.stdin.close()
         process.wait()
+        process.stdout.close()
 
 
 class _Connection(asyncio.Protocol):

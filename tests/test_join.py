@@ -12,13 +12,21 @@ from promptrank.api.evaluate import evaluate
 from promptrank.api.join import join
 from promptrank.cli.main import app as command
 from promptrank.errors import InputError
+from promptrank.ranking.columns import columns_of
 from promptrank.records import Candidate, Item, Request
 from promptrank.requests.as_rows import request_rows
 from promptrank.requests.read import read_requests
-from promptrank.runs.log_files import SERVED_AT, StagedRequests, log_files
+from promptrank.runs.log_files import (
+    SERVED_AT,
+    StagedRequests,
+    log_files,
+    write_logged_scores,
+)
+from promptrank.scores.columns import schema_of
 from promptrank.tables.log_outcomes import LogOutcomes
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import open_task
+from support.adapters import a_folder
 from support.logs import served, toy_request
 
 NAMES = [f"r{n}" for n in range(24)]
@@ -94,6 +102,46 @@ def test_what_was_served_is_joined_evaluated_and_measured_beside_a_shadow(
     for row in report.rankers:
         if row.name in (report.reference, "logged"):
             assert row.cells["mrr"].value == pytest.approx(mrr), row.name
+
+
+def test_a_shadow_is_compared_on_what_it_scored(
+    toys: Path, log: Path, liked: Path, tmp_path: Path
+) -> None:
+    """A quarter of the requests, far below what `eval` takes of a whole log."""
+    a_folder(toys / "adapters/shadow", seed=9)
+    shadow = open_ranker("toys/like", project=toys, engine="fake", adapter="shadow")
+    chosen = NAMES[3::4]
+    rankings = [shadow.rank(toy_request(n, f"person {n}")["request"]) for n in chosen]
+    rows = columns_of(rankings, schema_of(shadow.task))
+    write_logged_scores(log, "toys/like", "shadow", [rows], shadow.origin)
+    done = join(
+        log,
+        "toys/like",
+        tmp_path / "both.jsonl",
+        outcomes=liked,
+        none="dislike",
+        shadow="shadow",
+        project=toys,
+    )
+    assert (done.requests, done.labelled) == (6, 18) and set(done.scores) == {"served", "shadow"}
+    report = evaluate(
+        "toys/like",
+        requests=done.path,
+        scores=done.scores["served"],
+        vs=[f"scores:{done.scores['shadow']}"],
+        project=toys,
+        settings=["split=null"],
+        draws=100,
+    )
+    (row,) = [row for row in report.rankers if row.name == f"scores:{done.scores['shadow']}"]
+    wanted = {name: TOYS[NAMES.index(name) % 2] for name in chosen}
+    ranks = [
+        next(s.rank for s in ranking.scored if s.candidate_id == wanted[ranking.request_id])
+        for ranking in rankings
+    ]
+    assert row.cells["mrr"].value == pytest.approx(sum(1 / rank for rank in ranks) / 6)
+    with pytest.raises(InputError, match="there are: served, shadow"):
+        join(log, "toys/like", tmp_path / "none.jsonl", shadow="new", project=toys)
 
 
 def test_parts_are_cut_by_time_and_no_label_reaches_over_a_boundary(

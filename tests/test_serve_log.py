@@ -158,7 +158,7 @@ def test_a_disk_that_fails_costs_no_answer(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("promptrank.serve.serving_log.StagedRequests.write", full)
+    monkeypatch.setattr("promptrank.serve.log_records.StagedRequests.write", full)
     said: list[str] = []
     log = ServingLog(tmp_path / "log", say=said.append)
     assert ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body()).status_code == 200

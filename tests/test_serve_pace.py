@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from promptrank import distill
+from promptrank.ranking.methods.pointwise import Pointwise
+from promptrank.ranking.posing import Prompts
 from promptrank.ranking.ranker import Ranker
+from promptrank.requests.dicts import request_from_dict
+from promptrank.runtime.runtime import Runtime
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.pace import EnginePace
 from promptrank.serve.refused import Refused
@@ -164,3 +168,38 @@ def test_a_student_answers_without_torch(taught: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
+
+
+def test_a_small_request_does_not_wait_for_a_large_one_to_be_tokenized(toys: Path) -> None:
+    with Runtime(stepping=True) as runtime:
+        ranker = open_ranker("toys/like", project=toys, engine="fake", runtime=runtime)
+        assert isinstance(ranker.method, Pointwise)
+        posing = ranker.method.posing
+        assert isinstance(posing, Prompts)
+        small, large = (
+            request_from_dict(rank_body(name, toys)["request"])
+            for name, toys in (("s", ["Ball"]), ("l", [f"Toy number {n}" for n in range(150)]))
+        )
+        alone = {name: ranker.rank(request) for name, request in (("s", small), ("l", large))}
+        assert posing._for_large is not None and posing._for_large is not posing.encoder
+        assert posing._for_large.fingerprint == posing.encoder.fingerprint
+        begun, go_on = threading.Event(), threading.Event()
+        encode = posing._for_large.encode_many
+
+        def slowly(requests: Any) -> Any:
+            begun.set()
+            assert go_on.wait(20)
+            yield from encode(requests)
+
+        posing._for_large.encode_many = slowly  # type: ignore[method-assign]
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(ranker.rank(large)))
+        thread.start()
+        assert begun.wait(20)
+        assert ranker.rank(small).scored == alone["s"].scored
+        go_on.set()
+        thread.join(20)
+    assert answers[0].scored == alone["l"].scored
+    # The same ids as by the encoder of all others.
+    with open_ranker("toys/like", project=toys, engine="fake") as other:
+        assert other.rank(large).scored == alone["l"].scored

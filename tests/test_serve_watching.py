@@ -84,7 +84,8 @@ def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
 def test_a_request_is_a_span_of_its_caller_and_its_stages_are_inside(
     ranker: Ranker, spans: RequestSpans, exporter: InMemorySpanExporter
 ) -> None:
-    app = app_of(ranker, spans=spans)
+    lines: list[str] = []
+    app = app_of(ranker, spans=spans, log=lines.append)
     sent = ask(
         app,
         "/v1/rank",
@@ -92,6 +93,7 @@ def test_a_request_is_a_span_of_its_caller_and_its_stages_are_inside(
         traceparent=f"00-{TRACE}-{PARENT}-01",
         x_request_id="abc",
     )
+    assert json.loads(lines[0])["trace"] == TRACE
     made = by_name(exporter)
     assert set(made) == {"POST /v1/rank", *GONE_THROUGH}
     whole = made["POST /v1/rank"]
@@ -145,9 +147,12 @@ def test_errors_are_marked_by_whose_fault_they_are(
 def test_a_caller_that_sends_nonsense_begins_a_trace_of_its_own(
     ranker: Ranker, spans: RequestSpans, exporter: InMemorySpanExporter
 ) -> None:
-    ask(app_of(ranker, spans=spans), "/health", traceparent="00-zz-zz-zz")
+    app = app_of(ranker, spans=spans)
+    ask(app, "/v1/tasks", traceparent="00-zz-zz-zz")
+    for path in ("/health", "/ready", "/metrics"):  # which are asked every few seconds
+        ask(app, path)
     (span,) = exporter.get_finished_spans()
-    assert span.name == "GET /health" and span.parent is None
+    assert span.name == "GET /v1/tasks" and span.parent is None
 
 
 CONSOLE = """\
@@ -160,7 +165,7 @@ if spans is None:
 else:
     trail = Trail("r")
     trail.end()
-    spans.answered(trail, {}, "GET", "/health", 200, None)
+    spans.answered(trail, {}, "GET", "/v1/tasks", 200, None)
 """
 
 
@@ -176,10 +181,11 @@ def test_the_variables_of_opentelemetry_say_where_spans_go_and_without_them_noth
 
     assert run().split() == ["none", "False"]
     monkeypatch.setenv("OTEL_TRACES_EXPORTER", "console")
+    assert json.loads(run())["resource"]["attributes"]["service.name"] == "promptrank"
     monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
     span = json.loads(run())
     assert (
-        span["name"] == "GET /health" and span["resource"]["attributes"]["service.name"] == "shop"
+        span["name"] == "GET /v1/tasks" and span["resource"]["attributes"]["service.name"] == "shop"
     )
     monkeypatch.setenv("OTEL_SDK_DISABLED", "true")
     assert run().split() == ["none", "False"]

@@ -18,7 +18,9 @@ from promptrank.serve.trail import Trail
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer
 
+_ASKED_ALWAYS = frozenset({"/health", "/ready", "/metrics"})
 _EXPORTERS, _PROVIDER = "OTEL_TRACES_EXPORTER", "OTEL_PYTHON_TRACER_PROVIDER"
+_ABOUT = "OTEL_RESOURCE_ATTRIBUTES"
 
 
 class RequestSpans:
@@ -37,12 +39,17 @@ class RequestSpans:
         route: str,
         status: int,
         reason: str | None,
-    ) -> None:
+    ) -> str | None:
         """One request; the caller's ``traceparent``, if its headers have one, is the parent.
 
         Args:
             route: the path as it is served, never as it was sent.
+
+        Returns:
+            the trace's id, as 32 hexadecimal digits; None for what is asked every few seconds.
         """
+        if route in _ASKED_ALWAYS:
+            return None
         trace = self._trace
         known: dict[str, str | int | None] = {
             "http.request.method": method,
@@ -69,6 +76,8 @@ class RequestSpans:
                 part = self._tracer.start_span(stage.name, inside, start_time=stage.begun)
                 part.end(stage.ended)
         span.end(trail.ended)
+        trace_id: str = trace.format_trace_id(span.get_span_context().trace_id)
+        return trace_id
 
 
 def open_spans() -> RequestSpans | None:
@@ -105,10 +114,14 @@ def _export_to(names: list[str]) -> None:
             "pip install 'promptrank[tracing]', or unset it"
         )
     from opentelemetry import trace
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    provider = TracerProvider()
+    named = "OTEL_SERVICE_NAME" in os.environ or "service.name=" in os.environ.get(_ABOUT, "")
+    provider = TracerProvider(
+        resource=Resource.create({} if named else {"service.name": "promptrank"})
+    )
     installed = {entry.name: entry for entry in entry_points(group="opentelemetry_traces_exporter")}
     for name in names:
         if name == "otlp":

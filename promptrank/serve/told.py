@@ -38,12 +38,14 @@ class Told:
         route = request.scope.get("route")
         path = route.path if route is not None else "none"
         self._counted.answered(path, status, reason, trail)
+        trace = None
         if self._spans is not None:
             method = request.method if request.method in _METHODS else "_OTHER"
-            self._spans.answered(trail, request.headers, method, path, status, reason)
+            trace = self._spans.answered(trail, request.headers, method, path, status, reason)
         known: dict[str, Any] = {
             "time": round(time.time(), 3),
             "id": trail.request_id,
+            "trace": trace,
             "method": request.method,
             "path": request.url.path[:200],
             "status": status,

@@ -20,7 +20,7 @@ MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedFragment:
     """A candidate's place in a ranking; None throughout where it could not be scored."""
 
     rank: int | None
@@ -42,8 +42,8 @@ class Stood:
     title: str
     label: str
     relevant: bool | None
-    saved: Placed
-    edit: Placed
+    saved: PlacedFragment
+    edit: PlacedFragment
 
     @property
     def up(self) -> int:
@@ -126,13 +126,15 @@ def most_moved(candidates: Iterable[Stood]) -> str:
     return max(candidates, key=lambda each: abs(each.up)).candidate_id
 
 
-def _placed(scores: Scores, rows: Codes) -> Placed:
+def _placed(scores: Scores, rows: Codes) -> PlacedFragment:
     def number(column: str) -> float | None:
         value = float(scores.at(column, rows)[0])
         return None if np.isnan(value) else value
 
     rank = number("rank")
-    return Placed(None if rank is None else int(rank), number("score"), number("probability"))
+    return PlacedFragment(
+        None if rank is None else int(rank), number("score"), number("probability")
+    )
 
 
 def _pieces(preview: Preview, candidate_id: str) -> list[Piece] | None:
