@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import promptrank
+from promptrank.errors import DataError
 from promptrank.records import Candidate, Request
 from promptrank.schema.task import Task
 from promptrank.tables.look_up import LookUp
@@ -225,6 +226,44 @@ FORMS = pytest.mark.parametrize("form", [_ratings, _events, _judgements])
 @FORMS
 def test_a_look_up_finds_what_build_writes(form: Callable[[int], None]) -> None:
     form(5)
+
+
+def test_a_typed_query_has_numbers_of_its_words_and_no_other_fields(tmp_path: Path) -> None:
+    task = make_task(
+        tables={
+            "items": {"path": "items.parquet", "key": "item_id"},
+            "queries": {"path": "queries.parquet", "key": "query_id"},
+        },
+        ratings=None,
+        judgements={
+            "path": "grades.parquet",
+            "query": "queries",
+            "item": "items",
+            "label": "grade",
+        },
+        history=None,
+        statistics={"words": {"bm25": ["text"]}},
+    )
+    items = [{"item_id": i, "text": t} for i, t in (("a", "red shoe"), ("b", "lamp"))]
+    write_rows(tmp_path / "items.parquet", items)
+    queries = [{"query_id": "red", "text": "blue lamp", "kind": "home"}]
+    write_rows(tmp_path / "queries.parquet", queries)
+    write_rows(tmp_path / "grades.parquet", [{"query_id": "red", "item_id": "a", "grade": "like"}])
+    asked = {"candidates": [{"item_id": "a"}, {"item_id": "b"}]}
+    own = {"item_id": "c", "item": {"text": "lamp"}}
+    with LookUp(task, tmp_path) as tables:
+        typed = tables.look_up({**asked, "query": "red"})
+        stored = tables.look_up({"query_id": "red", "candidates": [*asked["candidates"], own]})
+        with pytest.raises(DataError, match="query_id: 'blue' is not in the task's tables; give"):
+            tables.look_up({**asked, "query_id": "blue"})
+    # The words that were typed are no id, though a query is called so.
+    assert typed.request.subject.query == {"query_id": None, "text": "red", "kind": None}
+    assert typed.request.subject.query_id == "red" and not typed.unknown
+    red, lamp = (c.stats["words"] for c in typed.request.candidates)
+    assert red > 0 == lamp
+    red, lamp, new = (c.stats["words"] for c in stored.request.candidates)
+    assert (stored.request.subject.query or {})["text"] == "blue lamp"
+    assert red == 0 < lamp == new
 
 
 @pytest.mark.slow

@@ -105,9 +105,6 @@ def asked_of(data: Any) -> AskedIds:
         if given is not None:
             subjects[role] = fields_at(given, role)
     ids = {role: _id_at(data.get(f"{role}_id"), f"{role}_id") for role in ROLES}
-    query = data.get("query")
-    if isinstance(query, str):
-        ids["query"] = ids["query"] or _id_at(query, "query")
     events = data.get("history")
     return AskedIds(
         ids["member"],

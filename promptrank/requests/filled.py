@@ -78,6 +78,8 @@ def filled(data: Mapping[str, Any], asked: AskedIds, found: Found) -> LookedUp:
     for role, fields in _fields_of(found.subject).items():
         if _is_named(asked, role):
             whole[role] = {**fields, **asked.subjects.get(role, EMPTY)}
+    if isinstance(data.get("query"), str):  # plain text names itself, and no row of a table
+        whole["query_id"] = asked.query_id or data["query"]
     if asked.source_id is not None:
         whole["source_id"] = asked.source_id
     whole["candidates"] = _entries(
