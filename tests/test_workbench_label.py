@@ -261,6 +261,8 @@ def test_what_cannot_be_meant_is_refused_and_nothing_kept(toys: Path, app: Starl
         ({"part": "tail"}, 404, "tail"),
         ({"by": "whim"}, 404, "whim"),
         ({"kind": "preference", "what": "pairs"}, 422, "candidate_ids"),
+        ({"kind": "preference", "preferred": ""}, 422, "candidate_ids"),
+        ({"kind": "skip", "what": "pairs"}, 422, "candidate_ids"),
     ]
     for change, status, words in wrong:
         answer = browse(app, "/label/judge", {**judged(card), **change})
