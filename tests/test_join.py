@@ -251,9 +251,10 @@ def test_outcomes_by_hand(toys: Path) -> None:
     assert unknown.labels("r", 0.0, shown) == ({}, "outcomes") and unknown.unknown == {"bought": 1}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    served(toys, log, None, NAMES[:2])
+    wrong: list[tuple[dict[str, Any], str]] = [
         ({"none": "dislik"}, "did you mean 'dislike'"),
         ({"within": "7"}, "duration"),
         ({"within": "7d"}, "no column `time`"),
@@ -261,16 +262,13 @@ def test_outcomes_by_hand(toys: Path) -> None:
         ({"outcomes": "none.csv"}, "no such file of outcomes"),
         ({"outcomes": "liked.txt"}, "ends in"),
         ({"out": "joined.csv"}, r"\.jsonl or \.parquet"),
-    ],
-)
-def test_what_is_wrong_is_said(
-    toys: Path, log: Path, liked: Path, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    given = {"outcomes": liked, "out": tmp_path / "joined.jsonl"} | change
-    for name in ("outcomes", "out"):
-        given[name] = tmp_path / given[name]
-    with pytest.raises(InputError, match=message):
-        join(log, "toys/like", given.pop("out"), project=toys, **given)
+    ]
+    for change, message in wrong:
+        given = {"outcomes": liked, "out": tmp_path / "joined.jsonl"} | change
+        for name in ("outcomes", "out"):
+            given[name] = tmp_path / given[name]
+        with pytest.raises(InputError, match=message):
+            join(log, "toys/like", given.pop("out"), project=toys, **given)
 
 
 def test_a_table_that_would_change_what_was_sent_is_refused(toys: Path, tmp_path: Path) -> None:

@@ -156,7 +156,7 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         (watched.project / "adapters/new/adapter_model.safetensors").write_bytes(b"changed since")
         await until(lambda: watched.hosted.notes)
         (note,) = await told(http)
-        assert "old goes on serving" in note and "have changed since" in note
+        assert "old goes on serving" in note and str(watched.project) not in note
         answer = (await http.post("/v1/rank", json=rank_body())).json()
         assert answer["provenance"]["adapter"] == "old"
         behind = 'promptrank_alias_behind{task="toys/like"}'
@@ -164,6 +164,7 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         # What is wrong once is not tried again and again.
         refused = [line for line in watched.lines if "refused" in line]
         assert len(refused) == 1 and refused[0]["serving"] == "old"
+        assert "have changed since" in refused[0]["refused"]
         await asyncio.to_thread(rollback, ALIAS, project=watched.project)
         await until(lambda: not watched.hosted.notes)
         assert await told(http) == [] and f"{behind} 0.0" in (await http.get("/metrics")).text
@@ -171,9 +172,9 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         aliases = watched.project / "adapters/aliases.json"
         shutil.copy(aliases, aliases.with_suffix(".kept"))
         aliases.write_text("{")
-        await until(lambda: "aliases.json" in watched.hosted.notes.get("toys/like", ""))
+        await until(lambda: "aliases.json" in watched.lines[-1].get("refused", ""))
         aliases.unlink()
-        await until(lambda: "stands for nothing" in watched.hosted.notes.get("toys/like", ""))
+        await until(lambda: "stands for nothing" in watched.lines[-1].get("refused", ""))
         aliases.with_suffix(".kept").replace(aliases)
         await until(lambda: not watched.hosted.notes)
         assert (await http.post("/v1/rank", json=rank_body())).status_code == 200
@@ -191,7 +192,7 @@ def test_prompts_do_not_change_under_a_running_server(
         template.write_text(template.read_text().replace("You rank toys", "You order toys"))
         await asyncio.to_thread(set_alias, ALIAS, "new", project=watched.project)
         await until(lambda: watched.hosted.notes)
-        assert "start the server again" in watched.hosted.notes["toys/like"]
+        assert "start the server again" in watched.lines[-1]["refused"]
         assert watched.hosted.loaded("toys/like").adapter_name == "old"
 
     watched.run(steps)

@@ -169,7 +169,11 @@ class AliasWatch:
 
     def _refuse(self, task: str, alias: str, why: str, **more: str) -> None:
         serving = self._hosted.loaded(task).adapter_name
-        self._hosted.notes[task] = f"{alias} was moved, and {serving} goes on serving: {why}"
+        # Why is for the log: it may name folders.
+        self._hosted.notes[task] = (
+            f"{alias} was moved, and what it stands for cannot serve; {serving} goes on serving, "
+            "and the server's log says why"
+        )
         self._count(task, "refused")
         if self._numbers is not None:
             self._numbers.behind.labels(task).set(1)
