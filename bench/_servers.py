@@ -22,6 +22,10 @@ from promptrank.records import Event, Item, Request
 ROOT = Path(__file__).parent.parent
 
 
+class NotStarted(Exception):
+    """A server was not ready in time, or has ended; with the end of its log."""
+
+
 @dataclass(frozen=True, slots=True)
 class Served:
     """A server that is ready."""
@@ -117,7 +121,7 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, seconds: float, log: Pat
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise SystemExit(f"no server at {url}:\n{log.read_text(errors='replace')[-2000:]}")
+    raise NotStarted(f"no server at {url}:\n{log.read_text(errors='replace')[-2000:]}")
 
 
 def _free_port() -> int:

@@ -1,6 +1,6 @@
 """A server beside the engine in it, and beside vLLM's own server, over HTTP on this machine.
 
-    python bench/serve.py [--quick] [--threads N] [--only student decoder vllm]
+    python bench/serve.py [--quick] [--threads N] [--eager] [--only student decoder vllm]
 
 The clients are a process of their own whose share of the processor is printed (`bench/_load.py`).
 
@@ -33,7 +33,15 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from _load import Clients, Load, Measured, clients
-from _servers import Served, completion_body, completion_logprobs, rank_body, serve, serve_vllm
+from _servers import (
+    NotStarted,
+    Served,
+    completion_body,
+    completion_logprobs,
+    rank_body,
+    serve,
+    serve_vllm,
+)
 from _vllm import WON, name_of
 
 from promptrank import build, distill, open_ranker
@@ -219,12 +227,19 @@ def _tokens(trees: Sequence[Tree]) -> float:
 # ---- vLLM's server
 
 
-def against_vllm(run: Decoder, model: Path, folder: Path, threads: int, lengths: Lengths) -> float:
+def against_vllm(
+    run: Decoder,
+    model: Path,
+    folder: Path,
+    threads: int,
+    way: tuple[int, bool, bool],
+    lengths: Lengths,
+) -> float:
     """Our candidates a second over those of vLLM's server, 16 clients each, in turns."""
-    say(f"vllm: its server with {name_of(*WON)}; it takes a minute to start")
+    say(f"vllm: its server with {name_of(*way)}; it takes a minute to start")
     bodies = [completion_body(tree) for tree in run.trees]
     ratios = []
-    with serve_vllm(model, folder, WON, threads) as rival:
+    with serve_vllm(model, folder, way, threads) as rival:
 
         def ask(number: int, seconds: float, first: int, keep: int = 0) -> Measured:
             load = Load(
@@ -273,6 +288,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="four minutes")
     parser.add_argument("--threads", type=int, default=len(CORES), help="of a decoder")
     parser.add_argument("--model", default=MODEL, help="a name or a folder")
+    parser.add_argument("--eager", action="store_true", help="vLLM: not compiled, starts sooner")
     parts = ["student", "decoder", "vllm"]
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     given = parser.parse_args()
@@ -289,8 +305,8 @@ def main() -> None:
             few = [
                 r for r in given_file(opened, requests).read({"test"}) if len(r.candidates) == 10
             ]
-            words = (TASK, "--project", str(folder), "--threads", str(given.threads))
-            words += ("--model", given.model)
+            words = [TASK, "--project", str(folder), "--threads", str(given.threads)]
+            words += ["--model", given.model]
             with (
                 open_ranker(opened, model=given.model, threads=given.threads) as ranker,
                 serve(folder, *words) as served,
@@ -301,10 +317,13 @@ def main() -> None:
                     overhead, goodput = decoder(run, lengths)
                     told |= {"overhead": f"{overhead:.3f}", "goodput120": f"{goodput:.3f}"}
                 if "vllm" in given.only and find_spec("vllm") is not None:
-                    ratio = against_vllm(
-                        run, resolve_model(given.model), folder, given.threads, lengths
-                    )
-                    told["vs_vllm"] = f"{ratio:.2f}"
+                    way = (WON[0], given.eager or WON[1], WON[2])
+                    model = resolve_model(given.model)
+                    try:
+                        ratio = against_vllm(run, model, folder, given.threads, way, lengths)
+                        told["vs_vllm"] = f"{ratio:.2f}"
+                    except NotStarted as error:
+                        say(f"vllm: {error}")
     print(" ".join(f"{name}={value}" for name, value in told.items()))
 
 

@@ -215,7 +215,7 @@ def test_agreement_with_preferences_by_hand() -> None:
     lines = list(preference_lines(told))
     assert lines[0].startswith("preferences: 4 pairs of 4 subjects")
     assert "1 both alike, 1 people split, 1 no score" in lines[0]
-    assert "decoder agrees with 62%" in lines[1] and "1 of these pairs were chosen" in lines[2]
+    assert "decoder agrees with 62%" in lines[1] and "1 of these pairs was chosen" in lines[2]
     assert preferences_among(given[6:7], requests, scores, draws=0, seed=0) is None
 
 

@@ -158,7 +158,7 @@ def test_a_disk_that_fails_costs_no_answer(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("promptrank.serve.serving_log.StagedRequests.write", full)
+    monkeypatch.setattr("promptrank.serve.log_records.StagedRequests.write", full)
     said: list[str] = []
     log = ServingLog(tmp_path / "log", say=said.append)
     assert ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body()).status_code == 200
@@ -190,7 +190,7 @@ VALUES = st.recursive(
 ITEMS = st.dictionaries(st.sampled_from(["title", "year", "tags"]), VALUES, max_size=3)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.lists(st.lists(ITEMS, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_whatever_was_sent_is_what_is_read(tmp_path_factory: Any, sent: list[Any]) -> None:
     requests = [

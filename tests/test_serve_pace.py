@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from promptrank import distill
+from promptrank.ranking.methods.pointwise import Pointwise
+from promptrank.ranking.posing import Prompts
 from promptrank.ranking.ranker import Ranker
+from promptrank.requests.dicts import request_from_dict
+from promptrank.runtime.runtime import Runtime
 from promptrank.serve.bounds import Bounds
 from promptrank.serve.pace import EnginePace
 from promptrank.serve.refused import Refused
@@ -32,12 +36,12 @@ def answered(pace: EnginePace, clock: Clock, size: int, seconds: float) -> None:
         clock.now += seconds
 
 
-def test_a_byte_takes_what_passes_between_answers() -> None:
+def test_a_row_takes_what_passes_between_answers() -> None:
     clock = Clock()
     pace = EnginePace(clock)
     answered(pace, clock, 100, 2.0)
     assert pace.seconds == pytest.approx(0.02)
-    # Two of 100 bytes that begin together and are there after 2 and 4 s took 2 s each.
+    # Two of 100 rows that begin together and are there after 2 and 4 s took 2 s each.
     first, second = pace.under_way(100), pace.under_way(100)
     first.__enter__()
     second.__enter__()
@@ -61,7 +65,7 @@ def test_what_would_come_too_late_is_refused_while_something_is_ahead() -> None:
     answered(pace, clock, 100, 2.0)
     pace.check(100, 0.001)  # nothing is ahead of it
     with pace.under_way(300):
-        pace.check(100, 10.1)  # 400 bytes of 0.02 s, and a quarter more: 10 s
+        pace.check(100, 10.1)  # 400 rows of 0.02 s, and a quarter more: 10 s
         with pytest.raises(Refused) as refused:
             pace.check(100, 7.2)
     assert refused.value.refusal.status == 429
@@ -131,9 +135,9 @@ def test_a_student_answers_the_same_with_and_without_a_thread(taught: Path) -> N
     bodies = [rank_body("r"), rank_body("r"), rank_body("r", [f"Toy {n}" for n in range(900)])]
     pace = app.state.answering._paces.setdefault(ranker.opened, EnginePace())
     answers = [ask(app, "/v1/rank", body).json() for body in bodies[:1]]
-    pace.seconds = 1e-6
+    pace.cpu = 1e-5
     answers += [ask(app, "/v1/rank", bodies[1]).json()]
-    pace.seconds = 1e-6
+    pace.cpu = 1e-5
     assert ask(app, "/v1/rank", bodies[2]).status_code == 200
     assert threads[0].startswith("rank") and threads[1] == "MainThread"
     assert threads[2].startswith("rank"), "900 candidates would hold up everybody else"
@@ -164,3 +168,38 @@ def test_a_student_answers_without_torch(taught: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == ""
+
+
+def test_a_small_request_does_not_wait_for_a_large_one_to_be_tokenized(toys: Path) -> None:
+    with Runtime(stepping=True) as runtime:
+        ranker = open_ranker("toys/like", project=toys, engine="fake", runtime=runtime)
+        assert isinstance(ranker.method, Pointwise)
+        posing = ranker.method.posing
+        assert isinstance(posing, Prompts)
+        small, large = (
+            request_from_dict(rank_body(name, toys)["request"])
+            for name, toys in (("s", ["Ball"]), ("l", [f"Toy number {n}" for n in range(150)]))
+        )
+        alone = {name: ranker.rank(request) for name, request in (("s", small), ("l", large))}
+        assert posing._for_large is not None and posing._for_large is not posing.encoder
+        assert posing._for_large.fingerprint == posing.encoder.fingerprint
+        begun, go_on = threading.Event(), threading.Event()
+        encode = posing._for_large.encode_many
+
+        def slowly(requests: Any) -> Any:
+            begun.set()
+            assert go_on.wait(20)
+            yield from encode(requests)
+
+        posing._for_large.encode_many = slowly  # type: ignore[method-assign]
+        answers: list[Any] = []
+        thread = threading.Thread(target=lambda: answers.append(ranker.rank(large)))
+        thread.start()
+        assert begun.wait(20)
+        assert ranker.rank(small).scored == alone["s"].scored
+        go_on.set()
+        thread.join(20)
+    assert answers[0].scored == alone["l"].scored
+    # The same ids as by the encoder of all others.
+    with open_ranker("toys/like", project=toys, engine="fake") as other:
+        assert other.rank(large).scored == alone["l"].scored

@@ -1,6 +1,7 @@
 """The page Edit: errors at their lines, the prompt that is ranked, and rankings as one types."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -8,7 +9,9 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
+import httpx2 as httpx
 import pytest
 from starlette.applications import Starlette
 
@@ -22,16 +25,16 @@ from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
 from promptrank.workbench.desk import Desk
-from promptrank.workbench.live import LiveRanking, rank_in_pieces
+from promptrank.workbench.live import LiveRanking, Trial, rank_in_pieces
 from promptrank.workbench.moves import changed_fragments, differences, moves_of
 from promptrank.workbench.prompt_view import view_of
 from promptrank.workbench.request_choice import RequestShelf
 from promptrank.workspace.drafts import TaskTexts
 from promptrank.workspace.tasks import OpenTask
 from support.adapters import a_card, a_task_card
-from support.serving import HeldEngine, rank_body
+from support.serving import HeldEngine, rank_body, serving
 from support.toys import TEMPLATE, make_project
-from support.workbench import app_on, browse, build_requests, desk_of
+from support.workbench import OURS, app_on, browse, build_requests, desk_of
 
 TOYS = [f"Toy {i}" for i in range(10)]
 PASTED = {"source": "pasted", "pasted": json.dumps(rank_body(toys=TOYS)["request"])}
@@ -149,6 +152,13 @@ def test_a_draft_under_an_adapter_is_ranked_and_said(desk: Desk, tmp_path: Path)
     draft = checks.check(task, texts(desk, template=("Name:", "Member:")))
     (note,) = draft.notes
     assert draft.ranker is not None and "trained with other words (template)" in note
+    # Traffic moves to another adapter: what ranked under the old one is let go.
+    gone = ref(draft.ranker)
+    del draft
+    under.adapter = None
+    assert checks.check(task, texts(desk, template=("Name:", "Member:"))).ranker is not None
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk, app: Starlette) -> None:
@@ -360,6 +370,29 @@ def test_an_older_draft_is_ranked_no_further(project: Path) -> None:
     asyncio.run(run())
     # One piece of the older draft, which was under way; then the newer one and the saved version.
     assert len(engine.begun) == 1 + 2 + 2
+
+
+def test_a_page_that_leaves_ends_its_ranking(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, given_up = HeldEngine(), threading.Event()
+    give_up = Trial.give_up
+
+    def noted(self: Trial) -> None:
+        give_up(self)
+        given_up.set()
+
+    monkeypatch.setattr(Trial, "give_up", noted)
+    desk = held_desk(project, engine)
+    with serving(app_on(desk)) as url:
+        post = httpx.stream("POST", f"{url}/edit/try", data=fields(desk), headers=OURS, timeout=30)
+        with post as answer:
+            assert any("ranking 0/10" in line for line in answer.iter_lines())
+            assert engine.reached.wait(20) and not given_up.is_set()
+        assert given_up.wait(20)
+        engine.open()
+        assert browse(app_on(desk), "/edit/prompt", fields(desk)).status_code == 200
+    assert len(engine.begun) == 1
 
 
 def test_a_request_of_the_server_comes_in_between(desk: Desk) -> None:

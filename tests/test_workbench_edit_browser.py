@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from support.browser import BROWSER, LOOK_NAMES, LOOKS, PHONE, Tabs, no_serious, no_sideways, shot
+from support.browser import (
+    BROWSER,
+    DESKTOP,
+    LOOK_NAMES,
+    LOOKS,
+    PHONE,
+    Tabs,
+    no_serious,
+    no_sideways,
+    shot,
+)
 from support.serving import rank_body, serving
 from support.toys import make_project
 from support.workbench import app_on, build_requests, desk_of
@@ -195,6 +205,22 @@ def test_on_a_phone_one_thing_is_shown_at_a_time(tabs: Tabs, url: str) -> None:
         for other in panes.values():
             assert page.locator(other).is_visible() == (other == inside)
         no_sideways(page)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_without_a_request_file_a_request_is_pasted(
+    tabs: Tabs, tmp_path: Path, tiny_llama_path: Path, size: tuple[int, int]
+) -> None:
+    with serving(app_on(desk_of(make_project(tmp_path / "toys", tiny_llama_path)))) as address:
+        page = tabs.open(f"{address}/edit", size=size)
+        if size == PHONE:
+            page.get_by_role("radio", name="Ranking").check()
+        assert page.get_by_text("promptrank build toys/like --out").is_visible()
+        no_sideways(page)
+        no_serious(page)
+        page.locator("#pasted").fill(json.dumps(rank_body(toys=["Kite", "Drum"])))
+        page.locator("#ranking", has_text="Kite").wait_for()
+        ranked(page)
 
 
 @pytest.mark.parametrize(("size", "dark"), LOOKS, ids=LOOK_NAMES)

@@ -110,6 +110,23 @@ def test_what_was_skipped_comes_to_others_and_what_was_undone_comes_again() -> N
     assert all_cards(requests, [skip, undone], "Ann")[0].key == first.key
 
 
+def test_nothing_is_ranked_for_cards_that_one_is_through_with() -> None:
+    requests = requests_of(3, ANSWERS_EACH + 1)
+    every = all_cards(requests, (), "Ann")
+    ranked: list[str] = []
+
+    def order(request: Request) -> list[tuple[str, ...]]:
+        ranked.append(request.request_id)
+        return random_order(request, pairs=False)
+
+    rows = [said("Ann", card) for card in every[: 2 * ANSWERS_EACH]]
+    made = cards(requests, standing(rows), CardsWanted("Ann", "like"), order)
+    assert next(made).key == every[2 * ANSWERS_EACH].key
+    assert ranked == [every[2 * ANSWERS_EACH].request.request_id]
+    assert [card.key for card in made] == [card.key for card in every[2 * ANSWERS_EACH + 1 :]]
+    assert len(ranked) == 3  # once each
+
+
 def test_only_candidates_with_or_without_a_label_where_that_is_asked() -> None:
     requests = requests_of(2, 5)
     for labels, ids in (("with", {"c1", "c3"}), ("without", {"c0", "c2", "c4"})):
@@ -244,6 +261,8 @@ def test_what_cannot_be_meant_is_refused_and_nothing_kept(toys: Path, app: Starl
         ({"part": "tail"}, 404, "tail"),
         ({"by": "whim"}, 404, "whim"),
         ({"kind": "preference", "what": "pairs"}, 422, "candidate_ids"),
+        ({"kind": "preference", "preferred": ""}, 422, "candidate_ids"),
+        ({"kind": "skip", "what": "pairs"}, 422, "candidate_ids"),
     ]
     for change, status, words in wrong:
         answer = browse(app, "/label/judge", {**judged(card), **change})

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from promptrank.workbench import sampled_run
 from promptrank.workbench.beside_saved import certainty, changes_of, report_of_edit
 from promptrank.workbench.database import Database
 from promptrank.workbench.kept_rankings import KeptRankings
+from promptrank.workbench.looks import Progress
 from promptrank.workbench.sampled_run import SampledRun, Sides
 from promptrank.workbench.versions import DONE, FAILED, STOPPED, KeptRun, Versions
 from promptrank.workspace.drafts import TaskTexts
@@ -128,9 +130,9 @@ def test_samples_are_nested_and_nothing_is_ranked_twice(bench: Bench) -> None:
 def test_a_run_that_is_stopped_measures_what_it_has(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampled_run, "GROUP", 2)
+    monkeypatch.setattr(sampled_run, "GROUP", 1)
     engine = HeldEngine()
-    engine.let(4)
+    engine.let(4)  # a request of each side, and another of each
     run = bench.run(engine=engine)
     run.start()
     until(lambda: run.progress.done == 2 and engine.reached.is_set())
@@ -158,6 +160,7 @@ def test_real_requests_go_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert bench.ran(size=8, busy=lambda: True).progress.doing == DONE  # it is never starved
 
 
+@pytest.mark.slow
 def test_what_keeps_a_run_from_ranking_is_said(bench: Bench) -> None:
     def refuse() -> promptrank.Ranker:
         raise InputError("template toys/like.j2:3: unexpected '}'")
@@ -172,6 +175,17 @@ def test_what_keeps_a_run_from_ranking_is_said(bench: Bench) -> None:
     )
     nothing = bench.ran(part="nowhere")
     assert "holds no request of this part" in nothing.progress.message
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_stops_its_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled_run, "GROUP", 1)
+    run = bench.run()
+    run._sides = replace(run._sides, ending=lambda: len(bench.asked) >= 4)
+    run.start()
+    assert run.join(30)
+    assert run.progress.doing == STOPPED and run.progress.done == 1
+    assert bench.versions.run(run.run.run_id).state == STOPPED
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -303,3 +317,11 @@ def test_nothing_to_measure_is_said() -> None:
         report_of_edit(TASK, [request("r0", "--")], {"saved": saved, "edit": edit})
     report = report_of_edit(TASK, requests, {"saved": saved, "edit": edit})
     assert "no interval" in certainty(report).sentence
+
+
+@pytest.mark.parametrize(
+    ("left", "done", "told"),
+    [(None, 0, ""), (3.2, 4, "about 4 s left"), (334.0, 4, "about 6 min left"), (0.0, 20, "")],
+)
+def test_what_is_left_is_told_in_round_words(left: float | None, done: int, told: str) -> None:
+    assert Progress("ranking", done, 20, 0, 1.0, left).left_told == told

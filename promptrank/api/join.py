@@ -50,6 +50,7 @@ def join(
     none: str | None = None,
     valid: float | None = None,
     test: float | None = None,
+    shadow: str | None = None,
     project: str | Path | None = None,
     settings: list[str] | None = None,
     say: Say = silent,
@@ -68,6 +69,7 @@ def join(
         none: label of a candidate that was shown and of which no outcome is known; the task's own
             ``outcomes.none`` where left out.
         valid, test: shares of the requests, the latest in ``test``; the others train.
+        shadow: only the requests that this shadow scored too, for a comparison with it.
 
     Raises:
         InputError: whatever in the input cannot be joined.
@@ -77,6 +79,7 @@ def join(
     from promptrank.workspace.log_join import (
         joined_requests,
         parts_at,
+        scored_by,
         served_times,
         write_joined,
         write_joined_scores,
@@ -93,7 +96,8 @@ def join(
         except ValueError as error:
             raise InputError(f"--within {window}: {error}") from None
     none = none if none is not None else own.none if own is not None else None
-    times = served_times(opened, files)
+    ids = scored_by(opened, files, shadow) if shadow is not None else None
+    times = served_times(opened, files, ids)
     known = None
     if outcomes is not None:
         end = max(times.values())
@@ -107,7 +111,7 @@ def join(
     with ExitStack() as stack:
         for each in (path, *beside.values()):
             stack.enter_context(taken(each, "join"))
-        counts = write_joined(path, joined_requests(opened, files, known, parts, errors))
+        counts = write_joined(path, joined_requests(opened, files, known, parts, errors, ids))
         for name, scores in beside.items():
             write_joined_scores(opened, files, name, scores)
     return Joined(

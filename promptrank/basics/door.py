@@ -69,6 +69,21 @@ def reading(*files: Path) -> Iterator[Connection]:
         yield con
 
 
+@contextmanager
+def kept(file: Path, *, memory: str) -> Iterator[Connection]:
+    """A database file of ours, to be read alone; each of its cursors works in its own thread."""
+    config: dict[str, str | bool | int | float | list[str]] = {
+        **_CLOSED,
+        "memory_limit": memory,
+        "temp_directory": str(file.with_name("spill")),
+        "threads": 1,
+    }
+    with duckdb.connect(str(file), read_only=True, config=config) as con:
+        con.execute("SET GLOBAL TimeZone = 'UTC'; SET TimeZone = 'UTC'")
+        lock(con, ())
+        yield con
+
+
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,

@@ -36,6 +36,10 @@ def join(
     test: Annotated[
         float | None, typer.Option("--test", help="Share of the requests, the latest, for testing.")
     ] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option("--shadow", help="Only requests that this shadow scored, to compare with it."),
+    ] = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
 ) -> None:
@@ -51,6 +55,7 @@ def join(
         none=none,
         valid=valid,
         test=test,
+        shadow=shadow,
         project=project,
         settings=set_,
         say=say_once(),

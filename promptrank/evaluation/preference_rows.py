@@ -56,12 +56,12 @@ def preference_lines(told: Preferences) -> Iterator[str]:
     if told.rankers:
         first, *others = told.rankers
         best = sorted(others, key=lambda row: -row.share)[:_OTHERS]
-        said = (f"{row.name} agrees with {_share(row)}" for row in (first, *best))
-        yield f"  {'; '.join(said)}"
+        said = [f"{row.name} with {_share(row)}" for row in best]
+        yield f"  {', '.join([f'{first.name} agrees with {_share(first)}', *said])}"
     if told.chosen:
         yield (
-            f"  {told.chosen:,} of these pairs were chosen because a model was unsure of them; "
-            "shares on such pairs are lower than on random ones, and favour other models"
+            f"  {told.chosen:,} of these pairs {'was' if told.chosen == 1 else 'were'} chosen by a "
+            "model's scores; shares on such pairs are lower than on random ones, and favour others"
         )
 
 

@@ -1,8 +1,9 @@
 """Requests as work for an engine: as trees of token ids, or as they are."""
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Protocol
 
 from promptrank.engine.contract import Tree
@@ -13,6 +14,9 @@ from promptrank.prompt.preview import Preview
 from promptrank.ranking.method import AdapterOf, Work
 from promptrank.records import Request
 from promptrank.schema.task import Task
+
+LARGE_ROWS = 100  # candidates and events of a request
+LARGE_TEXT = 50_000  # characters of their items' texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +58,18 @@ class Prompts:
     Several threads may use it at once.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, another: Callable[[], Encoder] | None = None) -> None:
+        """Take an encoder.
+
+        Args:
+            another: makes a second one like it, for calls that begin with a large request; so
+                nobody's small request waits while a large one is rendered and tokenized.
+        """
         self.encoder = encoder
         self._lock = threading.Lock()  # an encoder is for one thread at a time
+        self._another = another
+        self._for_large: Encoder | None = None
+        self._large_lock = threading.Lock()
 
     @property
     def fingerprint(self) -> str:
@@ -70,9 +83,10 @@ class Prompts:
 
     def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
         """Requests as trees; those of several adapters may follow each other."""
-        encoded = self.encoder.encode_many(requests)
+        encoder, lock, requests = self._encoder_for(requests)
+        encoded = encoder.encode_many(requests)
         while True:
-            with self._lock:
+            with lock:
                 prompt = next(encoded, None)
             if prompt is None:
                 return
@@ -92,6 +106,32 @@ class Prompts:
                 prompt.cuts,
                 prompt_tokens(tree) if tree is not None else (),
             )
+
+    def _encoder_for(
+        self, requests: Iterable[Request]
+    ) -> tuple[Encoder, threading.Lock, Iterable[Request]]:
+        if self._another is None:
+            return self.encoder, self._lock, requests
+        requests = iter(requests)
+        first = next(requests, None)
+        if first is None:
+            return self.encoder, self._lock, ()
+        requests = chain((first,), requests)
+        if not is_large(first):
+            return self.encoder, self._lock, requests
+        with self._large_lock:
+            if self._for_large is None:
+                self._for_large = self._another()
+            return self._for_large, self._large_lock, requests
+
+
+def is_large(request: Request) -> bool:
+    """Whether rendering and tokenizing a request may take longer than a small one should wait."""
+    if len(request.candidates) + len(request.history) > LARGE_ROWS:
+        return True
+    items = chain((c.item for c in request.candidates), (e.item for e in request.history))
+    texts = (v for item in items for v in item.fields.values() if isinstance(v, str))
+    return sum(map(len, texts)) > LARGE_TEXT
 
 
 def prompt_tokens(tree: Tree) -> list[int]:

@@ -50,6 +50,7 @@ class Runtime:
 
     Attributes:
         restarts: of engines with a process of their own; None where its death is an error.
+        stepping: whether it is a server's, whom many threads ask.
     """
 
     def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
@@ -60,7 +61,7 @@ class Runtime:
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
         """
-        self.restarts = restarts
+        self.restarts, self.stepping = restarts, stepping
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from promptrank.basics.door import kept
+from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, explain, run
 from promptrank.errors import DataError, InputError
 from promptrank.requests.asked import AskedIds, Found, asked_of
@@ -27,7 +30,7 @@ from promptrank.tables import look_up_views as views
 from promptrank.tables.assemble import chunks, open_snapshots
 from promptrank.tables.events import make_events
 from promptrank.tables.loading import database
-from promptrank.tables.look_up_batch import AskedBatch
+from promptrank.tables.look_up_batch import AskedBatch, Times
 from promptrank.tables.row_tables import read_rows
 from promptrank.tables.statistics import make_sums
 
@@ -62,15 +65,20 @@ class _Store:
         self._closing = ExitStack()
         self.users, self.retired = 0, False
         try:
-            con, folder = self._closing.enter_context(database(root, memory=_MEMORY, threads=1))
-            plan = read_rows(con, task, root, folder)
-            make_sums(con, plan)
-            rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
-            if task.history is not None and plan.timed:
-                make_events(con, plan, every=True)
-                last = max(last, _counted(con, "history", "pr.events")[1])
-            views.keep_sorted(con, plan)
-            self._con, self._plan = con, views.looking_up(plan)
+            folder = self._closing.enter_context(scratch())
+            file = folder / "kept.duckdb"
+            with database(root, memory=_MEMORY) as (con, _):
+                views.attach(con, file)
+                plan = read_rows(con, task, root, folder)
+                make_sums(con, plan)
+                rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
+                if task.history is not None and plan.timed:
+                    make_events(con, plan, every=True)
+                    last = max(last, _counted(con, "history", "pr.events")[1])
+                views.keep(con, plan)
+            self._con = self._closing.enter_context(kept(file, memory=_MEMORY))
+            self._plan = views.looking_up(plan)
+            self._known = _times_of_sums(self._con, folder) if plan.timed else np.empty(0)
             items = plan.entities[plan.table_of("item") or ""]
             self._snapshots = open_snapshots(plan, ItemTable(items.path))
         except BaseException:
@@ -86,7 +94,14 @@ class _Store:
         """What is found for requests that all carry a history, or of which none does."""
         batch = AskedBatch(self._plan, asked, now if self._next is None else self._next)
         with self._cursor() as cursor:
-            views.put(cursor, batch.requests(), batch.items())
+            views.put(
+                cursor,
+                {
+                    "requests": batch.requests(),
+                    "asked": batch.items(),
+                    "latest": batch.latest(self._known),
+                },
+            )
 
             def read(sql: str, where: str, size: int) -> pa.RecordBatchReader:
                 return cursor.sql(sql).to_arrow_table().to_reader(max_chunksize=size)
@@ -223,6 +238,15 @@ class LookUp:
 
     def __exit__(self, *ended: object) -> None:
         self.close()
+
+
+def _times_of_sums(con: Connection, folder: Path) -> Times:
+    """The times at which the sums over everything change: on disk, mapped into memory."""
+    path = folder / "known.npy"
+    sql = "SELECT known FROM kept.sums_all ORDER BY known"
+    np.save(path, con.sql(sql).to_arrow_table()["known"].to_numpy(), allow_pickle=False)
+    known: Times = np.load(path, mmap_mode="r", allow_pickle=False)
+    return known
 
 
 def _counted(con: Connection, where: str, rows: str) -> tuple[int, float]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from promptrank.errors import ErrorRow, RowError
@@ -12,8 +13,10 @@ from promptrank.requests.format import Rows, rows_in
 from promptrank.requests.items import ItemTable
 from promptrank.requests.read import history_of, subject_of
 from promptrank.tables.carried import Carried
-from promptrank.tables.look_up_views import ASKED, REQUESTS
+from promptrank.tables.look_up_views import ASKED, LATEST, REQUESTS
 from promptrank.tables.plan import Plan
+
+Times = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 
 class AskedBatch:
@@ -74,6 +77,22 @@ class AskedBatch:
             # The walk goes by candidates: a request without any would not be met.
             rows.append({"request_no": number, "cand_id": "", "moment": self._moment(0.0)})
         return pa.Table.from_pylist(rows, schema=ASKED)
+
+    def latest(self, known: Times) -> pa.Table:
+        """The row of ``temp.latest`` for each moment, and for the start of each window.
+
+        Args:
+            known: the times at which the sums over everything change, sorted.
+        """
+        if not self._plan.timed:
+            return LATEST.empty_table()
+        windows = {stat.within or 0.0 for stat in self._plan.summed.values()} | {0.0}
+        times = {*self._times, 0.0}
+        for place in self._order:
+            times |= {time for _, _, time in self._named(place)}
+        ats = [(self._moment(time) or 0.0) - within for time in times for within in windows]
+        before = np.unique(np.searchsorted(known, np.array(ats), "left")) - 1
+        return pa.table({"known": known[before[before >= 0]]}, schema=LATEST)
 
     def _named(self, place: int) -> Iterator[tuple[str, AskedItem, float]]:
         each, time = self._asked[place], self._times[place]

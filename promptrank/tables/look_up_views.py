@@ -6,12 +6,13 @@ requests need of the table below. The tables below are sorted by what the views 
 DuckDB skips what lies elsewhere.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 
-from promptrank.basics.sql import Connection, ident, run
+from promptrank.basics.sql import Connection, ident, literal, run
 from promptrank.requests.asked import ROLES
 from promptrank.tables.plan import Plan
 
@@ -44,6 +45,8 @@ ASKED = pa.schema(
     ]
 )
 """Columns of ``temp.asked``: the items to look up, each as of a moment of its own."""
+LATEST = pa.schema([("known", pa.float64())])
+"""Column of ``temp.latest``: times of the sums over everything that hold at some moment."""
 
 
 def looking_up(plan: Plan) -> Plan:
@@ -52,8 +55,14 @@ def looking_up(plan: Plan) -> Plan:
     return replace(plan, place="temp", entities=entities)
 
 
-def keep_sorted(con: Connection, plan: Plan) -> None:
-    """Sort the tables that look-ups read, and drop all others; the files are read no more."""
+def attach(con: Connection, path: Path) -> None:
+    """Attach a new database file as ``kept``; before the connection is locked."""
+    # Small groups of rows: a look-up reads few of them.
+    run(con, f"ATTACH {literal(str(path))} AS kept (ROW_GROUP_SIZE 4096)", WHERE)
+
+
+def keep(con: Connection, plan: Plan) -> None:
+    """Copy the tables that look-ups read into ``kept``, sorted by what the views select."""
     orders = {"events": "member_id, known, t, key, step", "cuts": "cut"}
     orders |= {f"sums_{kind}": "id, known" for kind in ("item", "member", "all")}
     for name, stat in plan.summed.items():
@@ -61,33 +70,24 @@ def keep_sorted(con: Connection, plan: Plan) -> None:
         if stat.by is not None:
             orders |= {f"shared_{name}": "id, shared, known", f"values_{name}": "id, since"}
     orders |= {f"versions_{name}": "id, since" for name in plan.entities}
-    run(con, "CREATE SCHEMA kept", WHERE)
     run(con, "CREATE TABLE kept.rows AS FROM pr.rows WHERE false", WHERE)
-    for name in _tables(con, "pr"):
+    for name in _names(con, "schema_name = 'pr'"):
         if name in orders:
             table = ident(name)
             run(con, f"CREATE TABLE kept.{table} AS FROM pr.{table} ORDER BY {orders[name]}", WHERE)
-            run(con, f"DROP TABLE pr.{table}", WHERE)
-    # Views of the task's own tables, and what only led to those that are kept.
-    run(con, "DROP SCHEMA pr CASCADE; DROP SCHEMA src CASCADE", WHERE)
-    for kind in ("view", "table"):
-        sql = (
-            f"SELECT {kind}_name FROM duckdb_{kind}s() WHERE schema_name = 'main' AND NOT internal"
-        )
-        for (name,) in run(con, sql, WHERE).fetchall():
-            run(con, f"DROP {kind} IF EXISTS {ident(str(name))} CASCADE", WHERE)
-    run(con, "CHECKPOINT", WHERE)
+    run(con, "DETACH kept", WHERE)
 
 
-def _tables(con: Connection, schema: str) -> list[str]:
-    sql = f"SELECT table_name FROM duckdb_tables() WHERE schema_name = '{schema}' ORDER BY 1"
+def _names(con: Connection, condition: str) -> list[str]:
+    sql = f"SELECT table_name FROM duckdb_tables() WHERE {condition} ORDER BY 1"
     return [str(name) for (name,) in run(con, sql, WHERE).fetchall()]
 
 
 def make_views(cursor: Connection, plan: Plan) -> None:
-    """Create the views on a cursor, over ``temp.requests`` and ``temp.asked`` (`put`)."""
-    put(cursor, REQUESTS.empty_table(), ASKED.empty_table())
-    there = {*_tables(cursor, "kept"), "sampled", "candidates"}
+    """Create the views on a cursor, over the tables that `put` fills."""
+    empty = {"requests": REQUESTS, "asked": ASKED, "latest": LATEST}
+    put(cursor, {name: schema.empty_table() for name, schema in empty.items()})
+    there = {*_names(cursor, "database_name = 'kept'"), "sampled", "candidates"}
     for name, sql in _views(plan):
         if name in there:  # a task without members has no sums by member
             run(cursor, f"CREATE TEMP VIEW {ident(name)} AS {sql}", WHERE)
@@ -115,7 +115,7 @@ def _views(plan: Plan) -> Iterator[tuple[str, str]]:
         )
     yield "sums_item", _of("sums_item", "item")
     yield "sums_member", _of("sums_member", "member")
-    yield "sums_all", _latest(plan)
+    yield "sums_all", "FROM kept.sums_all WHERE known IN (SELECT known FROM temp.latest)"
     for name, stat in plan.summed.items():
         if stat.by is not None:
             yield f"shared_{name}", _of(f"shared_{name}", "member")
@@ -135,17 +135,12 @@ def _of(table: str, *roles: str) -> str:
     return f"FROM kept.{ident(table)} WHERE id IN ({ids})"
 
 
-def _latest(plan: Plan) -> str:
-    """Of the sums over everything, those that hold at some moment, or at the start of a window."""
-    windows = {0.0} | {stat.within for stat in plan.summed.values() if stat.within is not None}
-    moments = "SELECT moment FROM temp.requests UNION SELECT moment FROM temp.asked"
-    ats = " UNION ".join(f"SELECT moment - {within!r} AS at FROM ({moments})" for within in windows)
-    return f"SELECT DISTINCT s.* FROM ({ats}) m ASOF JOIN kept.sums_all s ON m.at > s.known"
-
-
-def put(cursor: Connection, requests: pa.Table, asked: pa.Table) -> None:
-    """Say which requests are wanted, and which of their items."""
-    for name, table in (("requests", requests), ("asked", asked)):
-        cursor.register("fresh", table)
-        run(cursor, f"CREATE OR REPLACE TEMP TABLE {name} AS FROM fresh", WHERE)
-        cursor.unregister("fresh")
+def put(cursor: Connection, tables: Mapping[str, pa.Table]) -> None:
+    """Say which ``requests`` are wanted, what items are ``asked``, and the ``latest`` sums."""
+    made = []
+    for name, table in tables.items():
+        cursor.register(f"fresh_{name}", table)
+        made.append(f"CREATE OR REPLACE TEMP TABLE {name} AS FROM fresh_{name}")
+    run(cursor, "; ".join(made), WHERE)
+    for name in tables:
+        cursor.unregister(f"fresh_{name}")

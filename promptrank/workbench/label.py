@@ -204,6 +204,10 @@ async def _row(given: Any, asked: LabelAsked, pools: _Pools) -> Judgement:
     if kind not in _KINDS:
         raise refuse(422, "wrong_input", f"kind: one of {', '.join(_KINDS)}")
     question = asked.question or ""
+    if len(names) != (1 if question else 2) or (question and kind == "preference"):
+        raise refuse(
+            422, "wrong_input", "candidate_ids: one for a question, two to say which fits better"
+        )
     if kind == "answer":
         answers = (*asked.task.opened.task.questions[question].answers, DROP) if question else ()
         if answer not in answers:

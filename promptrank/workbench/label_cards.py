@@ -83,15 +83,18 @@ def cards(
             others.add(key)
     gone = mine | set(wanted.passed_over)
     each = PAIRS_EACH if wanted.question is None else ANSWERS_EACH
+    orders = dict[str, Sequence[Pair]]()
     left = [(request, 0) for request in sorted(requests, key=lambda r: _hash(r.request_id))]
     while left:
         later = []
         for request, start in left:
             if done[request.request_id] >= start + each:
-                # Nobody is asked to rank again what this labeller is through with.
-                later += [(request, start + each)]
+                # Nothing is ranked for cards that this labeller is through with.
+                later.append((request, start + each))
                 continue
-            ordered = order(request)
+            if request.request_id not in orders:
+                orders[request.request_id] = order(request)
+            ordered = orders[request.request_id]
             for ids in ordered[start : start + each]:
                 key = card_key(request.request_id, wanted.question, ids)
                 settled = key in others and int(key, 16) % SHARED != 0

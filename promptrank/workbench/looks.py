@@ -1,4 +1,4 @@
-"""A look at what two versions have ranked so far."""
+"""What a run on a sample tells while it goes on: where it is, and what has been ranked so far."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +16,43 @@ from promptrank.workbench.beside_saved import (
     changes_of,
     report_of_edit,
 )
+from promptrank.workbench.versions import DONE, FAILED, STOPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run is.
+
+    Attributes:
+        doing: ``opening``, ``ranking``, ``waiting`` (for real requests), ``measuring``, or a state
+            of `promptrank.workbench.versions` where it has ended.
+        done, total: requests that both have ranked, and of the sample.
+        reused: rankings that were there already.
+        seconds: since it began, or that it took.
+        left: seconds that it will take yet, by its pace so far; None where nobody knows.
+        message: what went wrong; empty where nothing did.
+    """
+
+    doing: str
+    done: int
+    total: int
+    reused: int
+    seconds: float
+    left: float | None
+    message: str = ""
+
+    @property
+    def left_told(self) -> str:
+        """``about 40 s left``, ``about 6 min left``; empty where nobody knows, or nothing is."""
+        if self.left is None or self.done >= self.total:
+            return ""
+        left = int(self.left) + 1
+        return f"about {left} s left" if left < 100 else f"about {round(left / 60)} min left"
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.doing in (DONE, STOPPED, FAILED)
 
 
 @dataclass(frozen=True, slots=True)

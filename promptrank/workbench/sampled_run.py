@@ -1,7 +1,8 @@
 """A run on a sample: an edit and the saved version rank the same requests, in the background.
 
-Both go through the runtime that answers traffic. A run asks for few requests at a time and waits
-before each group while real requests are ranked or wait, so that it takes the machine's spare time.
+Both go through the runtime that answers traffic. A run asks for as many requests at a time as take
+a moment, and waits before each group while real requests are ranked or wait, so that it takes the
+machine's spare time.
 Requests come in the order of a hash of their ids, as `promptrank eval --limit` draws them: what has
 been ranked at any moment is a sample of all, and the 20 first are among the 50 first. Rankings are
 kept as they are made; what was ranked before, by any run, is not ranked again.
@@ -25,11 +26,13 @@ from promptrank.scores.columns import schema_of
 from promptrank.serve.seats import Ticket
 from promptrank.workbench.beside_saved import EDIT, SAVED
 from promptrank.workbench.kept_rankings import KeptRankings, key_of
-from promptrank.workbench.looks import Look, measured
+from promptrank.workbench.looks import Look, Progress, measured
 from promptrank.workbench.versions import DONE, FAILED, STOPPED, KeptRun, Versions
 
-GROUP = 4
-"""So many requests are asked together: a real one that comes waits for no more."""
+GROUP = 16
+"""So many requests are asked together at most."""
+MOMENT = 0.5
+"""Seconds that a group may take, unless it is one request: a real one waits for no more."""
 PATIENCE = 10.0
 """Seconds that a group waits for real requests at most, so that a run goes on under any traffic."""
 EVERY = 3.0
@@ -44,39 +47,13 @@ class Sides:
     Attributes:
         open_edit, open_saved: open each side's ranker; called in the run's own thread.
         busy: whether real requests are ranked or wait.
+        ending: whether the server is ending.
     """
 
     open_edit: Callable[[], Ranker]
     open_saved: Callable[[], Ranker]
     busy: Callable[[], bool] = lambda: False
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """Where a run is.
-
-    Attributes:
-        doing: ``opening``, ``ranking``, ``waiting`` (for real requests), ``measuring``, or a state
-            of `promptrank.workbench.versions` where it has ended.
-        done, total: requests that both have ranked, and of the sample.
-        reused: rankings that were there already.
-        seconds: since it began, or that it took.
-        left: seconds that it will take yet, by its pace so far; None where nobody knows.
-        message: what went wrong; empty where nothing did.
-    """
-
-    doing: str
-    done: int
-    total: int
-    reused: int
-    seconds: float
-    left: float | None
-    message: str = ""
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more will come."""
-        return self.doing in (DONE, STOPPED, FAILED)
+    ending: Callable[[], bool] = lambda: False
 
 
 class SampledRun:
@@ -168,6 +145,8 @@ class SampledRun:
             self._look(DRAWS, final=True)
         except InputError as error:
             state, message = FAILED, str(error)
+            if self._sides.ending():  # which closes the model under it
+                state, message = STOPPED, "the server ended"
         finally:
             with self._lock:
                 self._ended, self._message, self._doing = time.monotonic(), message, state
@@ -212,8 +191,10 @@ class SampledRun:
             self._reused = sum(r.request_id in known[s] for r in self._requests for s in known)
         by_id = {request.request_id: request for request in self._requests}
         order = [by_id[name] for name in self.run.request_ids]
-        for start in range(0, len(order), GROUP):
-            block = order[start : start + GROUP]
+        size, at = 1, 0
+        while at < len(order):
+            block = order[at : at + size]
+            at += len(block)
             todo = {
                 side: [request for request in block if request.request_id not in known[side]]
                 for side in known
@@ -221,7 +202,11 @@ class SampledRun:
             for side, requests in todo.items():
                 # Where nothing was changed but by name, one side's rankings are the other's.
                 if requests and not (side == SAVED and keys[SAVED] == keys[EDIT]):
-                    self._ask(rankers[side], keys[side], requests)
+                    took = self._ask(rankers[side], keys[side], requests)
+                    size = max(1, size // 2) if took > MOMENT else size
+                    size = min(GROUP, size * 2) if took < MOMENT / 4 else size
+            if self._sides.ending():
+                self.stop()
             if self._stop.is_set():
                 return
             with self._lock:
@@ -233,20 +218,25 @@ class SampledRun:
                 looked = time.monotonic()
                 pause = max(EVERY, 10 * (looked - begun))
 
-    def _ask(self, ranker: Ranker, key: str, requests: Sequence[Request]) -> None:
-        """Rank a group, once real requests leave room, and keep it; nothing if it is stopped."""
+    def _ask(self, ranker: Ranker, key: str, requests: Sequence[Request]) -> float:
+        """Rank a group, once real requests leave room, and keep it; nothing if it is stopped.
+
+        Returns:
+            Seconds that it took.
+        """
         self._wait()
         with self._turn:
-            if self._stop.is_set():
-                return
+            begun = time.monotonic()
             self._ticket = ticket = Ticket(ranker.opened.engine.size)
-            if self._stop.is_set():  # set before there was a ticket to give up
-                return
+            if self._stop.is_set():  # perhaps before there was a ticket to give up
+                return 0.0
             try:
-                rankings = list(ranker.rank_many(requests, watch=ticket.watch))
+                rankings = list(ranker.rank_many(requests, watch=ticket.watch, policy=False))
             except CancelledError:
-                return
+                return 0.0
+            took = time.monotonic() - begun
         self._rankings.put(key, rankings, _schema(ranker))
+        return took
 
     def _wait(self) -> None:
         until = time.monotonic() + PATIENCE

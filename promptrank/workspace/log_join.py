@@ -42,18 +42,37 @@ class LogParts:
         return "valid" if at >= self.valid else "train"
 
 
-def served_times(opened: OpenTask, files: LogFiles) -> dict[str, float]:
-    """Request id -> when it was answered, in unix seconds.
+def scored_by(opened: OpenTask, files: LogFiles, shadow: str) -> set[str]:
+    """Ids of the requests that a shadow scored.
 
     Raises:
-        DataError: requests that no server logged.
+        DataError: no such shadow.
+    """
+    tables = [each.table for each in logged_scores(opened, files, shadow)]
+    return {name for table in tables for name in table.column("request_id").to_pylist()}
+
+
+def served_times(
+    opened: OpenTask, files: LogFiles, only: set[str] | None = None
+) -> dict[str, float]:
+    """Request id -> when it was answered, in unix seconds.
+
+    Args:
+        only: leave out requests of other ids.
+
+    Raises:
+        DataError: requests that no server logged, or none at all.
     """
     times = {}
     for request in logged_requests(opened, files, _ignore):
+        if only is not None and request.request_id not in only:
+            continue
         at = request.meta.get(SERVED_AT)
         if not isinstance(at, int | float):
             raise DataError(f"request {request.request_id}: no {SERVED_AT}; no server logged it")
         times[request.request_id] = float(at)
+    if not times:
+        raise DataError(f"no request of {opened.name} in this log can be joined")
     return times
 
 
@@ -83,9 +102,12 @@ def joined_requests(
     outcomes: "LogOutcomes | None",
     parts: LogParts | None,
     errors: list[ErrorRow],
+    only: set[str] | None = None,
 ) -> Iterator[Request]:
     """The requests of a log with their labels and their part."""
     for request in logged_requests(opened, files, errors.append):
+        if only is not None and request.request_id not in only:
+            continue
         at = float(request.meta[SERVED_AT])
         candidates = request.candidates
         if outcomes is not None:

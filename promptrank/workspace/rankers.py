@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,8 @@ def _decoder_ranker(
     )
     tokenizer = runtime.tokenizer(folder)
     encoder = open_encoder(opened, folder, shared.info.max_tokens, tokenizer)
-    method = Pointwise(opened.task, Prompts(encoder))
+    another = partial(open_encoder, opened, folder, shared.info.max_tokens, tokenizer)
+    method = Pointwise(opened.task, Prompts(encoder, another if runtime.stepping else None))
     origin = _origin(opened, DECODER, method.name, method.fingerprint, shared.info)
     origin = replace(
         origin,

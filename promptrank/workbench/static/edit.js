@@ -178,7 +178,10 @@
       const answer = await fetch("/edit/try", {
         method: "POST", body: new URLSearchParams(new FormData(form)), signal: mine.signal,
       });
-      if (answer.status === 401) return location.assign("/sign-in");
+      if (answer.status === 401) {
+        const here = encodeURIComponent(location.pathname + location.search);
+        return location.assign(`/sign-in?then=${here}`);
+      }
       if (!answer.ok) {
         const page = new DOMParser().parseFromString(await answer.text(), "text/html");
         return status(page.body.textContent.trim() || `the server answered ${answer.status}`, "failed");
