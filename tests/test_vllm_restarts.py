@@ -143,6 +143,23 @@ def test_an_adapter_that_it_dies_of_is_refused(make: Make, folder: Path) -> None
     assert restarts.total == 2
 
 
+def test_whatever_was_not_answered_when_it_is_given_up_is_an_error(
+    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.engine.vllm_engine.restarts._FREE", 1)
+    engine = make(Restarts())
+    assert said(answers(engine, [tree(10), tree(11, adapter="a")])[0]) == undisturbed(10)
+    (folder / "slow").touch()
+    groups = [engine.begin([tree(12, adapter="a")]), engine.begin([tree(13)])]
+    assert [next(group) for group in groups] == [[], []]
+    (folder / "deadly").touch()  # nothing of the first group is sent again when it dies again
+    kill(engine)
+    (folder / "slow").unlink()
+    for group in groups:
+        with pytest.raises(ModelError, match="started again in 2 s"):
+            list(group)
+
+
 def test_where_it_cannot_be_started_all_are_told_and_it_is_tried_again(
     make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
 """In the place of vLLM's process: answers by sums of ids, and dies as it is told.
 
-PROMPTRANK_STUB in the environment is a folder, in which ``log`` gets
-a line for its start, each adapter and each prompt; a file ``slow`` makes each message wait until
-that is gone; ``broken`` ends a start. Any prompt that holds POISON kills it, and so does loading an
-adapter in a folder called so.
+PROMPTRANK_STUB in the environment is a folder, in which ``log`` gets a line for its start, each
+adapter and each prompt; a file ``slow`` makes each message wait until that is gone; ``broken`` ends
+a start; with ``deadly`` any adapter kills it. Any prompt that holds POISON kills it, and so does
+loading an adapter in a folder called so.
 """
 
 import json
@@ -50,7 +50,7 @@ def main() -> None:
         elif "adapter" in message:
             number, _, path = message["adapter"]
             log(f"adapter {Path(path).name}")
-            if Path(path).name == "poison":
+            if Path(path).name == "poison" or (folder / "deadly").exists():
                 die()
             tell(adapter=[number, None])
         elif "score" in message:

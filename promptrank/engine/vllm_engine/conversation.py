@@ -286,12 +286,12 @@ class Conversation:
         self._recovering = True
         try:
             self._start_anew(why, restarts)
-            for work in suspects:
-                self._alone(work, restarts)
+            while suspects:
+                self._alone(suspects[0], restarts)
+                del suspects[0]
         except ModelError as error:
             for work in suspects:
-                if work.left:
-                    work.lost = str(error)
+                work.lost = str(error)
             raise
         finally:
             self._recovering = False
