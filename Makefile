@@ -72,6 +72,7 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/prompts.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/data.py --examples 100000 1000000
+	$(BIN)/python bench/look_up.py
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/serve.py

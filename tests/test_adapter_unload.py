@@ -3,6 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
+import pytest
+
 from promptrank.adapters.shelf import CONFIG
 from promptrank.engine.contract import Branch, Slot, Tree
 from promptrank.engine.packed import PackedEngine, open_packed
@@ -42,6 +44,7 @@ def test_an_adapter_that_is_unloaded_gives_its_weights_back(tmp_path: Path) -> N
         assert weights(engine) == both
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_over_many_switches(toys: Path, tiny_llama_path: Path) -> None:
     """An adapter stays as long as one ranker uses it, and another ranker's adapter with it."""
     names = adapters_for(toys, tiny_llama_path, 3)

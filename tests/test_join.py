@@ -23,11 +23,13 @@ from promptrank.runs.log_files import (
     write_logged_scores,
 )
 from promptrank.scores.columns import schema_of
+from promptrank.serve.serving_log import ServingLog
 from promptrank.tables.log_outcomes import LogOutcomes
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import open_task
 from support.adapters import a_folder
 from support.logs import served, toy_request
+from support.serving import app_of, ask
 
 NAMES = [f"r{n}" for n in range(24)]
 TOYS = ("Ball", "Car", "Doll")
@@ -60,6 +62,7 @@ def liked(tmp_path: Path) -> Path:
     return outcomes_file(tmp_path / "liked.csv", rows)
 
 
+@pytest.mark.slow
 def test_what_was_served_is_joined_evaluated_and_measured_beside_a_shadow(
     toys: Path, log: Path, liked: Path, tmp_path: Path
 ) -> None:
@@ -104,6 +107,39 @@ def test_what_was_served_is_joined_evaluated_and_measured_beside_a_shadow(
             assert row.cells["mrr"].value == pytest.approx(mrr), row.name
 
 
+@pytest.mark.slow
+def test_what_an_exploring_server_logs_is_what_off_policy_estimates_need(
+    toys: Path, tmp_path: Path
+) -> None:
+    """Three places of four are drawn; all four have a place and its probability."""
+    task = toys / "tasks/toys/like.yaml"
+    text = task.read_text() + "steps: [{explore: {first: 3, temperature: 5.0}}]\n"
+    task.write_text(text.replace("split: {by: last, test: 1, valid: 1}\n", ""))
+    ranker = open_ranker("toys/like", project=toys, engine="fake")
+    log = ServingLog(tmp_path / "log")
+    app = app_of(ranker, serving_log=log)
+    toys_asked = ("Ball", "Car", "Doll", "Kite")
+    liked, earned = [], 0.0
+    for n in range(30):
+        body = toy_request(f"r{n}", f"person {n}", toys_asked)
+        scored = ask(app, "/v1/rank", body).json()["scored"]
+        if n % 3:
+            top = scored[0]["candidate_id"]
+            liked.append({"request_id": f"r{n}", "candidate_id": top, "label": "like"})
+            earned += 1
+    log.close()
+    outcomes = outcomes_file(tmp_path / "liked.csv", liked)
+    given: dict[str, Any] = {"outcomes": outcomes, "none": "dislike", "project": toys}
+    done = join(tmp_path / "log", "toys/like", tmp_path / "joined.jsonl", **given)
+    report = evaluate(
+        "toys/like", requests=done.path, scores=done.scores["served"], project=toys, draws=100
+    )
+    estimated = report.off_policy
+    assert estimated is not None and estimated.requests == 30
+    assert estimated.logged.value == pytest.approx(earned / 30)
+
+
+@pytest.mark.slow
 def test_a_shadow_is_compared_on_what_it_scored(
     toys: Path, log: Path, liked: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,15 @@ def _versions(rng: random.Random, key: str, names: str, low: int, count: int) ->
     return [{key: n, "since": t, "text": f"{n} {rng.random():.3f}"} for n, t in sorted(versions)]
 
 
+WAYS: list[dict[str, Any]] = [
+    {"as": "list"},
+    {"as": "turns"},
+    {"as": "turns", "at_most": {"like": 1}},
+    {"as": "list", "build": "round_robin"},
+    {"as": "list", "build": "similar"},
+]
+
+
 def _ratings(seed: int) -> None:
     rng = random.Random(seed)
     task = make_task(
@@ -105,14 +114,7 @@ def _ratings(seed: int) -> None:
             "label": "CASE WHEN rating >= 4 THEN 'like' ELSE 'dislike' END",
             "group": rng.choice([{"session": "2s"}, {"last": 3}]),
         },
-        history={
-            "last": rng.choice([2, 4]),
-            "as": rng.choice(["list", "turns"]),
-            "lag": rng.choice([0, "3s"]),
-            **rng.choice(
-                [{}, {"build": "round_robin"}, {"build": "similar"}, {"at_most": {"like": 1}}]
-            ),
-        },
+        history={"last": rng.choice([2, 4]), "lag": rng.choice([0, "3s"]), **rng.choice(WAYS)},
         statistics=STATISTICS | {"shared": STATISTICS["shared"] | {"by": "[text, left(text, 1)]"}},
         split={"by": "last", "test": 1},
     )
@@ -168,6 +170,8 @@ def _events(seed: int) -> None:
             "none": "skip",
         },
         history=history,
+        # Training requests of such a split do not show what is held out.
+        split=rng.choice([None, {"by": "field", "field": "item.kind", "test": ["odd"]}]),
         statistics={
             "applies": {"mean": "CAST(label = 'apply' AS INTEGER)"},
             "rank": {"count": True, "percentile": True},
@@ -182,7 +186,7 @@ def _events(seed: int) -> None:
             }
         },
     )
-    items = [{"item_id": i, "text": i} for i in ITEMS]
+    items = [{"item_id": i, "text": i, "kind": "odd" if i in "aeg" else "usual"} for i in ITEMS]
     _built_and_looked_up(task, {"shown": shown, "actions": actions, "items": items})
 
 

@@ -85,6 +85,31 @@ def test_a_shadow_is_given_up_for_whoever_comes_and_goes_on_when_they_are_gone(
     assert log.written == 4
 
 
+def test_what_is_given_up_too_often_is_dropped(toys: Path, tmp_path: Path) -> None:
+    """Where somebody comes at every step of it, one step a time is all that anybody waits for."""
+    served, engine = held(toys)
+    engine.open()
+    slow, slow_engine = held(toys)
+    shadows = Shadows(ServingLog(tmp_path / "log"))
+    shadows.add("toys/like", Shadow("slow", 0.5, slow))
+    app = app_of(served, shadows=shadows)
+    chosen = next(f"r{n}" for n in range(99) if is_chosen(f"r{n}", 0.5))
+    other = next(f"r{n}" for n in range(99) if not is_chosen(f"r{n}", 0.5))
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app), client(app) as http:
+            await http.post("/v1/rank", json=rank_body(chosen))
+            for begun in range(1, 6):
+                await until(lambda begun=begun: len(slow_engine.begun) == begun)
+                assert (await http.post("/v1/rank", json=rank_body(other))).status_code == 200
+                await asyncio.sleep(0.02)  # so that it is seen that somebody came
+                slow_engine.let(1)
+            await until(lambda: shadows.counts["toys/like", "slow", "dropped"] == 1)
+
+    asyncio.run(run())
+    assert len(slow_engine.begun) == 5 and not shadows.counts["toys/like", "slow", "scored"]
+
+
 def test_what_finds_the_line_full_is_dropped_and_counted(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import ErrorRow
 from promptrank.ranking.ranker import Ranker
-from promptrank.runs.log_files import SERVED, LogFiles, log_files, log_tasks
+from promptrank.runs.log_files import SERVED, WITHOUT_POLICY, LogFiles, log_files, log_tasks
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.replaying import Answer, Differences, origin_changes
 from promptrank.runtime.runtime import Runtime
@@ -139,19 +139,21 @@ def _replayed(
             continue
         with open_as(logged.origin) as ranker:
             changes |= dict.fromkeys(origin_changes(logged.origin, ranker.origin))
-            requests: Iterator[Request] = (
-                request
-                for request in logged_requests(opened, files, errors.add)
-                if request.request_id in chosen
-            )
-            for ranking in ranker.rank_many(requests):
-                differences.add(mine[ranking.request_id], ranking)
-                progress(differences.requests, len(names))
+            for policy in (True, False):
+                requests: Iterator[Request] = (
+                    request
+                    for request in logged_requests(opened, files, errors.add)
+                    if request.request_id in chosen
+                    and policy != bool(request.meta.get(WITHOUT_POLICY))
+                )
+                for ranking in ranker.rank_many(requests, policy=policy):
+                    differences.add(mine[ranking.request_id], ranking)
+                    progress(differences.requests, len(names))
     return Replayed(opened.name, differences, tuple(changes), len(errors))
 
 
 def _answers(table: Any) -> dict[str, Answer]:
-    answers: dict[str, dict[str, tuple[int, float]]] = {}
+    answers: dict[str, dict[str, tuple[int | None, float]]] = {}
     columns = ("request_id", "candidate_id", "rank", "score")
     for request, candidate, rank, score in zip(
         *(table.column(name).to_pylist() for name in columns), strict=True

@@ -1,7 +1,7 @@
 """``boost``: adds to the score where an expression holds, or multiplies it."""
 
 from promptrank.policy.conditions import Condition, candidates_of
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.prompt.field_expression import shortened
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import rearranged
@@ -14,7 +14,7 @@ class BoostStep:
     P(relevant) stays: a policy prefers a candidate, and makes it no more relevant.
     """
 
-    def __init__(self, options: Boost, placed: Placed) -> None:
+    def __init__(self, options: Boost, placed: StepPlace) -> None:
         self.name = placed.name
         self.condition = Condition(options.where, placed.at("where"))
         self.expressions = (self.condition,)

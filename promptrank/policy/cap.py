@@ -5,7 +5,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from promptrank.policy.conditions import CandidateExpression, candidates_of
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.prompt.field_expression import shortened
 from promptrank.ranking.ranking import Ranking, Scored
 from promptrank.ranking.step import rearranged
@@ -22,7 +22,7 @@ class CapStep:
     ``first`` it is taken out.
     """
 
-    def __init__(self, options: Cap, placed: Placed) -> None:
+    def __init__(self, options: Cap, placed: StepPlace) -> None:
         self.name, self.most, self.first = placed.name, options.most, options.first
         self.by = CandidateExpression(options.by, placed.at("by"))
         self.expressions = (self.by,)

@@ -7,7 +7,7 @@ import numpy as np
 
 from promptrank.basics.arrays import Floats
 from promptrank.policy.conditions import CandidateExpression, candidates_of
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.prompt.field_expression import shortened
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import rearranged
@@ -26,7 +26,7 @@ class DiversifyStep:
     numbers that the field brings, or one-hot.
     """
 
-    def __init__(self, options: Diversify, placed: Placed) -> None:
+    def __init__(self, options: Diversify, placed: StepPlace) -> None:
         self.name, self.options = placed.name, options
         self.by = CandidateExpression(options.by, placed.at("by"))
         self.expressions = (self.by,)

@@ -13,7 +13,7 @@ from promptrank.policy.drawn_orders import (
     shuffled,
     shuffled_places,
 )
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import rearranged
 from promptrank.requests.dicts import UNNAMED
@@ -29,7 +29,7 @@ class ExploreStep:
     same request has the same order wherever it is ranked.
     """
 
-    def __init__(self, options: Explore, placed: Placed) -> None:
+    def __init__(self, options: Explore, placed: StepPlace) -> None:
         self.name, self.options = placed.name, options
         self.expressions: Sequence[CandidateExpression] = ()
 

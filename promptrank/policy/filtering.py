@@ -1,7 +1,7 @@
 """``filter``: takes out candidates for which an expression does not hold, or does."""
 
 from promptrank.policy.conditions import Condition, candidates_of
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.prompt.field_expression import shortened
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import rearranged
@@ -11,7 +11,7 @@ from promptrank.schema.policy_steps import Filter
 class FilterStep:
     """Keeps what holds, or drops it; the rest moves up."""
 
-    def __init__(self, options: Filter, placed: Placed) -> None:
+    def __init__(self, options: Filter, placed: StepPlace) -> None:
         self.name, self.keeps = placed.name, options.keep is not None
         key = "keep" if self.keeps else "drop"
         self.condition = Condition(options.keep or options.drop or "", placed.at(key))

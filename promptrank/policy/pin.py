@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from promptrank.policy.conditions import Condition, candidates_of
-from promptrank.policy.policy_step import Placed
+from promptrank.policy.policy_step import StepPlace
 from promptrank.prompt.field_expression import shortened
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import rearranged
@@ -17,7 +17,7 @@ class PinStep:
     of the list, the last free one.
     """
 
-    def __init__(self, options: Pin, placed: Placed) -> None:
+    def __init__(self, options: Pin, placed: StepPlace) -> None:
         self.name, self.place, self.most = placed.name, options.place, options.most
         self.condition = Condition(options.where, placed.at("where"))
         self.expressions = (self.condition,)

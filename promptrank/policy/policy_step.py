@@ -27,7 +27,7 @@ class PolicyRun(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class StepPlace:
     """Where a step stands.
 
     Attributes:

@@ -10,11 +10,11 @@ from promptrank.policy.diversify import DiversifyStep
 from promptrank.policy.explore import ExploreStep
 from promptrank.policy.filtering import FilterStep
 from promptrank.policy.pin import PinStep
-from promptrank.policy.policy_step import Placed, PolicyRun
+from promptrank.policy.policy_step import PolicyRun, StepPlace
 from promptrank.schema.policy_steps import step_place
 from promptrank.schema.task import Task
 
-STEPS: Mapping[str, Callable[[Any, Placed], PolicyRun]] = {
+STEPS: Mapping[str, Callable[[Any, StepPlace], PolicyRun]] = {
     "filter": FilterStep,
     "boost": BoostStep,
     "diversify": DiversifyStep,
@@ -44,7 +44,7 @@ def policy_of(task: Task, where: str, *, explore: bool = True) -> tuple[PolicyRu
         count = kinds.count(step.kind)
         name = step.kind if count == 1 else f"{step.kind} {count}"
         try:
-            placed = Placed(name, step_place(number, step), tuple(made))
+            placed = StepPlace(name, step_place(number, step), tuple(made))
             made.append(STEPS[step.kind](step.options, placed))
         except InputError as error:
             problems.append(str(error))

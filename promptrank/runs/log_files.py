@@ -32,6 +32,8 @@ SERVED = "served"
 """The name of the scores that were answered; shadows have others."""
 SERVED_AT = "served_at"
 """In a logged request's ``meta``: when it was answered, in unix seconds."""
+WITHOUT_POLICY = "without_policy"
+"""In a logged request's ``meta``: no policy step ran, as for pairs that are scored one by one."""
 _FILE = re.compile(
     r"(?:requests|scores-(?P<ranker>[\w.+-]+?))-(?P<order>\d{8}T\d{6}\.\d{3}-\d+-\d+)"
     r"\.(?:parquet|jsonl)"

@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from promptrank.ranking.ranking import Ranking
 from promptrank.scores.origin import Origin
 
-Answer = Mapping[str, tuple[int, float]]
-"""Candidate -> rank and score, as served."""
+Answer = Mapping[str, tuple[int | None, float]]
+"""Candidate -> rank and score, as served; no rank where a policy step took it out."""
 
 
 @dataclass(slots=True)
@@ -51,7 +52,7 @@ class Differences:
 
     def add(self, served: Answer, ranking: Ranking) -> None:
         """Compare one request's ranking with the one that was served."""
-        now = {scored.candidate_id: scored for scored in ranking.scored}
+        now = {s.candidate_id: s for s in (*ranking.scored, *ranking.removed)}
         both = [name for name in served if name in now]
         apart = [abs(served[name][1] - now[name].score) for name in both]
         self.requests += 1
@@ -60,12 +61,14 @@ class Differences:
         self.largest = max(self.largest, *apart, 0.0)
         self.gone += len(served) - len(both)
         self.new += len(now) - len(both)
-        before = sorted(both, key=lambda name: served[name][0])
-        after = sorted(both, key=lambda name: now[name].rank)
+        places = {name: rank for name in both if (rank := served[name][0]) is not None}
+        before = sorted(places, key=places.__getitem__)
+        after = [s.candidate_id for s in ranking.scored if s.candidate_id in served]
         moved = [
             place
-            for place, (a, b) in enumerate(zip(before, after, strict=True))
-            if a != b and abs(served[a][1] - served[b][1]) > self.tolerance
+            for place, (a, b) in enumerate(zip_longest(before, after))
+            if a != b
+            and (a is None or b is None or abs(served[a][1] - served[b][1]) > self.tolerance)
         ]
         self.order += bool(moved)
         self.top += bool(moved) and moved[0] == 0

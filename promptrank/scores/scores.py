@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from promptrank.basics.arrays import Codes, Floats
 from promptrank.errors import DataError
@@ -105,7 +106,8 @@ class Scores:
 
         What a filter took out is there as well: a policy's order is not a ranker's.
         """
-        if self.origin.policy is None or not self.has("changes"):
+        # By the traces: a log of several origins has none of its own.
+        if not self.has("changes") or not self._stepped() - {FUSION}:
             return self
         columns = {name: self.table.column(name) for name in self.table.column_names}
         now = columns["score"].to_pylist()
@@ -120,6 +122,11 @@ class Scores:
             if name in columns:
                 columns[name] = pa.nulls(len(self), columns[name].type)
         return Scores(pa.table(columns), replace(self.origin, policy=None))
+
+    def _stepped(self) -> set[str]:
+        """Names of the steps that are in any trace."""
+        traces = self.table.column("changes").combine_chunks().flatten()
+        return set(pc.unique(pc.struct_field(traces, "step")).to_pylist())
 
 
 def scores_of(

@@ -9,18 +9,33 @@ from promptrank.serve.log_records import LogRecord
 from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shape import Done, Wanted
 
+_LOOKED_UP = 1024  # bytes that a row of a table is taken for
+
 Afterwards = Callable[[Done, Wanted, int], None]
 """Is given what came of a call, what it asked for, and the bytes of its body; never waits."""
 
 
 def log_call(log: ServingLog, done: Done, wanted: Wanted, size: int) -> None:
-    """Log a call: a record for each ranking that has a score. An `Afterwards`."""
+    """Log a call: a record for each ranking of anything. An `Afterwards`."""
     ranker, now = done.served.ranker, time.time()
-    share = max(1, size // len(done.rankings))
+    shown, policy = wanted.shown, wanted.policy
     for ranking in done.rankings:
-        if ranking.scored:
-            name = done.served.name
-            log.put(log_record(name, ranker, ranking, share, wanted.shown, at=now))
+        if ranking.scored or ranking.removed:
+            held, name = held_by(ranking, size, done), done.served.name
+            log.put(log_record(name, ranker, ranking, held, shown, at=now, policy=policy))
+
+
+def held_by(ranking: Ranking, size: int, done: Done) -> int:
+    """Bytes that one ranking of a call counts for: its share of the body, and what was looked up.
+
+    Args:
+        size: bytes of the body.
+    """
+    share = max(1, size // len(done.rankings))
+    if not done.looked_up:
+        return share
+    request = ranking.request
+    return share + _LOOKED_UP * (1 + len(request.candidates) + len(request.history))
 
 
 def log_record(
@@ -31,6 +46,7 @@ def log_record(
     shown: int | None = None,
     shadow: str | None = None,
     at: float = 0.0,
+    policy: bool = True,
 ) -> LogRecord:
     """One ranking as a record; it does not keep the ranker alive."""
     return LogRecord(
@@ -43,4 +59,5 @@ def log_record(
         shown,
         shadow,
         at,
+        policy,
     )

@@ -10,7 +10,13 @@ from promptrank.ranking.columns import columns_of
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.as_rows import request_rows
-from promptrank.runs.log_files import SERVED, SERVED_AT, StagedRequests, write_logged_scores
+from promptrank.runs.log_files import (
+    SERVED,
+    SERVED_AT,
+    WITHOUT_POLICY,
+    StagedRequests,
+    write_logged_scores,
+)
 from promptrank.schema.task import Task
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import Origin
@@ -30,6 +36,7 @@ class LogRecord:
         shown: so many of the candidates, the first ones, were answered; None for all.
         shadow: name of the shadow whose scores they are; None for those that were answered.
         at: unix seconds.
+        policy: whether policy steps ran.
     """
 
     name: str
@@ -41,6 +48,7 @@ class LogRecord:
     shown: int | None = None
     shadow: str | None = None
     at: float = 0.0
+    policy: bool = True
 
 
 class LogStream:
@@ -103,9 +111,11 @@ def _as_served(record: LogRecord) -> Request:
             replace(
                 candidate,
                 position=scored.rank if scored is not None and shown else None,
-                propensity=getattr(scored, "propensity", None) if shown else None,
+                propensity=scored.propensity if scored is not None and shown else None,
                 logged_score=scored.score if scored is not None else None,
             )
         )
     meta = {**request.meta, SERVED_AT: record.at or time.time()}
+    if not record.policy:
+        meta[WITHOUT_POLICY] = True
     return replace(request, candidates=tuple(candidates), meta=meta)

@@ -23,7 +23,7 @@ from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
-from promptrank.serve.afterwards import log_record
+from promptrank.serve.afterwards import held_by, log_record
 from promptrank.serve.seats import Seats, Ticket
 from promptrank.serve.serving_log import ServingLog
 from promptrank.serve.shape import Done, Wanted
@@ -53,6 +53,7 @@ class _Waiting:
     shadow: Shadow
     request: Request
     size: int
+    policy: bool
     attempts: int = 0
 
 
@@ -68,6 +69,7 @@ class Shadows:
         self._of: dict[str, list[Shadow]] = {}
         self._line: deque[_Waiting] = deque()
         self._some = asyncio.Event()
+        self._calls = 0  # answered so far; a student's may be without a seat
         self._pool = ThreadPoolExecutor(1, "shadow")
         self._total: Total | None = None
         self.counts: Counter[tuple[str, str, str]] = Counter()
@@ -78,6 +80,7 @@ class Shadows:
 
     def __call__(self, done: Done, wanted: Wanted, size: int) -> None:
         """Put the chosen requests of a call in line."""
+        self._calls += 1
         task = done.served.name
         for shadow in self._of.get(task, ()):
             for ranking in done.rankings:
@@ -86,8 +89,9 @@ class Shadows:
                 if len(self._line) >= _LINE:
                     self._count(task, shadow, "dropped")
                     continue
-                share = max(1, size // len(done.rankings))
-                self._line.append(_Waiting(task, shadow, ranking.request, share))
+                held = held_by(ranking, size, done)
+                asked = _Waiting(task, shadow, ranking.request, held, wanted.policy)
+                self._line.append(asked)
                 self._some.set()
 
     def within(self, lifespan: Lifespan[Starlette] | None) -> Lifespan[Starlette]:
@@ -137,10 +141,12 @@ class Shadows:
     async def _score(self, each: _Waiting, seats: Seats) -> None:
         ranker = each.shadow.ranker
         ticket = Ticket(ranker.opened.engine.size)
+        before = self._calls
 
         def call() -> Ranking | None:
             try:
-                return next(ranker.rank_many([each.request], watch=ticket.watch))
+                asked = [each.request]
+                return next(ranker.rank_many(asked, watch=ticket.watch, policy=each.policy))
             except CancelledError:  # which asyncio would take for a cancelled task
                 return None
 
@@ -148,7 +154,7 @@ class Shadows:
         scoring = loop.run_in_executor(self._pool, call)
         try:
             while not (await asyncio.wait([scoring], timeout=_LOOK))[0]:
-                if seats.under_way or seats.waiting:
+                if seats.under_way or seats.waiting or self._calls > before:
                     ticket.give_up()
             ranking = scoring.result()
         except asyncio.CancelledError:

@@ -60,7 +60,8 @@ class LabelPool:
         def order(request: Request) -> list[Pair]:
             with self._ranks:
                 if request.request_id not in self._ranked:
-                    scored = ranker.rank(request).scored
+                    # What a policy would take out has a label too.
+                    scored = next(ranker.rank_many([request], policy=False)).scored
                     self._ranked[request.request_id] = {each.candidate_id: each for each in scored}
             ranked = self._ranked[request.request_id]
             return uncertain_order(

@@ -235,12 +235,14 @@ def rank_in_pieces(
 ) -> Ranking:
     """A request's ranking, a few candidates at a time; the server's requests come in between.
 
+    Policy steps are left out: what is looked at is what an edit does to the ranker.
+
     Raises:
         CancelledError: (of concurrent.futures) whoever watches has given it up.
     """
     mine = copy(ranker)
     mine.put_before(Pieces(ranker.opened, told))
-    return next(mine.rank_many([request], watch=watch))
+    return next(mine.rank_many([request], watch=watch, policy=False))
 
 
 def texts_of(task: DeskTask, fields: Mapping[str, str]) -> TaskTexts:

@@ -225,7 +225,7 @@ class SampledRun:
             if self._stop.is_set():  # perhaps before there was a ticket to give up
                 return 0.0
             try:
-                rankings = list(ranker.rank_many(requests, watch=ticket.watch))
+                rankings = list(ranker.rank_many(requests, watch=ticket.watch, policy=False))
             except CancelledError:
                 return 0.0
             took = time.monotonic() - begun
