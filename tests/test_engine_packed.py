@@ -261,6 +261,32 @@ def test_shared_tokens_are_computed_once(llama_path: Path, monkeypatch: pytest.M
     assert max(counts) <= 100
 
 
+def test_an_instruction_is_kept_for_trees_that_come_one_by_one(
+    llama_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    real = forward.run
+
+    def counted(model: Any, rows: Forward) -> torch.Tensor:
+        counts.append(rows.ids.shape[1])
+        return real(model, rows)
+
+    engine, plain = open_packed(llama_path), open_packed(llama_path, plain=True)
+    wanted = numbers(plain, tree(40, 5, 5))
+    monkeypatch.setattr("promptrank.engine.packed_engine.run", counted)
+    shared = replace(tree(40, 5, 5), shared=30)
+    own = 10 + 5 + 2 * 2
+    # The second one tells that there are more, and pays for keeping it; two forwards, so.
+    for tokens in (30 + own, 30 + own, own, own):
+        counts.clear()
+        assert numbers(engine, shared) == pytest.approx(wanted, abs=1e-4)
+        assert sum(counts) == tokens
+    engine.forget()
+    counts.clear()
+    assert numbers(engine, shared) == pytest.approx(wanted, abs=1e-4)
+    assert counts == [30 + own], "nothing is known of it any more"
+
+
 @pytest.mark.parametrize("budget", [30, 1000])
 def test_a_common_beginning_of_branches_changes_no_score(llama_path: Path, budget: int) -> None:
     head = (7, 8, 9)

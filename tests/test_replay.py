@@ -117,18 +117,6 @@ def test_differences_by_hand() -> None:
     assert found.largest == pytest.approx(0.8)
     assert found.mean == pytest.approx((0.001 + 0.001 + 0 + 0.8) / 4)
     assert found.examples == ["moved"] and not found.same
-
-
-def test_what_a_policy_takes_out_is_compared_as_well() -> None:
-    served = {"c0": (None, 0.0), "c1": (1, -1.0), "c2": (2, -2.0)}
-    steps = [{"filter": {"drop": "context.at == 0"}}]
-    same = Differences(0.01)
-    same.add(served, after(ranking_of([{}] * 3), *steps))
-    assert same.same and same.candidates == 3
-    # Shown now, and first: an order that was not served.
-    other = Differences(0.01)
-    other.add(served, ranking_of([{}] * 3))
-    assert (other.top, other.order, other.gone, other.new) == (1, 1, 0, 0)
     # A step took b out then; now it takes a out as well.
     kept = ranking("steps", ("c", 0.3))
     out = ranking("steps", ("a", 0.5), ("b", 0.4)).scored
@@ -178,3 +166,15 @@ def test_what_was_drawn_is_drawn_again_and_pairs_are_scored_without_a_policy(
         places["Top"] = (None, None)  # a step took it out
         request = logged[answer["id"]]
         assert {c.candidate_id: (c.position, c.propensity) for c in request.candidates} == places
+
+
+def test_what_a_policy_takes_out_is_compared_as_well() -> None:
+    served = {"c0": (None, 0.0), "c1": (1, -1.0), "c2": (2, -2.0)}
+    steps = [{"filter": {"drop": "context.at == 0"}}]
+    same = Differences(0.01)
+    same.add(served, after(ranking_of([{}] * 3), *steps))
+    assert same.same and same.candidates == 3
+    # Shown now, and first: an order that was not served.
+    other = Differences(0.01)
+    other.add(served, ranking_of([{}] * 3))
+    assert (other.top, other.order, other.gone, other.new) == (1, 1, 0, 0)

@@ -1,6 +1,7 @@
 """The page Edit: errors at their lines, the prompt that is ranked, and rankings as one types."""
 
 import asyncio
+import gc
 import json
 import threading
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import httpx2 as httpx
 import pytest
@@ -150,6 +152,13 @@ def test_a_draft_under_an_adapter_is_ranked_and_said(desk: Desk, tmp_path: Path)
     draft = checks.check(task, texts(desk, template=("Name:", "Member:")))
     (note,) = draft.notes
     assert draft.ranker is not None and "trained with other words (template)" in note
+    # Traffic moves to another adapter: what ranked under the old one is let go.
+    gone = ref(draft.ranker)
+    del draft
+    under.adapter = None
+    assert checks.check(task, texts(desk, template=("Name:", "Member:"))).ranker is not None
+    gc.collect()
+    assert gone() is None
 
 
 def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk, app: Starlette) -> None:

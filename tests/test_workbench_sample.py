@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def test_real_requests_go_first(bench: Bench, monkeypatch: pytest.MonkeyPatch) -
     assert bench.ran(size=8, busy=lambda: True).progress.doing == DONE  # it is never starved
 
 
+@pytest.mark.slow
 def test_what_keeps_a_run_from_ranking_is_said(bench: Bench) -> None:
     def refuse() -> promptrank.Ranker:
         raise InputError("template toys/like.j2:3: unexpected '}'")
@@ -173,6 +175,17 @@ def test_what_keeps_a_run_from_ranking_is_said(bench: Bench) -> None:
     )
     nothing = bench.ran(part="nowhere")
     assert "holds no request of this part" in nothing.progress.message
+
+
+@pytest.mark.slow
+def test_a_server_that_ends_stops_its_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampled_run, "GROUP", 1)
+    run = bench.run()
+    run._sides = replace(run._sides, ending=lambda: len(bench.asked) >= 4)
+    run.start()
+    assert run.join(30)
+    assert run.progress.doing == STOPPED and run.progress.done == 1
+    assert bench.versions.run(run.run.run_id).state == STOPPED
 
 
 def until(condition: Callable[[], bool]) -> None:

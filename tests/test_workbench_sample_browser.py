@@ -161,8 +161,8 @@ def test_pages_fit_and_can_be_read_and_reached(
         assert page.evaluate(seen)
     no_serious(page)
     no_sideways(page)
-    page.reload()
-    page.locator("#beside table").wait_for()
+    page.goto(run.partition("?")[0])
+    page.locator("#changes a").first.wait_for()
     assert {"#next-regression", "a /sample?task=toys/like"} <= set(tabbed(page))
     name = run.partition("/sample/")[2].partition("?")[0]
     for path in (

@@ -180,7 +180,7 @@ def serve(
             bounds=Bounds(queue=queue, candidates=candidates),
             keys=keys,
             hosts=LOOPBACK if keys is None else None,
-            pages=_pages(hosted, desk_tasks, open_, project, keys, workbench),
+            pages=_pages(hosted, desk_tasks, open_, model, project, keys, workbench),
             log=log,
             spans=spans,
             serving_log=serving_log,
@@ -245,6 +245,7 @@ def _pages(
     hosted: "Hosted",
     tasks: "dict[str, DeskTask]",
     open_: "Callable[..., Ranker]",
+    model: str | None,
     project: str | Path | None,
     keys: "Keys | None",
     workbench: str,
@@ -257,8 +258,16 @@ def _pages(
     from promptrank.workbench.site import pages
 
     def rank_draft(opened: OpenTask, adapter: str | None) -> "Ranker":
-        engine = tasks[opened.name].engine
-        return open_(opened, engine=engine, adapter=adapter, allow_changed=True, say=silent)
+        task = tasks[opened.name]
+        return open_(
+            opened,
+            engine=task.engine,
+            # No draft has another model fetched and held in memory.
+            model=None if not task.words else model or task.opened.task.model,
+            adapter=adapter,
+            allow_changed=True,
+            say=silent,
+        )
 
     return pages(
         Desk(

@@ -1,6 +1,6 @@
 """The embedded engine: a request's prefix once, its candidates side by side, requests together."""
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -37,6 +37,7 @@ _WINDOW_TREES = 64  # in a group at most, to go by adapter and share instruction
 _WINDOW_FORWARDS = 16  # and at most so many forwards' tokens
 _SHORT_INSTRUCTION = 16  # fewer shared tokens are not worth keeping
 _KEPT_INSTRUCTIONS = 4
+_MET_INSTRUCTIONS = 16  # so many of the last ones are known again
 
 
 @dataclass(slots=True)
@@ -104,6 +105,7 @@ class PackedEngine:
         step = 0 if longest == 0 else budget.tokens
         self.window = Window(_WINDOW_TREES, _WINDOW_FORWARDS * budget.tokens, step)
         self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
+        self._met: deque[tuple[str | None, tuple[int, ...]]] = deque(maxlen=_MET_INSTRUCTIONS)
         self._instructions = [0, 0]  # trees whose instruction was kept, and was not
 
     def size(self, tree: Tree) -> int:
@@ -152,6 +154,7 @@ class PackedEngine:
     def forget(self) -> None:
         """Drop the instructions kept from earlier trees; the next ones compute them anew."""
         self._kept.clear()
+        self._met.clear()
 
     def close(self) -> None:
         """Let the weights go."""
@@ -215,9 +218,13 @@ class PackedEngine:
             past = started.get(head) or self._remembered(adapter, head)
             if head:
                 self._instructions[past is None] += 1
-            if past is None and often[head] > 1 and 0 < len(head) <= self._budget.tokens:
+            # A tree that comes alone, as in a server, may be the second of many.
+            again = often[head] > 1 or (adapter, head) in self._met
+            if past is None and again and 0 < len(head) <= self._budget.tokens:
                 past = started[head] = self._remember(adapter, head)
                 yield Part(number, None, head, past, ())
+            elif past is None and head and not again:
+                self._met.append((adapter, head))
             yield from cut(number, work.tree.prefix, branches, past, self._budget)
 
     @property

@@ -38,10 +38,12 @@ class Answered:
 
 def answer(question: Question, names: Sequence[str], slot: SlotScore) -> Answered:
     """The question's answer from one slot; ``names[i]`` is the answer that path i words."""
-    by_name: dict[str, list[float]] = {name: [] for name in question.answers}
-    for name, logprob in zip(names, slot.logprobs, strict=True):
-        by_name[name].append(logprob)
-    logprobs = {name: logsumexp(wordings) for name, wordings in by_name.items()}
+    logprobs = dict(zip(names, slot.logprobs, strict=True))
+    if len(logprobs) < len(names) or list(logprobs) != list(question.answers):
+        by_name: dict[str, list[float]] = {name: [] for name in question.answers}
+        for name, logprob in zip(names, slot.logprobs, strict=True):
+            by_name[name].append(logprob)
+        logprobs = {name: logsumexp(wordings) for name, wordings in by_name.items()}
     total = logsumexp(logprobs.values())
     relevant = [n for n, a in question.answers.items() if a.value >= question.relevant_at]
     yes = logsumexp(logprobs[n] for n in relevant)

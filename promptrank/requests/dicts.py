@@ -114,7 +114,10 @@ def _candidate(entry: Any, i: int) -> Candidate:
     propensity = entry.get("propensity")
     if propensity is not None:
         propensity = propensity_at(propensity, f"{where}.propensity")
-    baseline = fields_at(entry.get("baseline"), f"{where}.baseline")
+    baseline = entry.get("baseline")
+    if baseline is not None:
+        baseline = fields_at(baseline, f"{where}.baseline")
+        baseline = {name: number_at(x, f"{where}.baseline.{name}") for name, x in baseline.items()}
     return Candidate(
         text_at(entry.get("candidate_id"), f"{where}.candidate_id") or item.item_id,
         item,
@@ -125,7 +128,7 @@ def _candidate(entry: Any, i: int) -> Candidate:
         weight,
         number_at(entry.get("logged_score"), f"{where}.logged_score"),
         _outcomes(entry, where),
-        {name: number_at(x, f"{where}.baseline.{name}") for name, x in baseline.items()},
+        baseline or {},
         text_at(entry.get("label_source"), f"{where}.label_source"),
     )
 

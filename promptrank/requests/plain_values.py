@@ -1,5 +1,6 @@
 """Values of plain nested dicts, checked: whatever is wrong is a DataError that says where."""
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -28,7 +29,7 @@ def fields_at(value: Any, where: str) -> Mapping[str, Any]:
     """A dict of plain values; {} for None."""
     if value is None:
         return EMPTY
-    if not isinstance(value, Mapping):
+    if type(value) is not dict and not isinstance(value, Mapping):
         raise DataError(f"{where}: expected a dict, got {type(value).__name__}")
     # A live request has hundreds of plain values, and nobody reads the places of those.
     return {
@@ -79,8 +80,8 @@ def text_at(value: Any, where: str) -> str | None:
 
 def number_at(value: Any, where: str) -> float | None:
     """A number; NaN and infinity count as missing."""
-    if value is None:
-        return None
+    if value is None or (type(value) is float and math.isfinite(value)):
+        return value
     value = _unpacked(value, where)
     if value is None:
         return None

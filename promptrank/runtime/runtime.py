@@ -61,8 +61,7 @@ class Runtime:
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
         """
-        self.restarts = restarts
-        self.stepping = stepping
+        self.restarts, self.stepping = restarts, stepping
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False

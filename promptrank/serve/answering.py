@@ -1,6 +1,7 @@
 """From a body to its answer: checked, seated, ranked, written; or refused."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -31,7 +32,7 @@ from promptrank.serve.trail import Trail, begin_trail
 DEADLINE = "x-deadline-ms"
 """Header: milliseconds from the request's arrival by which the answer has to be there."""
 
-_QUICK = 0.005
+_QUICK = 0.008
 """Seconds for which the event loop may be held up by what is ranked in it."""
 
 
@@ -68,8 +69,8 @@ class Answering:
                 trail.stage("look_up")
             wanted = await self.looking_up.complete(served, wanted, shape.invalid, size, end)
             trail.candidates = sum(len(asked.candidates) for asked in wanted.requests)
-            if self._at_once(served, size):
-                done = self._rank_at_once(served, wanted, size, trail)
+            if self._at_once(served, wanted):
+                done = self._rank_at_once(served, wanted, trail)
             else:
                 done = await self._unless_gone(
                     request, self._rank(served, wanted, size, end, trail)
@@ -128,12 +129,15 @@ class Answering:
 
         def rank() -> list[Ranking]:
             trail.stage("encode")
-            return list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+            begun = time.thread_time()
+            rankings = list(ranker.rank_many(requests, watch=watch, policy=wanted.policy))
+            pace.spent(_rows(wanted), time.thread_time() - begun)
+            return rankings
 
         trail.stage("wait")
-        pace.check(size, end - asyncio.get_running_loop().time())
+        pace.check(_rows(wanted), end - asyncio.get_running_loop().time())
         try:
-            with pace.under_way(size):
+            with pace.under_way(_rows(wanted)):
                 rankings = await self.seats.take(rank, ticket, size, end)
         except InputError as error:  # the engine is gone, or an adapter
             raise _engine_gone(error, trail) from None
@@ -143,19 +147,23 @@ class Answering:
         """That of the engine, which several tasks may share."""
         return self._paces.setdefault(served.ranker.opened, EnginePace())
 
-    def _at_once(self, served: HostedTask, size: int) -> bool:
+    def _at_once(self, served: HostedTask, wanted: Wanted) -> bool:
         """Whether it takes less long than handing it to a thread may: students' small requests."""
-        seconds = self._pace(served).seconds
-        return served.ranker.encoder is None and seconds is not None and size * seconds < _QUICK
+        cpu = self._pace(served).cpu
+        if served.ranker.encoder is not None or cpu is None:
+            return False
+        return _rows(wanted) * cpu < _QUICK
 
-    def _rank_at_once(self, served: HostedTask, wanted: Wanted, size: int, trail: Trail) -> Done:
+    def _rank_at_once(self, served: HostedTask, wanted: Wanted, trail: Trail) -> Done:
         requests = named_requests(wanted.requests, trail.request_id)
         trail.stage("engine")
+        pace, begun = self._pace(served), time.thread_time()
         try:
-            with self._pace(served).under_way(size):
+            with pace.under_way(_rows(wanted)):
                 rankings = list(served.ranker.rank_many(requests, policy=wanted.policy))
         except InputError as error:
             raise _engine_gone(error, trail) from None
+        pace.spent(_rows(wanted), time.thread_time() - begun)
         return Done(trail.request_id, served, rankings, 0, wanted.looked_up)
 
     async def _unless_gone(self, request: HttpRequest, work: Any) -> Done:
@@ -170,6 +178,11 @@ class Answering:
         finally:
             gone.cancel()
             ranking.cancel()
+
+
+def _rows(wanted: Wanted) -> int:
+    """Candidates and events of what is asked."""
+    return sum(len(asked.candidates) + len(asked.history) for asked in wanted.requests)
 
 
 def named_requests(requests: Sequence[Request], request_id: str) -> list[Request]:

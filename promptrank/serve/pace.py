@@ -12,29 +12,35 @@ from contextlib import contextmanager
 
 from promptrank.serve.refused import refuse
 
-_WEIGHT = 0.1  # of the newest request in what a byte takes
+_WEIGHT = 0.1  # of the newest request in what a row takes
 _MARGIN = 1.25  # what is said to take so long may take so much longer
 
 
 class EnginePace:
     """Of one engine, whose requests are answered about in the order of their arrival.
 
+    A request counts by its rows, candidates and events: they say better than its bytes how many
+    tokens it has, as a request may bring ids alone.
+
     Attributes:
-        ahead: bytes of requests that have come and have no answer yet.
-        seconds: that a byte of a request took lately; None before the first answer.
+        ahead: rows of requests that have come and have no answer yet.
+        seconds: that a row took lately; None before the first answer.
+        cpu: seconds of the processor that a row took lately in the thread that ranked it, which
+            says what it would hold up there however busy the machine is; None before the first.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.ahead = 0
         self.seconds: float | None = None
+        self.cpu: float | None = None
         self._clock = clock
         self._last = -math.inf  # when the last answer was there
 
-    def check(self, size: int, left: float) -> None:
+    def check(self, rows: int, left: float) -> None:
         """Hold a request against what is ahead of it.
 
         Args:
-            size: bytes of the request.
+            rows: of the request.
             left: seconds to its deadline.
 
         Raises:
@@ -42,7 +48,7 @@ class EnginePace:
         """
         if self.seconds is None or not self.ahead:
             return
-        needed = (self.ahead + size) * self.seconds * _MARGIN
+        needed = (self.ahead + rows) * self.seconds * _MARGIN
         if needed > left:
             wait = max(1, math.ceil(needed - left))
             raise refuse(
@@ -54,25 +60,30 @@ class EnginePace:
             )
 
     @contextmanager
-    def under_way(self, size: int) -> Iterator[None]:
+    def under_way(self, rows: int) -> Iterator[None]:
         """Count a request while it is being answered, and learn from how long it took."""
-        self.ahead += size
+        self.ahead += rows
         begun = self._clock()
         try:
             yield
         except BaseException:
             # It may have been given up early, so it says at least how slow things are.
-            self._learn(self._took(begun, size), slower=True)
+            self._learn(self._took(begun, rows), slower=True)
             raise
         else:
-            self._learn(self._took(begun, size))
+            self._learn(self._took(begun, rows))
             self._last = self._clock()
         finally:
-            self.ahead -= size
+            self.ahead -= rows
 
-    def _took(self, begun: float, size: int) -> float:
+    def spent(self, rows: int, seconds: float) -> None:
+        """So many seconds of the processor went into a request; from any thread."""
+        cpu = seconds / max(1, rows)
+        self.cpu = cpu if self.cpu is None else self.cpu + _WEIGHT * (cpu - self.cpu)
+
+    def _took(self, begun: float, rows: int) -> float:
         # Several are answered at a time: each took what has passed since the one before it.
-        return (self._clock() - max(begun, self._last)) / max(1, size)
+        return (self._clock() - max(begun, self._last)) / max(1, rows)
 
     def _learn(self, took: float, slower: bool = False) -> None:
         if self.seconds is None:

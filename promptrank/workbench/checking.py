@@ -135,6 +135,10 @@ class DraftChecks:
                 return self._rankers[key]
         ranker = self._desk.rank_draft(opened, adapter)
         with self._lock:
+            # An adapter that traffic has left is not held in memory for drafts of before.
+            left = [each for each in self._rankers if each[0] == key[0] and each[3] != adapter]
+            for each in left:
+                self._rankers.pop(each).close()
             self._rankers[key] = ranker
             while len(self._rankers) > _KEPT:
                 self._rankers.popitem(last=False)[1].close()

@@ -175,6 +175,7 @@ class Kept:
                 lambda: self.desk.rank_draft(draft, adapter),
                 lambda: self.desk.rank_draft(saved, adapter),
                 busy,
+                lambda: self.desk.hosted.state == "draining",
             ),
             given_file(task.opened, file),
             store.versions,

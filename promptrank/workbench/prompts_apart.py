@@ -20,7 +20,7 @@ MOST = 100
 
 
 @dataclass(frozen=True, slots=True)
-class PlacedFragment:
+class StoodAt:
     """A candidate's place in a ranking; None throughout where it could not be scored."""
 
     rank: int | None
@@ -42,8 +42,8 @@ class Stood:
     title: str
     label: str
     relevant: bool | None
-    saved: PlacedFragment
-    edit: PlacedFragment
+    saved: StoodAt
+    edit: StoodAt
 
     @property
     def up(self) -> int:
@@ -126,15 +126,13 @@ def most_moved(candidates: Iterable[Stood]) -> str:
     return max(candidates, key=lambda each: abs(each.up)).candidate_id
 
 
-def _placed(scores: Scores, rows: Codes) -> PlacedFragment:
+def _placed(scores: Scores, rows: Codes) -> StoodAt:
     def number(column: str) -> float | None:
         value = float(scores.at(column, rows)[0])
         return None if np.isnan(value) else value
 
     rank = number("rank")
-    return PlacedFragment(
-        None if rank is None else int(rank), number("score"), number("probability")
-    )
+    return StoodAt(None if rank is None else int(rank), number("score"), number("probability"))
 
 
 def _pieces(preview: Preview, candidate_id: str) -> list[Piece] | None:

@@ -47,11 +47,13 @@ class Sides:
     Attributes:
         open_edit, open_saved: open each side's ranker; called in the run's own thread.
         busy: whether real requests are ranked or wait.
+        ending: whether the server is ending.
     """
 
     open_edit: Callable[[], Ranker]
     open_saved: Callable[[], Ranker]
     busy: Callable[[], bool] = lambda: False
+    ending: Callable[[], bool] = lambda: False
 
 
 class SampledRun:
@@ -143,6 +145,8 @@ class SampledRun:
             self._look(DRAWS, final=True)
         except InputError as error:
             state, message = FAILED, str(error)
+            if self._sides.ending():  # which closes the model under it
+                state, message = STOPPED, "the server ended"
         finally:
             with self._lock:
                 self._ended, self._message, self._doing = time.monotonic(), message, state
@@ -201,6 +205,8 @@ class SampledRun:
                     took = self._ask(rankers[side], keys[side], requests)
                     size = max(1, size // 2) if took > MOMENT else size
                     size = min(GROUP, size * 2) if took < MOMENT / 4 else size
+            if self._sides.ending():
+                self.stop()
             if self._stop.is_set():
                 return
             with self._lock:
