@@ -124,7 +124,7 @@ class Clients:
 def clients(cores: Sequence[int] | None = None) -> Iterator[Clients]:
     """Clients on these cores; on any where left out."""
     process = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     )
     if cores is not None:
         os.sched_setaffinity(process.pid, cores)

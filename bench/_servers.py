@@ -121,7 +121,9 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, seconds: float, log: Pat
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise NotStarted(f"no server at {url}:\n{log.read_text(errors='replace')[-2000:]}")
+    raise NotStarted(
+        f"no server at {url}:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+    )
 
 
 def _free_port() -> int:

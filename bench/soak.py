@@ -227,7 +227,11 @@ def main() -> None:
             seen = asyncio.run(soak(served.port, served.process.pid, given, bodies))
             served.process.terminate()
             ended = served.process.wait(90)
-        faults = (folder / "serve.log").read_text(errors="replace").count('"reason":"fault"')
+        faults = (
+            (folder / "serve.log")
+            .read_text(encoding="utf-8", errors="replace")
+            .count('"reason":"fault"')
+        )
     for (kind, status), count in sorted(seen.calls.items()):
         print(f"{kind:8} {status or 'left':4} {count:,}")
     for line in Counter(seen.failed).most_common(10):
