@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree
+from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree, TreeScore
 from promptrank.engine.http_engine import completions
 from promptrank.engine.http_engine.http import KEY, open_http
 from promptrank.engine.packed import open_packed
@@ -164,6 +165,37 @@ def test_the_key_is_sent_and_never_told(model: SmallModel, monkeypatch: pytest.M
         open_http(url, model.folder)
     assert shown == ["Bearer a-key-of-the-server"]
     assert "a-key" not in str(raised.value)
+
+
+def test_a_server_that_hangs_holds_up_neither_others_nor_the_end(model: SmallModel) -> None:
+    held = threading.Event()
+
+    def meddle(request: Request, body: dict[str, Any]) -> None:
+        if body["prompt"][0][0] == 40:
+            held.wait(60)
+
+    slow = Tree("slow", (40, 8, 15), TREE.branches)
+    with serving(model, meddle) as url:
+        engine = open_http(url, model.folder)
+        hanging, quick = engine.begin([slow]), engine.begin([TREE])
+        next(hanging)
+        answers: list[tuple[int, TreeScore]] = []
+        while not answers:
+            assert next(hanging) == []
+            answers = next(quick)
+        assert answers[0][0] == 0 and not held.is_set()
+        hanging.close()
+        engine.close()
+        assert not held.is_set(), "it does not wait for an answer that nobody wants"
+        with pytest.raises(ModelError, match="closed"):
+            list(engine.begin([TREE]))
+        held.set()
+
+
+def test_an_address_with_a_key_is_refused(model: SmallModel) -> None:
+    with pytest.raises(ModelError, match="PROMPTRANK_HTTP_KEY") as raised:
+        open_http("http://me:secret@localhost:1", model.folder)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.fixture(scope="module")

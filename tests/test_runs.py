@@ -163,6 +163,59 @@ def test_since_takes_nothing_from_another_ranker(toys: Path) -> None:
     assert any("nothing of" in line and "questions" in line for line in said)
 
 
+def written(root: Path, name: str, items: dict[str, dict[str, Any]], **more: Any) -> Path:
+    """A request file of one request: candidate -> fields of its item."""
+    shared = {"request_id": "r1", "member_id": "m", "member": {"name": "Ann"}} | more
+    rows = [
+        shared | {"candidate_id": c, "item_id": f"i{c}", "item": {"color": "red"} | item}
+        for c, item in items.items()
+    ]
+    (root / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return root / name
+
+
+def placed(folder: Path) -> list[tuple[str, str, str, int | None]]:
+    names = ("subject_id", "candidate_id", "item_id", "rank")
+    columns = [table_of(folder).column(name).to_pylist() for name in names]
+    return list(zip(*columns, strict=True))
+
+
+def test_equal_words_of_somebody_else_are_somebody_elses(toys: Path) -> None:
+    ball, car = {"title": "Ball"}, {"title": "Car"}
+    run(toys, "old", requests=written(toys, "old.jsonl", {"a": ball, "b": car}))
+    renamed = written(toys, "new.jsonl", {"c": ball, "d": car})
+    done = run(toys, "new", requests=renamed, since=toys / "old")
+    assert done.counted.reused == 0
+    assert {row[1] for row in placed(toys / "new")} == {"c", "d"}
+    other = written(toys, "other.jsonl", {"a": ball, "b": car}, member_id="m2")
+    assert run(toys, "other", requests=other, since=toys / "old").counted.reused == 0
+    assert {row[0] for row in placed(toys / "other")} == {"m2"}
+
+
+def test_what_steps_go_by_is_compared_as_well_as_prompts(toys: Path) -> None:
+    task = toys / "tasks/toys/like.yaml"
+    task.write_text(task.read_text() + "steps: [{boost: {where: item.stock > 0, add: 100}}]\n")
+    ball, car = {"title": "Ball", "stock": 1}, {"title": "Car", "stock": 0}
+    run(toys, "old", requests=written(toys, "old.jsonl", {"a": ball, "b": car}))
+    swapped = written(toys, "new.jsonl", {"a": ball | {"stock": 0}, "b": car | {"stock": 1}})
+    done = run(toys, "new", requests=swapped, since=toys / "old")
+    assert done.counted.reused == 0
+    assert {row[1]: row[3] for row in placed(toys / "new")} == {"a": 2, "b": 1}
+
+
+def test_what_steps_take_out_is_neither_scored_nor_lost(toys: Path) -> None:
+    task = toys / "tasks/toys/like.yaml"
+    task.write_text(task.read_text() + "steps: [{filter: {keep: item.stock > 0}}]\n")
+    items = {"a": {"title": "Ball", "stock": 1}, "b": {"title": "Car", "stock": 0}}
+    requests = written(toys, "requests.jsonl", items)
+    counted = run(toys, requests=requests).counted
+    assert (counted.scored, counted.removed, counted.set_aside, counted.errors) == (1, 1, 0, 0)
+    again = run(toys, "again", requests=requests, since=toys / "run").counted
+    assert (again.reused, again.scored, again.removed) == (1, 1, 1)
+    assert counted.label_mass == again.label_mass == {"like": pytest.approx(1.5)}
+    assert table_of(toys / "again").equals(table_of(toys / "run"))
+
+
 def test_what_the_engine_does_not_score_is_accounted_for(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
 from promptrank.runs.sharded_run import SHARD, RunSummary
-from promptrank.runs.sharded_run import rank_run as run
+from promptrank.runs.sharded_run import score_shards as run
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file

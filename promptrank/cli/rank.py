@@ -132,17 +132,19 @@ def _into_folder(
             progress=progress,
         )
     all_ = done.counted
+    taken_out = f"{all_.removed:,} taken out by steps + " if all_.removed else ""
     if done.resumed:
         say(f"{done.resumed:,} of {counted(done.shards, 'shard')} were done already")
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
-        f"{all_.scored:,} scored + {all_.set_aside:,} set aside -> {folder}"
+        f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside -> {folder}"
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
     if all_.cut_events:
         say(f"{all_.cut_events:,} history events did not fit their prompts")
-    mass = {name: total / all_.scored for name, total in all_.label_mass.items() if all_.scored}
+    rows = all_.scored + all_.removed
+    mass = {name: total / rows for name, total in all_.label_mass.items() if rows}
     for name, mean in mass.items():
         say(f"{name}: the declared answers hold {mean:.1%} of the model's probability")
     for warning in thin_answers(mass):

@@ -104,7 +104,7 @@ class EngineInfo:
     """What a result needs to say about the engine that made it.
 
     Attributes:
-        name: ``packed``, ``vllm``, ``plain``, ``fake``.
+        name: ``packed``, ``vllm``, ``plain``, ``fake``, or the address of a server.
         model: the model's name or path as the user gave it.
         digest: SHA-256 over the model's weights and config, or of what stands for them.
         dtype: of the weights (``float32``).

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from promptrank.basics.digests import json_digest
 from promptrank.engine.contract import Ids, Tree, TreeScore
 from promptrank.errors import ErrorRow
 from promptrank.ranking.method import Work
@@ -39,19 +40,34 @@ def _plain(value: Any) -> Any:
 class PromptDigests:
     """A `promptrank.ranking.loop.Watch` that notes what each request's prompts are.
 
-    Attributes:
-        by_request: request_id -> SHA-256 over the token ids of its first round, answers included;
-            over the request itself where the engine reads fields.
+    What a request is asked are the token ids of its first round, answers included; the request
+    itself where the engine reads fields.
     """
 
     def __init__(self) -> None:
-        self.by_request: dict[str, str] = {}
+        """Nothing is noted yet."""
+        self._by_request: dict[str, str] = {}
+
+    def of(self, request: Request) -> str | None:
+        """SHA-256 over its prompts and over whose they are, so that equal ones give equal rows.
+
+        None where nothing was asked.
+        """
+        prompts = self._by_request.get(request.request_id)
+        if prompts is None:
+            return None
+        names = [[c.candidate_id, c.item.item_id] for c in request.candidates]
+        return json_digest([prompts, request.subject.subject_id, names])
+
+    def forget(self, request: Request) -> None:
+        """As if it had not been asked."""
+        self._by_request.pop(request.request_id, None)
 
     def __call__(self, works: Sequence[Work], results: Sequence["Future[TreeScore]"]) -> None:
         """Take down works that are submitted."""
         for work in works:
             name = work.tree_id if isinstance(work, Tree) else work.request_id
-            self.by_request.setdefault(name, work_digest(work))
+            self._by_request.setdefault(name, work_digest(work))
 
 
 def work_digest(work: Work) -> str:

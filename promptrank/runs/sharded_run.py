@@ -29,7 +29,7 @@ from promptrank.runs import shards
 from promptrank.runs.manifest import manifest
 from promptrank.runs.prompt_digests import PromptDigests, content_digest
 from promptrank.runs.shards import NOTHING, Shard, ShardCounts
-from promptrank.runs.since import Since, since
+from promptrank.runs.since import Since, scored_since
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
 
@@ -57,7 +57,7 @@ class RunSummary:
     counted: ShardCounts
 
 
-def rank_run(
+def score_shards(
     folder: Path,
     ranker: Ranker,
     file: RequestFile,
@@ -93,7 +93,7 @@ def rank_run(
     about |= {"shard": size}
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
     _begin(folder, about, identity)
-    shards.clear(folder)
+    shards.clear_shards(folder)
     with _earlier(earlier, ranker, about, say) as known:
         shard = _Shards(folder, ranker, origin, identity, known)
         whole, resumed, number = NOTHING, 0, -1
@@ -143,7 +143,7 @@ def _earlier(
         say(f"nothing of {folder} can be taken over: it has another {', '.join(other)}")
         yield None
         return
-    with since(folder, whole=bool(ranker.steps)) as known:
+    with scored_since(folder, whole=bool(ranker.steps or ranker.policy)) as known:
         yield known
 
 
@@ -231,35 +231,39 @@ class _Shards:
         )
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
-        candidates = scored = partial = cut_events = 0
+        candidates = scored = removed = partial = cut_events = 0
         for request in requests:
             name = request.request_id
             candidates += len(request.candidates)
             if name in reused:
                 tables.append(reused[name])
-                scored += len(reused[name])
+                taken_out = reused[name].column("rank").null_count
+                removed += taken_out
+                scored += len(reused[name]) - taken_out
             else:
                 ranking = next(rankings)
                 tables.append(ranking)
                 rows = [*ranking.errors, *_unexplained(request, ranking)]
                 errors += rows
                 scored += len(ranking.scored)
+                removed += len(ranking.removed)
                 partial += ranking.partial
                 cut_events += ranking.cuts.events_dropped
                 if rows or ranking.partial:
-                    digests.by_request.pop(name, None)  # what went wrong is tried again
+                    digests.forget(request)  # what went wrong is tried again
             progress(len(tables))
         scores = self._table(tables)
         prompts = [
-            (request.request_id, digests.by_request[request.request_id], content)
+            (request.request_id, prompt, content)
             for request, content in zip(requests, contents.values(), strict=True)
-            if request.request_id in digests.by_request
+            if (prompt := digests.of(request)) is not None
         ]
         counted = ShardCounts(
             len(requests),
             candidates,
             scored,
-            candidates - scored,
+            removed,
+            candidates - scored - removed,
             len(unread),
             len(errors),
             partial,
@@ -291,7 +295,7 @@ class _Shards:
         ):
             digests(next(asking, ()), ())
             asking.close()
-            key = (digests.by_request.get(request.request_id, ""), contents[request.request_id])
+            key = (digests.of(request) or "", contents[request.request_id])
             if self._known.known(request.request_id, *key):
                 reused[request.request_id] = self._known.rows(request, *key).cast(self._schema)
         return reused
@@ -318,7 +322,7 @@ def _unexplained(request: Request, ranking: Ranking) -> list[ErrorRow]:
     told = {row.candidate_id for row in ranking.errors}
     if None in told:  # one that speaks for the whole request
         return []
-    told |= {scored.candidate_id for scored in ranking.scored}
+    told |= {scored.candidate_id for scored in (*ranking.scored, *ranking.removed)}
     return [
         ErrorRow(request.request_id, c.candidate_id, "engine", "no_score", "came back without one")
         for c in request.candidates

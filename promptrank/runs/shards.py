@@ -32,18 +32,20 @@ class ShardCounts:
     Attributes:
         requests, candidates: that were read.
         scored: candidates with a score.
-        set_aside: candidates without one, each of which an error row accounts for.
+        removed: candidates that a step took out; their rows have no rank.
+        set_aside: candidates without a row, each of which an error row accounts for.
         unread: rows of the request file that could not be read.
         errors: error rows.
         partial: rankings that lost a candidate.
         cut_events: history events that did not fit their prompts.
         reused: requests whose scores were taken over from another run.
-        label_mass: question -> sum over the scored candidates.
+        label_mass: question -> sum over all rows.
     """
 
     requests: int
     candidates: int
     scored: int
+    removed: int
     set_aside: int
     unread: int
     errors: int
@@ -60,7 +62,7 @@ class ShardCounts:
         return ShardCounts(**{name: ours[name] + theirs[name] for name in ours}, label_mass=both)
 
 
-NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, {})
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +105,7 @@ def prompts_path(folder: Path, number: int) -> Path:
     return folder / "prompts" / f"{number:06}.parquet"
 
 
-def clear(folder: Path) -> None:
+def clear_shards(folder: Path) -> None:
     """Clear what a killed process left half written; the caller holds the run's lock."""
     for at in (facts_path, scores_path, errors_path, prompts_path):
         clear_parts(at(folder, 0).parent)

@@ -51,7 +51,7 @@ class Since:
 
 
 @contextmanager
-def since(folder: Path, whole: bool) -> Iterator[Since]:
+def scored_since(folder: Path, whole: bool) -> Iterator[Since]:
     """Open a run to take scores over from.
 
     Args:

@@ -1,5 +1,6 @@
 """A completions server over a small model, one prompt at a time by transformers: vLLM's API."""
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +86,7 @@ def serving(
 
     async def completions(request: Request) -> Response:
         body = await request.json()
-        said = meddle(request, body) if meddle is not None else None
+        said = await asyncio.to_thread(meddle, request, body) if meddle is not None else None
         if isinstance(said, Response):
             return said
         with lock:

@@ -6,8 +6,8 @@ likeliest tokens in place of those asked for is not one that answers can be scor
 """
 
 import random
-import time
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,18 @@ class Completions:
             key: for ``Authorization: Bearer``.
             seconds: for one answer.
             at_once: calls under way.
+
+        Raises:
+            ModelError: a key in the address, which stands in what is written about scores.
         """
         self.url = url.rstrip("/").removesuffix("/v1")
+        if "@" in self.url:
+            raise ModelError(
+                "a server's address holds no name and no key; give the key by the environment's "
+                "PROMPTRANK_HTTP_KEY"
+            )
         self._seconds = seconds
+        self._closed = threading.Event()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         limits = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once)
         # The environment's proxies are for the world outside; a server is named by its address.
@@ -105,8 +114,11 @@ class Completions:
         except (KeyError, TypeError, AttributeError):
             raise ModelError(f"{self.url}: its /v1/models is not a list of models") from None
 
-    def ask(self, asked: Call) -> list[PromptAnswer]:
+    def ask(self, asked: Call, given_up: Callable[[], bool] = lambda: False) -> list[PromptAnswer]:
         """One answer a prompt, in their order.
+
+        Args:
+            given_up: whether nobody waits any more; looked at before each further try.
 
         Raises:
             NotAnswered: it takes none of them, or returns something else than was asked for.
@@ -122,17 +134,25 @@ class Completions:
             "return_tokens_as_token_ids": True,
             "add_special_tokens": False,
         }
-        return _said(self._call("POST", "/v1/completions", body), asked)
+        return _said(self._call("POST", "/v1/completions", body, given_up), asked)
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections; nothing is tried again."""
+        self._closed.set()
         self._client.close()
 
-    def _call(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _call(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        given_up: Callable[[], bool] = lambda: False,
+    ) -> Any:
         """The JSON of an answer; tried again, ever later, while the server is busy or away."""
         why, gone, wait = "", False, 0.0
         for attempt in range(TRIES):
-            time.sleep(wait)
+            if self._closed.wait(wait) or given_up():
+                raise NotAnswered("given up")
             headers: Mapping[str, str] = {}
             try:
                 answer = self._client.request(method, path, json=body)

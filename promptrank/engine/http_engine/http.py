@@ -3,6 +3,7 @@
 import math
 import os
 import queue
+import threading
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from promptrank.errors import ModelError
 KEY = "PROMPTRANK_HTTP_KEY"
 """Variable of the environment with the server's key, where it wants one."""
 AT_ONCE = 8
+_MOMENT = 0.05  # seconds
 _TOGETHER = 16  # prompts of one call
 _CLOSED = "the engine is closed; open another"
 
@@ -97,7 +99,7 @@ class HttpEngine:
     ) -> None:
         told = f"{server.url} {base.name} {base.root}"
         self.info = EngineInfo(
-            "http",
+            server.url,
             name,
             sha256(told.encode()).hexdigest(),
             "server",
@@ -217,19 +219,26 @@ class _Group:
         self._pool, self._server = pool, server
         self._calls: dict[Future[list[PromptAnswer]], tuple[str, list[_Prompt]]] = {}
         self._ended: queue.SimpleQueue[Future[list[PromptAnswer]]] = queue.SimpleQueue()
+        self._given_up = threading.Event()
 
     def ask(self, model: str, wanted: Sequence[int], prompts: list["_Prompt"]) -> None:
         asked = Call(model, [prompt.ids for prompt in prompts], wanted)
         try:
-            call = self._pool.submit(self._server.ask, asked)
+            call = self._pool.submit(self._server.ask, asked, self._given_up.is_set)
         except RuntimeError:  # the pool's word for it
             raise ModelError(_CLOSED) from None
         self._calls[call] = model, prompts
         call.add_done_callback(self._ended.put)
 
     def take_one(self) -> None:
-        """Wait for one answer and lay it on the works that it belongs to."""
-        call = self._ended.get()
+        """Wait a moment for an answer and lay it on the works that it belongs to.
+
+        Only a moment: other groups have their turn meanwhile, whose answers may be there.
+        """
+        try:
+            call = self._ended.get(timeout=_MOMENT)
+        except queue.Empty:
+            return
         model, prompts = self._calls.pop(call)
         try:
             answers = call.result()
@@ -246,13 +255,14 @@ class _Group:
             prompt.work.put(prompt.place, said.logprobs, said.greedy)
 
     def give_up(self) -> None:
+        self._given_up.set()
         for call in list(self._calls):
             call.cancel()
 
 
 def _end(pool: ThreadPoolExecutor, server: Completions) -> None:
-    pool.shutdown(cancel_futures=True)  # what is being asked is waited for
     server.close()
+    pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _ready(waiting: dict[int, Work]) -> list[tuple[int, TreeScore]]:
