@@ -38,6 +38,7 @@ _EXPORTS = {
     "Task": "promptrank.schema.task",
     "build": "promptrank.api.build",
     "compare_students": "promptrank.api.compare_students",
+    "diff": "promptrank.api.diff",
     "distill": "promptrank.api.distill",
     "evaluate": "promptrank.api.evaluate",
     "export": "promptrank.api.export",
@@ -62,6 +63,7 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from promptrank.api.build import build as build
     from promptrank.api.compare_students import compare_students as compare_students
+    from promptrank.api.diff import diff as diff
     from promptrank.api.distill import distill as distill
     from promptrank.api.evaluate import evaluate as evaluate
     from promptrank.api.export import export as export
