@@ -49,6 +49,7 @@ _EXPORTS = {
     "open_look_up": "promptrank.workspace.look_ups",
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
+    "plan": "promptrank.api.plan",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
     "replay": "promptrank.api.replay",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from promptrank.api.fuse import fuse as fuse
     from promptrank.api.join import join as join
     from promptrank.api.parity import parity as parity
+    from promptrank.api.plan import plan as plan
     from promptrank.api.rank import rank as rank
     from promptrank.api.replay import replay as replay
     from promptrank.api.report import report as report

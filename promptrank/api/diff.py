@@ -40,8 +40,8 @@ class Compared:
             "then": str(self.then),
             "now": str(self.now),
             "changes": list(self.changes),
+            "unknown": list(self.unknown),
         }
-        given["unknown"] = list(self.unknown)
         return given | self.differences.as_dict()
 
 

@@ -29,6 +29,7 @@ from promptrank.cli import (
     fuse,
     join,
     parity,
+    plan,
     rank,
     replay,
     report,
@@ -89,6 +90,7 @@ app.command()(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
+app.command()(plan.plan)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
