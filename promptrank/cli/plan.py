@@ -78,14 +78,13 @@ def _lines(planned: "Planned") -> list[str]:
 
 def _needed(needed: "Needed", about: bool) -> list[str]:
     tokens = needed.tokens
-    hours = ", ".join(f"{_short(h)} on {n}" for n, h in needed.hours.items())
+    hours = ", ".join(f"{_short(h)} on {counted(n, 'GPU')}" for n, h in needed.hours.items())
     word = "about " if about else ""
     lines = [
         f"  {word}{_count(tokens.candidates, about)} candidates, "
         f"{_count(tokens.prompts, about)} prompts, {_count(tokens.tokens, about)} tokens",
-        f"  {word}{_count(tokens.computed, about)} unique tokens, which are computed: what the "
-        "prompts of a request begin with counts once",
-        f"  hours at {needed.rate:,g} unique tokens a second a GPU: {hours}",
+        f"  {word}{_count(tokens.computed, about)} unique tokens, each computed once",
+        f"  hours at {needed.rate:,g} unique tokens a second: {hours}",
     ]
     if needed.cost is not None:
         lines.append(
