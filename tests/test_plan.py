@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -59,7 +60,11 @@ def test_requests_are_counted_as_they_are_encoded(toys: Path) -> None:
         encoder.encode(request).tree
         for request in read_requests(toys / "requests.parquet", task=opened.task, errors=print)
     ]
-    given = {"project": toys, "requests": toys / "requests.parquet", "tokens_per_second": 1.0}
+    given: dict[str, Any] = {
+        "project": toys,
+        "requests": toys / "requests.parquet",
+        "tokens_per_second": 1.0,
+    }
     whole = plan("toys/like", **given, limit=1000)
     assert whole.sampled == whole.all.tokens.requests == len(trees)
     assert whole.all.tokens.prompts == sum(len(tree.branches) for tree in trees if tree)
