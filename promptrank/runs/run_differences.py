@@ -141,6 +141,8 @@ def run_differences(then: ScoresSide, now: ScoresSide, tolerance: float) -> RunD
             or nothing that both have.
     """
     with scratch() as folder, workspace(folder, search=folder) as con:
+        # In notebooks DuckDB would draw one for each statement.
+        con.execute("SET enable_progress_bar = false")
         lock(con, (str(path) for side in (then, now) for path in side.paths))
         for name, side in (("earlier", then), ("later", now)):
             try:
