@@ -134,7 +134,8 @@ def main() -> None:
             rate, share = shape.candidates / seconds, shape.flops / seconds / best
             print(
                 f"packed, {candidates} candidates, {tokens:,} tokens a forward: {rate:.1f} "
-                f"candidates/s, {share:.3f} of the peak; notes: {engine.info.notes}",
+                f"candidates/s, {shape.tokens / seconds:.0f} unique tokens/s, "
+                f"{share:.3f} of the peak; notes: {engine.info.notes}",
                 flush=True,
             )
             rates["packed"] = max(rates.get("packed", 0.0), rate)

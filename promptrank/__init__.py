@@ -38,6 +38,7 @@ _EXPORTS = {
     "Task": "promptrank.schema.task",
     "build": "promptrank.api.build",
     "compare_students": "promptrank.api.compare_students",
+    "diff": "promptrank.api.diff",
     "distill": "promptrank.api.distill",
     "evaluate": "promptrank.api.evaluate",
     "export": "promptrank.api.export",
@@ -48,6 +49,7 @@ _EXPORTS = {
     "open_look_up": "promptrank.workspace.look_ups",
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
+    "plan": "promptrank.api.plan",
     "pull": "promptrank.api.tasks",
     "rank": "promptrank.api.rank",
     "replay": "promptrank.api.replay",
@@ -62,12 +64,14 @@ __all__ = sorted(_EXPORTS)
 if TYPE_CHECKING:
     from promptrank.api.build import build as build
     from promptrank.api.compare_students import compare_students as compare_students
+    from promptrank.api.diff import diff as diff
     from promptrank.api.distill import distill as distill
     from promptrank.api.evaluate import evaluate as evaluate
     from promptrank.api.export import export as export
     from promptrank.api.fuse import fuse as fuse
     from promptrank.api.join import join as join
     from promptrank.api.parity import parity as parity
+    from promptrank.api.plan import plan as plan
     from promptrank.api.rank import rank as rank
     from promptrank.api.replay import replay as replay
     from promptrank.api.report import report as report

@@ -1,8 +1,8 @@
 """The ``promptrank`` command: its verbs, exit codes and error lines.
 
 Exit codes: 0 fine, 1 our bug, 2 the user's input or machine (one message), 3 a requirement of
-``eval`` that does not hold or a log that ``replay`` finds changed, 130 Ctrl-C, 128 and the number
-of another signal (143 for SIGTERM).
+``eval`` that does not hold, a log that ``replay`` or runs that ``diff`` finds changed, 130 Ctrl-C,
+128 and the number of another signal (143 for SIGTERM).
 """
 
 import signal
@@ -21,6 +21,7 @@ from promptrank.cli import (
     adapters,
     build,
     demo,
+    diff,
     distill,
     endings,
     evaluate,
@@ -28,6 +29,7 @@ from promptrank.cli import (
     fuse,
     join,
     parity,
+    plan,
     rank,
     replay,
     report,
@@ -87,6 +89,8 @@ app.command(cls=OneOutput)(export.export)
 app.command()(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
+app.command(cls=OneOutput)(diff.diff)
+app.command()(plan.plan)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

@@ -8,6 +8,7 @@ import typer
 
 from promptrank.basics.plurals import counted
 from promptrank.cli import endings, options
+from promptrank.cli.differences import change_lines, difference_lines, example_lines
 from promptrank.cli.terminal import progress_bar, say_once
 
 if TYPE_CHECKING:
@@ -68,25 +69,13 @@ def replay(
 
 
 def _lines(replayed: "Replayed") -> list[str]:
-    found = replayed.differences
-    of = f"of {counted(found.requests, 'request')}"
+    apart = replayed.differences
     lines = [
-        f"{replayed.task}: {counted(found.requests, 'request')}, "
-        f"{counted(found.candidates, 'candidate')} ranked again: "
-        + ("as served" if found.same else "NOT as served"),
-        f"  scores differ by at most {found.largest:.2g}, by {found.mean:.2g} on average "
-        f"(allowed: {found.tolerance:.2g})",
-        f"  another first candidate in {found.top:,} {of}, another order in {found.order:,}",
+        f"{replayed.task}: {counted(apart.requests, 'request')}, "
+        f"{counted(apart.candidates, 'candidate')} ranked again: "
+        + ("as served" if apart.same else "NOT as served"),
+        *difference_lines(apart),
     ]
-    if found.gone or found.new:
-        lines.append(
-            f"  without a score now: {found.gone:,}; with one that had none: {found.new:,}"
-        )
     if replayed.unread:
         lines.append(f"  {counted(replayed.unread, 'row')} of the log could not be read")
-    lines += [f"  changed since: {change}" for change in replayed.changes]
-    if not replayed.changes:
-        lines.append("  nothing changed since: the same task, prompts, model, adapter and engine")
-    if found.examples:
-        lines.append(f"  such as {', '.join(found.examples[:5])}")
-    return lines
+    return [*lines, *change_lines(replayed.changes), *example_lines(apart.examples)]

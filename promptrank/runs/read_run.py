@@ -1,5 +1,6 @@
 """The scores of a run, as one."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,17 @@ def read_run(folder: Path, task: Task, name: str) -> Scores:
     """All scores of a finished run, in memory.
 
     Raises:
+        DataError: as `run_scores`, or scores of another task.
+    """
+    scores = [read_scores(path, task, name) for path in run_scores(folder)]
+    table = pa.concat_tables([each.table for each in scores]).combine_chunks()
+    return Scores(table, scores[-1].origin)
+
+
+def run_scores(folder: Path) -> Iterator[Path]:
+    """The scores file of each shard of a finished run, in order, each checked before it is given.
+
+    Raises:
         DataError: no run, one that is not finished, or a shard that is damaged or of another run.
     """
     if not (folder / RUN).is_file():
@@ -26,17 +38,13 @@ def read_run(folder: Path, task: Task, name: str) -> Scores:
     if not (folder / SUMMARY).is_file():
         raise DataError(f"{folder}: the run is not finished; {_AGAIN}")
     run = read_sealed(folder / RUN, then=_AGAIN)
-    summary = read_sealed(folder / SUMMARY, then=_AGAIN)
-    tables: list[pa.Table] = []
-    scores: Scores | None = None
-    for number in range(int(summary["shards"])):
+    count = int(read_sealed(folder / SUMMARY, then=_AGAIN)["shards"])
+    if not count:
+        raise DataError(f"{folder}: a run without shards; {_AGAIN}")
+    for number in range(count):
         shard = shards.read_shard(folder, number)
         if wrong := shards.damage(folder, shard):
             raise DataError(f"{wrong}; {_AGAIN}")
         if shard.identity != run.get("identity"):
             raise DataError(f"{folder}: shard {number} is of another run; {_AGAIN}")
-        scores = read_scores(shards.scores_path(folder, number), task, name)
-        tables.append(scores.table)
-    if scores is None:
-        raise DataError(f"{folder}: a run without shards; {_AGAIN}")
-    return Scores(pa.concat_tables(tables).combine_chunks(), scores.origin)
+        yield shards.scores_path(folder, number)

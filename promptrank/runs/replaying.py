@@ -106,6 +106,10 @@ def origin_changes(then: Origin, now: Origin) -> list[str]:
         changes.append(f"adapter: {_adapter(then)}, now {_adapter(now)}")
     if then.fusion_digest != now.fusion_digest:
         changes.append("fusion: its coefficients")
+    if then.policy != now.policy:
+        changes.append("policy: its steps")
+    if then.requests != now.requests and None not in (then.requests, now.requests):
+        changes.append("requests: another file, or what is in it")
     before, after = then.engine or {}, now.engine or {}
     if before.get("digest") != after.get("digest"):
         changes.append(f"model: {before.get('model')}, now {after.get('model')}")

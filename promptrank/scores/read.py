@@ -43,13 +43,13 @@ def read_scores(path: Path, task: Task, name: str) -> Scores:
     """
     if not path.is_file():
         raise DataError(f"{path}: there is no such scores file; `promptrank rank` writes one")
-    _check_digest(path)
+    check_digest(path)
     table, names, metadata = _parquet(path) if path.suffix == ".parquet" else _lines(path, task)
     missing = [column for column in LEAST.names if column not in table.column_names]
     if missing:
         hint = near(missing[0], names)
         raise DataError(f"{path}: not a scores file: it has no column {missing[0]}; {hint}")
-    origin = _origin(path, metadata)
+    origin = stated_origin(path, metadata)
     if origin.task is not None and origin.task != name:
         raise DataError(f"{path}: scores of task {origin.task}, not of {name}")
     scores = Scores(_typed(path, table, task), origin)
@@ -57,7 +57,12 @@ def read_scores(path: Path, task: Task, name: str) -> Scores:
     return scores
 
 
-def _check_digest(path: Path) -> None:
+def check_digest(path: Path) -> None:
+    """Hold a scores file against the digest that the config beside it states, if any.
+
+    Raises:
+        DataError: it is not what was written.
+    """
     stated = written_digest(path, config_of(path))
     if stated is not None and path.is_file() and file_digest(path) != stated:
         raise DataError(
@@ -146,8 +151,15 @@ def _typed(path: Path, table: pa.Table, task: Task) -> pa.Table:
     return pa.table(columns)
 
 
-def _origin(path: Path, metadata: Mapping[bytes, bytes]) -> Origin:
-    """From the file itself, else from the config beside it; else nobody knows."""
+def stated_origin(path: Path, metadata: Mapping[bytes, bytes]) -> Origin:
+    """From the file itself, else from the config beside it; else nobody knows.
+
+    Args:
+        metadata: of the file.
+
+    Raises:
+        DataError: a statement that is damaged, or none of this promptrank.
+    """
     own = metadata.get(METADATA.encode())
     beside = config_of(path)
     if own is not None:

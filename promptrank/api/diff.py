@@ -1,0 +1,88 @@
+"""``diff``: the scores of one run held against those of another."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptrank.basics.files import write_json
+from promptrank.basics.paths import expanded
+from promptrank.errors import DataError, InputError
+from promptrank.runs.outputs import check_output, taken
+from promptrank.runs.replaying import origin_changes
+from promptrank.runs.run_differences import RunDifferences, run_differences
+from promptrank.runs.scores_sides import scores_side
+
+TOLERANCE = 1e-4
+"""Between scores of one engine in float32, whose batches differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Two runs, or two scores files.
+
+    Attributes:
+        then, now: the earlier and the later one.
+        differences: between their scores and orders.
+        changes: what of the things that make a score is another than it was.
+        unknown: names of files that do not say how they were made; with one, no changes are known.
+    """
+
+    then: Path
+    now: Path
+    differences: RunDifferences
+    changes: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        given: dict[str, Any] = {
+            "then": str(self.then),
+            "now": str(self.now),
+            "changes": list(self.changes),
+            "unknown": list(self.unknown),
+        }
+        return given | self.differences.as_dict()
+
+
+def diff(
+    then: str | Path,
+    now: str | Path,
+    *,
+    tolerance: float = TOLERANCE,
+    out: str | Path | None = None,
+) -> Compared:
+    """Hold the scores and orders of one run against those of an earlier one.
+
+    Neither is ever whole in memory; what does not fit is put down in the folder for temporary
+    files.
+
+    Args:
+        then, now: folders of ``rank --run``, or scores files.
+        tolerance: scores that are closer are the same.
+        out: where to write the result as JSON.
+
+    Raises:
+        DataError: no scores, scores that are damaged or of two tasks, or nothing in common.
+        InputError: a tolerance that is none, or a place that cannot be written.
+    """
+    if not (math.isfinite(tolerance) and tolerance >= 0):
+        raise InputError(f"a tolerance of {tolerance}; give a number of 0 or more")
+    places = expanded(then), expanded(now)
+    files = [place for place in places if place.is_file()]
+    path = check_output(out, (".json",), files) if out is not None else None
+    with taken(path, "diff"):
+        earlier, later = map(scores_side, places)
+        tasks = earlier.origin.task, later.origin.task
+        if None not in tasks and tasks[0] != tasks[1]:
+            raise DataError(
+                f"{places[0]} has scores of task {tasks[0]}, {places[1]} of {tasks[1]}; "
+                "compare runs of one task"
+            )
+        differences = run_differences(earlier, later, tolerance)
+        unknown = tuple(side.place.name for side in (earlier, later) if not side.known)
+        changes = () if unknown else tuple(origin_changes(earlier.origin, later.origin))
+        compared = Compared(*places, differences, changes, unknown)
+        if path is not None:
+            write_json(path, compared.as_dict())
+    return compared

@@ -1,0 +1,79 @@
+"""``promptrank diff``."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from promptrank.basics.plurals import counted
+from promptrank.cli import endings
+from promptrank.cli.differences import change_lines, difference_lines, example_lines
+
+if TYPE_CHECKING:
+    from promptrank.api.diff import Compared
+
+
+def diff(
+    then: Annotated[
+        Path,
+        typer.Argument(help="The earlier run: a folder of `rank --run`, or a scores file."),
+    ],
+    now: Annotated[Path, typer.Argument(help="The later run.")],
+    tolerance: Annotated[
+        float, typer.Option("--tolerance", min=0, help="Scores that are closer are the same.")
+    ] = 1e-4,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write the result as JSON here.")
+    ] = None,
+) -> None:
+    """Compare two runs; exit code 3 where scores or orders are not the same."""
+    from promptrank.api.diff import diff as run
+
+    compared = run(then, now, tolerance=tolerance, out=out)
+    sys.stdout.write("".join(f"{line}\n" for line in _lines(compared)))
+    if not compared.differences.same:
+        raise typer.Exit(endings.UNMET)
+
+
+def _lines(compared: "Compared") -> list[str]:
+    apart = compared.differences
+    lines = [
+        f"{compared.now} is {'the same as' if apart.same else 'NOT the same as'} {compared.then}: "
+        f"{counted(apart.requests, 'request')}, {counted(apart.candidates, 'candidate')} in both"
+    ]
+    lines += difference_lines(apart)
+    if apart.largest:
+        lines.append(
+            f"  of all candidates {apart.beyond:.2%} differ by more than is allowed, half by at "
+            f"most {apart.median:.2g}, 99% by at most {apart.p99:.2g}"
+        )
+    if apart.rank_correlation is not None and apart.order:
+        stay = f", {apart.overlap:.1%} of the first ten stay" if apart.overlap is not None else ""
+        lines.append(f"  orders have a rank correlation of {apart.rank_correlation:.4f}{stay}")
+    if apart.gone_requests or apart.new_requests:
+        lines.append(
+            f"  requests without a score now: {apart.gone_requests:,}; with one that had none: "
+            f"{apart.new_requests:,}"
+        )
+    lines += [
+        f"  label mass of {name}: {_mass(was)}, now {_mass(now)}"
+        for name, (was, now) in apart.label_mass.items()
+    ]
+    if len(apart.parts) > 1:
+        lines += [
+            f"  {name}: scores differ by at most {part.max_difference:.2g}, by "
+            f"{part.mean_difference:.2g} on average; another first candidate in "
+            f"{part.changed_top:,} of {counted(part.requests, 'request')}"
+            for name, part in apart.parts.items()
+        ]
+    if compared.unknown:
+        which = " and ".join(compared.unknown)
+        lines.append(f"  what changed since is not known: nothing says how {which} was made")
+    else:
+        lines += change_lines(compared.changes)
+    return [*lines, *example_lines(apart.examples)]
+
+
+def _mass(mass: float | None) -> str:
+    return "none" if mass is None else f"{mass:.3f}"
