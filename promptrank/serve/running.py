@@ -133,5 +133,6 @@ def run(
             server.run(sockets=[listening])
     finally:
         sys.setswitchinterval(before)
+        gc.unfreeze()  # what stays frozen is told as a leak by libraries when Python ends
     if failed:
         raise failed[0]

@@ -14,11 +14,11 @@ import pyarrow as pa
 from promptrank.basics.sql import ident, literal, pack
 from promptrank.requests.decode import decode
 from promptrank.requests.items import ItemTable
+from promptrank.tables.build_plan import ROLES, Plan
 from promptrank.tables.carried import NOTHING, Carried
 from promptrank.tables.choose import Chooser
 from promptrank.tables.labels import answers_of, label_source_of, place_column, place_of
 from promptrank.tables.near import nearness_of
-from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.statistics import join
 from promptrank.tables.walk import Ahead, Read, column, one_array
 from promptrank.tables.word_matches import WordMatches

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from promptrank.basics.sql import Connection, ident, literal
 from promptrank.schema.splitting import Split
 from promptrank.schema.task import Task
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.held_out import compared, value_part
 from promptrank.tables.names import FILE
-from promptrank.tables.plan import Plan
 from promptrank.tables.usable import last_time
 
 _ORDER = ("train", "before valid", "valid", "before test", "test")

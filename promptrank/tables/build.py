@@ -17,10 +17,10 @@ from promptrank.requests.write import TableWriter, check_suffix
 from promptrank.schema.task import Task
 from promptrank.tables import group
 from promptrank.tables.assemble import chunks, open_snapshots
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.events import make_events
 from promptrank.tables.loading import database
 from promptrank.tables.negatives import add_negatives
-from promptrank.tables.plan import Plan
 from promptrank.tables.row_tables import read_rows
 from promptrank.tables.split import empty_parts, make_split, seen_in_training, shown_early
 from promptrank.tables.statistics import make_sums

@@ -7,10 +7,10 @@ import pyarrow as pa
 
 from promptrank.basics.sql import ident, pack
 from promptrank.requests.decode import decode
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.held_out import STAGES
 from promptrank.tables.history import Nearness, Past, build
 from promptrank.tables.labels import answers_of, place_column
-from promptrank.tables.plan import Plan
 from promptrank.tables.walk import Ahead, Read, column
 
 _BATCH = 65536

@@ -6,8 +6,8 @@ from promptrank.basics.hints import near
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Impressions, Judgements, Ratings
 from promptrank.schema.task import Task
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.labels import priorities
-from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
 
 

@@ -35,7 +35,7 @@ class Entity:
         path: the snapshot.
         timed: whether rows are valid from a time on.
         rows: number of rows in the snapshot.
-        place: schema of its versions, as in `promptrank.tables.plan.Plan`.
+        place: schema of its versions, as in `promptrank.tables.build_plan.Plan`.
     """
 
     name: str

@@ -10,9 +10,9 @@ from promptrank.basics.sql import (
     text_of,
     type_of,
 )
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.held_out import stage
 from promptrank.tables.labels import place_column, place_of
-from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
 from promptrank.tables.statistics import join
 

@@ -4,7 +4,7 @@ from promptrank.basics.sql import Connection, ident, literal, run, text_of
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Group, Judgements, Ratings
 from promptrank.tables.boundaries import stage_of
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 _TIME = text_of("t", "DOUBLE")
 

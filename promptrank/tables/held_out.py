@@ -9,7 +9,7 @@ from promptrank.basics.hints import near
 from promptrank.basics.sql import Connection, ident, literal, run, text_of
 from promptrank.errors import DataError
 from promptrank.schema.splitting import Split
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 STAGES = {"train": 0, "valid": 1, "test": 2}
 """Part -> its stage; a request sees what is of its own stage or a lower one."""

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from promptrank.basics.sql import EXACT, ident, literal
 from promptrank.schema.parts import Question
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 _WHOLE = re.compile(r"(-?\d+)\.0+")
 

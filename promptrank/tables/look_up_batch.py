@@ -12,9 +12,9 @@ from promptrank.requests.asked import ROLES, AskedIds, AskedItem, Found, FoundIt
 from promptrank.requests.format import Rows, rows_in
 from promptrank.requests.items import ItemTable
 from promptrank.requests.read import history_of, subject_of
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.carried import Carried
 from promptrank.tables.look_up_views import ASKED, LATEST, REQUESTS
-from promptrank.tables.plan import Plan
 
 Times = np.ndarray[tuple[int], np.dtype[np.float64]]
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from promptrank.basics.sql import Connection, ident, literal, run
 from promptrank.requests.asked import ROLES
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 WHERE = "look-up"
 _IDS = {role: f"SELECT {role}_id FROM temp.requests" for role in ROLES}

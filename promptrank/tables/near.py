@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from promptrank.requests.items import ItemTable
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.history import Nearness, Past
-from promptrank.tables.plan import Plan
 from promptrank.tables.walk import column
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from promptrank.basics.sql import Connection, run, stream
 from promptrank.schema.data_tables import Negatives
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.held_out import STAGES, stages_of_pool
-from promptrank.tables.plan import Plan
 
 _BATCH = 20_000
 # For one wanted item: enough that popular items already in the request do not starve it.

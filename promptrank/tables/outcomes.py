@@ -15,9 +15,9 @@ from promptrank.basics.sql import Connection, ident, literal, run, seconds_of, t
 from promptrank.errors import DataError
 from promptrank.schema.data_tables import Outcomes
 from promptrank.tables.boundaries import Boundaries
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.labels import label_of, place_column, place_of, priority_of
 from promptrank.tables.names import ours
-from promptrank.tables.plan import Plan
 
 
 def prepare(con: Connection, plan: Plan, bounds: Boundaries | None) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.sql import Connection, ident, is_number, run, text_of
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 SHOWN = 3
 """Examples that are told."""

@@ -5,11 +5,11 @@ from pathlib import Path
 from promptrank.basics.sql import Connection, run
 from promptrank.schema.task import Task
 from promptrank.tables.boundaries import boundaries
+from promptrank.tables.build_plan import ROLES, Plan
 from promptrank.tables.column_checks import check_columns
 from promptrank.tables.entities import snapshot
 from promptrank.tables.held_out import mark_parts
 from promptrank.tables.loading import load
-from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.rows import make_rows
 
 

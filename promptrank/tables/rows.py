@@ -19,9 +19,9 @@ from promptrank.basics.sql import (
 from promptrank.errors import DataError
 from promptrank.tables import outcomes
 from promptrank.tables.boundaries import Boundaries, row_part
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.labels import place_column, place_of, priorities, value_of
 from promptrank.tables.names import ours
-from promptrank.tables.plan import Plan
 from promptrank.tables.statements import expression
 from promptrank.tables.usable import fault, keys
 

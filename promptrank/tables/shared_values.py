@@ -9,7 +9,7 @@ read.
 
 from promptrank.basics.sql import Connection, ident, run, seconds_of, text_of, type_of
 from promptrank.schema.parts import Statistic
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 from promptrank.tables.statements import expression
 
 

@@ -4,7 +4,7 @@ from promptrank.basics.sql import Connection, literal, run
 from promptrank.errors import DataError
 from promptrank.schema.splitting import Split
 from promptrank.tables.boundaries import stage_of
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 SUBJECT = "coalesce(member_id, query_id, source_id)"
 

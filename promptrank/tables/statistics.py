@@ -17,7 +17,7 @@ known there. Where that statistic had no value yet, the row counts for nothing. 
 from promptrank.basics.sql import EXACT, Connection, ident, run
 from promptrank.schema.parts import Statistic
 from promptrank.tables import shared_values
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 _GROWTH = 1.2
 BASE = "_v"  # no statistic can have this name

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from promptrank.basics.sql import Connection, ident, run
 from promptrank.schema.task import Task
+from promptrank.tables.build_plan import ROLES, Plan
 from promptrank.tables.column_checks import column_problems
 from promptrank.tables.loading import database, load
-from promptrank.tables.plan import ROLES, Plan
 from promptrank.tables.propensities import propensities_of
 
 

@@ -2,7 +2,7 @@
 
 from promptrank.basics.sql import Connection, literal, run
 from promptrank.schema.data_tables import Judgements
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 
 def keys(plan: Plan) -> dict[str, str]:

@@ -15,7 +15,7 @@ from promptrank.errors import DataError
 from promptrank.records import Fields
 from promptrank.requests.items import ItemTable
 from promptrank.requests.texts import text_of
-from promptrank.tables.plan import Plan
+from promptrank.tables.build_plan import Plan
 
 
 class WordMatches:
