@@ -107,12 +107,14 @@ def test_a_folder_is_of_one_run(toys: Path) -> None:
     before = files(toys / "run")
     template = toys / TEMPLATE
     template.write_text(template.read_text().replace("Toy", "Plaything"))
-    with pytest.raises(InputError, match=r"holds a run of another .*prompt.*--since"):
+    with pytest.raises(InputError, match=r"holds a run with another template, .*--since"):
         run(toys)
-    with pytest.raises(InputError, match="another shard"):
+    with pytest.raises(InputError, match=r"a run with --shard 3 \(now 4\); name"):
         template.write_text(template.read_text().replace("Plaything", "Toy"))
         run(toys, size=4)
     assert files(toys / "run") == before
+    with pytest.raises(InputError, match=r"--since .*nope: is no folder of a run"):
+        run(toys, "new", since=toys / "nope")
     (toys / "other").mkdir()
     (toys / "other" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="a folder of something else"):
@@ -160,7 +162,7 @@ def test_since_takes_nothing_from_another_ranker(toys: Path) -> None:
         say=said.append,
     )
     assert done.counted.reused == 0
-    assert any("nothing of" in line and "questions" in line for line in said)
+    assert any("nothing of" in line and "another question" in line for line in said)
 
 
 def written(root: Path, name: str, items: dict[str, dict[str, Any]], **more: Any) -> Path:

@@ -9,6 +9,7 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
+from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.workspace.baselines import baseline_engine
@@ -61,6 +62,7 @@ def rank_run(
         raise InputError(f"a shard of {size} requests; give 1 or more")
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
+    check_folders(place, earlier)
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")

@@ -94,6 +94,8 @@ def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> N
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
     if ranked.removed:
         say(f"{ranked.removed:,} of them taken out by steps, which have no rank")
+    if ranked.removed == ranked.candidates > 0:
+        say(f"warning: steps took out every candidate; `promptrank validate {task}` looks at them")
     if ranked.cut_events:
         say(f"{ranked.cut_events:,} history events did not fit their prompts")
     for note in ranked.notes:

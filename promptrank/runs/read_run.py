@@ -8,7 +8,7 @@ import pyarrow as pa
 from promptrank.basics.seals import read_sealed
 from promptrank.errors import DataError
 from promptrank.runs import shards
-from promptrank.runs.sharded_run import RUN, SUMMARY
+from promptrank.runs.run_identity import RUN, SUMMARY
 from promptrank.schema.task import Task
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 
 from promptrank.basics.digests import json_digest
-from promptrank.basics.seals import read_sealed, write_sealed
+from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import DataError, ErrorRow, InputError
+from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.columns import columns_of
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
@@ -28,6 +28,7 @@ from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
 from promptrank.runs.manifest import manifest
 from promptrank.runs.prompt_digests import PromptDigests, content_digest
+from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
 from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 from promptrank.runs.since import Since, scored_since
 from promptrank.scores.columns import schema_of
@@ -35,8 +36,6 @@ from promptrank.scores.origin import METADATA, Origin
 
 SHARD = 1000
 """Requests of one shard."""
-RUN, SUMMARY = "run.json", "summary.json"
-_TOLD = ("task", "task_digest", "prompt", "ranker", "engine", "adapter_digest", "fusion_digest")
 
 
 class StoppedBetween(KeyboardInterrupt):
@@ -92,7 +91,7 @@ def score_shards(
     about = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin), **facts}
     about |= {"shard": size}
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
-    _begin(folder, about, identity)
+    begin(folder, about, identity)
     shards.clear_shards(folder)
     with _earlier(earlier, ranker, about, say) as known:
         shard = _Shards(folder, ranker, origin, identity, known)
@@ -137,53 +136,12 @@ def _earlier(
     if folder is None:
         yield None
         return
-    written = read_sealed(folder / RUN, then="name the folder of a run after --since")
-    before, now = _scorer(written), _scorer(about)
-    if other := [name for name in now if _differ(before[name], now[name])]:
-        say(f"nothing of {folder} can be taken over: it has another {', '.join(other)}")
+    if words := other_scorer(folder, about):
+        say(f"nothing of {folder} can be taken over: it has {words}")
         yield None
         return
     with scored_since(folder, whole=bool(ranker.steps or ranker.policy)) as known:
         yield known
-
-
-def _scorer(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What turns the answers to given prompts into scores."""
-    engine, config = dict(about.get("engine") or {}), about.get("config") or {}
-    for name in ("notes", "max_tokens"):
-        engine.pop(name, None)
-    facts: dict[str, Any] = {"engine": engine, "questions": config.get("questions")}
-    facts |= {name: config.get(name) for name in ("score", "fusion", "steps")}
-    names = ("task", "method", "adapter_digest", "fusion_digest", "versions")
-    return facts | {name: about.get(name) for name in names}
-
-
-def _begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
-    """Write ``run.json``, or find that it is of the same run.
-
-    Raises:
-        InputError: it is of another one.
-    """
-    place = folder / RUN
-    if not place.is_file():
-        if folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir()):
-            raise InputError(f"{folder}: is a folder of something else; name another for the run")
-        write_sealed(place, {**about, "identity": identity})
-        return
-    written = read_sealed(place, then="name another folder for the run")
-    if written.get("identity") == identity:
-        return
-    names = [*_TOLD, "requests", "shard", *sorted(about)]
-    plain = {name: value for name, value in about.items() if name != "argv"}
-    changed = [n for n in dict.fromkeys(names) if n in plain and _differ(written.get(n), plain[n])]
-    raise InputError(
-        f"{folder}: holds a run of another {', '.join(changed[:4]) or 'kind'}; name another folder "
-        f"and add --since {folder}, which takes over the scores of prompts that have not changed"
-    )
-
-
-def _differ(written: Any, now: Any) -> bool:
-    return json_digest(written) != json_digest(now)
 
 
 def _blocks(
