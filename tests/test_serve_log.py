@@ -109,6 +109,17 @@ def test_only_what_was_shown_has_a_place(ranker: Ranker, tmp_path: Path, toys: P
     assert all(c.logged_score is not None for c in request.candidates) and len(shown) == 2
 
 
+def test_pairs_have_scores_and_no_place(ranker: Ranker, tmp_path: Path) -> None:
+    """Nobody was shown them, so that nothing said of them is no answer either."""
+    log = ServingLog(tmp_path / "log")
+    pair = {"member": {"name": "Ann"}, "item": {"title": "Ball", "color": "red"}}
+    said = ask(app_of(ranker, serving_log=log), "/v1/score", {"pairs": [pair, pair]}).json()
+    log.close()
+    candidates = [c for r in read_all(files_of(tmp_path / "log"), ranker) for c in r.candidates]
+    assert [c.position for c in candidates] == [None, None]
+    assert [c.logged_score for c in candidates] == [each["score"] for each in said["scores"]]
+
+
 def test_files_are_private(ranker: Ranker, tmp_path: Path) -> None:
     log = ServingLog(tmp_path / "log")
     ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body())

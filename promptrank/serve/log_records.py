@@ -106,7 +106,7 @@ def _as_served(record: LogRecord) -> Request:
     candidates = []
     for candidate in request.candidates:
         scored = by_id.get(candidate.candidate_id)
-        shown = scored is not None and (record.shown is None or scored.rank <= record.shown)
+        shown = scored is not None and _has_place(record, scored.rank)
         candidates.append(
             replace(
                 candidate,
@@ -119,3 +119,8 @@ def _as_served(record: LogRecord) -> Request:
     if not record.policy:
         meta[WITHOUT_POLICY] = True
     return replace(request, candidates=tuple(candidates), meta=meta)
+
+
+def _has_place(record: LogRecord, rank: int) -> bool:
+    """Whether what has this rank was answered at a place; pairs that are scored have none."""
+    return record.policy and (record.shown is None or rank <= record.shown)
