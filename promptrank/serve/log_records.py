@@ -66,20 +66,26 @@ class LogStream:
         self._scores: list[pa.RecordBatch] = []
 
     def take(self, records: list[LogRecord]) -> None:
-        """Take records of this origin in."""
+        """Take records of this origin in: all of them with their scores, or none."""
         first = records[0]
+        schema = schema_of(first.task, answers=first.answers)
+        scores = columns_of([record.ranking for record in records], schema)
         if first.shadow is None:
             self._requests.add([request_rows(_as_served(record)) for record in records])
-        schema = schema_of(first.task, answers=first.answers)
-        self._scores.append(columns_of([record.ranking for record in records], schema))
+        self._scores.append(scores)
         self.rankings += len(records)
 
     def write(self, folder: Path, name: str, shadow: str | None) -> None:
-        """Write what was taken in, as a task's."""
+        """Write what was taken in, as a task's; where that fails, nothing of it stays."""
         if not self.rankings:
             return
-        self._requests.write(folder, name)
-        write_logged_scores(folder, name, shadow or SERVED, self._scores, self._origin)
+        # First: requests without scores would look like requests that nothing could be scored of.
+        scores = write_logged_scores(folder, name, shadow or SERVED, self._scores, self._origin)
+        try:
+            self._requests.write(folder, name)
+        except BaseException:
+            scores.unlink(missing_ok=True)
+            raise
 
 
 @dataclass(slots=True)
