@@ -248,3 +248,23 @@ def test_old_adapters_leave_memory_when_nobody_uses_them(
     watched.run(steps)
     assert [Path(folder).name for folder in unloaded] == ["old", "new"] * 2
     assert len([ranker for ranker in watched.opened if ranker() is not None]) == 1
+
+
+def test_an_adapter_that_somebody_else_used_last_leaves_memory_too(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.serve.alias_watch._EVERY", 0.01)
+    unloaded: list[str] = []
+    monkeypatch.setattr(FakeEngine, "unload", lambda self, adapter: unloaded.append(adapter))
+
+    async def steps(http: Any) -> None:
+        draft = [watched.load("toys/like")]
+        await asyncio.to_thread(set_alias, ALIAS, "new", project=watched.project)
+        await until(lambda: len([ranker for ranker in watched.opened if ranker()]) == 2)
+        await asyncio.sleep(0.1)
+        assert not unloaded
+        draft.clear()
+        await until(lambda: unloaded)
+
+    watched.run(steps)
+    assert [Path(folder).name for folder in unloaded] == ["old"]

@@ -8,7 +8,6 @@ is refused is tried again, as its reason may pass: an engine that is being start
 import asyncio
 import time
 import traceback
-import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from starlette.types import Lifespan
 from promptrank.adapters.alias import ALIASES, AliasStep, current, read_aliases
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, ModelError
-from promptrank.ranking.ranker import Ranker
 from promptrank.serve.hosted import Hosted, HostedTask
 
 _EVERY = 0.25  # seconds
@@ -79,7 +77,7 @@ class AliasWatch:
         Args:
             followed: task -> its alias.
             reopen: opens a task by name with what its alias stands for now; called in a thread.
-            unload: gives back adapters that nobody uses; called in a thread.
+            unload: gives back adapters that nobody uses; called often, in a thread.
             log: is given a line of JSON for whatever happens.
         """
         self._hosted, self._followed = hosted, followed
@@ -87,7 +85,6 @@ class AliasWatch:
         self._stamps: dict[Path, tuple[int, ...] | None] = {}
         self._again: dict[Path, tuple[float, float]] = {}  # when, and the pause before it
         self._whys: dict[str, str] = {}  # of the tasks that are refused
-        self._retired: list[weakref.ref[Ranker]] = []
         self._numbers: AliasNumbers | None = None
 
     def within(self, lifespan: Lifespan[Starlette]) -> Lifespan[Starlette]:
@@ -126,10 +123,8 @@ class AliasWatch:
                 await self._try(adapters, _FIRST)
             elif adapters in self._again and time.monotonic() >= self._again[adapters][0]:
                 await self._try(adapters, min(2 * self._again[adapters][1], _LONGEST))
-        left = [ranker for ranker in self._retired if ranker() is not None]
-        if len(left) < len(self._retired):
-            self._retired = left
-            await asyncio.to_thread(self._unload)
+        # Not only what served: a shadow, a draft or an adapter that was refused may end any time.
+        await asyncio.to_thread(self._unload)
 
     async def _try(self, adapters: Path, pause: float) -> None:
         """Follow, and once more after a pause unless all is well."""
@@ -143,7 +138,7 @@ class AliasWatch:
                 self._again[adapters] = time.monotonic() + pause, pause
 
     async def _follow(self, adapters: Path) -> bool:
-        """Have each task of one file of aliases served with what its alias stands for; whether it is."""
+        """Have each task of a file of aliases served with what its alias stands for; if all are."""
         mine = self._tasks(adapters)
         try:
             aliases = await asyncio.to_thread(read_aliases, adapters)
@@ -182,7 +177,6 @@ class AliasWatch:
             self._refuse(task, alias, why, fault=traceback.format_exc())
             return
         self._hosted.swap(made)
-        self._retired.append(weakref.ref(served.ranker))
         self._well(task)
         self._count(task, "served")
         self._tell(
