@@ -3,9 +3,11 @@
 import asyncio
 import json
 import shutil
+import time
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from starlette.applications import Starlette
 
 from promptrank.api.adapters import rollback, set_alias
 from promptrank.engine.fake import FakeEngine
+from promptrank.errors import ModelError
 from promptrank.ranking.ranker import Ranker
 from promptrank.runtime.runtime import Runtime
 from promptrank.serve.alias_watch import AliasWatch, FollowedAlias
@@ -161,7 +164,7 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         assert answer["provenance"]["adapter"] == "old"
         behind = 'promptrank_alias_behind{task="toys/like"}'
         assert f"{behind} 1.0" in (await http.get("/metrics")).text
-        # What is wrong once is not tried again and again.
+        # However often it is tried again, it is told once.
         refused = [line for line in watched.lines if "refused" in line]
         assert len(refused) == 1 and refused[0]["serving"] == "old"
         assert "have changed since" in refused[0]["refused"]
@@ -180,6 +183,35 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         assert (await http.post("/v1/rank", json=rank_body())).status_code == 200
 
     watched.run(steps)
+
+
+def test_what_is_refused_for_a_passing_reason_serves_once_it_has_passed(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.serve.alias_watch._EVERY", 0.01)
+    monkeypatch.setattr("promptrank.serve.alias_watch._FIRST", 0.02)
+    tried: list[float] = []
+
+    def reopen(name: str) -> HostedTask:
+        tried.append(time.monotonic())
+        if len(tried) < 4:
+            raise ModelError("vllm: its process is started again in 2 s")
+        return watched.load(name)
+
+    async def steps(http: Any) -> None:
+        monkeypatch.setattr(watched.watch, "_reopen", reopen)
+        await asyncio.to_thread(set_alias, ALIAS, "new", project=watched.project)
+        await until(lambda: watched.hosted.loaded("toys/like").adapter_name == "new")
+        assert not watched.hosted.notes
+        numbers = (await http.get("/metrics")).text
+        assert 'promptrank_alias_behind{task="toys/like"} 0.0' in numbers
+        assert 'promptrank_alias_moves_total{outcome="refused",task="toys/like"} 1.0' in numbers
+
+    watched.run(steps)
+    told = [line for line in watched.lines if line.get("event") == "alias"]
+    assert ["refused" in line for line in told] == [True, False]
+    pauses = [later - before for before, later in pairwise(tried)]
+    assert all(pause >= least for pause, least in zip(pauses, (0.02, 0.04, 0.08), strict=True))
 
 
 def test_prompts_do_not_change_under_a_running_server(
@@ -216,3 +248,23 @@ def test_old_adapters_leave_memory_when_nobody_uses_them(
     watched.run(steps)
     assert [Path(folder).name for folder in unloaded] == ["old", "new"] * 2
     assert len([ranker for ranker in watched.opened if ranker() is not None]) == 1
+
+
+def test_an_adapter_that_somebody_else_used_last_leaves_memory_too(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.serve.alias_watch._EVERY", 0.01)
+    unloaded: list[str] = []
+    monkeypatch.setattr(FakeEngine, "unload", lambda self, adapter: unloaded.append(adapter))
+
+    async def steps(http: Any) -> None:
+        draft = [watched.load("toys/like")]
+        await asyncio.to_thread(set_alias, ALIAS, "new", project=watched.project)
+        await until(lambda: len([ranker for ranker in watched.opened if ranker()]) == 2)
+        await asyncio.sleep(0.1)
+        assert not unloaded
+        draft.clear()
+        await until(lambda: unloaded)
+
+    watched.run(steps)
+    assert [Path(folder).name for folder in unloaded] == ["old"]

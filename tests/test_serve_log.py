@@ -14,8 +14,10 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.as_rows import as_one, request_rows, rows_in, shape_of, tables_of
 from promptrank.requests.dicts import request_from_dict
 from promptrank.requests.read import read_requests
+from promptrank.runs import log_files as log_files_module
 from promptrank.runs.log_files import LogFiles, StagedRequests, log_files
 from promptrank.scores.read import read_scores
+from promptrank.serve import log_records
 from promptrank.serve.serving_log import LogBounds, ServingLog
 from promptrank.workspace.rankers import open_ranker
 from support.serving import app_of, ask, rank_body
@@ -109,6 +111,17 @@ def test_only_what_was_shown_has_a_place(ranker: Ranker, tmp_path: Path, toys: P
     assert all(c.logged_score is not None for c in request.candidates) and len(shown) == 2
 
 
+def test_pairs_have_scores_and_no_place(ranker: Ranker, tmp_path: Path) -> None:
+    """Nobody was shown them, so that nothing said of them is no answer either."""
+    log = ServingLog(tmp_path / "log")
+    pair = {"member": {"name": "Ann"}, "item": {"title": "Ball", "color": "red"}}
+    said = ask(app_of(ranker, serving_log=log), "/v1/score", {"pairs": [pair, pair]}).json()
+    log.close()
+    candidates = [c for r in read_all(files_of(tmp_path / "log"), ranker) for c in r.candidates]
+    assert [c.position for c in candidates] == [None, None]
+    assert [c.logged_score for c in candidates] == [each["score"] for each in said["scores"]]
+
+
 def test_files_are_private(ranker: Ranker, tmp_path: Path) -> None:
     log = ServingLog(tmp_path / "log")
     ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body())
@@ -164,6 +177,59 @@ def test_a_disk_that_fails_costs_no_answer(
     assert ask(app_of(ranker, serving_log=log), "/v1/rank", rank_body()).status_code == 200
     log.close()
     assert "No space left" in said[0] and "1 dropped (failed)" in said[1]
+
+
+@pytest.mark.parametrize("fails", ["scores", "lines"])
+def test_no_request_stands_in_a_log_without_its_scores(
+    ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """One request is for a table and one for lines, and the disk is full at the last file."""
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    name = {"scores": "serve.log_records.write_logged_scores", "lines": "runs.log_files._private"}
+    log = ServingLog(tmp_path / "log")
+    app, uneven = app_of(ranker, serving_log=log), rank_body("lines")
+    uneven["request"]["candidates"][0]["item"]["year"] = 1995
+    for body in (rank_body("table"), uneven):
+        assert ask(app, "/v1/rank", body).status_code == 200
+    private = log_files_module._private
+
+    def private_but_lines(path: Path) -> Any:
+        return full() if path.suffix == ".jsonl" else private(path)
+
+    failing = full if fails == "scores" else private_but_lines
+    monkeypatch.setattr(f"promptrank.{name[fails]}", failing)
+    log.close()
+    assert (log.written, dict(log.dropped)) == (0, {"failed": 2})
+    assert not [path for path in (tmp_path / "log").rglob("*") if path.is_file()]
+
+
+def test_what_has_no_columns_leaves_the_next_ones_as_they_are(
+    ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.serve.serving_log._GATHER", 0.0)
+    staged, columns_of, calls = threading.Event(), log_records.columns_of, 0
+
+    def once_wrong(*given: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            staged.set()
+            raise ValueError("no columns")
+        return columns_of(*given)
+
+    monkeypatch.setattr(log_records, "columns_of", once_wrong)
+    log = ServingLog(tmp_path / "log")
+    app = app_of(ranker, serving_log=log)
+    ask(app, "/v1/rank", rank_body("lost"))
+    assert staged.wait(20)
+    ask(app, "/v1/rank", rank_body("kept"))
+    log.close()
+    assert (log.written, dict(log.dropped)) == (1, {"failed": 1})
+    (request,) = read_all(files_of(tmp_path / "log"), ranker)
+    assert request.request_id == "kept"
 
 
 def test_one_id_comes_once_in_a_file(ranker: Ranker, tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Shadows: a share of the requests scored again, never before an answer and never in its way."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from promptrank.api.serve import serve
 from promptrank.errors import InputError
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
 from promptrank.runs.log_files import log_files
 from promptrank.scores.read import read_scores
 from promptrank.serve.serving_log import ServingLog
@@ -135,6 +139,37 @@ def test_what_finds_the_line_full_is_dropped_and_counted(
     log.close()
     told = {line.rpartition(": ")[2] for line in said}
     assert sum(int(words.split()[0]) for words in told) == 6
+
+
+def test_a_fault_in_a_shadow_is_told_and_the_next_request_is_scored(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = open_ranker("toys/like", project=toys, engine="fake")
+    faulty = open_ranker("toys/like", project=toys, engine="fake")
+    rank_many = faulty.rank_many
+
+    def faulty_at_first(requests: Sequence[Request], **options: Any) -> Iterator[Ranking]:
+        if requests[0].request_id == "r0":
+            raise RuntimeError("out of memory")
+        return rank_many(requests, **options)
+
+    monkeypatch.setattr(faulty, "rank_many", faulty_at_first)
+    said: list[str] = []
+    log = ServingLog(tmp_path / "log")
+    shadows = Shadows(log, said.append)
+    shadows.add("toys/like", Shadow("faulty", 1.0, faulty))
+    app = app_of(served, serving_log=log, shadows=shadows)
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app), client(app) as http:
+            for n in range(3):
+                assert (await http.post("/v1/rank", json=rank_body(f"r{n}"))).status_code == 200
+            await until(lambda: shadows.counts["toys/like", "faulty", "scored"] == 2)
+
+    asyncio.run(run())
+    log.close()
+    assert shadows.counts["toys/like", "faulty", "failed"] == 1
+    assert "Traceback" in said[0] and "RuntimeError: out of memory" in said[0]
 
 
 def test_what_shadows_are_called(toys: Path) -> None:

@@ -110,32 +110,48 @@ class StagedRequests:
         self._lines: list[bytes] = []
 
     def add(self, requests: Sequence[Sequence[Row]]) -> None:
-        """Take requests in, each as its rows, in the form in which they will be written."""
+        """Take requests in, each as its rows, in the form in which they will be written.
+
+        Where one of them cannot be, none is taken in.
+        """
         shapes: dict[str | None, list[Sequence[Row]]] = {}
         for rows in requests:
             shapes.setdefault(shape_of(rows), []).append(rows)
+        made: dict[str, list[pa.Table]] = {}
+        lines: list[bytes] = []
         for shape, group in shapes.items():
             tables, others = ([], group) if shape is None else tables_of(group)
             if shape is not None and tables:
-                self._tables.setdefault(shape, []).extend(tables)
-            self._lines += [line_of(row) for rows in others for row in rows]
+                made[shape] = list(tables)
+            lines += [line_of(row) for rows in others for row in rows]
+        for shape, tables in made.items():
+            self._tables.setdefault(shape, []).extend(tables)
+        self._lines += lines
 
     def write(self, folder: Path, task: str) -> list[Path]:
-        """Write what was taken in; the files."""
+        """Write what was taken in; the files, all of them or none."""
+        written: list[Path] = []
+        try:
+            for path in self._write(folder, task):
+                written.append(path)
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+        return written
+
+    def _write(self, folder: Path, task: str) -> Iterator[Path]:
         kinds = [kind for tables in self._tables.values() for kind in as_one(tables)]
         kinds.sort(key=len, reverse=True)
-        written = [
-            _write_table(_path(folder, task, "requests", ".parquet"), table)
-            for table in kinds[:_KINDS]
-        ]
+        for table in kinds[:_KINDS]:
+            yield _write_table(_path(folder, task, "requests", ".parquet"), table)
         lines = list(self._lines)
         lines += [line_of(row) for table in kinds[_KINDS:] for row in rows_in(table)]
         if lines:
             path = _path(folder, task, "requests", ".jsonl")
             with _private(path) as file:
                 file.writelines(lines)
-            written.append(path)
-        return written
+            yield path
 
 
 def write_logged_scores(

@@ -1,13 +1,13 @@
 """Aliases under traffic: where one is moved or rolled back, its adapter serves within a second.
 
 The file of aliases is looked at in the event loop, which costs a ``stat``; an adapter is loaded in
-a thread, beside the one that serves. Requests under way end with the ranker they began with.
+a thread, beside the one that serves. Requests under way end with the ranker they began with. What
+is refused is tried again, as its reason may pass: an engine that is being started, say.
 """
 
 import asyncio
 import time
 import traceback
-import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,10 +21,13 @@ from starlette.types import Lifespan
 from promptrank.adapters.alias import ALIASES, AliasStep, current, read_aliases
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError, ModelError
-from promptrank.ranking.ranker import Ranker
 from promptrank.serve.hosted import Hosted, HostedTask
 
 _EVERY = 0.25  # seconds
+_FIRST, _LONGEST = (
+    1.0,
+    60.0,
+)  # seconds until what was refused is tried again: each time twice as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +77,14 @@ class AliasWatch:
         Args:
             followed: task -> its alias.
             reopen: opens a task by name with what its alias stands for now; called in a thread.
-            unload: gives back adapters that nobody uses; called in a thread.
+            unload: gives back adapters that nobody uses; called often, in a thread.
             log: is given a line of JSON for whatever happens.
         """
         self._hosted, self._followed = hosted, followed
         self._reopen, self._unload, self._log = reopen, unload, log
         self._stamps: dict[Path, tuple[int, ...] | None] = {}
-        self._retired: list[weakref.ref[Ranker]] = []
+        self._again: dict[Path, tuple[float, float]] = {}  # when, and the pause before it
+        self._whys: dict[str, str] = {}  # of the tasks that are refused
         self._numbers: AliasNumbers | None = None
 
     def within(self, lifespan: Lifespan[Starlette]) -> Lifespan[Starlette]:
@@ -114,21 +118,34 @@ class AliasWatch:
             stamp = _stamp(adapters / ALIASES)
             if adapters not in self._stamps or stamp != self._stamps[adapters]:
                 self._stamps[adapters] = stamp  # first: what is changed after this is seen next
-                await self._follow(adapters)
-        left = [ranker for ranker in self._retired if ranker() is not None]
-        if len(left) < len(self._retired):
-            self._retired = left
-            await asyncio.to_thread(self._unload)
+                for task in self._tasks(adapters):  # what is new is told, even if wrong as before
+                    self._whys.pop(task, None)
+                await self._try(adapters, _FIRST)
+            elif adapters in self._again and time.monotonic() >= self._again[adapters][0]:
+                await self._try(adapters, min(2 * self._again[adapters][1], _LONGEST))
+        # Not only what served: a shadow, a draft or an adapter that was refused may end any time.
+        await asyncio.to_thread(self._unload)
 
-    async def _follow(self, adapters: Path) -> None:
-        """Have each task of one file of aliases served with what its alias stands for."""
-        mine = {n: each.alias for n, each in self._followed.items() if each.adapters == adapters}
+    async def _try(self, adapters: Path, pause: float) -> None:
+        """Follow, and once more after a pause unless all is well."""
+        well = False
+        try:
+            well = await self._follow(adapters)
+        finally:
+            if well:
+                self._again.pop(adapters, None)
+            else:
+                self._again[adapters] = time.monotonic() + pause, pause
+
+    async def _follow(self, adapters: Path) -> bool:
+        """Have each task of a file of aliases served with what its alias stands for; if all are."""
+        mine = self._tasks(adapters)
         try:
             aliases = await asyncio.to_thread(read_aliases, adapters)
         except ModelError as error:
             for task, alias in mine.items():
                 self._refuse(task, alias, str(error))
-            return
+            return False
         for task, alias in mine.items():
             step = current(aliases.get(alias, ()))
             served = self._hosted.loaded(task)
@@ -138,6 +155,11 @@ class AliasWatch:
                 self._well(task)
             else:
                 await self._move(task, alias, served)
+        return not any(task in self._whys for task in mine)
+
+    def _tasks(self, adapters: Path) -> dict[str, str]:
+        """Tasks whose aliases are in this folder, with the alias."""
+        return {n: each.alias for n, each in self._followed.items() if each.adapters == adapters}
 
     async def _move(self, task: str, alias: str, served: HostedTask) -> None:
         try:
@@ -155,7 +177,6 @@ class AliasWatch:
             self._refuse(task, alias, why, fault=traceback.format_exc())
             return
         self._hosted.swap(made)
-        self._retired.append(weakref.ref(served.ranker))
         self._well(task)
         self._count(task, "served")
         self._tell(
@@ -168,6 +189,9 @@ class AliasWatch:
         )
 
     def _refuse(self, task: str, alias: str, why: str, **more: str) -> None:
+        if self._whys.get(task) == why:  # tried again, and nothing new
+            return
+        self._whys[task] = why
         serving = self._hosted.loaded(task).adapter_name
         # Why is for the log: it may name folders.
         self._hosted.notes[task] = (
@@ -180,6 +204,7 @@ class AliasWatch:
         self._tell(event="alias", task=task, alias=alias, refused=why, serving=serving, **more)
 
     def _well(self, task: str) -> None:
+        self._whys.pop(task, None)
         self._hosted.notes.pop(task, None)
         if self._numbers is not None:
             self._numbers.behind.labels(task).set(0)

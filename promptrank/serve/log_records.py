@@ -66,20 +66,26 @@ class LogStream:
         self._scores: list[pa.RecordBatch] = []
 
     def take(self, records: list[LogRecord]) -> None:
-        """Take records of this origin in."""
+        """Take records of this origin in: all of them with their scores, or none."""
         first = records[0]
+        schema = schema_of(first.task, answers=first.answers)
+        scores = columns_of([record.ranking for record in records], schema)
         if first.shadow is None:
             self._requests.add([request_rows(_as_served(record)) for record in records])
-        schema = schema_of(first.task, answers=first.answers)
-        self._scores.append(columns_of([record.ranking for record in records], schema))
+        self._scores.append(scores)
         self.rankings += len(records)
 
     def write(self, folder: Path, name: str, shadow: str | None) -> None:
-        """Write what was taken in, as a task's."""
+        """Write what was taken in, as a task's; where that fails, nothing of it stays."""
         if not self.rankings:
             return
-        self._requests.write(folder, name)
-        write_logged_scores(folder, name, shadow or SERVED, self._scores, self._origin)
+        # First: requests without scores would look like requests that nothing could be scored of.
+        scores = write_logged_scores(folder, name, shadow or SERVED, self._scores, self._origin)
+        try:
+            self._requests.write(folder, name)
+        except BaseException:
+            scores.unlink(missing_ok=True)
+            raise
 
 
 @dataclass(slots=True)
@@ -106,7 +112,7 @@ def _as_served(record: LogRecord) -> Request:
     candidates = []
     for candidate in request.candidates:
         scored = by_id.get(candidate.candidate_id)
-        shown = scored is not None and (record.shown is None or scored.rank <= record.shown)
+        shown = scored is not None and _has_place(record, scored.rank)
         candidates.append(
             replace(
                 candidate,
@@ -119,3 +125,8 @@ def _as_served(record: LogRecord) -> Request:
     if not record.policy:
         meta[WITHOUT_POLICY] = True
     return replace(request, candidates=tuple(candidates), meta=meta)
+
+
+def _has_place(record: LogRecord, rank: int) -> bool:
+    """Whether what has this rank was answered at a place; pairs that are scored have none."""
+    return record.policy and (record.shown is None or rank <= record.shown)

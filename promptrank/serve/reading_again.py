@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -14,12 +15,16 @@ from promptrank.errors import InputError
 if TYPE_CHECKING:
     from promptrank.tables.look_up import LookUp
 
+_PATIENCE = 5.0
+"""Seconds for which the end of a server waits for a reading that it stops."""
+
 
 @contextmanager
 def on_hangup(tables: "Mapping[str, LookUp]", say: Say) -> Iterator[None]:
     """Inside, SIGHUP reads all of ``tables`` again, in a thread.
 
-    Where a task's tables cannot be read any more, it is said, and the old ones stay.
+    Where a task's tables cannot be read any more, it is said, and the old ones stay. The end stops
+    what is being read.
 
     Args:
         tables: by task; it may be filled later.
@@ -37,13 +42,15 @@ def on_hangup(tables: "Mapping[str, LookUp]", say: Say) -> Iterator[None]:
             if ended.is_set():
                 return
             for name, each in list(tables.items()):
+                if ended.is_set():
+                    return
                 read_again(name, each, say)
 
     def ask(number: int, frame: FrameType | None) -> None:
         asked.set()
 
     before = signal.signal(hangup, ask)
-    reader = threading.Thread(target=read, name="promptrank-tables")
+    reader = threading.Thread(target=read, name="promptrank-tables", daemon=True)
     reader.start()
     try:
         yield
@@ -51,7 +58,12 @@ def on_hangup(tables: "Mapping[str, LookUp]", say: Say) -> Iterator[None]:
         signal.signal(hangup, before)
         ended.set()
         asked.set()
-        reader.join()
+        end = time.monotonic() + _PATIENCE
+        # A reading that the process ends in would abort it; it stops at its next statement.
+        while reader.is_alive() and time.monotonic() < end:
+            for each in list(tables.values()):
+                each.stop_reading()
+            reader.join(0.02)
 
 
 def read_again(name: str, tables: "LookUp", say: Say) -> None:
@@ -59,7 +71,8 @@ def read_again(name: str, tables: "LookUp", say: Say) -> None:
     began = time.monotonic()
     try:
         tables.read_again()
-    except InputError as error:
-        say(f"{name}: the tables were not read again, those of before stay: {error}")
+    except Exception as error:  # whatever it is, the next SIGHUP may find them well
+        why = str(error) if isinstance(error, InputError) else traceback.format_exc()
+        say(f"{name}: the tables were not read again, those of before stay: {why}")
     else:
         say(f"{name}: tables read again in {time.monotonic() - began:.1f} s")

@@ -6,6 +6,7 @@ request waits for a step of a shadow that was begun, and for no more.
 """
 
 import asyncio
+import traceback
 from collections import Counter, deque
 from collections.abc import AsyncIterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
@@ -135,7 +136,15 @@ class Shadows:
             while self._line:
                 while seats.under_way or seats.waiting:
                     await asyncio.sleep(_LOOK)
-                await self._score(self._line.popleft(), seats)
+                each = self._line.popleft()
+                try:
+                    await self._score(each, seats)
+                except Exception as error:  # whatever it is, the next one may go well
+                    self._count(each.task, each.shadow, "failed")
+                    # The engine is gone, or an adapter; or it is a fault, and then where it is.
+                    known = isinstance(error, InputError)
+                    why = str(error) if known else traceback.format_exc()
+                    self._say(f"shadow {each.shadow.name} of {each.task}: {why}")
             self._some.clear()
 
     async def _score(self, each: _Waiting, seats: Seats) -> None:
@@ -161,10 +170,6 @@ class Shadows:
             ticket.give_up()
             self._count(each.task, each.shadow, "dropped")
             raise
-        except InputError as error:  # the engine is gone, or an adapter
-            self._count(each.task, each.shadow, "failed")
-            self._say(f"shadow {each.shadow.name} of {each.task}: {error}")
-            return
         if ranking is None:
             each.attempts += 1
             if each.attempts >= _ATTEMPTS:
@@ -172,9 +177,9 @@ class Shadows:
             else:
                 self._line.appendleft(each)
             return
-        self._count(each.task, each.shadow, "scored")
         name = each.shadow.name
         self._log.put(log_record(each.task, ranker, ranking, each.size, shadow=name))
+        self._count(each.task, each.shadow, "scored")
 
     def _count(self, task: str, shadow: Shadow, outcome: str) -> None:
         self.counts[task, shadow.name, outcome] += 1

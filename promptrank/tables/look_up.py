@@ -57,17 +57,40 @@ class ReadTables:
     memory: str = _MEMORY
 
 
+class _Reading:
+    """The connection by which files are being read, for whoever would stop that."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._con: Connection | None = None
+
+    @contextmanager
+    def by(self, con: Connection) -> Iterator[None]:
+        with self._lock:
+            self._con = con
+        try:
+            yield
+        finally:
+            with self._lock:  # it is closed next
+                self._con = None
+
+    def stop(self) -> None:
+        with self._lock:
+            if self._con is not None:
+                self._con.interrupt()
+
+
 class _Store:
     """The tables as they were at one time."""
 
-    def __init__(self, task: Task, root: Path) -> None:
+    def __init__(self, task: Task, root: Path, reading: "_Reading") -> None:
         began = time.time()
         self._closing = ExitStack()
         self.users, self.retired = 0, False
         try:
             folder = self._closing.enter_context(scratch())
             file = folder / "kept.duckdb"
-            with database(root, memory=_MEMORY) as (con, _):
+            with database(root, memory=_MEMORY) as (con, _), reading.by(con):
                 views.attach(con, file)
                 plan = read_rows(con, task, root, folder)
                 make_sums(con, plan)
@@ -147,8 +170,8 @@ class LookUp:
             DataError: tables that cannot be used at all.
         """
         self._task, self._root = task, root
-        self._lock = threading.Lock()
-        self._store = _Store(task, root)
+        self._lock, self._reading = threading.Lock(), _Reading()
+        self._store = _Store(task, root, self._reading)
 
     @property
     def read(self) -> ReadTables:
@@ -163,13 +186,20 @@ class LookUp:
         Raises:
             DataError: tables that cannot be used at all.
         """
-        fresh = _Store(self._task, self._root)
+        fresh = _Store(self._task, self._root, self._reading)
         with self._lock:
             self._store, old = fresh, self._store
             old.retired = True
             idle = not old.users
         if idle:
             old.close()
+
+    def stop_reading(self) -> None:
+        """Stop the statement by which files are being read, if one is; from any thread.
+
+        That reading fails, and the old tables stay. Between two statements nothing is stopped.
+        """
+        self._reading.stop()
 
     def look_up(self, request: Mapping[str, Any]) -> LookedUp:
         """Fill in a request that is a dict, as of its time, or of now.
