@@ -276,18 +276,6 @@ class Kept:
             side: self.desk.draft_ranker(task, task.drafted(texts)) for side, texts in sides.items()
         }
 
-    def close(self) -> None:
-        """Stop what is under way and close the file."""
-        with self._lock:
-            live, stores = list(self._live.values()), self._stores
-            self._live, self._stores = {}, ()
-        for run in live:
-            run.stop()
-        for run in live:
-            run.join(5)
-        for store in stores:
-            store.rankings.close()
-
 
 def _over(run: SampledRun) -> bool:
     return run.progress.ended
