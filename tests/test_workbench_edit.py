@@ -16,11 +16,17 @@ import pytest
 from starlette.applications import Starlette
 
 from promptrank.adapters.card import write_card
-from promptrank.engine.contract import Failure, Steps, Tree
+from promptrank.engine.contract import EngineInfo, Failure, Steps, Tree
 from promptrank.engine.fake import FakeEngine
+from promptrank.engine.tree_checks import Limits
+from promptrank.engine.vllm_engine.launch import Launch
+from promptrank.engine.vllm_engine.vllm import VllmEngine
+from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
+from promptrank.runtime import runtime as runtime_module
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.pieces import Pieces
+from promptrank.runtime.runtime import Runtime
 from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.workbench import live as live_module
 from promptrank.workbench.checking import Draft, DraftChecks
@@ -34,6 +40,7 @@ from promptrank.workspace.tasks import OpenTask
 from support.adapters import a_card, a_task_card
 from support.serving import HeldEngine, rank_body, serving
 from support.toys import TEMPLATE, make_project
+from support.vllm import use_stub
 from support.workbench import OURS, app_on, browse, build_requests, desk_of
 
 TOYS = [f"Toy {i}" for i in range(10)]
@@ -130,6 +137,39 @@ def test_faults_of_a_task_stand_at_their_lines(desk: Desk, name: str) -> None:
     assert any(
         m.where == "task" and m.line == line and words in m.message for m in draft.misfits
     ), draft.misfits
+
+
+@pytest.mark.parametrize("change", [("tokens: 200", "tokens: 400"), ("tokens: 200, ", "")])
+def test_a_longer_prompt_does_not_start_vllm_anew(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
+) -> None:
+    use_stub(tmp_path, monkeypatch)
+
+    def open_engine(
+        engine: str,
+        folder: Path,
+        name: str,
+        adapter: str | None,
+        compute: Any,
+        longest: int,
+        *_: Any,
+    ) -> VllmEngine:
+        launch = Launch(str(folder), "float32", longest, 1, lora_rank=8)
+        info = EngineInfo("vllm", name, "0", "float32", longest)
+        return VllmEngine(launch, info, Limits(longest, 100_000))
+
+    monkeypatch.setattr(runtime_module, "open_engine", open_engine)
+    with Runtime() as runtime:
+        desk = desk_of(project, engine="vllm", runtime=runtime, read_only=True)
+        draft = check(desk, task=change)
+        assert draft.ranker is None
+        (misfit,) = draft.misfits
+        assert (misfit.where, misfit.line) == ("task", 20) and "200 tokens" in misfit.message
+        shorter = check(desk, task=("tokens: 200", "tokens: 150"))
+        assert shorter.ranker is not None and not shorter.misfits
+        with pytest.raises(InputError, match="200 tokens"):
+            desk.draft_ranker(desk.task(None), draft.opened or desk.task(None).opened)
+    assert (tmp_path / "log").read_text().split().count("start") == 1
 
 
 def test_a_template_of_any_length_is_refused_at_once(desk: Desk) -> None:

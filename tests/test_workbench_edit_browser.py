@@ -207,6 +207,16 @@ def test_on_a_phone_one_thing_is_shown_at_a_time(tabs: Tabs, url: str) -> None:
         no_sideways(page)
 
 
+@pytest.mark.parametrize("state", ["done", "busy", "failed"])
+def test_the_names_of_the_tabs_stand_on_one_line(tabs: Tabs, url: str, state: str) -> None:
+    page = tabs.open(url, size=PHONE)
+    ranked(page)
+    page.locator(".edit").evaluate("(form, state) => { form.dataset.state = state; }", state)
+    heights = page.locator(".tabs span").evaluate_all("(all) => all.map((e) => e.clientHeight)")
+    assert len(set(heights)) == 1 and heights[0] < 45, heights
+    no_sideways(page)
+
+
 @pytest.mark.parametrize("size", [PHONE, DESKTOP])
 def test_without_a_request_file_a_request_is_pasted(
     tabs: Tabs, tmp_path: Path, tiny_llama_path: Path, size: tuple[int, int]

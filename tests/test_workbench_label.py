@@ -1,11 +1,14 @@
 """The page Label: which cards come, what is kept of an answer, and what is refused."""
 
 import csv
+import errno
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from html import unescape
 from pathlib import Path
@@ -13,8 +16,10 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 
+from promptrank.basics.owner import owned
 from promptrank.basics.telling import silent
 from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.requests import judgement_file
 from promptrank.requests.judgement_file import append_judgements, read_judgements
 from promptrank.requests.judgement_rows import Judgement, standing
 from promptrank.schema.parts import Question
@@ -268,6 +273,34 @@ def test_what_cannot_be_meant_is_refused_and_nothing_kept(toys: Path, app: Starl
         answer = browse(app, "/label/judge", {**judged(card), **change})
         assert answer.status_code == status and words in answer.text, change
         assert not (toys / KEPT).exists() or read_judgements(toys / KEPT) == []
+
+
+@pytest.mark.parametrize("trouble", ["a full disk", "a damaged line", "a busy file"])
+def test_what_passes_is_answered_so_that_the_page_asks_again(
+    toys: Path, app: Starlette, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = shown(browse(app, "/label/cards?who=Ann&n=1").text)
+    (toys / KEPT).parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.setattr(judgement_file, "_WAIT", 0.05)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ExitStack() as stack:
+        if trouble == "a full disk":
+            stack.enter_context(monkeypatch.context()).setattr(os, "fsync", full)
+        elif trouble == "a damaged line":
+            (toys / KEPT).write_text("{}\n")
+        else:
+            stack.enter_context(owned(toys / KEPT, "label"))
+        for path, given in (
+            ("/label/judge", judged(card)),
+            ("/label/undo", {"id": "u1", "who": "Ann", "undoes": "j1"}),
+        ):
+            answer = browse(app, path, given)
+            assert answer.status_code == 503 and "judgements/toys/like" in answer.text, answer.text
+    (toys / KEPT).unlink(missing_ok=True)
+    assert browse(app, "/label/judge", judged(card)).status_code == 200
 
 
 def test_a_read_only_server_and_other_sites_write_nothing(

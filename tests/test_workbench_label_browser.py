@@ -127,6 +127,34 @@ def test_what_is_said_without_a_net_is_kept_later_in_order(
     assert page.get_by_role("alert").filter(has_text="remembers").count() == 0
 
 
+def test_two_tabs_lose_nothing_while_the_file_cannot_be_written(
+    tabs: Tabs, url: str, desk: Desk
+) -> None:
+    tabs.expect("status of (503|422)")
+    first = tabs.open(f"{url}/label")
+    begin(first, "Ann")
+    second = first.context.new_page()
+    tabs.watch(second, url)
+    second.goto(f"{url}/label?what=pairs")
+    second.locator("article").wait_for()
+    path = desk.project / KEPT
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("{}\n")  # as somebody left it who edited it by hand
+    for page, key in ((first, "y"), (second, "1")):
+        page.keyboard.press(key)
+        page.get_by_role("alert").filter(
+            has_text=re.compile("answers 503: .*like.jsonl:1")
+        ).wait_for()
+        page.close()
+    path.unlink()
+    third = tabs.browser.contexts[-1].new_page()
+    tabs.watch(third, url)
+    third.goto(f"{url}/label")
+    third.locator("article").wait_for()
+    third.wait_for_function("!Object.keys(localStorage).some((n) => n.includes('outbox'))")
+    assert {row.kind for row in read_judgements(path)} == {"answer", "preference"}
+
+
 def test_pairs_by_thumb(tabs: Tabs, url: str, desk: Desk) -> None:
     page = tabs.open(f"{url}/label?what=pairs", size=PHONE)
     begin(page, "Ann")

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 
 from promptrank.workbench.database import PLACE
+from promptrank.workbench.kept_runs import Kept
 from support.workbench import app_on, browse, build_requests, desk_of
 
 TASK = "?task=toys/like"
@@ -116,6 +118,19 @@ def test_what_cannot_be_ranked_is_refused_where_it_was_asked(site: Site, toys: P
     run = site.run(template_text="{% block candidate %}{{ item.title }", part="test")
     assert "template toys/like.j2" in site.text(f"/sample/{run}/status")
     assert site.text("/sample/nowhere", 404)
+
+
+def test_a_sample_of_another_model_is_refused_and_not_kept_under_its_name(site: Site) -> None:
+    # One that could be had: only this server ranks with its own.
+    other = site.project / "other"
+    shutil.copytree(re.findall(r"^model: (.+)$", site.task.read_text(), re.M)[0], other)
+    draft = {
+        **site.edited(),
+        "task_text": re.sub(r"(?m)^model: .+$", f"model: {other}", site.task.read_text()),
+    }
+    answer = site.post(f"/sample/start{TASK}", {**draft, "size": "20"}, 422)
+    assert "this server ranks with" in answer.text
+    assert Kept(desk_of(site.project)).every("toys/like") == []
 
 
 def test_without_a_request_file_the_page_says_what_to_run(toys: Path) -> None:

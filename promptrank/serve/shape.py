@@ -87,16 +87,6 @@ class HttpShape(Generic[B]):
     invalid: int = 422
     error_type: Any = None
 
-    def wanted(self, data: dict[str, Any]) -> tuple[B, Wanted]:
-        """A body's fields, checked, and what they ask for.
-
-        Raises:
-            Refused: fields that are wrong; all of them are named.
-            DataError: requests that are none.
-        """
-        body = self.parsed(data)
-        return body, self.read(body)
-
     def parsed(self, data: dict[str, Any]) -> B:
         """A body's fields.
 

@@ -106,15 +106,7 @@ class DraftChecks:
             misfits.append(Misfit("template", None, message))
         if opened is None or len(texts.template) > MAX_BYTES:
             return Draft(texts, None, None, tuple(misfits))
-        if opened.task.model != task.opened.task.model:
-            misfits.append(
-                Misfit(
-                    "task",
-                    lines.get("model"),
-                    f"model: this server ranks with {task.opened.task.model}; start one with "
-                    f"{opened.task.model} to try it",
-                )
-            )
+        attempt(lambda: self._desk.check_draft(task, opened))
         template = attempt(lambda: _template(opened))
         ranker = None
         if template is not None:

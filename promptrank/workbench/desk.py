@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from promptrank.basics.hints import near
+from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.serve.hosted import Hosted, HostedTask
 from promptrank.serve.refused import refuse
@@ -106,6 +107,39 @@ class Desk:
         if name not in self.tasks:
             raise refuse(404, "no_such_task", f"no task {name!r} here; {near(name, self.tasks)}")
         return self.tasks[name]
+
+    def draft_ranker(self, task: DeskTask, draft: OpenTask) -> Ranker:
+        """What ranks a draft, under the adapter that ranks the task for everybody.
+
+        Raises:
+            Refused: the task is being loaded.
+            InputError: the draft cannot be ranked with, or not by this server (`check_draft`).
+        """
+        self.check_draft(task, draft)
+        return self.rank_draft(draft, self.served(task).ranker.adapter)
+
+    def check_draft(self, task: DeskTask, draft: OpenTask) -> None:
+        """Refuse what this server's model, as it is open, does not rank.
+
+        Raises:
+            Refused: the task is being loaded.
+            InputError: another model, or prompts for which vLLM would have to start anew while
+                everybody waits.
+        """
+        model = task.opened.task.model
+        if draft.task.model != model:
+            raise InputError(
+                f"model: this server ranks with {model}; start one with {draft.task.model} to try "
+                "it"
+            )
+        own, wanted = task.opened.task.budget.tokens, draft.task.budget.tokens
+        if task.engine == "vllm" and own is not None:
+            room = max(own, self.served(task).ranker.opened.info.max_tokens)
+            if wanted is None or wanted > room:
+                raise InputError(
+                    f"budget.tokens: vllm has room for prompts of {room} tokens here; give so many "
+                    "or fewer, or start a server with more to try it"
+                )
 
     def served(self, task: DeskTask) -> HostedTask:
         """What ranks the task for everybody.

@@ -96,10 +96,6 @@ class KeptRankings:
             ]
         return rows
 
-    def close(self) -> None:
-        """Close the database."""
-        self._database.close()
-
     def _rows(self, key: str, request_ids: Iterable[str]) -> list[tuple[bytes, str]]:
         ids, rows = list(request_ids), dict[str, tuple[bytes, str]]()
         for start in range(0, len(ids), _BLOCK):

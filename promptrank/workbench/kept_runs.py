@@ -156,11 +156,14 @@ class Kept:
         """Begin to rank an edit and what the files hold on a sample.
 
         Raises:
-            InputError: the edit's task cannot work, or too many runs are under way.
+            InputError: the edit's task cannot work, or not with this server's model as it is open;
+                or too many runs are under way.
         """
         draft = task.drafted(edit)
         now = task.saved()
         saved = task.drafted(now)
+        for each in (draft, saved):
+            self.desk.check_draft(task, each)
         adapter = self.desk.served(task).ranker.adapter
         with self._lock:
             self._live = {name: run for name, run in self._live.items() if not _over(run)}
@@ -268,24 +271,10 @@ class Kept:
     def rankers(self, run: KeptRun) -> dict[str, Ranker]:
         """What ranks both sides of a run, for a look at their prompts."""
         task = self.desk.task(run.task)
-        adapter = self.desk.served(task).ranker.adapter
         sides = {SAVED: run.saved, EDIT: run.edit}
         return {
-            side: self.desk.rank_draft(task.drafted(texts), adapter)
-            for side, texts in sides.items()
+            side: self.desk.draft_ranker(task, task.drafted(texts)) for side, texts in sides.items()
         }
-
-    def close(self) -> None:
-        """Stop what is under way and close the file."""
-        with self._lock:
-            live, stores = list(self._live.values()), self._stores
-            self._live, self._stores = {}, ()
-        for run in live:
-            run.stop()
-        for run in live:
-            run.join(5)
-        for store in stores:
-            store.rankings.close()
 
 
 def _over(run: SampledRun) -> bool:

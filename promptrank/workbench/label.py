@@ -14,7 +14,7 @@ from starlette.responses import Response
 from promptrank.errors import InputError
 from promptrank.requests.corrections import DROP
 from promptrank.requests.judgement_file import append_judgements, read_judgements
-from promptrank.requests.judgement_rows import Judgement, standing
+from promptrank.requests.judgement_rows import Judgement, line_of, standing
 from promptrank.serve.refused import refuse
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
@@ -231,7 +231,15 @@ async def _row(given: Any, asked: LabelAsked, pools: _Pools) -> Judgement:
 
 async def _kept(asked: LabelAsked, row: Judgement, pools: _Pools) -> Response:
     path = judgements_path(asked.task.opened)
-    await asyncio.to_thread(append_judgements, path, [row])
+    line_of(row)  # what is wrong with the row itself stays wrong
+    try:
+        await asyncio.to_thread(append_judgements, path, [row])
+    except InputError as error:
+        # A busy lock and a damaged line pass, and the page asks again.
+        raise refuse(503, "not_kept", str(error)) from None
+    except OSError as error:
+        why = f"{path}: cannot be written ({error.strerror or error})"
+        raise refuse(503, "not_kept", why) from None
     return await _progress(asked, row.labeller, pools)
 
 

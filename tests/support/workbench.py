@@ -40,14 +40,22 @@ def desk_of(
     opened = [open_task(task, project=project) for task in tasks]
 
     def rank_draft(draft: OpenTask, adapter: str | None) -> Ranker:
-        return open_ranker(draft, engine=engine, adapter=adapter, allow_changed=True, runtime=own)
+        task = on_desk[draft.name]
+        return open_ranker(
+            draft,
+            engine=engine,
+            model=task.opened.task.model if task.words else None,  # as `serve` has it
+            adapter=adapter,
+            allow_changed=True,
+            runtime=own,
+        )
 
-    hosted = Hosted([each.name for each in opened])
-    hosted.put([HostedTask(each.name, rank_draft(each, None)) for each in opened])
     on_desk = {
         each.name: DeskTask(each, engine, (), request_files_of(project, each.name))
         for each in opened
     }
+    hosted = Hosted([each.name for each in opened])
+    hosted.put([HostedTask(each.name, rank_draft(each, None)) for each in opened])
     sessions = Sessions(keys) if keys is not None else None
     return Desk(hosted, on_desk, rank_draft, project, read_only, sessions)
 

@@ -3,14 +3,15 @@
 "use strict";
 
 (() => {
-  const NAME = "promptrank.labeller", OUTBOX = "promptrank.label.outbox", AHEAD = 4;
+  const NAME = "promptrank.labeller", OUTBOXES = "promptrank.label.outbox", AHEAD = 4;
+  const OUTBOX = `${OUTBOXES}.${fresh()}`;  // of this page alone: tabs do not overwrite each other's
   const find = (id) => document.getElementById(id);
   const stage = find("stage"), place = find("card"), trouble = find("trouble"), unkept = find("unkept");
   const asked = { ...stage.dataset };
   const ready = [];  // cards that come next
   const past = [];  // what was said on this page: {id, card}
   let now = null, end = null, fetching = false, ended = false, sending = false, wait = 1000;
-  let outbox = read(OUTBOX, []);
+  let outbox = [];
   let who = read(NAME, "");
 
   function read(name, otherwise) {
@@ -21,6 +22,21 @@
   }
   function keep(name, value) {
     try { localStorage.setItem(name, JSON.stringify(value)); } catch { /* private window: this page's memory has it */ }
+  }
+  function keepOutbox() {
+    if (outbox.length) keep(OUTBOX, outbox);
+    else try { localStorage.removeItem(OUTBOX); } catch { /* nothing was kept */ }
+  }
+  /* What other pages have left unsent. One that is still open sends it too: a row counts once, by its id. */
+  function takeLeftovers() {
+    let names = [];
+    try { names = Object.keys(localStorage); } catch { /* nothing was kept */ }
+    names = names.filter((name) => name.startsWith(OUTBOXES) && name !== OUTBOX);
+    const left = names.flatMap((name) => { const rows = read(name, []); return Array.isArray(rows) ? rows : []; });
+    const mine = new Set(outbox.map((row) => row.id));
+    outbox.push(...left.filter((row) => row && row.id && !mine.has(row.id)));
+    keepOutbox();  // before the others go, so that there is always one that has them
+    for (const name of names) localStorage.removeItem(name);
   }
   function fresh() {
     return Array.from(crypto.getRandomValues(new Uint8Array(12)), (n) => n.toString(16).padStart(2, "0")).join("");
@@ -110,7 +126,7 @@
   }
   function post(row) {
     outbox.push(row);
-    keep(OUTBOX, outbox);
+    keepOutbox();
     told();
     send();
   }
@@ -135,8 +151,9 @@
       } else if (answer && answer.status === 401) {
         signIn();
         break;
-      } else if (!answer || answer.status >= 500 || answer.status === 429 || answer.status === 408) {
-        say(`Not kept yet; the server ${answer ? `answers ${answer.status}` : "cannot be reached"}. This page tries again, and this browser remembers what you said.`, unkept);
+      } else if (!answer || answer.status >= 500 || [403, 408, 429].includes(answer.status)) {
+        const why = parsed(text).textContent.trim().replace(/\s+/g, " ");
+        say(`Not kept yet; the server ${answer ? `answers ${answer.status}${why && `: ${why}`}` : "cannot be reached"}. This page tries again, and this browser remembers what you said.`, unkept);
         setTimeout(() => { sending = false; send(); }, wait);
         wait = Math.min(2 * wait, 30000);
         told();
@@ -145,7 +162,7 @@
         say(`Not kept: ${parsed(text).textContent.trim() || `the server answers ${answer.status}`}`, unkept);
       }
       outbox.shift();
-      keep(OUTBOX, outbox);
+      keepOutbox();
       told();
     }
     sending = false;
@@ -224,6 +241,9 @@
     begin();
   });
   addEventListener("beforeunload", (event) => { if (outbox.length) event.preventDefault(); });
+  // A page that was opened since has taken this one's rows over; here they are still to be sent.
+  addEventListener("storage", (event) => { if (event.key === OUTBOX && event.newValue === null) keepOutbox(); });
+  takeLeftovers();
   told();
   send();
   begin();
