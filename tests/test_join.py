@@ -254,10 +254,14 @@ def test_outcomes_by_hand(toys: Path) -> None:
 def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     served(toys, log, None, NAMES[:2])
+    row = {"request_id": "r0", "candidate_id": "Ball", "label": "like"}
+    outcomes_file(tmp_path / "words.csv", [row | {"time": t} for t in (1700000000, "yesterday")])
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"none": "dislik"}, "did you mean 'dislike'"),
         ({"within": "7"}, "duration"),
-        ({"within": "7d"}, "no column `time`"),
+        ({"within": "7d"}, "no time in a column `time`"),
+        ({"outcomes": "words.csv", "within": "7d"}, "words.csv: time: 'yesterday' is no time; give"),
+        ({"outcomes": "words.csv"}, "'yesterday' is no time; give unix seconds or a timestamp"),
         ({"valid": 0.5, "test": 0.5}, "together less than 1"),
         ({"outcomes": "none.csv"}, "no such file of outcomes"),
         ({"outcomes": "liked.txt"}, "ends in"),
@@ -269,6 +273,28 @@ def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
             given[name] = tmp_path / given[name]
         with pytest.raises(InputError, match=message):
             join(log, "toys/like", given.pop("out"), project=toys, **given)
+
+
+def test_what_counts_for_nothing_is_told_and_labels_that_are_all_one(
+    toys: Path, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    served(toys, log, None, NAMES[:2])
+    row = {"request_id": "r0", "label": "like"}
+    rows = [row | {"candidate_id": "Ball", "time": 4e9}, row | {"candidate_id": "Car", "time": 1e3}]
+    path = outcomes_file(tmp_path / "liked.csv", rows)
+    arguments = ["join", str(log), "toys/like", "--out", str(tmp_path / "joined.jsonl")]
+    arguments += ["--project", str(toys), "--outcomes", str(path)]
+    ran = CliRunner().invoke(command, arguments)
+    assert ran.exit_code == 0, ran.output
+    told = " ".join(ran.stderr.split())
+    assert "2 of 2 outcomes are of the log" in told and "1 with a label" in told
+    assert "1 outcome from before the answer, left out" in told
+    assert "every label is 'like', which tells nothing apart: --none LABEL" in told
+    outcomes_file(path, rows[:1])
+    again = CliRunner().invoke(command, [*arguments, "--none", "dislike"])
+    told = " ".join(again.stderr.split())
+    assert "1 of 1 outcome is of the log" in told and "every label" not in told
 
 
 def test_a_table_that_would_change_what_was_sent_is_refused(toys: Path, tmp_path: Path) -> None:

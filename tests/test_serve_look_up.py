@@ -78,6 +78,8 @@ def test_ids_alone_are_ranked_as_what_build_writes(
         "events": 4,
         "items": len(built.candidates),
         "unknown": [],
+        "unknown_items": [],
+        "stats": [],
     }
     (listed,) = ask(app, "/v1/tasks").json()["tasks"]
     assert listed["tables_as_of"] == tables.read.time
@@ -155,6 +157,7 @@ def test_what_a_request_carries_goes_before_what_is_stored(tables: LookUp, built
     body["candidates"].append({"item_id": "new", "item": {"title": "New", "color": None}})
     found = tables.look_up(body)
     assert found.request.candidates[-1].item.fields["title"] == "New" and not found.errors
+    assert found.unknown_items == ("new",)
 
 
 def test_a_history_that_is_carried_stands_for_the_stored_one_and_may_name_items(

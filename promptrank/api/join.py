@@ -4,6 +4,7 @@ from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
@@ -11,6 +12,9 @@ from promptrank.errors import ErrorRow, InputError
 from promptrank.runs.log_files import log_files
 from promptrank.runs.outputs import check_output, taken
 from promptrank.workspace.tasks import OpenTask, open_task
+
+if TYPE_CHECKING:
+    from promptrank.tables.log_outcomes import LogOutcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,9 @@ class Joined:
         labelled: candidates with a label.
         parts: ``train``, ``valid``, ``test``, or ``none`` -> requests.
         outcomes, matched: rows of the outcomes, and those whose candidate is in the log.
+        early: outcomes from before their answer, which were left out.
         unknown: labels that no answer has -> how many outcomes have it.
+        only: the one answer that all labels have, where nothing else was to have one (`none`).
         unread: rows of the log that could not be used.
     """
 
@@ -36,7 +42,9 @@ class Joined:
     parts: dict[str, int]
     outcomes: int
     matched: int
+    early: int
     unknown: dict[str, int]
+    only: str | None
     unread: int
 
 
@@ -123,9 +131,16 @@ def join(
         _parts(counts),
         len(known) if known is not None else 0,
         known.matched if known is not None else 0,
+        known.early if known is not None else 0,
         dict(known.unknown) if known is not None else {},
+        _only(known) if known is not None and none is None else None,
         len(errors),
     )
+
+
+def _only(known: "LogOutcomes") -> str | None:
+    answers = set().union(*known.answers.values())
+    return answers.pop() if len(answers) == 1 else None
 
 
 def _parts(counts: Counter[str]) -> dict[str, int]:

@@ -61,9 +61,17 @@ def join(
         say=say_once(),
     )
     if outcomes is not None:
-        say(f"{joined.matched:,} of {counted(joined.outcomes, 'outcome')} are of the log")
+        is_are = "is" if 1 in (joined.matched, joined.outcomes) else "are"
+        say(f"{joined.matched:,} of {counted(joined.outcomes, 'outcome')} {is_are} of the log")
+    if joined.early:
+        say(f"{counted(joined.early, 'outcome')} from before the answer, left out")
     for label, count in sorted(joined.unknown.items()):
         say(f"{counted(count, 'outcome')} with the label {label!r}, which no answer has")
+    if joined.only is not None:
+        say(
+            f"every label is {joined.only!r}, which tells nothing apart: --none LABEL labels what "
+            "was shown and nothing came of"
+        )
     if joined.unread:
         say(f"{counted(joined.unread, 'row')} of the log could not be read")
     for part, requests in joined.parts.items():

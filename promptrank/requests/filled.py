@@ -28,6 +28,8 @@ class LookedUp:
         events: of the history that came from the tables.
         items: candidates whose item came from the tables.
         unknown: ids of the subject that the tables do not hold.
+        unknown_items: ids of candidates that no table has; the request carries their fields.
+        stats: statistics of candidates that came from the tables.
         asked: whether there was any id to look up; else the request is as it came.
     """
 
@@ -37,6 +39,8 @@ class LookedUp:
     events: int = 0
     items: int = 0
     unknown: tuple[str, ...] = ()
+    unknown_items: tuple[str, ...] = ()
+    stats: tuple[str, ...] = ()
     asked: bool = True
 
 
@@ -87,7 +91,18 @@ def filled(data: Mapping[str, Any], asked: AskedIds, found: Found) -> LookedUp:
     )
     if asked.events is not None:
         whole["history"] = _entries(data["history"], "history", asked.events, found.events)
-    return _without_missing(request_from_dict(whole), asked, found)
+    looked_up = _without_missing(request_from_dict(whole), asked, found)
+    return replace(looked_up, stats=_stats_of_tables(data["candidates"], found.candidates))
+
+
+def _stats_of_tables(
+    entries: Sequence[Mapping[str, Any]], found: Mapping[int, FoundItem]
+) -> tuple[str, ...]:
+    """The statistics that some candidate did not carry itself."""
+    names: set[str] = set()
+    for i, each in found.items():
+        names |= each.stats.keys() - (entries[i].get("stats") or EMPTY).keys()
+    return tuple(sorted(names))
 
 
 def _is_named(asked: AskedIds, role: str) -> bool:
@@ -165,6 +180,11 @@ def _without_missing(request: Request, asked: AskedIds, found: Found) -> LookedU
         len(found.history),
         sum(each.item is not None for each in found.candidates.values()),
         found.unknown,
+        tuple(
+            each.item_id
+            for i, each in asked.candidates.items()
+            if each.fields is not None and found.candidates[i].item is None
+        ),
     )
 
 

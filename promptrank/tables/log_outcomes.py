@@ -13,7 +13,7 @@ from pathlib import Path
 
 from promptrank.basics.door import lock
 from promptrank.basics.hints import near
-from promptrank.basics.sql import columns, ident, run, seconds_of, text_of
+from promptrank.basics.sql import Connection, columns, ident, run, seconds_of, text_of
 from promptrank.errors import DataError, InputError
 from promptrank.records import Candidate
 from promptrank.schema.parts import Question
@@ -40,7 +40,9 @@ class LogOutcomes:
         none: label where nothing happened; None: then there is no label.
         end: the last moment that log or outcomes know of.
         matched: outcomes whose candidate was asked about so far.
+        early: outcomes from before their answer so far, which count for nothing.
         unknown: labels that no answer has -> how many.
+        answers: question -> answers that outcomes gave so far.
     """
 
     questions: Mapping[str, Question]
@@ -49,7 +51,9 @@ class LogOutcomes:
     none: str | None
     end: float
     matched: int = 0
+    early: int = 0
     unknown: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    answers: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
 
     def __len__(self) -> int:
         return sum(len(mine) for each in self.rows.values() for mine in each.values())
@@ -64,6 +68,7 @@ class LogOutcomes:
         """
         happened = self.rows.get(request_id, {}).get(candidate.candidate_id, [])
         self.matched += len(happened)
+        self.early += sum(when is not None and when < at for when, _ in happened)
         until = None if self.within is None else at + self.within
         if until is not None and until > self.end:
             return {}, ""
@@ -74,6 +79,8 @@ class LogOutcomes:
         ]
         best = {name: self._best(question, counting) for name, question in self.questions.items()}
         known = {name: answer for name, answer in best.items() if answer is not None}
+        for name, answer in known.items():
+            self.answers[name].add(answer)
         for label in counting:
             if not any(label in places(question) for question in self.questions.values()):
                 self.unknown[label] += 1
@@ -110,8 +117,8 @@ def read_log_outcomes(
         rows[request][candidate].append((when, label))
         if when is not None:
             end, timed = max(end, when), True
-    if within is not None and not timed:
-        raise InputError(f"{path}: no column `time`, which a window (--within) needs")
+    if within is not None and rows and not timed:
+        raise InputError(f"{path}: no time in a column `time`, which a window (--within) needs")
     return LogOutcomes(task.questions, rows, within, none, end)
 
 
@@ -132,9 +139,29 @@ def _rows(path: Path) -> Iterator[tuple[str, str, float | None, str]]:
         time = "NULL"
         if "time" in kinds:
             time = seconds_of(ident("time"), kinds["time"], where)
+            _refuse_no_times(con, relation, kinds["time"], time, where)
         query = f"SELECT {key}, {time} FROM {relation}"
         cursor = run(con, query, where)
         while batch := cursor.fetchmany(10_000):
             for request, candidate, label, when in batch:
                 if request is not None and candidate is not None and label is not None:
                     yield request, candidate, when, label
+
+
+def _refuse_no_times(con: Connection, relation: str, kind: str, time: str, where: str) -> None:
+    """DataError with a text that is no time; numbers that are none count as left out."""
+    if kind != "VARCHAR":
+        return
+    column = ident("time")
+    # A word before a number: one word is enough to make text of a column of unix seconds.
+    row = run(
+        con,
+        f"SELECT {column} FROM {relation} WHERE {column} IS NOT NULL AND ({time}) IS NULL "
+        f"ORDER BY TRY_CAST({column} AS DOUBLE) IS NULL DESC LIMIT 1",
+        where,
+    ).fetchone()
+    if row is not None:
+        raise DataError(
+            f"{where}: time: {row[0]!r:.60} is no time; give unix seconds or a timestamp "
+            "(2024-05-01T08:00:00Z), of one kind in the whole column"
+        )

@@ -122,12 +122,14 @@ class Provenance(TypedDict):
 
 
 class LookedUpJson(TypedDict):
-    """What came from the task's tables: how many events and items, and as of which time."""
+    """What came from the task's tables, as of which time, and which ids they do not know."""
 
     as_of: NotRequired[float]
     events: int
     items: int
     unknown: list[str]
+    unknown_items: list[str]
+    stats: list[str]
 
 
 class RankAnswer(TypedDict):

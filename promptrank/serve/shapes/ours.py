@@ -100,6 +100,8 @@ def _looked_up(looked_up: LookedUp) -> LookedUpJson:
         "events": looked_up.events,
         "items": looked_up.items,
         "unknown": list(looked_up.unknown),
+        "unknown_items": list(looked_up.unknown_items),
+        "stats": list(looked_up.stats),
     }
     if looked_up.time is not None:
         said["as_of"] = looked_up.time
