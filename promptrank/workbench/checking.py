@@ -118,14 +118,20 @@ class DraftChecks:
         template = attempt(lambda: _template(opened))
         ranker = None
         if template is not None:
-            supplied = self._columns(task, opened)
-            if supplied is not None:
-                unknown = unsupplied(opened, template, supplied)
-                misfits += [_misfit(problem, texts, lines) for problem in unknown]
+            unknown = self.unsupplied(task, opened, template)
+            misfits += [_misfit(problem, texts, lines) for problem in unknown]
             if not misfits:
                 ranker = attempt(lambda: self._ranker(opened, template, adapter))
         notes = tuple(_notes(task, opened, ranker, adapter))
         return Draft(texts, opened, ranker, tuple(misfits), notes)
+
+    def unsupplied(self, task: DeskTask, opened: OpenTask, template: Template) -> list[str]:
+        """What a draft's template reads and no table supplies, a problem for each.
+
+        There is none where the draft reads other tables than the saved task, or they are not here.
+        """
+        supplied = self._columns(task, opened)
+        return [] if supplied is None else list(unsupplied(opened, template, supplied))
 
     def _ranker(self, opened: OpenTask, template: Template, adapter: str | None) -> Ranker:
         key = (opened.name, task_digest(opened.task), template.digest, adapter)
