@@ -172,6 +172,27 @@ def test_a_longer_prompt_does_not_start_vllm_anew(
     assert (tmp_path / "log").read_text().split().count("start") == 1
 
 
+@pytest.mark.parametrize(
+    "edit", [("Will they like it?", "Do they like it?"), ("say: Yes,", "say: Sure,")]
+)
+def test_words_of_a_question_read_no_table_and_switch_no_check_off(
+    desk: Desk, edit: tuple[str, str]
+) -> None:
+    assert check(desk, task=edit).notes == ()
+    faulty = check(desk, task=edit, template=("item.color %}", "item.colour %}"))
+    assert any("nothing supplies item.colour" in m.message for m in faulty.misfits)
+
+
+def test_another_model_is_said_alone(desk: Desk) -> None:
+    draft = check(desk, task=("model: ", "model: other/"))
+    assert draft.notes == () and len(draft.misfits) == 1
+
+
+def test_what_reads_the_tables_otherwise_is_said(desk: Desk) -> None:
+    (note,) = check(desk, task=("history: {last: 4}", "history: {last: 3}")).notes
+    assert "what the task reads from its tables has changed" in note
+
+
 def test_a_template_of_any_length_is_refused_at_once(desk: Desk) -> None:
     misfits = check(desk, template=("Name:", "x" * 400_000)).misfits
     assert [m.message[:27] for m in misfits] == ["a template has at most 300,"]

@@ -89,6 +89,21 @@ def test_a_run_shows_its_figures_its_requests_and_both_rankings(site: Site) -> N
     assert again.text(f"/sample/{run}/request?id={listed[0]}") == one
 
 
+def test_a_version_that_reads_what_nothing_supplies_is_not_written(site: Site) -> None:
+    before = site.template.read_text()
+    faulty = site.edited(old="item.title", new="item.titel")
+    kept = site.post(f"/versions/keep{TASK}", faulty).headers["location"]
+    words = "nothing supplies item.titel; did you mean item.title?"
+    page = site.text(kept)
+    assert words in page and '<button class="strong">Write' not in page
+    shown = re.search(r'name="shown_template" value="(\w+)"', page)
+    assert shown is not None
+    fields = {"choice_template": "write", "shown_template": shown[1]}
+    refused = site.post(kept, fields, 422).text
+    assert "nothing is written" in refused and words in refused
+    assert site.template.read_text() == before
+
+
 @pytest.mark.slow
 def test_exports_hold_every_candidate_and_run_nowhere(site: Site) -> None:
     toys = site.project / "toys.csv"

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from promptrank.api.serve import serve
@@ -171,6 +172,32 @@ def test_options_of_serve(toys: Path) -> None:
         serve(["toys/like"], project=toys, engines=["fake"], workbench="maybe")
     with pytest.raises(InputError, match="no request file"):
         serve(["toys/like"], project=toys, engines=["fake"], requests=["none.parquet"])
+
+
+@pytest.mark.parametrize("name", ["junk.parquet", "junk.jsonl", "columns.parquet"])
+def test_a_request_file_that_no_page_could_read_is_refused_at_the_start(
+    toys: Path, name: str
+) -> None:
+    path = toys / name
+    path.write_text("hi\n")
+    if name == "columns.parquet":
+        duckdb.sql("SELECT 'a' AS request_id").write_parquet(str(path))
+    with pytest.raises(InputError, match=name):
+        serve(["toys/like"], project=toys, engines=["fake"], requests=[str(path)])
+
+
+def test_requests_of_another_task_are_refused_at_the_start(toys: Path) -> None:
+    text = (toys / "tasks/toys/like.yaml").read_text()
+    (toys / "tasks/toys/twin.yaml").write_text(text)
+    path = build_requests(toys)
+    twin, both = ["toys/twin"], ["toys/twin", "toys/like"]
+    with pytest.raises(InputError, match="requests of toys/like, and not of toys/twin; `promptr"):
+        serve(twin, project=toys, engines=["fake"], requests=[str(path)])
+    with pytest.raises(InputError, match="by --requests toys/like="):
+        serve(both, project=toys, engines=["fake"], requests=[str(path)])
+    off = {"workbench": "off", "requests": [str(path)]}
+    with pytest.raises(InputError, match="--workbench off leaves these out"):
+        serve(["toys/like"], project=toys, engines=["fake"], **off)
 
 
 def test_forms_are_bounded(toys: Path) -> None:

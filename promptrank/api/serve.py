@@ -17,7 +17,6 @@ from promptrank.project import open_project
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import given_file
 from promptrank.workspace.shadows import open_shadow, parse_shadows
 from promptrank.workspace.tasks import OpenTask, open_task
 
@@ -115,6 +114,8 @@ def serve(
     file_of = _by_task("--requests", requests, names, None)
     if workbench not in WORKBENCH:
         raise InputError(f"--workbench {workbench}: one of {', '.join(WORKBENCH)}")
+    if workbench == "off" and requests:
+        raise InputError("--requests: only pages read them, and --workbench off leaves these out")
     if host not in _LOOPBACK and key_file is None:
         raise InputError(
             f"--host {host}: others could reach it, so it needs keys; name a file with one a line "
@@ -225,13 +226,15 @@ def _desk_tasks(
     settings: list[str] | None,
 ) -> "dict[str, DeskTask]":
     from promptrank.workbench.desk import DeskTask
-    from promptrank.workbench.found_requests import request_files_of
+    from promptrank.workbench.found_requests import named_request_file, request_files_of
+
+    names = [each.name for each in tasks]
 
     def files(opened: OpenTask) -> tuple[Path, ...]:
         given = file_of[opened.name]
         if given is None:
             return request_files_of(opened.project, opened.name)
-        return (given_file(opened, given).path,)
+        return (named_request_file(opened, given, names),)
 
     return {
         each.name: DeskTask(

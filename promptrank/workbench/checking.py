@@ -29,8 +29,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Where = Literal["task", "template", "elsewhere"]
 
-_WORDS = {"template", "description", "vars", "budget", "metrics", "require", "chat", "wrapper"}
-"""Keys of a task that change nothing about its tables."""
+_READ = (
+    *("data", "tables", "ratings", "judgements", "requests", "outcomes", "corrections"),
+    *("history", "statistics", "questions", "split"),
+)
+"""Keys of a task that say what is read from its tables, but for the words of its questions."""
+_WORDS = {"ask", "say", "score", "relevant"}
+"""Keys of questions and answers that change nothing about the tables."""
 _KEPT = 8
 
 
@@ -110,14 +115,20 @@ class DraftChecks:
         template = attempt(lambda: _template(opened))
         ranker = None
         if template is not None:
-            supplied = self._columns(task, opened)
-            if supplied is not None:
-                unknown = unsupplied(opened, template, supplied)
-                misfits += [_misfit(problem, texts, lines) for problem in unknown]
+            unknown = self.unsupplied(task, opened, template)
+            misfits += [_misfit(problem, texts, lines) for problem in unknown]
             if not misfits:
                 ranker = attempt(lambda: self._ranker(opened, template, adapter))
         notes = tuple(_notes(task, opened, ranker, adapter))
         return Draft(texts, opened, ranker, tuple(misfits), notes)
+
+    def unsupplied(self, task: DeskTask, opened: OpenTask, template: Template) -> list[str]:
+        """What a draft's template reads and no table supplies, a problem for each.
+
+        There is none where the draft reads other tables than the saved task, or they are not here.
+        """
+        supplied = self._columns(task, opened)
+        return [] if supplied is None else list(unsupplied(opened, template, supplied))
 
     def _ranker(self, opened: OpenTask, template: Template, adapter: str | None) -> Ranker:
         key = (opened.name, task_digest(opened.task), template.digest, adapter)
@@ -157,8 +168,21 @@ def _template(opened: OpenTask) -> Template:
 
 
 def _data_digest(opened: OpenTask) -> str:
+    """Of what a task reads from its tables."""
     config = task_config(opened.task)
-    return json_digest({name: value for name, value in config.items() if name not in _WORDS})
+    read = {name: config[name] for name in _READ if name in config}
+    read["questions"] = {
+        name: {
+            **_without_words(question),
+            "answers": {a: _without_words(about) for a, about in question["answers"].items()},
+        }
+        for name, question in config["questions"].items()
+    }
+    return json_digest(read)
+
+
+def _without_words(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if name not in _WORDS}
 
 
 def _notes(

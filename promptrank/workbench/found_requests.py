@@ -1,11 +1,13 @@
-"""Request files of a project's tasks, where the project keeps them."""
+"""Request files of a project's tasks: those that it keeps, and those that somebody names."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from promptrank.basics.json_files import read_json
 from promptrank.basics.seals import config_beside
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import PARTS, OpenTask
 
 FOLDER = "requests"
 
@@ -17,6 +19,33 @@ def request_files_of(project: Path, task: str) -> tuple[Path, ...]:
     """
     files = [path for path in _candidates(project) if _of(path) == task]
     return tuple(sorted(files, key=lambda path: path.stat().st_mtime, reverse=True))
+
+
+def named_request_file(opened: OpenTask, given: str, served: Collection[str]) -> Path:
+    """A request file that somebody names for a task, once it is known that pages can read it.
+
+    Args:
+        served: names of all tasks of the server.
+
+    Raises:
+        DataError: it is not there, cannot be read, holds no request, or is another task's.
+    """
+    file = given_file(opened, given)
+    built_for = _of(file.path)
+    if built_for is not None and built_for != opened.name:
+        then = (
+            f"give it to that task alone, by --requests {built_for}={given}"
+            if built_for in served
+            else f"`promptrank build {opened.name}` writes one"
+        )
+        raise DataError(
+            f"--requests {given}: requests of {built_for}, and not of {opened.name}; {then}"
+        )
+    if opened.task.split is not None:
+        file.ids(set(PARTS), 1)  # pages ask by part
+    if not file.ids(limit=1):
+        raise DataError(f"--requests {given}: no request is in it; `promptrank build` writes some")
+    return file.path
 
 
 def _candidates(project: Path) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from promptrank.project import Project
 from promptrank.requests.source import Sample
 from promptrank.serve.refused import refuse
 from promptrank.workbench.beside_saved import certainty, report_of_edit
+from promptrank.workbench.checking import DraftChecks
 from promptrank.workbench.desk import Desk, DeskTask
 from promptrank.workbench.doorway import Way
 from promptrank.workbench.drawing import page
@@ -37,6 +38,7 @@ _ONE, _OTHER = "first", "second"
 
 def ways(desk: Desk, kept: Kept) -> list[Way]:
     """The paths of the page."""
+    checks = DraftChecks(desk)
 
     async def every(request: Request) -> Response:
         task = desk.task(request.query_params.get("task"))
@@ -85,15 +87,15 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
     async def look(request: Request) -> Response:
         run = await _run(kept, request.path_params["run"])
         task = desk.task(run.task)
-        values = await asyncio.to_thread(_files, desk, task, run)
+        values = await asyncio.to_thread(_files, checks, desk, task, run)
         return page(desk, request, "version_write.html.jinja", task=task, **values)
 
     async def write(request: Request) -> Response:
         run = await _run(kept, request.path_params["run"])
         task = desk.task(run.task)
         fields = await fields_of(request)
-        conflicts = await asyncio.to_thread(_written, desk, task, run, fields)
-        values = await asyncio.to_thread(_files, desk, task, run)
+        conflicts = await asyncio.to_thread(_written, checks, task, run, fields)
+        values = await asyncio.to_thread(_files, checks, desk, task, run)
         values |= {"again": bool(conflicts), "written": not conflicts}
         status = 409 if conflicts else 200
         return page(desk, request, "version_write.html.jinja", status, task=task, **values)
@@ -154,7 +156,7 @@ def _wanted(task: DeskTask, run: KeptRun) -> list[tuple[str, Held, str]]:
     return [(kind, held(path), text) for kind, path, text in places]
 
 
-def _files(desk: Desk, task: DeskTask, run: KeptRun) -> dict[str, Any]:
+def _files(checks: DraftChecks, desk: Desk, task: DeskTask, run: KeptRun) -> dict[str, Any]:
     """Each file beside the version's text, with what somebody changed in it meanwhile."""
     files = []
     for kind, now, text in _wanted(task, run):
@@ -182,7 +184,7 @@ def _files(desk: Desk, task: DeskTask, run: KeptRun) -> dict[str, Any]:
         "files": files,
         "conflict": any(file["conflict"] for file in files),
         "nothing": all(file["same"] for file in files),
-        "problem": _problem(desk, task, run),
+        "problem": _problem(checks, task, run),
         "again": False,
         "written": False,
     }
@@ -195,13 +197,14 @@ def _told(desk: Desk, file: Held) -> str:
     return str(place.relative_to(root) if place.is_relative_to(root) else place)
 
 
-def _problem(desk: Desk, task: DeskTask, run: KeptRun) -> str:
+def _problem(checks: DraftChecks, task: DeskTask, run: KeptRun) -> str:
     """What keeps a version from working; empty where nothing does."""
     from promptrank.prompt.template import load_template
 
     try:
         draft = task.drafted(run.edit)
-        load_template(draft.task.template, draft.place.template_folders, draft.drafts)
+        folders = draft.place.template_folders
+        template = load_template(draft.task.template, folders, draft.drafts)
     except InputError as error:
         return str(error)
     if draft.task.template != run.edit.template_name:
@@ -209,12 +212,14 @@ def _problem(desk: Desk, task: DeskTask, run: KeptRun) -> str:
             f"the version's task names the template {draft.task.template}, and its template is "
             f"{run.edit.template_name}; write the task by hand, and edit the other template then"
         )
-    return ""
+    return "; ".join(checks.unsupplied(task, draft, template))
 
 
-def _written(desk: Desk, task: DeskTask, run: KeptRun, fields: dict[str, str]) -> list[Held]:
+def _written(
+    checks: DraftChecks, task: DeskTask, run: KeptRun, fields: dict[str, str]
+) -> list[Held]:
     """Write what was chosen; the files that somebody changed since the page was shown."""
-    problem = _problem(desk, task, run)
+    problem = _problem(checks, task, run)
     if problem:
         raise InputError(f"nothing is written: {problem}")
     wanted = []
