@@ -129,9 +129,13 @@ def test_work_is_dropped_when_the_client_goes_away(holding: tuple[Ranker, HeldEn
     assert all('"reason":"client_gone"' in line for line in lines) and len(lines) == 2
 
 
-def test_large_requests_leave_seats_to_small_ones(holding: tuple[Ranker, HeldEngine]) -> None:
+@pytest.mark.parametrize("bounds", [{"large": 1000}, {"large_rows": 40}])
+def test_large_requests_leave_seats_to_small_ones(
+    holding: tuple[Ranker, HeldEngine], bounds: dict[str, int]
+) -> None:
+    """By their bytes, and by their candidates and events, as ids alone are few bytes."""
     ranker, engine = holding
-    app = app_of(ranker, bounds=Bounds(at_once=2, large=1000))
+    app = app_of(ranker, bounds=Bounds(at_once=2, **bounds))
     seats = app.state.answering.seats
     large = [f"Toy number {n}" for n in range(40)]
 

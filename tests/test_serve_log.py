@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptrank.ranking.columns import columns_of
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.as_rows import as_one, request_rows, rows_in, shape_of, tables_of
 from promptrank.requests.dicts import request_from_dict
@@ -17,7 +18,6 @@ from promptrank.requests.read import read_requests
 from promptrank.runs import log_files as log_files_module
 from promptrank.runs.log_files import LogFiles, StagedRequests, log_files
 from promptrank.scores.read import read_scores
-from promptrank.serve import log_records
 from promptrank.serve.serving_log import LogBounds, ServingLog
 from promptrank.workspace.rankers import open_ranker
 from support.serving import app_of, ask, rank_body
@@ -210,7 +210,7 @@ def test_what_has_no_columns_leaves_the_next_ones_as_they_are(
     ranker: Ranker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("promptrank.serve.serving_log._GATHER", 0.0)
-    staged, columns_of, calls = threading.Event(), log_records.columns_of, 0
+    staged, calls = threading.Event(), 0
 
     def once_wrong(*given: Any) -> Any:
         nonlocal calls
@@ -220,7 +220,7 @@ def test_what_has_no_columns_leaves_the_next_ones_as_they_are(
             raise ValueError("no columns")
         return columns_of(*given)
 
-    monkeypatch.setattr(log_records, "columns_of", once_wrong)
+    monkeypatch.setattr("promptrank.serve.log_records.columns_of", once_wrong)
     log = ServingLog(tmp_path / "log")
     app = app_of(ranker, serving_log=log)
     ask(app, "/v1/rank", rank_body("lost"))

@@ -22,8 +22,8 @@ class Tables:
         stopped: set when they are to stop it.
     """
 
-    def __init__(self, does: Any) -> None:
-        self.begun, self.stopped = threading.Event(), threading.Event()
+    def __init__(self, does: Any, stopped: threading.Event | None = None) -> None:
+        self.begun, self.stopped = threading.Event(), stopped or threading.Event()
         self._does = does
 
     def read_again(self) -> None:
@@ -66,11 +66,12 @@ def reader() -> list[threading.Thread]:
 
 
 def test_the_end_stops_what_is_read_and_begins_nothing_more() -> None:
-    slow, after = Tables(lambda: slow.stopped.wait(20)), Tables(lambda: None)
+    stopped = threading.Event()
+    slow, after = Tables(lambda: stopped.wait(20), stopped), Tables(lambda: None)
     tables: Any = {"slow": slow, "after": after}
     with on_hangup(tables, lambda line: None):
         hang_up(slow)
-    assert slow.stopped.is_set() and not reader() and not after.begun.is_set()
+    assert stopped.is_set() and not reader() and not after.begun.is_set()
 
 
 def test_the_end_comes_where_nothing_stops_a_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -135,10 +135,11 @@ class Answering:
             return rankings
 
         trail.stage("wait")
+        large = self.bounds.is_large(size, _rows(wanted))
         pace.check(_rows(wanted), end - asyncio.get_running_loop().time())
         try:
             with pace.under_way(_rows(wanted)):
-                rankings = await self.seats.take(rank, ticket, size, end)
+                rankings = await self.seats.take(rank, ticket, large, end)
         except InputError as error:  # the engine is gone, or an adapter
             raise _engine_gone(error, trail) from None
         return Done(trail.request_id, served, rankings, ticket.tokens, wanted.looked_up)

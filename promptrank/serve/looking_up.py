@@ -23,6 +23,7 @@ class LookingUp:
     """Fills in requests in threads of its own, with a line before them as the ranking has one."""
 
     def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
         self.seats = Seats(replace(bounds, at_once=_AT_ONCE))
 
     async def complete(
@@ -49,9 +50,10 @@ class LookingUp:
                     raise _wrong(wanted, place, error, invalid) from None
             return replace(wanted, requests=requests)
         tables = served.tables
+        large = self._bounds.is_large(size, sum(sizes(wanted)))
         try:
             looked_up = await self.seats.take(
-                lambda: _filled(tables, wanted.given), Ticket(lambda work: 0), size, end
+                lambda: _filled(tables, wanted.given), Ticket(lambda work: 0), large, end
             )
         except WrongRequest as error:
             raise _wrong(wanted, error.place, error, invalid) from None

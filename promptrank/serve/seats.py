@@ -68,17 +68,16 @@ class Seats:
         self.waiting = 0
         self.under_way = 0
 
-    async def take(self, call: Callable[[], T], ticket: Ticket, size: int, end: float) -> T:
+    async def take(self, call: Callable[[], T], ticket: Ticket, large: bool, end: float) -> T:
         """What ``call`` returns; cancelling this gives the ticket up.
 
         Args:
-            size: bytes of the request.
+            large: whether the request is (`Bounds.is_large`).
             end: of the event loop's clock; what has no seat by then is never begun.
 
         Raises:
             Refused: too many wait (429), or it is past the deadline (504).
         """
-        large = size >= self._bounds.large
         try:
             async with asyncio.timeout_at(end):
                 await self._sit(large)
