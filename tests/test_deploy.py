@@ -50,6 +50,8 @@ def test_a_server_is_started_with_options_that_it_has(where: str, words: list[st
     assert given["tasks"]
     # Whoever else can reach it needs keys.
     assert given["key_file"] or given["host"] == "127.0.0.1"
+    # A proxy lets everybody in, and tries again elsewhere: pages are one process, with keys.
+    assert given["workbench"] == "off" or (where == "page" and given["key_file"])
 
 
 def test_all_places_that_start_a_server_are_seen() -> None:
@@ -67,6 +69,11 @@ def test_there_is_time_for_what_is_under_way() -> None:
     assert f"client_max_body_size {bounds.body >> 20}m;" in page
     waits = [int(each) for each in re.findall(r"(?:read|header)_timeout (\d+)s", page)]
     assert len(waits) == 2 and min(waits) > bounds.seconds
+
+
+def test_the_proxy_says_how_the_client_came() -> None:
+    (server,) = [text for text in blocks(PAGE, "nginx") if "proxy_pass" in text]
+    assert "proxy_set_header X-Forwarded-Proto $scheme;" in server
 
 
 def test_the_image_has_all_that_a_wheel_is_built_from() -> None:

@@ -1,8 +1,10 @@
 """The workbench's shell: the way in, keys, where posts come from, headers, and hostile texts."""
 
+import re
 from pathlib import Path
 
 import duckdb
+import httpx2 as httpx
 import pytest
 
 from promptrank.api.serve import serve
@@ -12,10 +14,12 @@ from promptrank.serve.hosted import Hosted
 from promptrank.serve.key_file import Keys
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.doorway import Way, guarded
-from promptrank.workbench.drawing import PAGES, STATIC, fragment
+from promptrank.workbench.drawing import PAGES, STATIC
 from promptrank.workbench.found_requests import request_files_of
 from promptrank.workbench.sessions import COOKIE, SECONDS, Sessions
-from support.serving import ask, rank_body
+from promptrank.workbench.site import pages
+from promptrank.workbench.writing import text_digest
+from support.serving import ask, rank_body, serving
 from support.workbench import OURS, app_on, browse, build_requests, desk_of
 
 KEY = "a-key-of-the-server"
@@ -128,18 +132,72 @@ def test_a_page_is_reached_by_the_name_of_this_machine_only(toys: Path) -> None:
 
 
 def test_read_only_refuses_what_writes(toys: Path) -> None:
-    async def shown(request: object) -> object:
-        return fragment("refused.html.jinja", refusal={"message": "x", "status": 1}, request_id="")
+    build_requests(toys)
+    drawn = app_on(desk_of(toys))
+    words = {
+        "template_text": (toys / "templates/toys/like.j2").read_text().replace("Toy", "This toy"),
+        "task_text": (toys / "tasks/toys/like.yaml").read_text(),
+    }
+    run = browse(drawn, "/versions/keep", words).headers["location"].split("/")[2]
+    cards = browse(drawn, "/label/cards?who=Ann&n=1").text
+    card = dict(re.findall(r'data-(\w+)="([^"]*)"', cards))
+    said = {"id": "j1", "who": "Ann"}
+    answer = {"kind": "answer", "answer": "like", "first": card["first"]}
+    digest = text_digest((toys / "templates/toys/like.j2").read_text())
+    writes = {
+        "/versions/keep": words,
+        "/versions/{run}/name": {"name": "mine"},
+        "/versions/{run}/write": {"choice_template": "write", "shown_template": digest},
+        "/versions/{run}/delete": {},
+        "/label/judge": {**said, **answer, "request_id": card["request"]},
+        "/label/undo": {**said, "undoes": "j0"},
+    }
+    writes_not = {
+        "/sign-in": {"key": "any"},
+        "/sign-out": {},
+        "/edit/try": words,
+        "/edit/request": {"source": "file"},
+        "/edit/prompt": words,
+        "/edit/difference": words,
+        "/sample/start": {**words, "size": "20", "part": "test"},
+        "/sample/{run}/stop": {},
+    }
+    desk = desk_of(toys, read_only=True)
+    app = app_on(desk)
+    posts = {route.path for route in pages(desk) if "POST" in route.methods}
+    assert posts == writes.keys() | writes_not.keys()
+    before = _files(toys)
+    for path, fields in (writes | writes_not).items():
+        shown = browse(app, path.replace("{run}", run), fields)
+        assert (shown.status_code == 403) == (path in writes), (path, shown.text)
+        assert path in writes or shown.status_code < 400, (path, shown.text)
+        assert _files(toys) == before, path
+    assert "read-only" in browse(app, "/edit").text
 
-    for read_only, status in ((True, 403), (False, 200)):
-        desk = desk_of(toys, read_only=read_only)
-        app = app_on(desk)
-        way = guarded(desk, Way("/w", shown, posts=True, writes=True))  # type: ignore[arg-type]
-        from promptrank.serve.app import make_app
 
-        app = make_app(desk.hosted, (), pages=[way])
-        assert browse(app, "/w", {}).status_code == status
-    assert "read-only" in browse(app_on(desk_of(toys, read_only=True)), "/edit").text
+def _files(folder: Path) -> dict[str, bytes]:
+    """All files; what SQLite has beside a database while it is open is none of ours."""
+    return {
+        str(path): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+    }
+
+
+@pytest.mark.parametrize(("proxy", "secure"), [("127.0.0.1", True), ("127.0.0.2", False)])
+def test_a_cookie_is_for_https_alone_where_a_proxy_of_this_machine_says_so(
+    toys: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, secure: bool
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    app = app_on(desk_of(toys, keys=Keys([KEY])), keys=Keys([KEY]))
+    with (
+        serving(app) as url,
+        httpx.Client(transport=httpx.HTTPTransport(local_address=proxy)) as http,
+    ):
+        for header, expected in (({"X-Forwarded-Proto": "https"}, secure), ({}, False)):
+            shown = http.post(f"{url}/sign-in", data={"key": KEY}, headers={**OURS, **header})
+            assert shown.status_code == 303
+            assert ("; Secure" in shown.headers["set-cookie"]) == expected
 
 
 def test_a_page_waits_for_the_model(toys: Path) -> None:

@@ -88,6 +88,9 @@ def bounded(app: Starlette, *, lifespan: Literal["on", "off"], drain: int = 60) 
         access_log=False,
         server_header=False,
         limit_concurrency=CONNECTIONS,
+        # Whether a client came by https is believed of a proxy on this machine, and of none that
+        # the environment names.
+        forwarded_allow_ips=["127.0.0.1", "::1"],
         timeout_keep_alive=KEPT_SECONDS,
         timeout_graceful_shutdown=drain,
     )
