@@ -260,7 +260,10 @@ def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
         ({"none": "dislik"}, "did you mean 'dislike'"),
         ({"within": "7"}, "duration"),
         ({"within": "7d"}, "no time in a column `time`"),
-        ({"outcomes": "words.csv", "within": "7d"}, "words.csv: time: 'yesterday' is no time; give"),
+        (
+            {"outcomes": "words.csv", "within": "7d"},
+            "words.csv: time: 'yesterday' is no time; give",
+        ),
         ({"outcomes": "words.csv"}, "'yesterday' is no time; give unix seconds or a timestamp"),
         ({"valid": 0.5, "test": 0.5}, "together less than 1"),
         ({"outcomes": "none.csv"}, "no such file of outcomes"),
