@@ -205,9 +205,11 @@ def test_a_web_page_cannot_reach_a_server_without_keys(ranker: Ranker) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({}, 422, "request: Field required"),
-        ({"request": {}, "requests": []}, 422, "requests: Extra inputs are not permitted"),
-        ({"request": []}, 422, "request: Input should be a valid dictionary"),
+        ({}, 422, "request: missing"),
+        ({"request": {}, "requests": []}, 422, "no field 'requests'; did you mean 'request'?"),
+        ({"request": []}, 422, "request: expected an object"),
+        (rank_body()["request"], 422, "'candidates': put these into `request`"),
+        ({**rank_body(), "member_id": "m"}, 422, "'member_id': put this into `request`"),
         ({"request": {"candidates": []}}, 422, "at least one candidate"),
         ({"request": {"candidates": [{}]}}, 422, "candidates[0].item: missing"),
         ({"request": {"candidates": [{"item": {}, "idem": 1}]}}, 422, "did you mean 'item'?"),
