@@ -224,6 +224,24 @@ def test_what_is_wrong_is_said(ranker: Ranker, body: Any, status: int, message: 
     assert message in answer.json()["error"]["message"]
 
 
+def test_a_statistic_that_the_task_does_not_declare_is_named(toys: Path) -> None:
+    task = toys / "tasks/toys/like.yaml"
+    task.write_text(task.read_text() + "statistics: {stars: {mean: stars}}\n")
+    app = app_of(open_ranker("toys/like", project=toys, engine="fake"))
+    item = {"title": "Ball", "color": None}
+    candidates: list[dict[str, Any]] = [{"item": item}, {"item": item, "stats": {"star": 3}}]
+    asked: dict[str, Any] = {"member": {"name": "Ann"}, "candidates": candidates}
+    answer = ask(app, "/v1/rank", {"request": asked})
+    assert answer.status_code == 422
+    why = "candidates[1].stats: no statistic 'star'; did you mean 'stars'?"
+    assert answer.json()["error"]["message"] == why
+    pair = {"member": {"name": "Ann"}, **candidates[1]}
+    said = ask(app, "/v1/score", {"pairs": [pair]}).json()["error"]["message"]
+    assert said.startswith("pairs[0]: the candidate.stats: no statistic 'star'")
+    candidates[1]["stats"] = {"stars": 3}
+    assert ask(app, "/v1/rank", {"request": asked}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("content", "status", "message"),
     [
