@@ -224,6 +224,20 @@ def test_what_is_wrong_is_said(ranker: Ranker, body: Any, status: int, message: 
     assert message in answer.json()["error"]["message"]
 
 
+def test_plain_texts_for_a_task_that_ranks_none_are_told_where_to_go(ranker: Ranker) -> None:
+    app, query = app_of(ranker), {"query": "a ball"}
+    tei = ask(app, "/rerank", query | {"texts": ["Ball"]})
+    cohere = ask(app, "/v2/rerank", query | {"model": "toys/like", "documents": ["Ball"]})
+    assert tei.status_code == cohere.status_code == 422
+    hint = (
+        "; toys/like ranks no plain texts: serve and name a task that does, such as rerank/generic"
+    )
+    assert cohere.json()["message"].endswith(hint)
+    assert tei.json()["error"].endswith(hint + ", first of all: a request without one goes to it")
+    own = ask(app, "/v1/rank", {"request": {"candidates": [{"item": {"text": "Ball"}}]}})
+    assert own.status_code == 422 and "plain texts" not in own.json()["error"]["message"]
+
+
 def test_a_statistic_that_the_task_does_not_declare_is_named(toys: Path) -> None:
     task = toys / "tasks/toys/like.yaml"
     task.write_text(task.read_text() + "statistics: {stars: {mean: stars}}\n")
