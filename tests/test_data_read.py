@@ -456,7 +456,7 @@ def test_numpy_values_become_plain() -> None:
             r"candidates\[0\]\.outcomes\.like: expected text, got list",
         ),
         ({"history": [{"item": {}, "time": 5}], "time": 5}, r"history\[0\].time: 5 is not before"),
-        ({"time": "now"}, "time: expected a number, got str"),
+        ({"time": "now"}, "time: expected unix seconds, got 'now'"),
     ],
 )
 def test_a_dict_that_is_no_request(change: Row, message: str) -> None:

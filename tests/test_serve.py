@@ -205,9 +205,11 @@ def test_a_web_page_cannot_reach_a_server_without_keys(ranker: Ranker) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
-        ({}, 422, "request: Field required"),
-        ({"request": {}, "requests": []}, 422, "requests: Extra inputs are not permitted"),
-        ({"request": []}, 422, "request: Input should be a valid dictionary"),
+        ({}, 422, "request: missing"),
+        ({"request": {}, "requests": []}, 422, "no field 'requests'; did you mean 'request'?"),
+        ({"request": []}, 422, "request: expected an object"),
+        (rank_body()["request"], 422, "'candidates': put these into `request`"),
+        ({**rank_body(), "member_id": "m"}, 422, "'member_id': put this into `request`"),
         ({"request": {"candidates": []}}, 422, "at least one candidate"),
         ({"request": {"candidates": [{}]}}, 422, "candidates[0].item: missing"),
         ({"request": {"candidates": [{"item": {}, "idem": 1}]}}, 422, "did you mean 'item'?"),
@@ -220,6 +222,38 @@ def test_what_is_wrong_is_said(ranker: Ranker, body: Any, status: int, message: 
     answer = ask(app_of(ranker, bounds=Bounds(candidates=8, text=100)), "/v1/rank", body)
     assert answer.status_code == status
     assert message in answer.json()["error"]["message"]
+
+
+def test_plain_texts_for_a_task_that_ranks_none_are_told_where_to_go(ranker: Ranker) -> None:
+    app, query = app_of(ranker), {"query": "a ball"}
+    tei = ask(app, "/rerank", query | {"texts": ["Ball"]})
+    cohere = ask(app, "/v2/rerank", query | {"model": "toys/like", "documents": ["Ball"]})
+    assert tei.status_code == cohere.status_code == 422
+    hint = (
+        "; toys/like ranks no plain texts: serve and name a task that does, such as rerank/generic"
+    )
+    assert cohere.json()["message"].endswith(hint)
+    assert tei.json()["error"].endswith(hint + ", first of all: a request without one goes to it")
+    own = ask(app, "/v1/rank", {"request": {"candidates": [{"item": {"text": "Ball"}}]}})
+    assert own.status_code == 422 and "plain texts" not in own.json()["error"]["message"]
+
+
+def test_a_statistic_that_the_task_does_not_declare_is_named(toys: Path) -> None:
+    task = toys / "tasks/toys/like.yaml"
+    task.write_text(task.read_text() + "statistics: {stars: {mean: stars}}\n")
+    app = app_of(open_ranker("toys/like", project=toys, engine="fake"))
+    item = {"title": "Ball", "color": None}
+    candidates: list[dict[str, Any]] = [{"item": item}, {"item": item, "stats": {"star": 3}}]
+    asked: dict[str, Any] = {"member": {"name": "Ann"}, "candidates": candidates}
+    answer = ask(app, "/v1/rank", {"request": asked})
+    assert answer.status_code == 422
+    why = "candidates[1].stats: no statistic 'star'; did you mean 'stars'?"
+    assert answer.json()["error"]["message"] == why
+    pair = {"member": {"name": "Ann"}, **candidates[1]}
+    said = ask(app, "/v1/score", {"pairs": [pair]}).json()["error"]["message"]
+    assert said.startswith("pairs[0]: the candidate.stats: no statistic 'star'")
+    candidates[1]["stats"] = {"stars": 3}
+    assert ask(app, "/v1/rank", {"request": asked}).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,31 @@ def test_now_is_after_everything_and_a_time_before(tables: LookUp, built: Reques
     assert tables.look_up(now | {"time": 0}).request.history == ()
 
 
+def test_times_in_milliseconds_would_see_the_future_and_are_refused(
+    ranker: Ranker, tables: LookUp, built: Request, tmp_path: Path
+) -> None:
+    app, item = _app(ranker, tables), built.candidates[0].item.item_id
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"time": 890000000000}, "time: 890000000000 lies far ahead; unix seconds, not millisec"),
+        ({"time": -5}, "time: -5 is before 1970"),
+        ({"time": "1998-03-15"}, "time: expected unix seconds, got '1998-03-15'"),
+        ({"history": [{"item_id": item, "time": 9e11}]}, "history[0].time: 900000000000 lies far"),
+    ]
+    for more, message in wrong:
+        answer = ask(app, "/v1/rank", _by_ids(built, **more))
+        assert answer.status_code == 422, more
+        assert answer.json()["error"]["message"].startswith(message)
+    # Tables that have such times themselves are asked as `build` asks them.
+    rated = [{"member_id": "m", "item_id": "a", "rating": 5, "time": t} for t in (-9, 9e11)]
+    write_rows(tmp_path / "ratings.parquet", rated)
+    write_rows(tmp_path / "members.parquet", [{"member_id": "m"}])
+    write_rows(tmp_path / "items.parquet", [{"item_id": "a"}])
+    asked = {"member_id": "m", "candidates": [{"item_id": "a"}]}
+    with LookUp(make_task(), tmp_path) as odd:
+        assert odd.look_up({**asked, "time": -1}).events == 1
+        assert odd.look_up({**asked, "time": 1e12}).events == 2
+
+
 def test_pairs_are_looked_up_together_and_each_has_its_own_error(
     ranker: Ranker, tables: LookUp, built: Request
 ) -> None:

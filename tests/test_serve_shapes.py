@@ -240,3 +240,22 @@ def test_a_document_without_a_score_is_left_out_and_cohere_says_which(
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/embeddings", "/v3/rerank", "/embed"])
 def test_shapes_that_are_not_served_are_404(app: Starlette, path: str) -> None:
     assert ask(app, path, {"model": TASK}).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "message"),
+    [
+        ("/v2/rerank", {"documents": ["a"], "topn": 1}, "no field 'topn'; did you mean 'top_n'?"),
+        ("/v2/rerank", {"documents": []}, "documents: at least 1 is needed"),
+        ("/v1/rerank", {"documents": ["a", {"txt": "b"}]}, "documents.1.text: missing"),
+        ("/v1/rerank", {"documents": ["a", 4]}, "documents.1: expected text or an object"),
+        ("/v1/rerank", {"documents": ["a"], "query": 3}, "query: expected text"),
+    ],
+)
+def test_wrong_fields_are_told_in_the_words_of_who_sent_them(
+    app: Starlette, path: str, fields: dict[str, Any], message: str
+) -> None:
+    answer = ask(app, path, {"model": TASK, "query": "a"} | fields)
+    assert answer.status_code == 422
+    said = answer.json()
+    assert message in (said.get("message"), said.get("detail"))

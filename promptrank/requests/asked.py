@@ -7,7 +7,7 @@ from typing import Any
 from promptrank.errors import DataError
 from promptrank.records import EMPTY, Event, Fields, Item, Subject
 from promptrank.requests.dicts import name_in
-from promptrank.requests.plain_values import fields_at, finite_at, text_at
+from promptrank.requests.plain_values import fields_at, text_at, time_at
 
 ROLES = ("member", "query", "source")
 
@@ -110,7 +110,7 @@ def asked_of(data: Any) -> AskedIds:
         ids["member"],
         ids["query"],
         ids["source"] or _id_at(name_in(subjects.get("source", EMPTY)), "source.item_id"),
-        finite_at(data.get("time"), "time"),
+        time_at(data.get("time"), "time"),
         _id_at(data.get("split"), "split"),
         subjects,
         _items(data.get("candidates"), "candidates", timed=False),
@@ -140,6 +140,6 @@ def _items(entries: Any, name: str, *, timed: bool) -> dict[int, AskedItem]:
             fields = fields_at(entry["item"], f"{where}.item")
         item_id = _id_at(entry.get("item_id") or name_in(fields or EMPTY), f"{where}.item_id")
         if item_id is not None:
-            time = finite_at(entry.get("time"), f"{where}.time") if timed else None
+            time = time_at(entry.get("time"), f"{where}.time") if timed else None
             asked[i] = AskedItem(item_id, time, fields)
     return asked

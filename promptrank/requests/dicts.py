@@ -13,6 +13,7 @@ from promptrank.requests.plain_values import (
     number_at,
     propensity_at,
     text_at,
+    time_at,
 )
 
 UNNAMED = "request"
@@ -52,7 +53,7 @@ def request_from_dict(data: Mapping[str, Any]) -> Request:
         DataError: what is wrong, and where (``candidates[3].item: expected a dict, got str``).
     """
     check_keys(data, "request", _REQUEST)
-    time = finite_at(data.get("time"), "time")
+    time = time_at(data.get("time"), "time")
     listed = data.get("candidates")
     if not isinstance(listed, list | tuple) or not listed:
         raise DataError("candidates: expected a list of at least one candidate")
@@ -136,7 +137,7 @@ def _candidate(entry: Any, i: int) -> Candidate:
 def _event(entry: Any, i: int, time: float | None) -> Event:
     where = f"history[{i}]"
     check_keys(entry, where, _EVENT)
-    when = finite_at(entry.get("time"), f"{where}.time")
+    when = time_at(entry.get("time"), f"{where}.time")
     if when is not None and time is not None and when >= time:
         raise DataError(f"{where}.time: {when:g} is not before the request's time {time:g}")
     return Event(

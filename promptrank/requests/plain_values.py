@@ -104,3 +104,11 @@ def finite_at(value: Any, where: str) -> float | None:
     if number is None and value is not None and value == value:
         raise DataError(f"{where}: {value} is not finite")
     return number
+
+
+def time_at(value: Any, where: str) -> float | None:
+    """Unix seconds, or an order number."""
+    value = _unpacked(value, where) if value is not None else None
+    if isinstance(value, str):
+        raise DataError(f"{where}: expected unix seconds, got {value!r:.60}")
+    return finite_at(value, where)

@@ -222,7 +222,7 @@ def _check_scored(done: Done, wanted: Wanted) -> None:
     nothing = len(done.rankings) == 1 and not done.rankings[0].scored
     if rows and nothing and not done.rankings[0].removed:
         status = 500 if any(row.stage == "engine" and _ours(row.reason) for row in rows) else 422
-        message = f"nothing could be ranked: {rows[0].message}"
+        message = f"nothing could be ranked: {rows[0].message}{_plain_texts(done, wanted)}"
         raise Refused(Refusal(status, rows[0].reason, message, rows[:20]))
     if wanted.whole and any(ranking.cuts.any for ranking in done.rankings):
         raise refuse(
@@ -231,6 +231,19 @@ def _check_scored(done: Done, wanted: Wanted) -> None:
             "a text is longer than the task's budget, and was not to be truncated; shorten it, "
             "or allow truncation",
         )
+
+
+def _plain_texts(done: Done, wanted: Wanted) -> str:
+    """What to do where plain texts came to a task whose template asks for other fields."""
+    rows = [row for ranking in done.rankings for row in ranking.errors]
+    items = [each.item.fields for asked in wanted.requests for each in asked.candidates]
+    if wanted.given or rows[0].reason != "undefined" or any(set(x) != {"text"} for x in items):
+        return ""
+    first = "" if wanted.task is not None else ", first of all: a request without one goes to it"
+    return (
+        f"; {done.served.name} ranks no plain texts: serve and name a task that does, such as "
+        f"rerank/generic{first}"
+    )
 
 
 def _ours(reason: str) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from promptrank.basics.hints import near
 from promptrank.errors import DataError, InputError
 from promptrank.requests.dicts import request_from_dict
 from promptrank.requests.filled import LookedUp, WrongRequest
@@ -41,6 +42,7 @@ class LookingUp:
         """
         if not wanted.given:
             return wanted
+        _check_stats(wanted, served, invalid)
         if served.tables is None:
             requests = []
             for place, given in enumerate(wanted.given):
@@ -68,6 +70,24 @@ class LookingUp:
 
 def _filled(tables: "LookUp", given: Sequence[Mapping[str, Any]]) -> list[LookedUp]:
     return list(tables.look_up_many(given))
+
+
+def _check_stats(wanted: Wanted, served: HostedTask, invalid: int) -> None:
+    """Refuse statistics that the task does not declare; one that declares none takes any."""
+    declared = served.ranker.task.statistics
+    if not declared:
+        return
+    for place, given in enumerate(wanted.given):
+        for name in ("candidates", "history"):
+            entries = given.get(name)
+            for i, entry in enumerate(entries if isinstance(entries, list) else ()):
+                stats = entry.get("stats") if isinstance(entry, dict) else None
+                if not isinstance(stats, dict):
+                    continue  # what else it may be is told where requests are read
+                if unknown := [each for each in stats if each not in declared]:
+                    why = f"no statistic {unknown[0]!r}; {near(unknown[0], declared)}"
+                    error = DataError(f"{name}[{i}].stats: {why}")
+                    raise _wrong(wanted, place, error, invalid)
 
 
 def _wrong(wanted: Wanted, place: int, error: DataError, invalid: int) -> Refused:

@@ -10,7 +10,8 @@ from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.filled import LookedUp
 from promptrank.serve.hosted import HostedTask
-from promptrank.serve.refused import Refusal, Refused, refuse
+from promptrank.serve.refused import Refusal, refuse
+from promptrank.serve.wrong_fields import worded_faults
 
 B = TypeVar("B", bound=BaseModel)
 
@@ -96,11 +97,5 @@ class HttpShape(Generic[B]):
         try:
             return self.body.model_validate(data)
         except ValidationError as error:
-            raise _wrong_fields(error, self.invalid) from None
-
-
-def _wrong_fields(error: ValidationError, status: int) -> Refused:
-    faults = error.errors(include_url=False, include_context=False, include_input=False)
-    problems = [f"{'.'.join(map(str, e['loc']))[:200] or 'the body'}: {e['msg']}" for e in faults]
-    more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-    return refuse(status, "wrong_fields", "; ".join(problems[:5]) + more)
+            why = worded_faults(error, self.body)
+            raise refuse(self.invalid, "wrong_fields", why) from None

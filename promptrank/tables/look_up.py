@@ -36,6 +36,7 @@ from promptrank.tables.statistics import make_sums
 
 _AT_ONCE = 256  # requests: a part of what is walked at a time
 _MEMORY = "1GB"
+_LATEST = 1e11  # unix seconds: in the year 5138; milliseconds have passed it since 1973
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,11 @@ class _Store:
                 views.attach(con, file)
                 plan = read_rows(con, task, root, folder)
                 make_sums(con, plan)
-                rows, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
+                rows, first, last = _counted(con, task.form, "pr.rows WHERE fault IS NULL")
                 if task.history is not None and plan.timed:
                     make_events(con, plan, every=True)
-                    last = max(last, _counted(con, "history", "pr.events")[1])
+                    _, earlier, later = _counted(con, "history", "pr.events")
+                    first, last = min(first, earlier), max(last, later)
                 views.keep(con, plan)
             self._con = self._closing.enter_context(kept(file, memory=_MEMORY))
             self._plan = views.looking_up(plan)
@@ -109,9 +111,32 @@ class _Store:
             raise
         # Where times are order numbers, now is the next one.
         self._next = last + 1 if task.ordered_only else None
+        self._clocked = plan.timed and not task.ordered_only
+        self._first, self._last = first, last
         self._cursors: queue.LifoQueue[Connection] = queue.LifoQueue()
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         self.read = ReadTables(began, time.time() - began, rows, size)
+
+    def check_times(self, asked: AskedIds) -> None:
+        """Hold a request's times against the clock of the tables.
+
+        In milliseconds everything would lie before the request, what came after it too.
+
+        Raises:
+            DataError: a time that cannot be unix seconds, where those of the tables can.
+        """
+        if not self._clocked:
+            return
+        events = {f"history[{i}].time": event.time for i, event in (asked.events or {}).items()}
+        for where, at in {"time": asked.time, **events}.items():
+            if at is not None and at > _LATEST >= self._last:
+                raise DataError(
+                    f"{where}: {at:.0f} lies far ahead; unix seconds, not milliseconds?"
+                )
+        if asked.time is not None and asked.time < 0 <= self._first:
+            raise DataError(
+                f"time: {asked.time:g} is before 1970, and so before the tables; give unix seconds"
+            )
 
     def find(self, asked: list[AskedIds], now: float) -> list[Found]:
         """What is found for requests that all carry a history, or of which none does."""
@@ -217,11 +242,12 @@ class LookUp:
             InputError: DuckDB could not, for want of memory or disk.
         """
         asked: list[AskedIds] = []
-        place = 0
+        place, store = 0, self._store
         try:
             for data in requests:
                 place = len(asked)
                 asked.append(asked_of(data))
+                store.check_times(asked[-1])
             named = [i for i, each in enumerate(asked) if not each.names_nothing]
             found = dict(zip(named, self._find([asked[i] for i in named]), strict=True))
             for place, data in enumerate(requests):
@@ -279,7 +305,8 @@ def _times_of_sums(con: Connection, folder: Path) -> Times:
     return known
 
 
-def _counted(con: Connection, where: str, rows: str) -> tuple[int, float]:
-    """How many rows there are, and the latest time among them."""
-    row = run(con, f"SELECT count(*), max(t) FROM {rows}", where).fetchone() or (0, None)
-    return int(row[0]), float(row[1] or 0.0)
+def _counted(con: Connection, where: str, rows: str) -> tuple[int, float, float]:
+    """How many rows there are, and the first and the latest time among them, or 0."""
+    sql = f"SELECT count(*), min(t), max(t) FROM {rows}"
+    count, first, last = run(con, sql, where).fetchone() or (0, None, None)
+    return int(count), float(first or 0.0), float(last or 0.0)
