@@ -198,7 +198,9 @@ def test_a_template_of_any_length_is_refused_at_once(desk: Desk) -> None:
     assert [m.message[:27] for m in misfits] == ["a template has at most 300,"]
 
 
-def test_a_draft_under_an_adapter_is_ranked_and_said(desk: Desk, tmp_path: Path) -> None:
+@pytest.fixture
+def adapted(desk: Desk, tmp_path: Path) -> Desk:
+    """A desk whose traffic has an adapter that was trained with the saved words."""
     task = desk.task(None)
     of = a_task_card(task.opened.task, {"toys/like.j2": TEMPLATE})
     write_card(tmp_path, a_card(None, **{task.name: of}))
@@ -206,20 +208,40 @@ def test_a_draft_under_an_adapter_is_ranked_and_said(desk: Desk, tmp_path: Path)
     under.adapter = str(tmp_path)
     hosted = Hosted([task.name])
     hosted.put([HostedTask(task.name, under)])
-    checks = DraftChecks(
-        replace(desk, hosted=hosted, rank_draft=lambda draft, _: desk.rank_draft(draft, None))
-    )
+    return replace(desk, hosted=hosted, rank_draft=lambda draft, _: desk.rank_draft(draft, None))
+
+
+def test_a_draft_under_an_adapter_is_ranked_and_said(adapted: Desk) -> None:
+    task, checks = adapted.task(None), DraftChecks(adapted)
+    under = adapted.served(task).ranker
     assert checks.saved(task).notes == ()
-    draft = checks.check(task, texts(desk, template=("Name:", "Member:")))
+    draft = checks.check(task, texts(adapted, template=("Name:", "Member:")))
     (note,) = draft.notes
     assert draft.ranker is not None and "trained with other words (template)" in note
     # Traffic moves to another adapter: what ranked under the old one is let go.
     gone = ref(draft.ranker)
     del draft
     under.adapter = None
-    assert checks.check(task, texts(desk, template=("Name:", "Member:"))).ranker is not None
+    again = checks.check(task, texts(adapted, template=("Name:", "Member:")))
+    assert again.ranker is not None
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize(
+    ("edit", "says"),
+    [
+        (("Name:", "Member:"), "trained with other words (template)"),
+        (("Answer:{% endblock %}\n", "Answer:{% endblock %}\n\n"), "this request are the same"),
+    ],
+)
+def test_an_adapter_knows_the_prompts_and_not_the_text(
+    adapted: Desk, edit: tuple[str, str], says: str
+) -> None:
+    told = tried(app_on(adapted), fields(adapted, template=edit))
+    first, last = [event["html"] for event in told if event["kind"] == "checked"]
+    assert "trained with" not in first
+    assert says in last and last.count("trained with") == 1
 
 
 def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk, app: Starlette) -> None:

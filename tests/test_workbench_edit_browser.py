@@ -77,6 +77,27 @@ def test_faults_are_marked_at_their_lines_as_they_are_typed(tabs: Tabs, url: str
     assert wrong_lines(page, "task") == ["14"]
 
 
+def test_problems_stay_in_sight_and_cover_nothing(tabs: Tabs, url: str) -> None:
+    page = tabs.open(url)
+    ranked(page)
+    put(page, "history: {last: 4}", "history: {last: 3}", "#task_text")
+    page.locator("#checks .warn").wait_for()
+    put(page, "{{ question.ask }}", "{{ question.aks }}")
+    page.locator("#checks .fault").wait_for()
+    boxes = """(names) => names.map((name) => {
+      const box = document.querySelector(name).getBoundingClientRect();
+      return [box.left, box.top, box.right, box.bottom];
+    })"""
+    names = ["#checks", "#template_text", "#task_text", ".outcome > .stack"]
+    for place in ("0", "document.body.scrollHeight"):
+        page.evaluate(f"window.scrollTo(0, {place})")
+        checks, *others = page.evaluate(boxes, names)
+        assert checks[1] >= 0 and checks[3] <= DESKTOP[1]
+        for left, top, right, bottom in others:
+            aside = right <= checks[0] or left >= checks[2]
+            assert aside or bottom <= checks[1] or top >= checks[3]
+
+
 def test_tab_indents_and_escape_lets_it_go(tabs: Tabs, url: str) -> None:
     page = tabs.open(url)
     area = page.locator("#template_text")

@@ -60,6 +60,14 @@ def run_of(page: "Page", old: str, new: str) -> str:
     return page.url
 
 
+def all_figures_seen(page: "Page") -> None:
+    """No table of metrics has to be pushed aside to be read."""
+    hidden = "[...document.querySelectorAll('.scroll:has(.figures)')]" + (
+        ".map((e) => e.scrollWidth - e.clientWidth).filter((over) => over > 1)"
+    )
+    assert page.evaluate(hidden) == []
+
+
 def test_an_edit_is_tried_on_a_sample_and_its_regressions_are_looked_at(
     site: str, tabs: Tabs
 ) -> None:
@@ -161,6 +169,7 @@ def test_pages_fit_and_can_be_read_and_reached(
         assert page.evaluate(seen)
     no_serious(page)
     no_sideways(page)
+    all_figures_seen(page)
     page.goto(run.partition("?")[0])
     page.locator("#changes a").first.wait_for()
     assert {"#next-regression", "a /sample?task=toys/like"} <= set(tabbed(page))
@@ -175,4 +184,5 @@ def test_pages_fit_and_can_be_read_and_reached(
         page.goto(f"{site}{path}")
         no_serious(page)
         no_sideways(page)
+        all_figures_seen(page)
         assert tabbed(page)

@@ -62,6 +62,8 @@ class Draft:
         ranker: of the draft; None where ``misfits`` keep it from ranking.
         misfits: in the order of the texts.
         notes: what works, and a person should know.
+        other_words: the one of the notes that the adapter was trained with other words; empty where
+            it was not.
     """
 
     texts: TaskTexts
@@ -69,6 +71,12 @@ class Draft:
     ranker: Ranker | None
     misfits: tuple[Misfit, ...] = ()
     notes: tuple[str, ...] = ()
+    other_words: str = ""
+
+    def without_adapter(self, instead: str = "") -> "Draft":
+        """The same with another note, or none, in the place of ``other_words``."""
+        notes = [note if note != self.other_words else instead for note in self.notes]
+        return replace(self, notes=tuple(filter(None, notes)), other_words="")
 
 
 class DraftChecks:
@@ -119,8 +127,10 @@ class DraftChecks:
             misfits += [_misfit(problem, texts, lines) for problem in unknown]
             if not misfits:
                 ranker = attempt(lambda: self._ranker(opened, template, adapter))
-        notes = tuple(_notes(task, opened, ranker, adapter))
-        return Draft(texts, opened, ranker, tuple(misfits), notes)
+        notes = tuple(_notes(task, opened, ranker))
+        other = _other_words(opened, adapter) if ranker is not None else ""
+        notes += (other,) if other else ()
+        return Draft(texts, opened, ranker, tuple(misfits), notes, other)
 
     def unsupplied(self, task: DeskTask, opened: OpenTask, template: Template) -> list[str]:
         """What a draft's template reads and no table supplies, a problem for each.
@@ -185,9 +195,7 @@ def _without_words(part: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in part.items() if name not in _WORDS}
 
 
-def _notes(
-    task: DeskTask, opened: OpenTask, ranker: Ranker | None, adapter: str | None
-) -> Iterator[str]:
+def _notes(task: DeskTask, opened: OpenTask, ranker: Ranker | None) -> Iterator[str]:
     if ranker is not None and ranker.encoder is not None:
         yield from ranker.encoder.notes
     if opened.task.template not in opened.drafts:
@@ -203,12 +211,18 @@ def _notes(
             "what the task reads from its tables has changed: requests here are those of the "
             "saved task; save it, and run promptrank validate and build"
         )
-    card = read_card(adapter) if adapter is not None and ranker is not None else None
-    if card is not None and (parts := [each.part for each in changed(opened, card)]):
-        yield (
-            f"the adapter {Path(str(adapter)).name} was trained with other words "
-            f"({' and '.join(parts)}): these are its scores for a prompt that it never saw"
-        )
+
+
+def _other_words(opened: OpenTask, adapter: str | None) -> str:
+    """What is said of an adapter that was trained with other words; empty for all others."""
+    card = read_card(adapter) if adapter is not None else None
+    parts = [each.part for each in changed(opened, card)] if card is not None else []
+    if not parts:
+        return ""
+    return (
+        f"the adapter {Path(str(adapter)).name} was trained with other words "
+        f"({' and '.join(parts)}): these are its scores for a prompt that it never saw"
+    )
 
 
 def _questions(opened: OpenTask) -> Any:

@@ -41,6 +41,10 @@ _RANKINGS = 32
 Told = tuple[str, Any]
 """What there is to show: its kind and its value."""
 Tell = Callable[[str, Any], None]
+_SAME_PROMPTS = (
+    "the text is not the one that the adapter was trained with, and the prompts of this request "
+    "are the same"
+)
 
 
 class GivenUp(Exception):
@@ -65,6 +69,13 @@ class Previewed:
     def same(self) -> bool:
         """Whether the draft says what is saved."""
         return self.draft.ranker is self.saved.ranker
+
+    @property
+    def as_trained(self) -> bool:
+        """Whether the prompts are those of the saved version, and its adapter's."""
+        if self.saved_preview is None or self.saved.other_words:
+            return False
+        return self.preview.encoded.tree == self.saved_preview.encoded.tree
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,14 +138,17 @@ class LiveRanking:
     def _try(self, task: DeskTask, fields: Mapping[str, str], trial: "Trial") -> None:
         trial.tell("status", "checking")
         draft = self.checks.check(task, texts_of(task, fields))
-        trial.tell("checked", draft)
+        # Only prompts show whether another text words them otherwise.
+        checked = draft.without_adapter()
+        trial.tell("checked", checked)
         if draft.ranker is None:
             return
         trial.tell("status", "encoding")
         seen = self._previewed(task, fields, draft, draft.ranker)
         rows = misfits_of_rows(draft.texts, seen.preview.encoded.errors)
-        if rows:
-            trial.tell("checked", replace(draft, misfits=rows))
+        known = draft.without_adapter(_SAME_PROMPTS) if seen.as_trained else draft
+        if rows or known.notes != checked.notes:
+            trial.tell("checked", replace(known, misfits=rows))
         trial.tell("prompt", seen)
         if seen.preview.encoded.tree is None:
             return
