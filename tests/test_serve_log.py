@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from promptrank.errors import InputError
 from promptrank.ranking.columns import columns_of
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.as_rows import as_one, request_rows, rows_in, shape_of, tables_of
@@ -316,3 +317,16 @@ def test_types_that_agree_but_for_nulls_stand_in_one_table() -> None:
     assert [row["item"] for row in rows_in(one)] == [items[0], items[1], items[3]]
     assert [row["item"] for row in rows_in(two)] == [items[2]]
     assert type(rows_in(one)[0]["item"]["y"]) is int
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_and_nothing_logged_is_not(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "s.out"
+    file.write_text("")
+    for folder in (file, file / "log"):
+        with pytest.raises(InputError, match="there is a file in its place; name a folder"):
+            ServingLog(folder)
+    said: list[str] = []
+    ServingLog(tmp_path / "log", say=said.append).close()
+    assert said == []

@@ -62,6 +62,9 @@ class ServingLog:
         """
         try:
             open_log(folder)
+        except (FileExistsError, NotADirectoryError):
+            why = "there is a file in its place; name a folder, which is made where there is none"
+            raise InputError(f"--log {folder}: {why}") from None
         except OSError as error:
             raise InputError(f"--log {folder}: no folder there ({error.strerror})") from None
         self.folder, self.written = folder, 0
@@ -99,7 +102,7 @@ class ServingLog:
                 self._more.notify()
 
     def close(self) -> None:
-        """Write what is held, and tell what was written; safe to call twice."""
+        """Write what is held, and tell what was written, if anything; safe to call twice."""
         with self._more:
             if self._closed:
                 return
@@ -108,7 +111,8 @@ class ServingLog:
         self._thread.join()
         lost = ", ".join(f"{n:,} dropped ({why})" for why, n in sorted(self.dropped.items()))
         told = f"log: {counted(self.written, 'ranking')} written to {self.folder}"
-        self._say(f"{told}; {lost}" if lost else told)
+        if self.written or lost:
+            self._say(f"{told}; {lost}" if lost else told)
 
     def _drop(self, why: str, rankings: int) -> None:
         with self._more:
