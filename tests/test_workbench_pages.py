@@ -92,16 +92,26 @@ def test_a_run_shows_its_figures_its_requests_and_both_rankings(site: Site) -> N
 def test_a_version_that_reads_what_nothing_supplies_is_not_written(site: Site) -> None:
     before = site.template.read_text()
     faulty = site.edited(old="item.title", new="item.titel")
-    kept = site.post(f"/versions/keep{TASK}", faulty).headers["location"]
     words = "nothing supplies item.titel; did you mean item.title?"
-    page = site.text(kept)
+    assert words in site.post(f"/versions/keep{TASK}", faulty, 422).text
+    assert "Nothing is kept yet" in site.text(f"/versions{TASK}")
+    path = f"/versions/{site.run(**faulty)}/write"
+    page = site.text(path)
     assert words in page and '<button class="strong">Write' not in page
     shown = re.search(r'name="shown_template" value="(\w+)"', page)
     assert shown is not None
     fields = {"choice_template": "write", "shown_template": shown[1]}
-    refused = site.post(kept, fields, 422).text
+    refused = site.post(path, fields, 422).text
     assert "nothing is written" in refused and words in refused
     assert site.template.read_text() == before
+
+
+def test_an_edit_that_never_ran_is_called_one(site: Site) -> None:
+    site.post(f"/versions/keep{TASK}", site.edited())
+    page = site.text(f"/versions{TASK}")
+    assert "Edit of " in page and "Run of " not in page
+    site.run()
+    assert "Run of " in site.text(f"/versions{TASK}")
 
 
 @pytest.mark.slow
@@ -241,14 +251,10 @@ def test_a_draft_is_kept_and_written_against_the_files_it_began_with(site: Site)
 
 
 @pytest.mark.slow
-def test_a_version_that_would_not_work_is_not_written(site: Site) -> None:
+def test_a_version_that_would_not_work_is_not_kept(site: Site) -> None:
     before = site.template.read_text()
     draft = {**site.edited(), "template_text": "{% block candidate %}{{ item.title }"}
-    to = site.post(f"/versions/keep{TASK}", draft).headers["location"]
-    page = site.text(to)
-    assert "would not work" in page and ">Write</button>" not in page
-    fields = {**shown_in(page), "choice_template": "write"}
-    assert "nothing is written" in site.post(to, fields, 422).text
+    assert "nothing is written" in site.post(f"/versions/keep{TASK}", draft, 422).text
     assert site.template.read_text() == before
 
 

@@ -299,6 +299,15 @@ def test_certainty_is_a_plain_sentence(
     assert needs in told.needed and bool(told.needed) == bool(needs)
 
 
+def test_requests_that_are_not_there_are_not_asked_for() -> None:
+    requests, saved, edit = planted(5, 3, 52)
+    report = report_of_edit(TASK, requests, {"saved": saved, "edit": edit}, draws=300)
+    assert report.verdict is not None and report.verdict.more_requests is not None
+    enough = 60 + report.verdict.more_requests
+    assert "not so many" not in certainty(report, enough).needed
+    assert certainty(report, 75).needed.endswith("There are not so many: 75 requests in all.")
+
+
 def test_what_it_takes_grows_with_the_inverse_square_of_the_difference() -> None:
     """n (detectable / difference)^2 - n more, worked out from the report's own numbers."""
     requests, saved, edit = planted(5, 3, 52)

@@ -100,6 +100,17 @@ def test_an_edit_is_tried_on_a_sample_and_its_regressions_are_looked_at(
     assert len(waiting.value.path().read_text().splitlines()) == 61
 
 
+def test_without_a_draft_there_is_nothing_to_rank(site: str, tabs: Tabs) -> None:
+    page = tabs.open(f"{site}/sample{TASK}")
+    button = page.get_by_role("button", name="Rank the sample")
+    page.locator("#version").select_option("")
+    assert button.is_disabled()
+    page.goto(f"{site}/edit{TASK}")
+    edit(page, "Toy:", "My toy:")
+    page.goto(f"{site}/sample{TASK}")
+    assert button.is_enabled()
+
+
 def test_a_version_is_named_restored_and_written_past_a_conflict(
     project: Path, site: str, tabs: Tabs
 ) -> None:

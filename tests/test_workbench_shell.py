@@ -253,9 +253,8 @@ def test_requests_of_another_task_are_refused_at_the_start(toys: Path) -> None:
         serve(twin, project=toys, engines=["fake"], requests=[str(path)])
     with pytest.raises(InputError, match="by --requests toys/like="):
         serve(both, project=toys, engines=["fake"], requests=[str(path)])
-    off = {"workbench": "off", "requests": [str(path)]}
     with pytest.raises(InputError, match="--workbench off leaves these out"):
-        serve(["toys/like"], project=toys, engines=["fake"], **off)
+        serve(both, project=toys, engines=["fake"], workbench="off", requests=[str(path)])
 
 
 def test_forms_are_bounded(toys: Path) -> None:

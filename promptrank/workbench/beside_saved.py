@@ -65,8 +65,12 @@ class Certainty:
     needed: str = ""
 
 
-def certainty(report: Report) -> Certainty:
-    """How sure the first metric that has a value makes one of an edit."""
+def certainty(report: Report, held: int | None = None) -> Certainty:
+    """How sure the first metric that has a value makes one of an edit.
+
+    Args:
+        held: requests that there are to rank in all; None where nobody knows.
+    """
     verdict = report.verdict
     if verdict is None or verdict.metric is None:
         why = verdict.text if verdict is not None else "nothing could be measured"
@@ -85,10 +89,10 @@ def certainty(report: Report) -> Certainty:
     if lead.verdict is not None:
         return Certainty(lead.verdict, f"{gap}, and the interval ({low} to {high}) leaves out 0.")
     sentence = f"{gap}, within what chance does: the interval is {low} to {high}."
-    return Certainty(None, sentence, _needed(report, lead))
+    return Certainty(None, sentence, _needed(report, lead, held))
 
 
-def _needed(report: Report, lead: Difference) -> str:
+def _needed(report: Report, lead: Difference, held: int | None) -> str:
     counts, verdict = report.counts, report.verdict
     assert verdict is not None
     if lead.detectable is None:
@@ -105,9 +109,12 @@ def _needed(report: Report, lead: Difference) -> str:
     of = ""
     if verdict.more_subjects is not None and verdict.more_subjects != verdict.more_requests:
         of = f" of {counted(verdict.more_subjects, 'more subject')}"
+    enough = ""
+    if held is not None and counts.requests + verdict.more_requests > held:
+        enough = f" There are not so many: {counted(held, 'request')} in all."
     return (
         f"{could} If the true difference is as large as the one seen, about "
-        f"{counted(verdict.more_requests, 'more request')}{of} would show it."
+        f"{counted(verdict.more_requests, 'more request')}{of} would show it.{enough}"
     )
 
 

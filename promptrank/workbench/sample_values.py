@@ -1,6 +1,7 @@
 """What the pages of a run on a sample show."""
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -65,7 +66,7 @@ def run_values(kept: Kept, task: DeskTask, looked: Looked, request: Request) -> 
     values |= {
         "seen": seen,
         "report": report,
-        "certain": certainty(report) if report is not None else None,
+        "certain": certainty(report, _held(kept, looked)) if report is not None else None,
         "metrics": metric_rows(report) if report is not None else [],
         "metric": metric_of_a_request(task.opened.task).name,
         "which": which,
@@ -81,6 +82,14 @@ def run_values(kept: Kept, task: DeskTask, looked: Looked, request: Request) -> 
         "address": _address,
     }
     return values
+
+
+def _held(kept: Kept, looked: Looked) -> int | None:
+    """Requests of the part that a run drew its sample from; None where its file is gone."""
+    part = looked.run.part
+    with suppress(InputError):
+        return len(kept.file_of(looked.run).ids({part} if part else None))
+    return None
 
 
 def _filter(request: Request) -> Filter:

@@ -69,7 +69,7 @@ def ways(desk: Desk, kept: Kept) -> list[Way]:
     async def keep(request: Request) -> Response:
         task = desk.task(request.query_params.get("task"))
         fields = await fields_of(request)
-        run = await asyncio.to_thread(_kept_draft, kept, task, fields)
+        run = await asyncio.to_thread(_kept_draft, kept, checks, task, fields)
         return _to(request, f"/versions/{run.run_id}/write")
 
     async def rename(request: Request) -> Response:
@@ -125,8 +125,8 @@ def _to(request: Request, path: str) -> Response:
     return RedirectResponse(path, 303)
 
 
-def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> KeptRun:
-    """Texts of the editor as a version, without ranking anything.
+def _kept_draft(kept: Kept, checks: DraftChecks, task: DeskTask, fields: dict[str, str]) -> KeptRun:
+    """Texts of the editor as a version, without ranking anything; none that would not work.
 
     ``of_template`` and ``of_task`` are what the files held when the draft was begun; where they are
     not given, what they hold now.
@@ -138,6 +138,7 @@ def _kept_draft(kept: Kept, task: DeskTask, fields: dict[str, str]) -> KeptRun:
         task=fields.get("of_task") or saved.task,
     )
     run = KeptRun(task.name, edit, saved, state=KEPT_ONLY)
+    _check(checks, task, run)
     kept.keep(run)
     if fields.get("name", "").strip():
         kept.own().versions.rename(run.run_id, fields["name"], fields.get("note", ""))
@@ -215,13 +216,16 @@ def _problem(checks: DraftChecks, task: DeskTask, run: KeptRun) -> str:
     return "; ".join(checks.unsupplied(task, draft, template))
 
 
+def _check(checks: DraftChecks, task: DeskTask, run: KeptRun) -> None:
+    if problem := _problem(checks, task, run):
+        raise InputError(f"nothing is written: {problem}")
+
+
 def _written(
     checks: DraftChecks, task: DeskTask, run: KeptRun, fields: dict[str, str]
 ) -> list[Held]:
     """Write what was chosen; the files that somebody changed since the page was shown."""
-    problem = _problem(checks, task, run)
-    if problem:
-        raise InputError(f"nothing is written: {problem}")
+    _check(checks, task, run)
     wanted = []
     for kind, now, text in _wanted(task, run):
         if fields.get(f"choice_{kind}") == "write" and now.text != text:

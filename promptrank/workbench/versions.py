@@ -61,8 +61,9 @@ class KeptRun:
 
     @property
     def title(self) -> str:
-        """Its name, or for an unnamed run when it was made."""
-        return self.name or f"Run of {self.when}"
+        """Its name, or for an unnamed one when it was made."""
+        what = "Edit" if self.state == KEPT_ONLY else "Run"
+        return self.name or f"{what} of {self.when}"
 
     @property
     def when(self) -> str:

@@ -16,7 +16,8 @@ const draftOf = (task) => {
 const sampleForm = document.getElementById("sample-form");
 if (sampleForm) {
   const fields = sampleForm.elements, draft = draftOf(sampleForm.dataset.task);
-  if (draft && (draft.template !== fields.template_text.value || draft.task !== fields.task_text.value)) {
+  const differs = draft && (draft.template !== fields.template_text.value || draft.task !== fields.task_text.value);
+  if (differs) {
     fields.template_text.value = draft.template;
     fields.task_text.value = draft.task;
     document.getElementById("draft-told").textContent =
@@ -24,6 +25,10 @@ if (sampleForm) {
   } else if (fields.version.options.length > 1) {
     fields.version.selectedIndex = 1;
   }
+  // Without a draft there is nothing to hold against the saved version.
+  const able = () => { document.getElementById("rank-sample").disabled = !differs && !fields.version.value; };
+  fields.version.addEventListener("change", able);
+  able();
 }
 
 // ---- the draft of the page Edit into a version, to be written
