@@ -239,7 +239,7 @@ def test_a_request_file_that_no_page_could_read_is_refused_at_the_start(
     path = toys / name
     path.write_text("hi\n")
     if name == "columns.parquet":
-        duckdb.sql("SELECT 'a' AS request_id").write_parquet(str(path))
+        duckdb.execute(f"COPY (SELECT 'a' AS request_id) TO '{path}' (FORMAT parquet)")
     with pytest.raises(InputError, match=name):
         serve(["toys/like"], project=toys, engines=["fake"], requests=[str(path)])
 
