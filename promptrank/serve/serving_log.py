@@ -145,8 +145,9 @@ class ServingLog:
                     self._bytes -= staged.bytes
                     self._rows -= staged.rows
                 staged = Staged()
+            # By what was seen above: what has been staged since then is not written yet.
             with self._more:
-                if self._closed and not self._waiting:
+                if closed and not self._waiting:
                     return
 
     def _stage(self, staged: "Staged", records: list[LogRecord]) -> None:
