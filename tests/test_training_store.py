@@ -316,4 +316,5 @@ def test_several_processes_encode_what_a_single_one_does(
     missing = replace(recipe, encoder_of=replace(opener, folder=tmp_path / "gone"))
     with pytest.raises(InputError, match="tokenizer"):
         list(encoded_by(1, missing, chunks(chosen[:2])))
-    assert not psutil.Process().children()
+    ended = psutil.STATUS_ZOMBIE  # those of other tests are nobody's that is at work
+    assert not [child for child in psutil.Process().children() if child.status() != ended]

@@ -40,7 +40,7 @@ main()
 
 BUILD = """
 import os, signal, sys
-import promptrank.tables.build as tables
+import promptrank.tables.row_tables as tables
 from promptrank.cli.main import main
 make_rows = tables.make_rows
 def ended(con, plan, *more):

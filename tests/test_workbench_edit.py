@@ -470,7 +470,8 @@ def test_a_page_that_leaves_ends_its_ranking(
     with serving(app_on(desk)) as url:
         post = httpx.stream("POST", f"{url}/edit/try", data=fields(desk), headers=OURS, timeout=30)
         with post as answer:
-            assert any("ranking 0/10" in line for line in answer.iter_lines())
+            lines = answer.iter_lines()  # which, once forgotten, would close the answer
+            assert any("ranking 0/10" in line for line in lines)
             assert engine.reached.wait(20) and not given_up.is_set()
         assert given_up.wait(20)
         engine.open()

@@ -29,7 +29,7 @@ from promptrank.errors import ModelError
 KEY = "PROMPTRANK_HTTP_KEY"
 """Variable of the environment with the server's key, where it wants one."""
 AT_ONCE = 8
-_MOMENT = 0.05  # seconds
+_MOMENT = 0.25  # seconds
 _TOGETHER = 16  # prompts of one call
 _CLOSED = "the engine is closed; open another"
 
