@@ -18,6 +18,7 @@ import pytest
 from promptrank.api.build import build
 from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_run
+from promptrank.basics.owner import owned
 from promptrank.engine.contract import Failure, Steps, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError, InputError
@@ -119,6 +120,13 @@ def test_a_folder_is_of_one_run(toys: Path) -> None:
     (toys / "other" / "letter.txt").write_text("dear")
     with pytest.raises(InputError, match="a folder of something else"):
         run(toys, "other")
+
+
+def test_two_cannot_write_one_run(toys: Path) -> None:
+    with owned(toys / "run", "rank"), pytest.raises(InputError, match="run"):
+        run(toys)
+    assert not (toys / "run").exists()
+    run(toys)
 
 
 def test_since_scores_only_what_changed(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -314,16 +322,20 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not_been(toys: Path) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_finishes_the_shard_in_hand(toys: Path) -> None:
-    requests_of(toys)
-    process = subprocess.Popen(command(toys, "run"), stderr=subprocess.PIPE, text=True)
+    one = written(toys, "one.jsonl", {"a": {"title": "Ball"}, "b": {"title": "Car"}}).read_text()
+    many = (one.replace('"r1"', f'"r{number}"') for number in range(1000))
+    (toys / "requests.jsonl").write_text("".join(many))
+    words = command(toys, "run")
+    words[words.index(str(toys / "requests.parquet"))] = str(toys / "requests.jsonl")
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
     while process.poll() is None and not (toys / "run" / "shards").exists():
         time.sleep(0.001)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
-    if process.returncode == 0:
-        pytest.skip("it ended before it was asked to")
     assert process.returncode == 130, said
     assert "finishing the shard in hand" in said
     assert "the same command goes on where it was" in said
     assert not list((toys / "run").rglob("*.part"))
-    subprocess.run(command(toys, "run"), check=True, capture_output=True)
+    assert 0 < len(shards.numbers(toys / "run")) < 1000
+    subprocess.run(words, check=True, capture_output=True)
+    assert len(shards.numbers(toys / "run")) == 1000
