@@ -21,6 +21,7 @@ from promptrank.api.join import join
 from promptrank.api.replay import replay
 from promptrank.requests.read import read_requests
 from promptrank.runs.log_files import log_files
+from promptrank.serve.shadow import is_chosen
 from support.logs import toy_request
 from support.runs import QUICK, run
 from support.toys import adapters_for
@@ -28,6 +29,7 @@ from support.toys import adapters_for
 pytestmark = pytest.mark.slow
 
 ALIAS = "toys@prod"
+SHARE = 0.8  # eval leaves out a ranker that scored less than half of what is judged
 
 
 def started(project: Path, log: Path, *options: str) -> tuple[subprocess.Popen[str], str]:
@@ -79,7 +81,7 @@ def test_serve_log_replay_join_evaluate_and_train(
     old, new, shadow = adapters_for(toys, tiny_llama_path, 3)
     set_alias(ALIAS, old, project=toys)
     log = tmp_path / "log"
-    process, url = started(toys, log, "--adapter", ALIAS, "--shadow", f"adapter:{shadow}=0.5")
+    process, url = started(toys, log, "--adapter", ALIAS, "--shadow", f"adapter:{shadow}={SHARE}")
     told: list[str] = []
     assert process.stderr is not None
     reading = threading.Thread(target=lambda: told.extend(process.stderr or ()), daemon=True)
@@ -102,7 +104,8 @@ def test_serve_log_replay_join_evaluate_and_train(
             client.join(60)
         clients[0].over.set()
         clients[0].join(60)
-        wait_for_shadows(url)
+        answered = [answer["request_id"] for client in clients for answer in client.answers]
+        wait_for_shadows(url, sum(is_chosen(name, SHARE) for name in answered))
         last = Client(url, 99)
         clients.append(last)
         last.start()
@@ -183,14 +186,14 @@ def wait_for(clients: list[Client], adapter: str) -> None:
             raise AssertionError(f"no answer by {adapter}")
 
 
-def wait_for_shadows(url: str) -> None:
-    """Until no shadow waits: numbers stand still."""
-    before = None
-    for _ in range(100):
+def wait_for_shadows(url: str, chosen: int) -> None:
+    """Until each of the chosen requests was scored by the shadow, or dropped."""
+    through = 0.0
+    for _ in range(120):
         lines = httpx.get(f"{url}/metrics").text.splitlines()
-        now = [line for line in lines if line.startswith("promptrank_shadow_rankings_total")]
-        if now and now == before:
+        totals = [line for line in lines if line.startswith("promptrank_shadow_rankings_total")]
+        through = sum(float(line.rsplit(" ", 1)[1]) for line in totals)
+        if through >= chosen:
             return
-        before = now
         threading.Event().wait(0.5)
-    raise AssertionError("shadows are never through")
+    raise AssertionError(f"shadows are through with {through} of {chosen}")
