@@ -1,0 +1,144 @@
+"""Ranking one block of requests into its shard."""
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import pyarrow as pa
+
+from promptrank.errors import ErrorRow
+from promptrank.ranking.columns import columns_of
+from promptrank.ranking.ranker import Ranker
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
+from promptrank.runs import shards
+from promptrank.runs.prompt_digests import PromptDigests
+from promptrank.runs.request_blocks import RequestBlock
+from promptrank.runs.shards import Shard, ShardCounts
+from promptrank.runs.since import Since
+from promptrank.scores.columns import schema_of
+from promptrank.scores.origin import METADATA, Origin
+
+
+class ShardRanking:
+    """Ranks the blocks of one run, and writes their shards."""
+
+    def __init__(
+        self, folder: Path, ranker: Ranker, origin: Origin, identity: str, known: Since | None
+    ) -> None:
+        self._folder, self._ranker, self._known = folder, ranker, known
+        self._identity = identity
+        self._metadata = {METADATA: origin.to_json()}
+        self._schema = schema_of(ranker.task, answers=ranker.method.answers)
+
+    def rank(self, block: RequestBlock, progress: Callable[[int], None]) -> Shard:
+        """Rank the requests of a block and write their shard.
+
+        Args:
+            progress: is told how many of them are ranked.
+        """
+        requests, unread, contents = block.requests, block.unread, block.contents
+        digests = PromptDigests()
+        reused = self._reused(requests, contents, digests)
+        rankings = self._ranker.rank_many(
+            (request for request in requests if request.request_id not in reused), watch=digests
+        )
+        tables: list[pa.Table | Ranking] = []
+        errors = list(unread)
+        candidates = scored = removed = partial = cut_events = 0
+        for request in requests:
+            name = request.request_id
+            candidates += len(request.candidates)
+            if name in reused:
+                tables.append(reused[name])
+                taken_out = reused[name].column("rank").null_count
+                removed += taken_out
+                scored += len(reused[name]) - taken_out
+            else:
+                ranking = next(rankings)
+                tables.append(ranking)
+                rows = [*ranking.errors, *_unexplained(request, ranking)]
+                errors += rows
+                scored += len(ranking.scored)
+                removed += len(ranking.removed)
+                partial += ranking.partial
+                cut_events += ranking.cuts.events_dropped
+                if rows or ranking.partial:
+                    digests.forget(request)  # what went wrong is tried again
+            progress(len(tables))
+        scores = self._table(tables)
+        prompts = [
+            (request.request_id, prompt, content)
+            for request, content in zip(requests, contents.values(), strict=True)
+            if (prompt := digests.of(request)) is not None
+        ]
+        counted = ShardCounts(
+            len(requests),
+            candidates,
+            scored,
+            removed,
+            candidates - scored - removed,
+            len(unread),
+            len(errors),
+            partial,
+            cut_events,
+            len(reused),
+            self._mass(scores),
+        )
+        shard = Shard(
+            block.number,
+            self._identity,
+            block.content,
+            requests[0].request_id if requests else None,
+            requests[-1].request_id if requests else None,
+            counted,
+            {},
+        )
+        return shards.write_shard(self._folder, shard, scores, errors, prompts, self._metadata)
+
+    def _reused(
+        self, requests: Iterable[Request], contents: Mapping[str, str], digests: PromptDigests
+    ) -> dict[str, pa.Table]:
+        """Rows of the requests that an earlier run scored from the same prompts."""
+        if self._known is None:
+            return {}
+        reused: dict[str, pa.Table] = {}
+        requests = list(requests)
+        for request, asking in zip(
+            requests, self._ranker.method.start(requests, None), strict=True
+        ):
+            digests(next(asking, ()), ())
+            asking.close()
+            key = (digests.of(request) or "", contents[request.request_id])
+            if self._known.known(request.request_id, *key):
+                reused[request.request_id] = self._known.rows(request, *key).cast(self._schema)
+        return reused
+
+    def _table(self, parts: list[pa.Table | Ranking]) -> pa.Table:
+        """Rankings and rows that are there already, in their order, as one table."""
+        tables = [self._schema.empty_table()]
+        for ranked, group in groupby(parts, key=lambda part: isinstance(part, Ranking)):
+            if ranked:
+                tables.append(pa.Table.from_batches([columns_of(group, self._schema)]))
+            else:
+                tables += group
+        return pa.concat_tables(tables).combine_chunks()
+
+    def _mass(self, scores: pa.Table) -> dict[str, float]:
+        if not self._ranker.method.answers:
+            return {}
+        columns = {name: f"{name}_label_mass" for name in self._ranker.task.questions}
+        return {name: float(sum(scores.column(c).to_pylist())) for name, c in columns.items()}
+
+
+def _unexplained(request: Request, ranking: Ranking) -> list[ErrorRow]:
+    """An error row for each candidate that has neither a score nor one already."""
+    told = {row.candidate_id for row in ranking.errors}
+    if None in told:  # one that speaks for the whole request
+        return []
+    told |= {scored.candidate_id for scored in (*ranking.scored, *ranking.removed)}
+    return [
+        ErrorRow(request.request_id, c.candidate_id, "engine", "no_score", "came back without one")
+        for c in request.candidates
+        if c.candidate_id not in told
+    ]
