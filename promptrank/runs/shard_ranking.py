@@ -24,10 +24,16 @@ class ShardRanking:
     """Ranks the blocks of one run, and writes their shards."""
 
     def __init__(
-        self, folder: Path, ranker: Ranker, origin: Origin, identity: str, known: Since | None
+        self,
+        folder: Path,
+        ranker: Ranker,
+        origin: Origin,
+        identity: str,
+        known: Since | None = None,
+        dated: bool = False,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
-        self._identity = identity
+        self._identity, self._dated = identity, dated
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
@@ -91,10 +97,20 @@ class ShardRanking:
             block.content,
             requests[0].request_id if requests else None,
             requests[-1].request_id if requests else None,
+            block.end,
             counted,
             {},
         )
-        return shards.write_shard(self._folder, shard, scores, errors, prompts, self._metadata)
+        return shards.write_shard(
+            self._folder,
+            shard,
+            scores,
+            errors,
+            prompts,
+            self._metadata,
+            ids=block.ids,
+            dated=self._dated,
+        )
 
     def _reused(
         self, requests: Iterable[Request], contents: Mapping[str, str], digests: PromptDigests
