@@ -9,6 +9,7 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
+from promptrank.runs.partitions import DATE
 from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
@@ -36,6 +37,7 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    partition: str | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -51,6 +53,8 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        partition: ``date``: the scores of each day in a folder of its own, by the requests' times
+            in UTC: ``scores/date=2026-11-27/000042.parquet``.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -60,6 +64,8 @@ def rank_run(
     earlier = expanded(since) if since is not None else None
     if size < 1:
         raise InputError(f"a shard of {size} requests; give 1 or more")
+    if partition not in (None, DATE):
+        raise InputError(f"--partition {partition}: a run can be partitioned by `{DATE}`")
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     check_folders(place, earlier)
@@ -100,6 +106,7 @@ def rank_run(
             splits=splits,
             ids=ids,
             size=size,
+            dated=partition is not None,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
             stop=stop,

@@ -1,6 +1,7 @@
 """``promptrank rank``."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +9,7 @@ import typer
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
+from promptrank.basics.telling import Progress
 from promptrank.cli import options
 from promptrank.cli.signals import first_ctrl_c
 from promptrank.cli.terminal import progress_bar, say, say_once
@@ -52,6 +54,10 @@ def rank(
         int | None,
         typer.Option("--shard", help="With --run: requests of one shard. Default: 1000."),
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option("--partition", help="With --run: `date` puts each day into a folder."),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -76,20 +82,36 @@ def rank(
     if run is not None:
         if store:
             raise InputError("--store goes with -o; leave it out, or --run")
-        _into_folder(task, run, given, since, shard)
+        _into_folder(task, run, given | {"partition": partition}, since, shard)
         return
     if since is not None or shard is not None:
         raise InputError("--since and --shard go with --run")
+    if partition is not None:
+        raise InputError("--partition goes with --run")
     assert out is not None
     _into_file(task, out, given, store)
+
+
+@contextmanager
+def _stoppable() -> Iterator[tuple[Callable[[], bool], Progress]]:
+    """Whether to stop between two shards, and the bar."""
+    words = "finishing the shard in hand; Ctrl-C again stops at once"
+    with (
+        if_stopped(_GO_ON),
+        first_ctrl_c(say, words) as stop,
+        progress_bar("ranking", "requests") as progress,
+    ):
+        yield stop, progress
 
 
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
     from promptrank.api.rank import rank as rank_into
     from promptrank.scores.scores import thin_answers
 
-    with if_stopped(_GO_ON), progress_bar("ranking", "requests") as progress:
-        ranked = rank_into(task, out, **given, store=store, say=say_once(), progress=progress)
+    with _stoppable() as (stop, progress):
+        ranked = rank_into(
+            task, out, **given, store=store, stop=stop, say=say_once(), progress=progress
+        )
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
     if ranked.removed:
@@ -118,11 +140,7 @@ def _into_folder(
     from promptrank.runs.sharded_run import SHARD
     from promptrank.scores.scores import thin_answers
 
-    with (
-        if_stopped(_GO_ON),
-        first_ctrl_c(say, "finishing the shard in hand; Ctrl-C again stops at once") as stop,
-        progress_bar("ranking", "requests") as progress,
-    ):
+    with _stoppable() as (stop, progress):
         done = rank_run(
             task,
             folder,

@@ -18,6 +18,8 @@ from promptrank.runs.manifest import manifest
 from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
+_PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", RUN)
+"""What a folder of a run holds."""
 _OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
@@ -134,7 +136,8 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
     Raises:
         InputError: it holds something else.
     """
-    if folder.is_dir() and not (folder / RUN).exists():
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
+    if RUN not in names and not names & {*_PARTS}:
         check_folders(folder, None)
     elif folder.exists():
         try:
@@ -149,7 +152,7 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
 def clear_run(folder: Path) -> None:
     """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
     if folder.is_dir():
-        for name in (SUMMARY, "shards", "ids", "prompts", "errors", "scores", RUN):
+        for name in _PARTS:
             remove(folder / name)
         with suppress(OSError):  # somebody has put something else there
             folder.rmdir()
