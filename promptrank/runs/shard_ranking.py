@@ -1,13 +1,17 @@
 """Ranking one block of requests into its shard."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
 
 import pyarrow as pa
 
+from promptrank.engine.contract import TreeScore
 from promptrank.errors import ErrorRow
 from promptrank.ranking.columns import columns_of
+from promptrank.ranking.method import Work
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
@@ -16,18 +20,28 @@ from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
 from promptrank.runs.since import Since
+from promptrank.runs.throughput import AskedTokens, Throughput, TokenCounts
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
+
+ORDERED = 256
+"""So many requests of a shard are asked in the order of (adapter, prefix), before the next ones."""
 
 
 class ShardRanking:
     """Ranks the blocks of one run, and writes their shards."""
 
     def __init__(
-        self, folder: Path, ranker: Ranker, origin: Origin, identity: str, known: Since | None
+        self,
+        folder: Path,
+        ranker: Ranker,
+        origin: Origin,
+        identity: str,
+        known: Since | None,
+        throughput: Throughput,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
-        self._identity = identity
+        self._identity, self._throughput = identity, throughput
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
@@ -40,8 +54,10 @@ class ShardRanking:
         requests, unread, contents = block.requests, block.unread, block.contents
         digests = PromptDigests()
         reused = self._reused(requests, contents, digests)
-        rankings = self._ranker.rank_many(
-            (request for request in requests if request.request_id not in reused), watch=digests
+        rankings, asked = self._rankings(
+            [request for request in requests if request.request_id not in reused],
+            digests,
+            lambda done: progress(len(reused) + done),
         )
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
@@ -55,7 +71,7 @@ class ShardRanking:
                 removed += taken_out
                 scored += len(reused[name]) - taken_out
             else:
-                ranking = next(rankings)
+                ranking = rankings[name]
                 tables.append(ranking)
                 rows = [*ranking.errors, *_unexplained(request, ranking)]
                 errors += rows
@@ -65,7 +81,6 @@ class ShardRanking:
                 cut_events += ranking.cuts.events_dropped
                 if rows or ranking.partial:
                     digests.forget(request)  # what went wrong is tried again
-            progress(len(tables))
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)
@@ -84,7 +99,13 @@ class ShardRanking:
             cut_events,
             len(reused),
             self._mass(scores),
+            dict(sorted(Counter(row.reason for row in errors).items())),
+            asked.tokens,
+            asked.unique,
+            asked.shared,
         )
+        self._throughput.reused += len(reused)
+        self._throughput.requests += len(reused)
         shard = Shard(
             block.number,
             self._identity,
@@ -95,6 +116,25 @@ class ShardRanking:
             {},
         )
         return shards.write_shard(self._folder, shard, scores, errors, prompts, self._metadata)
+
+    def _rankings(
+        self, requests: Sequence[Request], digests: PromptDigests, progress: Callable[[int], None]
+    ) -> tuple[dict[str, Ranking], TokenCounts]:
+        """The ranking of each request, by id, and the tokens of all."""
+        tokens, whole = AskedTokens(), TokenCounts()
+
+        def watch(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
+            digests(works, results)
+            tokens(works, results)
+
+        rankings: dict[str, Ranking] = {}
+        for ranking in self._ranker.rank_many(requests, watch=watch, ordered=ORDERED):
+            rankings[ranking.request_id] = ranking
+            counted = tokens.of(ranking.request_id)
+            whole = whole.plus(counted)
+            self._throughput.add(ranking, counted)
+            progress(len(rankings))
+        return rankings, whole
 
     def _reused(
         self, requests: Iterable[Request], contents: Mapping[str, str], digests: PromptDigests

@@ -6,6 +6,7 @@ is ranked by itself, so what is in it depends on its requests alone, and a run t
 gone on with has the files of an unbroken one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -26,6 +27,7 @@ from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
 from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shards import NOTHING, ShardCounts
 from promptrank.runs.since import Since, scored_since
+from promptrank.runs.throughput import Throughput, prefix_cache
 
 SHARD = 1000
 """Requests of one shard."""
@@ -41,12 +43,14 @@ class RunSummary:
 
     Attributes:
         resumed: shards that an earlier start had done.
+        throughput: what this start did.
     """
 
     folder: Path
     shards: int
     resumed: int
     counted: ShardCounts
+    throughput: Throughput
 
 
 def score_shards(
@@ -60,6 +64,7 @@ def score_shards(
     size: int = SHARD,
     earlier: Path | None = None,
     total: int | None = None,
+    throughput: Throughput | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -72,6 +77,7 @@ def score_shards(
         size: requests of one shard.
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
+        throughput: is kept up to date, for whoever shows it.
         stop: asked between shards.
 
     Raises:
@@ -86,8 +92,10 @@ def score_shards(
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
     begin(folder, about, identity)
     shards.clear_shards(folder)
+    told = throughput if throughput is not None else Throughput()
+    since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     with _earlier(earlier, ranker, about, say) as known:
-        ranking = ShardRanking(folder, ranker, origin, identity, known)
+        ranking = ShardRanking(folder, ranker, origin, identity, known, told)
         whole, resumed, count = NOTHING, 0, 0
         for block in request_blocks(file, splits, ids, size):
             count += 1
@@ -102,6 +110,7 @@ def score_shards(
                 )
             else:
                 resumed += 1
+                told.taken_over += shard.counted.requests
             whole = whole.plus(shard.counted)
             progress(whole.requests, total)
     if not whole.requests:
@@ -111,7 +120,10 @@ def score_shards(
             f"{file.path}: changed while it was ranked; rank the file as it is now into another "
             f"folder, with --since {folder} for what has not changed"
         )
-    summary = RunSummary(folder, count, resumed, whole)
+    read = prefix_cache(ranker.opened)
+    told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
+    told.seconds = time.monotonic() - since
+    summary = RunSummary(folder, count, resumed, whole, told)
     write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
     return summary
 
