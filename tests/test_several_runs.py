@@ -22,16 +22,20 @@ from promptrank.cli.progress import LogSteps
 from promptrank.cli.run_line import RunLine
 from promptrank.engine.contract import Branch, Slot, Steps, Tree
 from promptrank.engine.fake import FakeEngine
+from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import DataError, InputError, TaskError
 from promptrank.ranking.loop import rankings
 from promptrank.ranking.method import Asking
+from promptrank.requests.source import RequestFile
 from promptrank.runs.planning import shared_length
 from promptrank.runs.read_run import read_run, run_scores
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
 from promptrank.workspace.tasks import open_task
-from support.toys import adapters_for
+from support.models import make_model
+from support.toys import adapters_for, make_project
+from support.vllm import skip_without_vllm
 
 TASK = "toys/like"
 
@@ -128,6 +132,32 @@ def test_runs_go_on_where_they_were_stopped(two: Path) -> None:
     done = ranked(two, plan)
     assert sum(summary.resumed for summary in done.values()) == 5
     assert files(two / "runs") == files(two / "unbroken")
+
+
+def test_a_finished_run_is_passed_over_without_its_requests(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"engine": "fake", "project": two, "size": 3}
+    given["requests"] = two / "requests.parquet"
+    first = rank_run(TASK, two / "run", **given)
+    before = files(two / "run")
+    decoded: list[int] = []
+    read = RequestFile.read
+
+    def noted(self: RequestFile, *more: Any) -> Any:
+        decoded.append(1)
+        return read(self, *more)
+
+    monkeypatch.setattr(RequestFile, "read", noted)
+    again = rank_run(TASK, two / "run", **given)
+    assert not decoded
+    assert (again.resumed, again.counted) == (first.shards, first.counted)
+    assert again.throughput.requests == 0
+    scores = two / "run" / "scores" / "000001.parquet"
+    scores.write_bytes(scores.read_bytes()[:-1])
+    mended = rank_run(TASK, two / "run", **given)
+    assert decoded and mended.resumed == first.shards - 1
+    assert files(two / "run") == before
 
 
 def test_since_takes_over_the_run_of_the_same_name(two: Path) -> None:
@@ -390,3 +420,43 @@ def test_options_that_do_not_go_together_are_told(two: Path) -> None:
         ran = invoke(two, "rank", *words)
         assert isinstance(ran.exception, InputError), ran.output
         assert ran.exception.args and re.search(told, str(ran.exception))
+
+
+@pytest.mark.slow
+def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
+    skip_without_vllm()
+    from promptrank.engine.vllm_engine import open as opening
+
+    model = make_model(tmp_path / "model", head_dim=32)
+    two = make_project(tmp_path / "toys", model)
+    names = adapters_for(two, model, 2)
+    text = "runs:\n" + "".join(
+        f"  - {{task: toys/like, name: {name}, adapter: {name}}}\n" for name in names
+    )
+    plan = planned(two, text + "  - {task: toys/like, name: base}\n")
+    started: list[VllmEngine] = []
+    with pytest.MonkeyPatch.context() as patch:
+
+        def noted(*given: Any) -> VllmEngine:
+            started.append(VllmEngine(*given))
+            return started[-1]
+
+        patch.setattr(opening, "VllmEngine", noted)
+        done = ranked(two, plan, engine="vllm", threads=1, size=100)
+    assert len(started) == 1
+    packed = ranked(two, plan, "packed", engine="packed", threads=1, size=100)
+    like = open_task(TASK, project=two)
+    sides = [
+        [read_run(two / folder / name, like.task, like.name).table for name in ("base", *names)]
+        for folder in ("runs", "packed")
+    ]
+    key = [("request_id", "ascending"), ("candidate_id", "ascending")]
+    for ours, theirs in zip(*sides, strict=True):
+        pair = [table.sort_by(key).column("score").to_pylist() for table in (ours, theirs)]
+        assert pair[0] == pytest.approx(pair[1], abs=1e-4)
+    for name, summary in done.items():
+        assert summary.counted.tokens == packed[name].counted.tokens
+        told = summary.throughput
+        assert told.prompt_tokens == summary.counted.tokens  # answers here are of one token
+        expected = summary.counted.shared_tokens / summary.counted.tokens
+        assert 0 < (told.cached_share or 0) <= expected

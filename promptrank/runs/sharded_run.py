@@ -21,6 +21,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.finished_run import finished
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import request_blocks
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
@@ -93,6 +94,11 @@ def score_shards(
     begin(folder, about, identity)
     shards.clear_shards(folder)
     told = throughput if throughput is not None else Throughput()
+    if not file.set_aside and file.corrections is None and (there := finished(folder, identity)):
+        count, whole = there
+        told.taken_over = whole.requests
+        progress(whole.requests, total)
+        return RunSummary(folder, count, count, whole, told)
     since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     with _earlier(earlier, ranker, about, say) as known:
         ranking = ShardRanking(folder, ranker, origin, identity, known, told)
