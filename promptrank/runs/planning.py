@@ -77,6 +77,21 @@ class Tokens:
         return self.unique + self.instruction
 
 
+def together(parts: Iterable[Tokens]) -> Tokens:
+    """What several runs come to; each computes its instruction once."""
+    whole = Tokens()
+    for part in parts:
+        whole = Tokens(
+            whole.requests + part.requests,
+            whole.candidates + part.candidates,
+            whole.prompts + part.prompts,
+            whole.tokens + part.tokens,
+            whole.unique + part.unique,
+            whole.instruction + part.instruction,
+        )
+    return whole
+
+
 def unique_tokens(paths: Iterable[tuple[int, ...]]) -> int:
     """Tokens of paths where those count once that several begin with: the nodes of their trie."""
     total, before = 0, tuple[int, ...]()
