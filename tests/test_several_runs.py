@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,10 +24,11 @@ from promptrank.cli.run_line import RunLine
 from promptrank.engine.contract import Branch, Slot, Steps, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.vllm_engine.vllm import VllmEngine
-from promptrank.errors import DataError, InputError, TaskError
+from promptrank.errors import DataError, ErrorRow, InputError, TaskError
 from promptrank.ranking.loop import rankings
 from promptrank.ranking.method import Asking
 from promptrank.requests.source import RequestFile
+from promptrank.runs.error_texts import without_text
 from promptrank.runs.planning import shared_length
 from promptrank.runs.read_run import read_run, run_scores
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
@@ -406,6 +408,53 @@ def test_errors_are_told_by_reason(two: Path) -> None:
     (two / "bad.jsonl").write_text(json.dumps(row) + "\nno json\n")
     done = rank_run(TASK, two / "bad", engine="fake", project=two, requests=two / "bad.jsonl")
     assert done.counted.reasons == {"bad_row": 1, "undefined": 1}
+
+
+def test_error_rows_hold_ids_and_not_what_people_say(two: Path) -> None:
+    template = two / "templates/toys/like.j2"
+    text = template.read_text()
+    broken = {
+        "c": text.replace("Toy: {{ item.title }}", "Toy: {{ item.title | int(base=item.title) }}"),
+        "e": text.replace("{{ event.action }}: {{", "{{ event.action }}: {{ 1 + "),
+    }
+    row: dict[str, Any] = {"request_id": "r", "candidate_id": "c", "item_id": "i", "time": 9}
+    row |= {
+        "item": {"title": "Secret", "color": "red"},
+        "member_id": "m",
+        "member": {"name": "Ann"},
+    }
+    row["history"] = [
+        {
+            "item_id": "h",
+            "item": {"title": "Secret: a diary", "color": "red"},
+            "time": 1,
+            "action": "like",
+        }
+    ]
+    row["outcomes"] = {"like": "Secret"}
+    (two / "text.jsonl").write_text(json.dumps(row) + "\n")
+    for name, words in broken.items():
+        template.write_text(words)
+        run = two / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        given: dict[str, Any] = {"engine": "fake", "project": two, "requests": two / "text.jsonl"}
+        done = rank_run(TASK, run, **given)
+        rows = (run / "errors/000000.jsonl").read_text()
+        assert "Secret" not in rows and done.counted.reasons["unknown_label"] == 1
+        shutil.rmtree(run)
+        rank_run(TASK, run, **given, with_text=True)
+        assert "no answer 'Secret'" in (run / "errors/000000.jsonl").read_text(), name
+
+
+def test_a_failing_template_keeps_its_place() -> None:
+    said = "template a: b.j2, block candidate, line 3: could not convert 'Ann, block 7: x'"
+    row = ErrorRow("r", "c", "prompt", "template", said)
+    assert without_text(row).message.startswith("template a: b.j2, block candidate, line 3: it f")
+    assert "Ann" not in without_text(row).message
+    event = replace(row, reason="event_template", message=f"event with item 7: {said}")
+    assert without_text(event).message.startswith("event with item 7: template a: b.j2, block can")
+    kept = replace(row, reason="too_long", message="request r: 400 tokens")
+    assert without_text(kept) == kept
 
 
 def test_options_that_do_not_go_together_are_told(two: Path) -> None:

@@ -43,6 +43,7 @@ def rank_run(
     since: str | Path | None = None,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -60,6 +61,8 @@ def rank_run(
             scores from there.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data, such as a value that a template
+            cannot take.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -113,6 +116,7 @@ def rank_run(
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,
+            with_text=with_text,
             stop=stop,
             say=say,
             progress=progress,
@@ -131,6 +135,7 @@ def rank_plan(
     settings: list[str] | None = None,
     size: int = SHARD,
     since: str | Path | None = None,
+    with_text: bool = False,
     started: Started = lambda entry, throughput: None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
@@ -146,6 +151,7 @@ def rank_plan(
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
         since: the folder of one run, or of several: each takes over scores of the run of its name.
+        with_text: as of `rank_run`.
         started: is told which run begins.
         stop: asked between shards; True ends it by `StoppedBetween`.
         given: options of `rank_run`, for runs of the plan that do not say otherwise.
@@ -183,6 +189,7 @@ def rank_plan(
                     since=before,
                     runtime=runtime,
                     throughput=throughput,
+                    with_text=with_text,
                     stop=stop,
                     say=say,
                     progress=progress,

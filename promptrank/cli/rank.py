@@ -70,6 +70,10 @@ def rank(
         Path | None,
         typer.Option("--metrics", help="With --run: a .prom file for node-exporter."),
     ] = None,
+    with_text: Annotated[
+        bool,
+        typer.Option("--with-text", help="With --run: error rows may quote what the data says."),
+    ] = False,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -100,15 +104,21 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        done = _into_folder(plan or tasks or [], run, given, since, shard)
+        done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
                 say(f"{name}:")
             say_run(each, since)
         write_report_files(done, summary, metrics)
         return
-    folder_only = {"--since": since, "--shard": shard, "--plan": plan, "--summary": summary}
-    for option, value in (folder_only | {"--metrics": metrics}).items():
+    folder_only: dict[str, Any] = {
+        "--since": since,
+        "--shard": shard,
+        "--plan": plan,
+        "--summary": summary,
+    }
+    folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
+    for option, value in folder_only.items():
         if value is not None:
             raise InputError(f"{option} goes with --run")
     assert out is not None
@@ -148,6 +158,7 @@ def _into_folder(
     given: Mapping[str, Any],
     since: Path | None,
     shard: int | None,
+    with_text: bool,
 ) -> "dict[str, RunSummary]":
     """Rank one task into a folder, or several into folders of their own there."""
     from promptrank.api.rank_run import rank_plan, rank_run
@@ -163,6 +174,7 @@ def _into_folder(
         options_: dict[str, Any] = {
             "since": since,
             "size": SHARD if shard is None else shard,
+            "with_text": with_text,
             "stop": stop,
             "say": say_once(),
             "progress": progress,

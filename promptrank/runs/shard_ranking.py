@@ -16,6 +16,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.runs import shards
+from promptrank.runs.error_texts import without_text
 from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
@@ -39,9 +40,11 @@ class ShardRanking:
         identity: str,
         known: Since | None,
         throughput: Throughput,
+        with_text: bool = False,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
         self._identity, self._throughput = identity, throughput
+        self._with_text = with_text
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
@@ -81,6 +84,8 @@ class ShardRanking:
                 cut_events += ranking.cuts.events_dropped
                 if rows or ranking.partial:
                     digests.forget(request)  # what went wrong is tried again
+        if not self._with_text:
+            errors = [without_text(row) for row in errors]
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)

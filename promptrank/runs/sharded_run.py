@@ -66,6 +66,7 @@ def score_shards(
     earlier: Path | None = None,
     total: int | None = None,
     throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -79,6 +80,7 @@ def score_shards(
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
         throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data.
         stop: asked between shards.
 
     Raises:
@@ -101,7 +103,7 @@ def score_shards(
         return RunSummary(folder, count, count, whole, told)
     since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     with _earlier(earlier, ranker, about, say) as known:
-        ranking = ShardRanking(folder, ranker, origin, identity, known, told)
+        ranking = ShardRanking(folder, ranker, origin, identity, known, told, with_text)
         whole, resumed, count = NOTHING, 0, 0
         for block in request_blocks(file, splits, ids, size):
             count += 1
