@@ -216,6 +216,21 @@ class Caching(Protocol):
         ...
 
 
+@runtime_checkable
+class Shrinking(Protocol):
+    """What an engine has in addition that goes on with smaller batches where memory runs out."""
+
+    @property
+    def shrunk(self) -> int:
+        """How often it has run out of memory and gone on with less at a time."""
+        ...
+
+    @property
+    def forward_tokens(self) -> int:
+        """New tokens of one forward at most, as it is now."""
+        ...
+
+
 def too_long(tree: Tree, branch: Branch, max_tokens: int) -> Failure | None:
     """The failure of a branch whose longest path exceeds ``max_tokens``, else None."""
     length = len(tree.prefix) + len(branch.ids)
