@@ -132,8 +132,8 @@ def test_memory_that_ends_in_the_middle_is_told_of_each_request(
         for score in engine.score(_trees(40, VOCAB)):
             assert isinstance(score, Failure) and score.reason == "out_of_memory"
             assert (
-                "m: cpu has run out of memory (0.25 GB are free): CUDA out of memory; end what else "
-                "uses cpu, take --dtype bfloat16, take a smaller model, or say --device cpu"
+                "m: cpu has run out of memory (0.25 GB are free): CUDA out of memory; end what "
+                "else uses cpu, take --dtype bfloat16, take a smaller model, or say --device cpu"
             ) in score.message
     # And never a note that the model does not allow packing.
     with pytest.raises(ModelError, match="out of memory"):

@@ -1,4 +1,4 @@
-"""Memory that runs out: forwards are halved and stay so, and what does not fit alone fails alone."""
+"""Memory that runs out: forwards are halved and stay so; what does not fit alone fails alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from promptrank.engine import packed_engine
+from promptrank.engine import forward, layout, packed_engine
+from promptrank.engine import plain as plain_prompts
 from promptrank.engine.contract import Branch, Failure, Shrinking, Slot, Tree, TreeScore
 from promptrank.engine.devices import is_out_of_memory
 from promptrank.engine.packed import PackedEngine, open_packed
@@ -50,13 +51,13 @@ def full(ids: torch.Tensor, most: int) -> bool:
 def limit(monkeypatch: pytest.MonkeyPatch, most: int, error: Callable[[], Exception]) -> list[int]:
     """Have forwards of more than so many tokens run out of memory; the sizes of all of them."""
     sizes: list[int] = []
-    run, plain_logits = packed_engine.run, packed_engine.plain_logits
+    run, plain_logits = forward.run, plain_prompts.plain_logits
 
-    def limited(model: Any, forward: Any) -> torch.Tensor:
-        sizes.append(forward.ids.numel())
-        if full(forward.ids, most):
+    def limited(model: Any, laid_out: Any) -> torch.Tensor:
+        sizes.append(laid_out.ids.numel())
+        if full(laid_out.ids, most):
             raise error()
-        return run(model, forward)
+        return run(model, laid_out)
 
     def limited_plain(model: Any, one: Tree, branches: Any, tokens: int) -> Any:
         sizes.append(tokens)
@@ -123,7 +124,7 @@ def test_what_was_half_kept_when_memory_ran_out_is_not_used(
     """Keys and values of an instruction, of which the first layers are there."""
     engine = open_packed(llama_path)
     want = [flat(score) for score in open_packed(llama_path).score(TREES)]
-    run, lay_out = packed_engine.run, packed_engine.lay_out
+    run, lay_out = forward.run, layout.lay_out
     failed: list[int] = []
 
     def noted(batch: Any, *more: Any) -> Any:
@@ -132,8 +133,8 @@ def test_what_was_half_kept_when_memory_ran_out_is_not_used(
         if kept and not failed:
             failed.append(1)
 
-            def once(model: Any, forward: Any) -> torch.Tensor:
-                run(model, forward)
+            def once(model: Any, laid_out: Any) -> torch.Tensor:
+                run(model, laid_out)
                 for keep in kept:
                     del keep.layers[max(keep.layers)]
                 monkeypatch.setattr(packed_engine, "run", run)
