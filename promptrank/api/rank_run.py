@@ -7,11 +7,13 @@ from pathlib import Path
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
 from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
@@ -36,6 +38,7 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    timeout: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -51,6 +54,9 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
+            then and started anew, a server (http) is asked again; an engine that computes here
+            ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -58,6 +64,8 @@ def rank_run(
     """
     place = expanded(folder)
     earlier = expanded(since) if since is not None else None
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"a time-out of {timeout:g} s; give more than 0")
     if size < 1:
         raise InputError(f"a shard of {size} requests; give 1 or more")
     if earlier is not None and earlier.resolve() == place.resolve():
@@ -68,6 +76,8 @@ def rank_run(
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
+        restarts = Restarts(say, FREE_IN_RUNS)
+        runtime = stack.enter_context(Runtime(restarts, timeout=timeout))
         ranker = stack.enter_context(
             open_ranker(
                 opened,
@@ -78,6 +88,7 @@ def rank_run(
                 device=device,
                 dtype=dtype,
                 allow_changed=allow_changed,
+                runtime=runtime,
                 say=say,
             )
         )

@@ -52,6 +52,14 @@ def rank(
         int | None,
         typer.Option("--shard", help="With --run: requests of one shard. Default: 1000."),
     ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            help="With --run: seconds that a step of the engine may take. Default: 600 (vllm), "
+            "120 (http); no limit for engines that compute in this process, which a time-out ends.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -76,10 +84,10 @@ def rank(
     if run is not None:
         if store:
             raise InputError("--store goes with -o; leave it out, or --run")
-        _into_folder(task, run, given, since, shard)
+        _into_folder(task, run, given | {"timeout": timeout}, since, shard)
         return
-    if since is not None or shard is not None:
-        raise InputError("--since and --shard go with --run")
+    if since is not None or shard is not None or timeout is not None:
+        raise InputError("--since, --shard and --timeout go with --run")
     assert out is not None
     _into_file(task, out, given, store)
 

@@ -31,8 +31,17 @@ class Conversation:
         cached_tokens: those of them that the prefix cache had.
     """
 
-    def __init__(self, settings: Launch, adapters: ReadAdapters, restarts: Restarts | None) -> None:
+    def __init__(
+        self,
+        settings: Launch,
+        adapters: ReadAdapters,
+        restarts: Restarts | None,
+        seconds: float | None = None,
+    ) -> None:
         """Start the process, and wait until it is up.
+
+        Args:
+            seconds: after which a process that sends nothing is taken to hang, and is ended.
 
         Raises:
             ModelError: it cannot be.
@@ -45,7 +54,8 @@ class Conversation:
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
         self._process: Process | None = None
         self._end: str | None = None
-        self._restarts, self._backoff = restarts, Backoff()
+        self._restarts, self._seconds = restarts, seconds
+        self._backoff = Backoff(free=restarts.free) if restarts is not None else Backoff()
         self._recovering = False
         self._starts = 0
         self._loading: str | None = None  # name of the adapter
@@ -97,7 +107,7 @@ class Conversation:
         """
         process = self._live()
         try:
-            message = process.receive()
+            message = process.receive(self._seconds)
         except ModelError as error:
             self._died(error)
             return
@@ -321,7 +331,10 @@ class Conversation:
 
     def _start_anew(self, why: str, restarts: Restarts) -> Process:
         if left := self._backoff.left:
-            raise ModelError(f"{why}; it is started again in {left:.0f} s")
+            raise ModelError(
+                f"{why}; it has failed {self._backoff.failures} times in a row, and is started "
+                f"again in {left:.0f} s"
+            )
         try:
             self._start()
         except ModelError:

@@ -27,11 +27,12 @@ class VllmEngine:
         info: EngineInfo,
         limits: Limits,
         restarts: Restarts | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.info = info
         self._limits = limits
         self._adapters = ReadAdapters(Path(settings.model))
-        self._said = Conversation(settings, self._adapters, restarts)
+        self._said = Conversation(settings, self._adapters, restarts, seconds)
 
     def size(self, tree: Tree) -> int:
         """Tokens of all paths, shared ones as often as they are sent."""
