@@ -123,6 +123,7 @@ def _into_folder(
     task: str, folder: Path, given: Mapping[str, Any], since: Path | None, shard: int | None
 ) -> None:
     from promptrank.api.rank_run import rank_run
+    from promptrank.runs.fault_counts import told_faults
     from promptrank.runs.sharded_run import SHARD
     from promptrank.scores.scores import thin_answers
 
@@ -151,6 +152,8 @@ def _into_folder(
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
+    for words in told_faults(all_.faults):
+        say(words)
     if all_.cut_events:
         say(f"{all_.cut_events:,} history events did not fit their prompts")
     rows = all_.scored + all_.removed

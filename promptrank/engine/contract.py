@@ -231,6 +231,16 @@ class Shrinking(Protocol):
         ...
 
 
+@runtime_checkable
+class Restarting(Protocol):
+    """What an engine has in addition whose process is started anew when it dies."""
+
+    @property
+    def restarted(self) -> int:
+        """Processes that were started in the place of dead ones."""
+        ...
+
+
 def too_long(tree: Tree, branch: Branch, max_tokens: int) -> Failure | None:
     """The failure of a branch whose longest path exceeds ``max_tokens``, else None."""
     length = len(tree.prefix) + len(branch.ids)

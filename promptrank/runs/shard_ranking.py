@@ -12,10 +12,13 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.runs import shards
+from promptrank.runs.attempts import killed_row
+from promptrank.runs.fault_counts import check_hope, fault_counts, faults_since
 from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
 from promptrank.runs.since import Since
+from promptrank.runs.watched_attempts import WatchedAttempt, watched_attempt
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
 
@@ -37,12 +40,26 @@ class ShardRanking:
         Args:
             progress: is told how many of them are ranked.
         """
-        requests, unread, contents = block.requests, block.unread, block.contents
         digests = PromptDigests()
-        reused = self._reused(requests, contents, digests)
-        rankings = self._ranker.rank_many(
-            (request for request in requests if request.request_id not in reused), watch=digests
-        )
+        reused = self._reused(block.requests, block.contents, digests)
+        fresh = [request for request in block.requests if request.request_id not in reused]
+        with watched_attempt(self._folder, block, self._identity, fresh, self._ranker) as watched:
+            shard = self._ranked(block, progress, digests, reused, watched)
+            watched.done()
+        return shard
+
+    def _ranked(
+        self,
+        block: RequestBlock,
+        progress: Callable[[int], None],
+        digests: PromptDigests,
+        reused: Mapping[str, pa.Table],
+        watched: WatchedAttempt,
+    ) -> Shard:
+        """The shard, ranked and written; ``reused`` has the rows that are there already."""
+        requests, unread, contents = block.requests, block.unread, block.contents
+        before = fault_counts(self._ranker.opened)
+        rankings = watched.rankings(digests)
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
         candidates = scored = removed = partial = cut_events = 0
@@ -54,6 +71,9 @@ class ShardRanking:
                 taken_out = reused[name].column("rank").null_count
                 removed += taken_out
                 scored += len(reused[name]) - taken_out
+            elif name in watched.accused:
+                errors.append(killed_row(name))
+                partial += 1
             else:
                 ranking = next(rankings)
                 tables.append(ranking)
@@ -66,6 +86,7 @@ class ShardRanking:
                 if rows or ranking.partial:
                     digests.forget(request)  # what went wrong is tried again
             progress(len(tables))
+        check_hope(self._ranker.opened, len(watched.asked))
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)
@@ -84,6 +105,7 @@ class ShardRanking:
             cut_events,
             len(reused),
             self._mass(scores),
+            faults_since(before, fault_counts(self._ranker.opened)),
         )
         shard = Shard(
             block.number,

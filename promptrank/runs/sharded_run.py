@@ -20,6 +20,8 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import request_blocks
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
@@ -100,6 +102,8 @@ def score_shards(
                     block,
                     lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
                 )
+                for words in told_faults(shard.counted.faults, ranker.opened):
+                    say(words)
             else:
                 resumed += 1
             whole = whole.plus(shard.counted)
@@ -112,6 +116,7 @@ def score_shards(
             f"folder, with --since {folder} for what has not changed"
         )
     summary = RunSummary(folder, count, resumed, whole)
+    clear_ledgers(folder)
     write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
     return summary
 

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, nullcontext
+from traceback import clear_frames
 from typing import Any, TypeVar
 
 from promptrank.engine.contract import Answers, Branch, Failure, SlotScore, Steps, Tree, TreeScore
@@ -35,10 +36,12 @@ class Faults:
         raised: groups that a step ended by an error, and that were tried again.
         answered: works that the engine has answered.
         in_a_row: works that have failed since it last answered any.
+        last: the error of the last one.
     """
 
     def __init__(self) -> None:
         self.raised = self.answered = self.in_a_row = 0
+        self.last: Exception | None = None
 
     def hopeless(self) -> bool:
         """Whether it is the engine that fails, and not a work here or there."""
@@ -87,6 +90,8 @@ def steps_of(
                 except Exception as fault:
                     if isinstance(fault, OSError) and fault.errno in _DISK_FULL:
                         raise
+                    # Its frames hold what the engine was at, which may be all its memory.
+                    clear_frames(fault.__traceback__)
                     error = fault
                 if ready:
                     faults.answered += len(ready)
@@ -108,7 +113,7 @@ def steps_of(
             if alone[place] < ALONE:
                 groups.append([place])
                 continue
-            faults.in_a_row += 1
+            faults.in_a_row, faults.last = faults.in_a_row + 1, error
             if faults.hopeless():
                 raise error
             left.remove(place)

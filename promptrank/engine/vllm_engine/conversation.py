@@ -29,6 +29,7 @@ class Conversation:
         pending: number of a prompt that was sent -> whose it is.
         read_tokens: of prompts that were answered so far.
         cached_tokens: those of them that the prefix cache had.
+        restarted: processes that were started in the place of dead ones.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class Conversation:
             ModelError: it cannot be.
         """
         self.settings, self.adapters = settings, adapters
-        self.read_tokens = self.cached_tokens = 0
+        self.read_tokens = self.cached_tokens = self.restarted = 0
         self.pending: dict[int, tuple[Work, Place]] = {}
         self._numbers = count(1)
         self._adapter_numbers = count(1)
@@ -341,6 +342,7 @@ class Conversation:
             self._backoff.failed()
             raise
         restarts.started()
+        self.restarted += 1
         assert self._process is not None
         return self._process
 

@@ -122,6 +122,11 @@ class VllmEngine:
         return self._said.process_id
 
     @property
+    def restarted(self) -> int:
+        """Processes that were started in the place of dead ones."""
+        return self._said.restarted
+
+    @property
     def caches(self) -> Mapping[str, tuple[int, int]]:
         """Tokens of prompts that its prefix cache had, and had not."""
         said = self._said
