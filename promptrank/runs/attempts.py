@@ -24,11 +24,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from promptrank.basics.files import beside
-from promptrank.basics.json_files import checked, json_object
-from promptrank.errors import DataError, ErrorRow
+from promptrank.basics.json_files import checked
+from promptrank.basics.seals import sealed, sealed_object
+from promptrank.errors import DataError, ErrorRow, ModelError
 
 FOLDER = "begun"
 TOGETHER = 2
+HOPELESS = 3
+"""Requests that are accused, and none that has survived: then it is not the requests."""
 _IDLE, _ALONE, _BATCHES = "idle", "alone", "batches"
 _WIDTH = 40  # bytes of the first line, which is written over in place
 
@@ -45,6 +48,7 @@ class Suspicion:
         known: whether a process was killed with the first of them alone in hand.
         together: how often in a row one was killed by these requests in a batch, each of which it
             had survived alone before.
+        survived: whether any request has been ranked, alone or in a batch.
     """
 
     identity: str
@@ -54,6 +58,7 @@ class Suspicion:
     suspects: tuple[str, ...] = ()
     known: bool = False
     together: int = 0
+    survived: bool = False
 
     @property
     def apart(self) -> frozenset[str]:
@@ -74,7 +79,7 @@ class Attempt:
         self._path = path
         with beside(path) as part, part.open("wb") as file:
             file.write(_line(_IDLE, 0, 0))
-            file.write(json.dumps(asdict(suspicion)).encode() + b"\n")
+            file.write(json.dumps(sealed(asdict(suspicion))).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
         self._file, self._done = os.open(path, os.O_WRONLY), False
@@ -118,9 +123,19 @@ def attempt(
 
     Args:
         ids: of the shard's requests, in their order.
+
+    Raises:
+        ModelError: the process has been killed by each of several requests, and survived none.
     """
     path = ledger_path(folder, number)
-    made = Attempt(path, _suspicion(path, Suspicion(identity, content), ids))
+    suspicion = _suspicion(path, Suspicion(identity, content), ids)
+    if len(suspicion.accused) >= HOPELESS and not suspicion.survived:
+        raise ModelError(
+            f"{path}: this process was killed {suspicion.kills} times, at every request that it "
+            "began; see whether the machine has memory for the model. To try again, remove that "
+            "file and give the same command"
+        )
+    made = Attempt(path, suspicion)
     try:
         yield made
     finally:
@@ -157,7 +172,7 @@ def _suspicion(path: Path, fresh: Suspicion, ids: Sequence[str]) -> Suspicion:
     """What the ledger of an attempt before this one says, if it is of the same shard."""
     try:
         first, _, rest = path.read_bytes().partition(b"\n")
-        plain = json_object(rest, str(path))
+        plain = sealed_object(rest, str(path), then="remove it")
         before = checked(Suspicion, plain, path, what="a ledger of attempts")
         what, start, end = first.decode().split()
         places = range(int(start), int(end))
@@ -168,6 +183,7 @@ def _suspicion(path: Path, fresh: Suspicion, ids: Sequence[str]) -> Suspicion:
     if what == _IDLE:
         return before
     kills = before.kills + 1
+    before = replace(before, survived=before.survived or places.start > 0)
     if what == _ALONE:
         left = before.suspects[places.start :]
         if before.known and places.start == 0:
