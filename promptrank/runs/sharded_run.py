@@ -21,6 +21,8 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.finished_run import finished
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import request_blocks
@@ -116,6 +118,8 @@ def score_shards(
                     block,
                     lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
                 )
+                for words in told_faults(shard.counted.faults, ranker.opened):
+                    say(words)
             else:
                 resumed += 1
                 told.taken_over += shard.counted.requests
@@ -132,6 +136,7 @@ def score_shards(
     told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
     told.seconds = time.monotonic() - since
     summary = RunSummary(folder, count, resumed, whole, told)
+    clear_ledgers(folder)
     write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
     return summary
 

@@ -44,6 +44,7 @@ class ShardCounts:
         reasons: reason -> error rows.
         tokens, unique_tokens, shared_tokens: of the prompts that were asked, those of ``reused``
             left out (`promptrank.runs.throughput.TokenCounts`).
+        faults: what went wrong and was mended, such as ``out_of_memory`` -> how often.
     """
 
     requests: int
@@ -61,6 +62,7 @@ class ShardCounts:
     tokens: int
     unique_tokens: int
     shared_tokens: int
+    faults: Mapping[str, int]
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
@@ -74,7 +76,7 @@ def _sum(one: Any, other: Any) -> Any:
     return one + other
 
 
-NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0, 0)
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
