@@ -104,6 +104,7 @@ def score_into(
             size=FILE_SHARD,
             total=total if sample is None else len(sample),
             anew=True,
+            with_text=True,
             stop=stop,
             say=say,
             progress=progress,

@@ -6,6 +6,7 @@ is ranked by itself, so what is in it depends on its requests alone, and a run t
 gone on with has the files of an unbroken one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -21,6 +22,8 @@ from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import shards
 from promptrank.runs.amount import LOOKED_AT, amount
+from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.request_blocks import Blocks, RequestBlock, request_blocks, sample_blocks
 from promptrank.runs.run_identity import (
     SUMMARY,
@@ -35,6 +38,7 @@ from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shard_walk import shards_and_blocks
 from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 from promptrank.runs.since import Since, scored_since
+from promptrank.runs.throughput import Throughput, prefix_cache
 
 SHARD = 1000
 """Requests of one shard."""
@@ -52,6 +56,7 @@ class RunSummary:
         resumed: shards that an earlier start had done.
         resumed_requests: requests in them.
         identity: what it is of.
+        throughput: what this start did.
     """
 
     folder: Path
@@ -60,6 +65,7 @@ class RunSummary:
     counted: ShardCounts
     resumed_requests: int
     identity: RunIdentity
+    throughput: Throughput
 
 
 def score_shards(
@@ -76,6 +82,8 @@ def score_shards(
     earlier: Path | None = None,
     total: int | None = None,
     anew: bool = False,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -91,6 +99,8 @@ def score_shards(
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
         anew: what the folder holds of another run goes.
+        throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data.
         stop: asked between shards.
 
     Raises:
@@ -108,15 +118,27 @@ def score_shards(
         blocks: Blocks = partial(sample_blocks, sample, size)
     else:
         blocks = partial(request_blocks, file, splits, ids, size)
+    told = throughput if throughput is not None else Throughput()
+    since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     whole, resumed, ranked, there = NOTHING, NOTHING, 0, 0
     count = shard_count(folder, identity.digest)
     with _earlier(earlier, ranker, identity.about, say) as known:
-        ranking = ShardRanking(folder, ranker, identity.origin, identity.digest, known, dated)
+        ranking = ShardRanking(
+            folder,
+            ranker,
+            identity.origin,
+            identity.digest,
+            known,
+            told,
+            dated=dated,
+            with_text=with_text,
+        )
         for part in shards_and_blocks(folder, identity.digest, size, blocks, count):
             if isinstance(part, Shard):
                 there += 1
                 resumed = resumed.plus(part.counted)
                 whole = whole.plus(part.counted)
+                told.taken_over += part.counted.requests
                 progress(whole.requests, total)
                 continue
             if not part.requests and not whole.requests:
@@ -132,6 +154,8 @@ def score_shards(
                 part,
                 lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
             )
+            for words in told_faults(shard.counted.faults, ranker.opened):
+                say(words)
             ranked += 1
             whole = whole.plus(shard.counted)
     if not ranked + there:
@@ -142,10 +166,16 @@ def score_shards(
             f"{file.path}: changed while it was ranked; rank the file as it is now"
             + ("" if anew else f" {then}")
         )
-    summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity)
-    told = {"identity": identity.digest, "shards": summary.shards} | asdict(whole)
+    read = prefix_cache(ranker.opened)
+    told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
+    told.seconds = time.monotonic() - since
+    summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
+    clear_ledgers(folder)
     if ranked or count is None:
-        write_sealed(folder / SUMMARY, told)
+        write_sealed(
+            folder / SUMMARY,
+            {"identity": identity.digest, "shards": summary.shards} | asdict(whole),
+        )
     return summary
 
 
