@@ -35,7 +35,9 @@ from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
 from promptrank.workspace.tasks import open_task
+from promptrank.schema.run_plan import load_plan
 from support.models import make_model
+from support.pages import DOCS, write_files
 from support.toys import adapters_for, make_project
 from support.vllm import skip_without_vllm
 
@@ -106,6 +108,14 @@ def test_each_run_of_a_plan_is_a_run_in_its_own_right(two: Path) -> None:
         list(run_scores(two / "runs"))
     with pytest.raises(InputError, match="holds several runs; name another folder for one"):
         rank_run(TASK, two / "runs", engine="fake", project=two)
+
+
+def test_the_plan_that_the_reference_shows_is_one(tmp_path: Path) -> None:
+    write_files(DOCS / "reference" / "several-runs.md", tmp_path)
+    first, untuned, rating = load_plan(tmp_path / "nightly.yaml").runs
+    assert first.given() == {"adapter": "movies", "splits": {"test"}}
+    assert untuned.given() == {"splits": {"valid", "test"}, "limit": 200}
+    assert (rating.settings, rating.engine) == (["budget.tokens=1024"], "fake")
 
 
 def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:
