@@ -47,7 +47,9 @@ def test_the_nightly_run_goes_as_the_page_says(tmp_path: Path, tiny_llama_path: 
         assert ran.returncode == 0, f"{command}\n{ran.stderr}"
         printed = ran.stdout + ran.stderr
         for line in filter(None, lines):
-            assert re.search(pattern(line), printed), f"{line!r} is not in what it prints:\n{printed}"
+            assert re.search(pattern(line), printed), (
+                f"{line!r} is not in what it prints:\n{printed}"
+            )
     kept = re.findall(r"(\d+) requests kept the scores", printed := _said(shown))
     assert kept, printed
     assert len(list((tmp_path / "runs/2026-11-27/like/scores").iterdir())) == 1
