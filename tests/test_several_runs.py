@@ -528,9 +528,10 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
             return started[-1]
 
         patch.setattr(opening, "VllmEngine", noted)
-        done = ranked(two, plan, engine="vllm", threads=1, size=100)
+        done = ranked(two, plan, engine="vllm", threads=1, size=100, requests=None)
     assert len(started) == 1
-    packed = ranked(two, plan, "packed", engine="packed", threads=1, size=100)
+    given: dict[str, Any] = {"threads": 1, "size": 100, "requests": None}
+    packed = ranked(two, plan, "packed", engine="packed", **given)
     like = open_task(TASK, project=two)
     sides = [
         [read_run(two / folder / name, like.task, like.name).table for name in ("base", *names)]
