@@ -8,6 +8,7 @@ from typing import Any
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
 from promptrank.requests.sampling import request_count
 from promptrank.runs.run_identity import PLAN, RUN, check_folders
@@ -44,6 +45,7 @@ def rank_run(
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
+    timeout: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -63,6 +65,9 @@ def rank_run(
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
             cannot take.
+        timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
+            then and started anew, a server (http) is asked again; an engine that computes here
+            ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -80,6 +85,8 @@ def rank_run(
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
+        if runtime is None:
+            runtime = stack.enter_context(_runtime(timeout, say))
         ranker = stack.enter_context(
             open_ranker(
                 opened,
@@ -123,6 +130,13 @@ def rank_run(
         )
 
 
+def _runtime(timeout: float | None, say: Say) -> Runtime:
+    """For runs, which nobody watches: engines are started anew where that is possible."""
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"a time-out of {timeout:g} s; give more than 0")
+    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout)
+
+
 Started = Callable[[PlanEntry, Throughput], None]
 """Is told of each run of several as it begins, with what will be kept up to date."""
 
@@ -136,6 +150,7 @@ def rank_plan(
     size: int = SHARD,
     since: str | Path | None = None,
     with_text: bool = False,
+    timeout: float | None = None,
     started: Started = lambda entry, throughput: None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
@@ -151,7 +166,7 @@ def rank_plan(
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
         since: the folder of one run, or of several: each takes over scores of the run of its name.
-        with_text: as of `rank_run`.
+        with_text, timeout: as of `rank_run`.
         started: is told which run begins.
         stop: asked between shards; True ends it by `StoppedBetween`.
         given: options of `rank_run`, for runs of the plan that do not say otherwise.
@@ -172,7 +187,7 @@ def rank_plan(
     failed: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        runtime = stack.enter_context(Runtime())
+        runtime = stack.enter_context(_runtime(timeout, say))
         check_entries(entries, folders, runtime, plan=plan, say=say)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:

@@ -74,6 +74,14 @@ def rank(
         bool,
         typer.Option("--with-text", help="With --run: error rows may quote what the data says."),
     ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            help="With --run: seconds that a step of the engine may take. Default: 600 (vllm), "
+            "120 (http); no limit for engines that compute in this process, which a time-out ends.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -104,6 +112,7 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
+        given |= {"timeout": timeout}
         done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
@@ -116,6 +125,7 @@ def rank(
         "--shard": shard,
         "--plan": plan,
         "--summary": summary,
+        "--timeout": timeout,
     }
     folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():

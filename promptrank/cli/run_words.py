@@ -58,6 +58,7 @@ def write_report_files(
 
 def say_run(done: "RunSummary", since: Path | None) -> None:
     """What a run came to."""
+    from promptrank.runs.fault_counts import told_faults
     from promptrank.scores.scores import thin_answers
 
     all_ = done.counted
@@ -70,6 +71,8 @@ def say_run(done: "RunSummary", since: Path | None) -> None:
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
+    for words in told_faults(all_.faults):
+        say(words)
     if all_.cut_events:
         say(f"{all_.cut_events:,} history events did not fit their prompts")
     if (share := done.throughput.cached_share) is not None and all_.tokens:

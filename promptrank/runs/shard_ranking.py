@@ -16,12 +16,15 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.runs import shards
+from promptrank.runs.attempts import killed_row
 from promptrank.runs.error_texts import without_text
+from promptrank.runs.fault_counts import check_hope, fault_counts, faults_since
 from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
 from promptrank.runs.since import Since
 from promptrank.runs.throughput import AskedTokens, Throughput, TokenCounts
+from promptrank.runs.watched_attempts import WatchedAttempt, watched_attempt
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
 
@@ -40,11 +43,13 @@ class ShardRanking:
         identity: str,
         known: Since | None,
         throughput: Throughput,
+        *,
+        dated: bool = False,
         with_text: bool = False,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
         self._identity, self._throughput = identity, throughput
-        self._with_text = with_text
+        self._dated, self._with_text = dated, with_text
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
@@ -54,13 +59,27 @@ class ShardRanking:
         Args:
             progress: is told how many of them are ranked.
         """
-        requests, unread, contents = block.requests, block.unread, block.contents
         digests = PromptDigests()
-        reused = self._reused(requests, contents, digests)
+        reused = self._reused(block.requests, block.contents, digests)
+        fresh = [request for request in block.requests if request.request_id not in reused]
+        with watched_attempt(self._folder, block, self._identity, fresh, self._ranker) as watched:
+            shard = self._ranked(block, progress, digests, reused, watched)
+            watched.done()
+        return shard
+
+    def _ranked(
+        self,
+        block: RequestBlock,
+        progress: Callable[[int], None],
+        digests: PromptDigests,
+        reused: Mapping[str, pa.Table],
+        watched: WatchedAttempt,
+    ) -> Shard:
+        """The shard, ranked and written; ``reused`` has the rows that are there already."""
+        requests, unread, contents = block.requests, block.unread, block.contents
+        before = fault_counts(self._ranker.opened)
         rankings, asked = self._rankings(
-            [request for request in requests if request.request_id not in reused],
-            digests,
-            lambda done: progress(len(reused) + done),
+            watched, digests, lambda done: progress(len(reused) + done)
         )
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
@@ -73,6 +92,9 @@ class ShardRanking:
                 taken_out = reused[name].column("rank").null_count
                 removed += taken_out
                 scored += len(reused[name]) - taken_out
+            elif name in watched.accused:
+                errors.append(killed_row(name))
+                partial += 1
             else:
                 ranking = rankings[name]
                 tables.append(ranking)
@@ -84,6 +106,7 @@ class ShardRanking:
                 cut_events += ranking.cuts.events_dropped
                 if rows or ranking.partial:
                     digests.forget(request)  # what went wrong is tried again
+        check_hope(self._ranker.opened, len(watched.asked))
         if not self._with_text:
             errors = [without_text(row) for row in errors]
         scores = self._table(tables)
@@ -108,6 +131,7 @@ class ShardRanking:
             asked.tokens,
             asked.unique,
             asked.shared,
+            faults_since(before, fault_counts(self._ranker.opened)),
         )
         self._throughput.reused += len(reused)
         self._throughput.requests += len(reused)
@@ -117,13 +141,23 @@ class ShardRanking:
             block.content,
             requests[0].request_id if requests else None,
             requests[-1].request_id if requests else None,
+            block.end,
             counted,
             {},
         )
-        return shards.write_shard(self._folder, shard, scores, errors, prompts, self._metadata)
+        return shards.write_shard(
+            self._folder,
+            shard,
+            scores,
+            errors,
+            prompts,
+            self._metadata,
+            ids=block.ids,
+            dated=self._dated,
+        )
 
     def _rankings(
-        self, requests: Sequence[Request], digests: PromptDigests, progress: Callable[[int], None]
+        self, watched: WatchedAttempt, digests: PromptDigests, progress: Callable[[int], None]
     ) -> tuple[dict[str, Ranking], TokenCounts]:
         """The ranking of each request, by id, and the tokens of all."""
         tokens, whole = AskedTokens(), TokenCounts()
@@ -133,7 +167,7 @@ class ShardRanking:
             tokens(works, results)
 
         rankings: dict[str, Ranking] = {}
-        for ranking in self._ranker.rank_many(requests, watch=watch, ordered=ORDERED):
+        for ranking in watched.rankings(watch, ORDERED):
             rankings[ranking.request_id] = ranking
             counted = tokens.of(ranking.request_id)
             whole = whole.plus(counted)
