@@ -137,9 +137,12 @@ def rank(
 
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
     from promptrank.api.rank import rank as rank_into
+    from promptrank.runs.throughput import Throughput
     from promptrank.scores.scores import thin_answers
 
     with if_stopped(_GO_ON), progress_bar("ranking", "requests") as progress:
+        given = {**given, "throughput": (throughput := Throughput())}
+        progress.beside = RunLine(throughput)
         ranked = rank_into(task, out, **given, store=store, say=say_once(), progress=progress)
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
