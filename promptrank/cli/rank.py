@@ -155,11 +155,20 @@ def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
 
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
     from promptrank.api.rank import rank as rank_into
+    from promptrank.runs.throughput import Throughput
     from promptrank.scores.scores import thin_answers
 
     with _stoppable() as (stop, progress):
+        progress.beside = RunLine(throughput := Throughput())
         ranked = rank_into(
-            task, out, **given, store=store, stop=stop, say=say_once(), progress=progress
+            task,
+            out,
+            **given,
+            store=store,
+            throughput=throughput,
+            stop=stop,
+            say=say_once(),
+            progress=progress,
         )
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
