@@ -156,7 +156,12 @@ def test_what_ends_by_itself_leaves_nobody_suspected(dying: Dying) -> None:
     for _ in range(5):
         with pytest.raises(KeyboardInterrupt):
             dying.run()
-    dying.dies = lambda ids: bool(asked.append(ids))
+
+    def going_on(ids: list[str]) -> bool:
+        asked.append(ids)
+        return False
+
+    dying.dies = going_on
     assert dying.run().counted.errors == 0
     assert all(len(ids) == AT_ONCE for ids in asked)
 

@@ -1,12 +1,14 @@
 """What a run is of, in words: ``run.json``, and what differs where another one is there."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.digests import json_digest
 from promptrank.basics.seals import read_sealed, write_sealed
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
+from promptrank.runs import shards
 
 RUN, SUMMARY = "run.json", "summary.json"
 _OPTIONS = {"shard": "--shard", "limit": "--limit", "splits": "--split"}
@@ -58,15 +60,27 @@ def _scorer(about: Mapping[str, Any]) -> dict[str, Any]:
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
+    Where it is damaged or gone it is written again, unless there are shards of another run.
+
     Raises:
         InputError: it is of another one.
     """
     check_folders(folder, None)
     place = folder / RUN
     if not place.is_file():
+        if not _may_be(folder, identity):
+            raise InputError(
+                f"{folder}: holds shards of another run, and no {RUN}; name another folder"
+            )
         write_sealed(place, {**about, "identity": identity})
         return
-    written = read_sealed(place, then="name another folder for the run")
+    try:
+        written = read_sealed(place, then="name another folder for the run")
+    except DataError:
+        if not _may_be(folder, identity):
+            raise
+        write_sealed(place, {**about, "identity": identity})
+        return
     if written.get("identity") == identity:
         return
     changed = [
@@ -85,6 +99,14 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     )
 
 
+def _may_be(folder: Path, identity: str) -> bool:
+    """Whether a folder without a manifest is of a run: by its first shard, if it has any."""
+    for number in shards.numbers(folder):
+        with suppress(DataError):
+            return shards.read_shard(folder, number).identity == identity
+    return True
+
+
 def check_folders(folder: Path, earlier: Path | None) -> None:
     """Told before anything is built or loaded.
 
@@ -96,7 +118,7 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
-    if there and not (folder / RUN).is_file():
+    if there and not (folder / RUN).is_file() and not shards.numbers(folder):
         raise InputError(f"{folder}: is a folder of something else; name another for the run")
 
 

@@ -18,11 +18,13 @@ from promptrank.basics.leftovers import clear_parts
 from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.write import TableWriter
+from promptrank.runs.room import told_if_full
 
 PROMPTS = pa.schema(
     [("request_id", pa.string()), ("prompt", pa.string()), ("content", pa.string())]
 )
 _SHARDS = "shards"
+_FACTS, _PROMPT = 20_000, 200  # bytes of a shard's fixed parts, and of a request's digests
 _AGAIN = "remove it, and the same command scores its requests again"
 
 
@@ -170,16 +172,22 @@ def write_shard(
 
     Returns:
         The shard, with the digests of its files.
+
+    Raises:
+        DataError: the disk is full.
     """
     number = shard.number
     paths = [at(folder, number) for at in (scores_path, errors_path, prompts_path)]
-    with TableWriter(paths[0], scores.schema, metadata=metadata) as writer:
-        writer.write_table(scores)
-    with TableWriter(paths[1]) as writer:
-        writer.write_rows([asdict(row) for row in errors])
-    with TableWriter(paths[2], PROMPTS) as writer:
-        writer.write_rows([dict(zip(PROMPTS.names, row, strict=True)) for row in prompts])
-    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
-    shard = replace(shard, files=files)
-    write_sealed(facts_path(folder, number), asdict(shard))
+    rows = [asdict(row) for row in errors]
+    wanted = scores.nbytes + sum(len(str(row)) for row in rows) + _FACTS + _PROMPT * len(prompts)
+    with told_if_full(folder, number, wanted):
+        with TableWriter(paths[0], scores.schema, metadata=metadata) as writer:
+            writer.write_table(scores)
+        with TableWriter(paths[1]) as writer:
+            writer.write_rows(rows)
+        with TableWriter(paths[2], PROMPTS) as writer:
+            writer.write_rows([dict(zip(PROMPTS.names, row, strict=True)) for row in prompts])
+        files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+        shard = replace(shard, files=files)
+        write_sealed(facts_path(folder, number), asdict(shard))
     return shard

@@ -50,16 +50,13 @@ class Scoring:
         """Open the task ``toys/like`` of a project of toys."""
         path = root / "requests.jsonl"
         shared = {"member_id": "m", "member": {"name": "Ann"}}
-        rows = [
-            shared | {"request_id": f"r{n}", "candidate_id": c, "item_id": c, "item": {"title": c}}
+        rows: list[dict[str, Any]] = [
+            {"request_id": f"r{n}", "candidate_id": title, "item_id": title}
+            | {"item": {"title": title, "color": "red"}}
             for n in range(self.COUNT)
-            for c in (f"ball {n}", f"car {n}")
+            for title in (f"ball {n}", f"car {n}")
         ]
-        path.write_text(
-            "".join(
-                json.dumps(row | {"item": row["item"] | {"color": "red"}}) + "\n" for row in rows
-            )
-        )
+        path.write_text("".join(json.dumps(shared | row) + "\n" for row in rows))
         opened = open_task(TASK, project=root)
         self.engine = SteppingEngine()
         self.ranker: Ranker = open_ranker(opened, engine="fake")
