@@ -157,11 +157,11 @@ def test_what_ends_by_itself_leaves_nobody_suspected(dying: Dying) -> None:
         with pytest.raises(KeyboardInterrupt):
             dying.run()
 
-    def going_on(ids: list[str]) -> bool:
+    def counting(ids: list[str]) -> bool:
         asked.append(ids)
         return False
 
-    dying.dies = going_on
+    dying.dies = counting
     assert dying.run().counted.errors == 0
     assert all(len(ids) == AT_ONCE for ids in asked)
 

@@ -43,6 +43,9 @@ class ShardCounts:
         cut_events: history events that did not fit their prompts.
         reused: requests whose scores were taken over from another run.
         label_mass: question -> sum over all rows.
+        reasons: reason -> error rows.
+        tokens, unique_tokens, shared_tokens: of the prompts that were asked, those of ``reused``
+            left out (`promptrank.runs.throughput.TokenCounts`).
         faults: what went wrong and was mended, such as ``out_of_memory`` -> how often.
     """
 
@@ -57,19 +60,25 @@ class ShardCounts:
     cut_events: int
     reused: int
     label_mass: Mapping[str, float]
+    reasons: Mapping[str, int]
+    tokens: int
+    unique_tokens: int
+    shared_tokens: int
     faults: Mapping[str, int]
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
         ours, theirs = asdict(self), asdict(other)
-        both: dict[str, Any] = {}
-        for key in ("label_mass", "faults"):
-            mine, more = ours.pop(key), theirs.pop(key)
-            both[key] = {name: mine.get(name, 0) + more.get(name, 0) for name in {**mine, **more}}
-        return ShardCounts(**{name: ours[name] + theirs[name] for name in ours}, **both)
+        return ShardCounts(**{name: _sum(ours[name], theirs[name]) for name in ours})
 
 
-NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {})
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+    return one + other
+
+
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)

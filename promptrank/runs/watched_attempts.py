@@ -32,14 +32,20 @@ class WatchedAttempt:
         self.accused = frozenset(ledger.suspicion.accused if ledger is not None else ())
         self.asked = [r for r in fresh if r.request_id not in self.accused]
 
-    def rankings(self, watch: Watch) -> Iterator[Ranking]:
-        """Those of ``asked``, in its order, lazily; suspects have been ranked alone before."""
+    def rankings(self, watch: Watch, ordered: int) -> Iterator[Ranking]:
+        """Those of ``asked``, lazily; suspects have been ranked alone before.
+
+        Args:
+            ordered: as of `promptrank.ranking.loop.rankings`.
+        """
         if self._ledger is None:
-            yield from self._ranker.rank_many(self.asked, watch=watch)
+            yield from self._ranker.rank_many(self.asked, watch=watch, ordered=ordered)
             return
         self._try_suspects(self._ledger)
         ledger, apart_ids = self._ledger, self._ledger.suspicion.apart
-        drawn = ranked = 0
+        places = {request.request_id: place for place, request in enumerate(self.asked)}
+        done: set[int] = set()  # of those beyond ``ranked``
+        drawn = ranked = 0  # in the order of ``asked``: all before ``ranked`` are
 
         def told(requests: Sequence[Request]) -> Iterator[Request]:
             nonlocal drawn
@@ -49,8 +55,11 @@ class WatchedAttempt:
                 yield request
 
         for together in _segments(self.asked, apart_ids):
-            for ranking in self._ranker.rank_many(told(together), watch=watch):
-                ranked += 1
+            for ranking in self._ranker.rank_many(told(together), watch=watch, ordered=ordered):
+                done.add(places[ranking.request_id])
+                while ranked in done:
+                    done.remove(ranked)
+                    ranked += 1
                 ledger.batches(ranked, drawn)
                 yield ranking
 

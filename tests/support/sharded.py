@@ -51,12 +51,17 @@ class Scoring:
         path = root / "requests.jsonl"
         shared = {"member_id": "m", "member": {"name": "Ann"}}
         rows: list[dict[str, Any]] = [
-            {"request_id": f"r{n}", "candidate_id": title, "item_id": title}
-            | {"item": {"title": title, "color": "red"}}
+            {
+                **shared,
+                "request_id": f"r{n}",
+                "candidate_id": c,
+                "item_id": c,
+                "item": {"title": c, "color": "red"},
+            }
             for n in range(self.COUNT)
-            for title in (f"ball {n}", f"car {n}")
+            for c in (f"ball {n}", f"car {n}")
         ]
-        path.write_text("".join(json.dumps(shared | row) + "\n" for row in rows))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         opened = open_task(TASK, project=root)
         self.engine = SteppingEngine()
         self.ranker: Ranker = open_ranker(opened, engine="fake")
