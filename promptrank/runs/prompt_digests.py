@@ -1,11 +1,11 @@
 """Digests of what is asked: of requests, and of the prompts that they become."""
 
 import hashlib
+from array import array
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
 import orjson
 
 from promptrank.basics.digests import json_digest
@@ -88,4 +88,4 @@ def work_digest(work: Work) -> str:
 
 def _take(whole: "hashlib._Hash", ids: Ids) -> None:
     whole.update(len(ids).to_bytes(4, "little"))
-    whole.update(np.asarray(ids, dtype=np.int64).tobytes())
+    whole.update(array("q", ids).tobytes())
