@@ -13,6 +13,7 @@ from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.workspace.baselines import baseline_engine
+from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -36,6 +37,7 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    prepare: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -51,6 +53,8 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        prepare: processes that read, render and tokenize beside the one that asks the engine; as of
+            `promptrank.workspace.preparing.preparing` where left out.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -102,6 +106,7 @@ def rank_run(
             size=size,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
+            prepare=preparing(opened, ranker, file, engine=engine, model=model, prepare=prepare),
             stop=stop,
             say=say,
             progress=progress,

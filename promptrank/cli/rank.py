@@ -52,6 +52,14 @@ def rank(
         int | None,
         typer.Option("--shard", help="With --run: requests of one shard. Default: 1000."),
     ] = None,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            "--prepare",
+            help="With --run: processes that render and tokenize beside the engine. "
+            "Default: 1, and 0 where the engine computes in this process on the CPU.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -76,10 +84,10 @@ def rank(
     if run is not None:
         if store:
             raise InputError("--store goes with -o; leave it out, or --run")
-        _into_folder(task, run, given, since, shard)
+        _into_folder(task, run, given | {"prepare": prepare}, since, shard)
         return
-    if since is not None or shard is not None:
-        raise InputError("--since and --shard go with --run")
+    if since is not None or shard is not None or prepare is not None:
+        raise InputError("--since, --shard and --prepare go with --run")
     assert out is not None
     _into_file(task, out, given, store)
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -44,9 +44,14 @@ class PromptDigests:
     itself where the engine reads fields.
     """
 
-    def __init__(self) -> None:
-        """Nothing is noted yet."""
+    def __init__(self, digest_of: Callable[[Work], str] | None = None) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            digest_of: `work_digest`, or what knows its digests from elsewhere.
+        """
         self._by_request: dict[str, str] = {}
+        self._digest_of = digest_of or work_digest
 
     def of(self, request: Request) -> str | None:
         """SHA-256 over its prompts and over whose they are, so that equal ones give equal rows.
@@ -67,7 +72,8 @@ class PromptDigests:
         """Take down works that are submitted."""
         for work in works:
             name = work.tree_id if isinstance(work, Tree) else work.request_id
-            self._by_request.setdefault(name, work_digest(work))
+            if name not in self._by_request:
+                self._by_request[name] = self._digest_of(work)
 
 
 def work_digest(work: Work) -> str:

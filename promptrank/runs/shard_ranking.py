@@ -1,6 +1,6 @@
 """Ranking one block of requests into its shard."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 
@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from promptrank.errors import ErrorRow
 from promptrank.ranking.columns import columns_of
+from promptrank.ranking.method import Work
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.runs import shards
-from promptrank.runs.prompt_digests import PromptDigests
+from promptrank.runs.prompt_digests import PromptDigests, work_digest
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
 from promptrank.runs.since import Since
@@ -24,21 +25,32 @@ class ShardRanking:
     """Ranks the blocks of one run, and writes their shards."""
 
     def __init__(
-        self, folder: Path, ranker: Ranker, origin: Origin, identity: str, known: Since | None
+        self,
+        folder: Path,
+        ranker: Ranker,
+        origin: Origin,
+        identity: str,
+        known: Since | None,
+        digest_of: Callable[[Work], str] = work_digest,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
         self._identity = identity
+        self._digest_of = digest_of
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
-    def rank(self, block: RequestBlock, progress: Callable[[int], None]) -> Shard:
-        """Rank the requests of a block and write their shard.
+    def steps(
+        self, block: RequestBlock, progress: Callable[[int], None]
+    ) -> Generator[None, None, Shard]:
+        """Rank the requests of a block, pause, and write their shard.
+
+        What comes after the pause asks the engine nothing; another thread may do it.
 
         Args:
             progress: is told how many of them are ranked.
         """
         requests, unread, contents = block.requests, block.unread, block.contents
-        digests = PromptDigests()
+        digests = PromptDigests(self._digest_of)
         reused = self._reused(requests, contents, digests)
         rankings = self._ranker.rank_many(
             (request for request in requests if request.request_id not in reused), watch=digests
@@ -66,6 +78,7 @@ class ShardRanking:
                 if rows or ranking.partial:
                     digests.forget(request)  # what went wrong is tried again
             progress(len(tables))
+        yield
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)

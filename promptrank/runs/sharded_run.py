@@ -20,8 +20,8 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.feeding import Prepare, fed
 from promptrank.runs.manifest import manifest
-from promptrank.runs.request_blocks import request_blocks
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
 from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shards import NOTHING, ShardCounts
@@ -60,6 +60,7 @@ def score_shards(
     size: int = SHARD,
     earlier: Path | None = None,
     total: int | None = None,
+    prepare: Prepare | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -72,6 +73,7 @@ def score_shards(
         size: requests of one shard.
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
+        prepare: processes that render and tokenize; this one does where left out.
         stop: asked between shards.
 
     Raises:
@@ -86,24 +88,33 @@ def score_shards(
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
     begin(folder, about, identity)
     shards.clear_shards(folder)
-    with _earlier(earlier, ranker, about, say) as known:
-        ranking = ShardRanking(folder, ranker, origin, identity, known)
-        whole, resumed, count = NOTHING, 0, 0
-        for block in request_blocks(file, splits, ids, size):
+    which: dict[str, Any] = {"splits": splits, "ids": ids, "size": size}
+    with (
+        _earlier(earlier, ranker, about, say) as known,
+        fed(ranker, file, prepare, **which, folder=folder, identity=identity) as feed,
+    ):
+        ranking = ShardRanking(folder, ranker, origin, identity, known, feed.digest_of)
+        whole, resumed, count, before = NOTHING, 0, 0, 0
+        for block in feed.blocks:
             count += 1
             shard = shards.done(folder, block.number, identity, block.content)
             if shard is None:
                 if stop():
                     raise StoppedBetween
-                before = whole.requests
-                shard = ranking.rank(
+                steps = ranking.steps(
                     block,
                     lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
                 )
+                finished = feed.rank(steps)
             else:
                 resumed += 1
-            whole = whole.plus(shard.counted)
-            progress(whole.requests, total)
+                finished = feed.there(shard)
+            for each in finished:
+                whole = whole.plus(each.counted)
+            before += len(block.requests)
+            progress(before, total)
+        for each in feed.rest():
+            whole = whole.plus(each.counted)
     if not whole.requests:
         raise DataError(f"no request to rank in {file.path.name}")
     if requests_digest(file.path) != digest:
