@@ -1,21 +1,12 @@
 """Processes that prepare prompts: the files of a run are those without them, whatever happens."""
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from promptrank.api.rank_run import rank_run
-from promptrank.errors import DataError, InputError
-from promptrank.runs import shards
-from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import RunSummary
 
 TASK = "toys/like"
 

@@ -16,7 +16,7 @@ from promptrank.ranking.method import Work
 from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile
-from promptrank.runs.preparation import Preparation, Wanted
+from promptrank.runs.preparation import BlockShare, Preparation
 from promptrank.runs.preparing_processes import PreparedBlocks
 from promptrank.runs.prompt_digests import work_digest
 from promptrank.runs.request_blocks import RequestBlock, request_blocks
@@ -80,7 +80,7 @@ def finished(steps: ShardSteps) -> Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepare:
+class Preparing:
     """That so many processes are to prepare a run's prompts, and what they need for it."""
 
     processes: int
@@ -91,7 +91,7 @@ class Prepare:
 def fed(
     ranker: Ranker,
     file: RequestFile,
-    prepare: Prepare | None,
+    prepare: Preparing | None,
     *,
     splits: set[str] | None,
     ids: set[str] | None,
@@ -109,7 +109,9 @@ def fed(
     method, opened = ranker.method, ranker.opened
     assert isinstance(method, Pointwise), "prompts are prepared for methods that have some"
     prepared, count = PreparedBlocks(method.posing), prepare.processes
-    wanted = [Wanted(splits, ids, size, place, count, folder, identity) for place in range(count)]
+    wanted = [
+        BlockShare(splits, ids, size, place, count, folder, identity) for place in range(count)
+    ]
     with ExitStack() as stack:
         writer = stack.enter_context(ThreadPoolExecutor(1, "promptrank-shards"))
         stepping = Stepping()

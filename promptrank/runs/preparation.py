@@ -36,7 +36,7 @@ class Preparation:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BlockShare:
     """Which blocks one process prepares.
 
     Attributes:
@@ -67,7 +67,7 @@ class BlockHead:
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class PreparedPrompt:
     """One request's prompt; the request itself has gone before, with its block.
 
     Attributes:
@@ -79,7 +79,9 @@ class Prompt:
     digest: str
 
 
-def prepared(preparation: Preparation, wanted: Wanted) -> Iterator[BlockHead | list[Prompt]]:
+def prepared(
+    preparation: Preparation, wanted: BlockShare
+) -> Iterator[BlockHead | list[PreparedPrompt]]:
     """Each block, and then its prompts in the order of its requests, some at a time.
 
     Raises:
@@ -104,16 +106,16 @@ def prepared(preparation: Preparation, wanted: Wanted) -> Iterator[BlockHead | l
                 yield from _prompts(posing, block)
 
 
-def _prompts(posing: Prompts, block: RequestBlock) -> Iterator[list[Prompt]]:
+def _prompts(posing: Prompts, block: RequestBlock) -> Iterator[list[PreparedPrompt]]:
     shared: dict[Any, Any] = {}
     posed = (_without_request(each, shared) for each in posing.pose(block.requests, None))
     while together := list(islice(posed, WINDOW)):
         yield together
 
 
-def _without_request(posed: Posed, shared: dict[Any, Any]) -> Prompt:
+def _without_request(posed: Posed, shared: dict[Any, Any]) -> PreparedPrompt:
     """What goes through the pipe: equal answers are one object, which is written once."""
     digest = work_digest(posed.work) if posed.work is not None else ""
     key = repr(posed.answers)
     answers: Mapping[str, Any] = shared.setdefault(key, posed.answers)
-    return Prompt(replace(posed, request=None, answers=answers), digest)  # type: ignore[arg-type]
+    return PreparedPrompt(replace(posed, request=None, answers=answers), digest)  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.ranking.method import AdapterOf, Work
 from promptrank.ranking.posing import Posed, Posing
 from promptrank.records import Request
-from promptrank.runs.preparation import BlockHead, Preparation, Prompt, Wanted, prepared
+from promptrank.runs.preparation import BlockHead, BlockShare, Preparation, PreparedPrompt, prepared
 from promptrank.runs.prompt_digests import work_digest
 from promptrank.runs.request_blocks import RequestBlock
 
@@ -48,15 +48,17 @@ class PreparedBlocks:
     def __init__(self, posing: Posing) -> None:
         """Take what poses without processes."""
         self._posing = posing
-        self._prompts: dict[str, Prompt] = {}
-        self._waiting: Iterator[list[Prompt]] = iter(())
+        self._prompts: dict[str, PreparedPrompt] = {}
+        self._waiting: Iterator[list[PreparedPrompt]] = iter(())
 
     @property
     def fingerprint(self) -> str:
         """That of the prompts."""
         return self._posing.fingerprint
 
-    def blocks(self, preparation: Preparation, wanted: Iterable[Wanted]) -> Iterator[RequestBlock]:
+    def blocks(
+        self, preparation: Preparation, wanted: Iterable[BlockShare]
+    ) -> Iterator[RequestBlock]:
         """The blocks in their order, each process's part as ``wanted`` says.
 
         Raises:
@@ -97,7 +99,7 @@ class PreparedBlocks:
         prompt = self._prompts.get(name)
         return prompt.digest if prompt is not None else work_digest(work)
 
-    def _of(self, request: Request) -> Prompt | None:
+    def _of(self, request: Request) -> PreparedPrompt | None:
         name = request.request_id
         while name not in self._prompts:
             more = next(self._waiting, None)
@@ -107,7 +109,7 @@ class PreparedBlocks:
         return self._prompts[name]
 
 
-def _prompts(process: "_Process", head: BlockHead) -> Iterator[list[Prompt]]:
+def _prompts(process: "_Process", head: BlockHead) -> Iterator[list[PreparedPrompt]]:
     """The prompts of a block, with its requests put back."""
     left = deque(head.block.requests if head.prompts else ())
     while left:
@@ -122,7 +124,7 @@ def _prompts(process: "_Process", head: BlockHead) -> Iterator[list[Prompt]]:
 class _Process:
     """One process, and a thread that takes what it sends before anybody asks for it."""
 
-    def __init__(self, preparation: Preparation, wanted: Wanted, stack: ExitStack) -> None:
+    def __init__(self, preparation: Preparation, wanted: BlockShare, stack: ExitStack) -> None:
         process = stack.enter_context(started(__name__, "serve"))
         assert process.stdin is not None and process.stdout is not None
         self._process, self._pipe = process, process.stdout
@@ -199,7 +201,7 @@ def serve() -> None:
         os._exit(0)
 
 
-def _serve(answers: IO[bytes], preparation: Preparation, wanted: Wanted) -> None:
+def _serve(answers: IO[bytes], preparation: Preparation, wanted: BlockShare) -> None:
     try:
         for each in prepared(preparation, wanted):
             send(answers, each)

@@ -20,7 +20,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
-from promptrank.runs.feeding import Prepare, fed
+from promptrank.runs.feeding import Preparing, fed
 from promptrank.runs.manifest import manifest
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
 from promptrank.runs.shard_ranking import ShardRanking
@@ -60,7 +60,7 @@ def score_shards(
     size: int = SHARD,
     earlier: Path | None = None,
     total: int | None = None,
-    prepare: Prepare | None = None,
+    prepare: Preparing | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,

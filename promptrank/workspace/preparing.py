@@ -11,7 +11,7 @@ from promptrank.ranking.posing import Prompts
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.corrections import Corrections
 from promptrank.requests.source import RequestFile
-from promptrank.runs.feeding import Prepare
+from promptrank.runs.feeding import Preparing
 from promptrank.runs.preparation import Preparation
 from promptrank.runtime.decoders import HTTP
 from promptrank.workspace.encoders import open_encoder
@@ -29,7 +29,7 @@ def preparing(
     engine: str,
     model: str | None,
     prepare: int | None,
-) -> Prepare | None:
+) -> Preparing | None:
     """The processes that prepare the prompts of a run; None where this one does.
 
     Args:
@@ -58,7 +58,7 @@ def preparing(
         ranker.fingerprint,
         file.items_stamp(),
     )
-    return Prepare(count, preparation)
+    return Preparing(count, preparation)
 
 
 def _elsewhere(engine: str, ranker: Ranker) -> bool:
