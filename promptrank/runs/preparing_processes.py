@@ -195,10 +195,9 @@ def serve() -> None:
     # What is made here is handed on and dropped, and hardly any of it holds itself.
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
-    try:
+    with suppress(BrokenPipeError):  # whoever wanted it has gone
         _serve(answers, preparation, wanted)
-    except BrokenPipeError:  # whoever wanted it has gone
-        os._exit(0)
+    os._exit(0)  # nothing of it is worth the time that taking it apart would take
 
 
 def _serve(answers: IO[bytes], preparation: Preparation, wanted: BlockShare) -> None:
