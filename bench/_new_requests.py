@@ -13,9 +13,11 @@ import pyarrow as pa
 
 from promptrank.requests.write import TableWriter
 
-WORDS = ("river", "night", "stone", "garden", "winter", "empire", "silent", "road", "mirror")
-WORDS += ("king", "falling", "letter", "ocean", "paper", "house", "of", "the", "light", "broken")
-WORDS += ("summer", "stranger", "city", "iron", "dance", "forgotten", "wolf")
+WORDS = [
+    *("river", "night", "stone", "garden", "winter", "empire", "silent", "road", "mirror"),
+    *("king", "falling", "letter", "ocean", "paper", "house", "of", "the", "light", "broken"),
+    *("summer", "stranger", "city", "iron", "dance", "forgotten", "wolf"),
+]
 GENRES = ("Action", "Comedy", "Drama", "Crime", "Children", "Romance", "Sci-Fi", "Thriller")
 CANDIDATES = 10
 EVENTS = 10

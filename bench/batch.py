@@ -28,6 +28,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -152,9 +153,7 @@ def ray2(asked: Asked) -> str:
     if find_spec("ray") is None:
         say("ray: not installed (pip install 'promptrank[ray]'), so nothing was measured")
         return "none"
-    from ray_workers import ray2 as measure
-
-    return f"{measure(asked.quick):.2f}"
+    return f"{import_module('ray_workers').ray2(asked.quick):.2f}"
 
 
 def resume(asked: Asked) -> str:

@@ -6,38 +6,34 @@ steps are done by a thread, the loop keeps one group more under way than it work
 columns and files are made while the next one is ranked. The results are those without.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from promptrank.ranking.method import Work
 from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.ranker import Ranker
-from promptrank.requests.source import RequestFile
 from promptrank.runs.preparation import BlockShare, Preparation
 from promptrank.runs.preparing_processes import PreparedBlocks
 from promptrank.runs.prompt_digests import work_digest
-from promptrank.runs.request_blocks import RequestBlock, request_blocks
+from promptrank.runs.request_blocks import Before, Blocks, RequestBlock
+from promptrank.runs.shard_ranking import ShardSteps
 from promptrank.runs.shards import Shard
 from promptrank.runtime.stepping import Stepping
-
-ShardSteps = Generator[None, None, Shard]
-"""A block being ranked: it pauses once the engine has answered, and then gives its shard."""
 
 
 class Feed:
     """Where a run takes its blocks from, and where it leaves what is ranked.
 
     Attributes:
-        blocks: in their order, lazily.
+        blocks: of the run.
         digest_of: digests of works.
     """
 
     def __init__(
         self,
-        blocks: Iterator[RequestBlock],
+        blocks: Blocks,
         digest_of: Callable[[Work], str] = work_digest,
         writer: ThreadPoolExecutor | None = None,
     ) -> None:
@@ -57,11 +53,6 @@ class Feed:
             yield finished(steps)
         else:
             self._written = self._writer.submit(finished, steps)
-
-    def there(self, shard: Shard) -> Iterator[Shard]:
-        """A shard that an earlier start had done takes its turn."""
-        yield from self.rest()
-        yield shard
 
     def rest(self) -> Iterator[Shard]:
         """The shard that is not finished yet, if there is one."""
@@ -90,28 +81,32 @@ class Preparing:
 @contextmanager
 def fed(
     ranker: Ranker,
-    file: RequestFile,
+    blocks: Blocks,
     prepare: Preparing | None,
     *,
     splits: set[str] | None,
     ids: set[str] | None,
     size: int,
-    folder: Path,
-    identity: str,
 ) -> Iterator[Feed]:
     """The feed of a run, with processes that prepare where there is to be any.
 
     Inside, the ranker takes its prompts from them; nobody else may ask its engine meanwhile.
+
+    Args:
+        blocks: those of the run, where nobody prepares.
+        splits, ids, size: of `request_blocks`, where somebody does.
     """
     if prepare is None:
-        yield Feed(request_blocks(file, splits, ids, size))
+        yield Feed(blocks)
         return
     method, opened = ranker.method, ranker.opened
     assert isinstance(method, Pointwise), "prompts are prepared for methods that have some"
-    prepared, count = PreparedBlocks(method.posing), prepare.processes
-    wanted = [
-        BlockShare(splits, ids, size, place, count, folder, identity) for place in range(count)
-    ]
+    prepared, count = PreparedBlocks(method.posing, prepare.preparation), prepare.processes
+
+    def shared_out(before: Before) -> Iterator[RequestBlock]:
+        shares = [BlockShare(splits, ids, size, before, place, count) for place in range(count)]
+        return prepared.blocks(shares)
+
     with ExitStack() as stack:
         writer = stack.enter_context(ThreadPoolExecutor(1, "promptrank-shards"))
         stepping = Stepping()
@@ -119,8 +114,7 @@ def fed(
         stack.enter_context(opened.one_caller())
         stepping.take(opened)
         stack.callback(opened.be_stepped, None)
-        blocks = prepared.blocks(prepare.preparation, wanted)
-        stack.callback(blocks.close)  # type: ignore[attr-defined]
+        stack.callback(prepared.close)
         ranker.method = Pointwise(method.task, prepared)
         stack.callback(setattr, ranker, "method", method)
-        yield Feed(blocks, prepared.digest_of, writer)
+        yield Feed(shared_out, prepared.digest_of, writer)

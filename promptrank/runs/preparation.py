@@ -4,16 +4,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from promptrank.errors import DataError
 from promptrank.prompt.encode import WINDOW, Encoder
 from promptrank.ranking.posing import Posed, Prompts
 from promptrank.requests.source import RequestFile
-from promptrank.runs import shards
 from promptrank.runs.prompt_digests import work_digest
-from promptrank.runs.request_blocks import RequestBlock, request_blocks
+from promptrank.runs.request_blocks import Before, RequestBlock, request_blocks
 
 EncoderOf = Callable[[], Encoder]
 FileOf = Callable[[], AbstractContextManager[RequestFile]]
@@ -41,29 +39,16 @@ class BlockShare:
 
     Attributes:
         splits, ids, size: as of `request_blocks`.
+        before: as of `request_blocks`, where the first block is.
         place, of: the process prepares every block whose number leaves ``place`` divided by ``of``.
-        folder, identity: of the run; blocks whose shards say that they are done are not rendered.
     """
 
     splits: set[str] | None
     ids: set[str] | None
     size: int
+    before: Before
     place: int
     of: int
-    folder: Path
-    identity: str
-
-
-@dataclass(frozen=True, slots=True)
-class BlockHead:
-    """A block, before its prompts.
-
-    Attributes:
-        prompts: whether those follow; not where its shard says that it is done.
-    """
-
-    block: RequestBlock
-    prompts: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +66,7 @@ class PreparedPrompt:
 
 def prepared(
     preparation: Preparation, wanted: BlockShare
-) -> Iterator[BlockHead | list[PreparedPrompt]]:
+) -> Iterator[RequestBlock | list[PreparedPrompt]]:
     """Each block, and then its prompts in the order of its requests, some at a time.
 
     Raises:
@@ -97,12 +82,10 @@ def prepared(
     with preparation.file_of() as file:
         if file.items_stamp() != preparation.items:
             raise DataError("the table of items changed while the run began; start it again")
-        for block in request_blocks(file, wanted.splits, wanted.ids, wanted.size):
-            if block.number % wanted.of != wanted.place:
-                continue
-            done = shards.says_done(wanted.folder, block.number, wanted.identity, block.content)
-            yield BlockHead(block, not done)
-            if not done:
+        for block in request_blocks(file, wanted.splits, wanted.ids, wanted.size, wanted.before):
+            if block.number % wanted.of == wanted.place:
+                assert block.content  # reckoned here, and handed on with the block
+                yield block
                 yield from _prompts(posing, block)
 
 

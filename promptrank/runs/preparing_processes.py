@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import IO, Any
@@ -30,7 +30,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.ranking.method import AdapterOf, Work
 from promptrank.ranking.posing import Posed, Posing
 from promptrank.records import Request
-from promptrank.runs.preparation import BlockHead, BlockShare, Preparation, PreparedPrompt, prepared
+from promptrank.runs.preparation import BlockShare, Preparation, PreparedPrompt, prepared
 from promptrank.runs.prompt_digests import work_digest
 from promptrank.runs.request_blocks import RequestBlock
 
@@ -45,9 +45,10 @@ class PreparedBlocks:
     process has prepared is posed as without them.
     """
 
-    def __init__(self, posing: Posing) -> None:
-        """Take what poses without processes."""
-        self._posing = posing
+    def __init__(self, posing: Posing, preparation: Preparation) -> None:
+        """Take what poses without processes, and what these are to do."""
+        self._posing, self._preparation = posing, preparation
+        self._processes = ExitStack()
         self._prompts: dict[str, PreparedPrompt] = {}
         self._waiting: Iterator[list[PreparedPrompt]] = iter(())
 
@@ -56,30 +57,39 @@ class PreparedBlocks:
         """That of the prompts."""
         return self._posing.fingerprint
 
-    def blocks(
-        self, preparation: Preparation, wanted: Iterable[BlockShare]
-    ) -> Iterator[RequestBlock]:
-        """The blocks in their order, each process's part as ``wanted`` says.
+    def blocks(self, shares: Sequence[BlockShare]) -> Iterator[RequestBlock]:
+        """The blocks from a place on in their order, by a process for each share.
+
+        Processes that are at other blocks end.
 
         Raises:
             InputError: what a process met.
             DataError: a process ended by itself, such as one that the system killed for its memory.
         """
-        with ExitStack() as stack:
-            processes = [stack.enter_context(_Process(preparation, each, stack)) for each in wanted]
-            number = 0
-            while True:
-                process = processes[number % len(processes)]
-                for _ in self._waiting:  # of a block whose prompts nobody wanted
-                    pass
-                self._prompts.clear()
-                head = process.next()
-                if head is None:
-                    return
-                assert isinstance(head, BlockHead)
-                self._waiting = _prompts(process, head)
-                yield head.block
-                number += 1
+        self.close()
+        processes = [
+            self._processes.enter_context(_Process(self._preparation, share, self._processes))
+            for share in shares
+        ]
+        number = shares[0].before.blocks
+        while True:
+            process = processes[number % len(processes)]
+            for _ in self._waiting:  # of a block whose prompts nobody wanted
+                pass
+            self._prompts.clear()
+            block = process.next()
+            if block is None:
+                return
+            assert isinstance(block, RequestBlock)
+            self._waiting = _prompts(process, block)
+            yield block
+            number += 1
+
+    def close(self) -> None:
+        """End the processes; safe to call twice."""
+        self._waiting = iter(())
+        self._prompts.clear()
+        self._processes.close()
 
     def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
         """Requests in their order, lazily."""
@@ -109,9 +119,9 @@ class PreparedBlocks:
         return self._prompts[name]
 
 
-def _prompts(process: "_Process", head: BlockHead) -> Iterator[list[PreparedPrompt]]:
+def _prompts(process: "_Process", block: RequestBlock) -> Iterator[list[PreparedPrompt]]:
     """The prompts of a block, with its requests put back."""
-    left = deque(head.block.requests if head.prompts else ())
+    left = deque(block.requests)
     while left:
         together = process.next()
         assert isinstance(together, list)
