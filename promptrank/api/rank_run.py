@@ -128,7 +128,9 @@ def rank_run(
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,
             with_text=with_text,
-            prepare=preparing(opened, ranker, file, engine=engine, model=model, prepare=prepare),
+            prepare=preparing(
+                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
+            ),
             stop=stop,
             say=say,
             progress=progress,

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from promptrank.basics.telling import Say, silent
 from promptrank.errors import ErrorRow, InputError
 from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.posing import Prompts
@@ -16,6 +17,7 @@ from promptrank.runs.preparation import Preparation
 from promptrank.runtime.decoders import HTTP
 from promptrank.workspace.encoders import open_encoder
 from promptrank.workspace.item_tables import OwnItemTable
+from promptrank.workspace.rankers import STUDENT
 from promptrank.workspace.tasks import OpenTask
 
 MOST = 64
@@ -29,6 +31,7 @@ def preparing(
     engine: str,
     model: str | None,
     prepare: int | None,
+    say: Say = silent,
 ) -> Preparing | None:
     """The processes that prepare the prompts of a run; None where this one does.
 
@@ -38,7 +41,7 @@ def preparing(
             for students, which read no prompts.
 
     Raises:
-        InputError: another number than 0 to `MOST`, or some for a student.
+        InputError: another number than 0 to `MOST`.
     """
     from promptrank.assets import resolve_model
 
@@ -46,12 +49,16 @@ def preparing(
         raise InputError(f"--prepare {prepare}: give 0 to {MOST} processes")
     method = ranker.method
     prompts = isinstance(method, Pointwise) and isinstance(method.posing, Prompts)
-    if prepare and not prompts:
-        raise InputError(f"--prepare {prepare}: a student reads no prompts; leave it out")
-    count = prepare if prepare is not None else int(prompts and _elsewhere(engine, ranker))
+    if not prompts:
+        if prepare:
+            say("a student reads no prompts, so there is nothing to prepare")
+        return None
+    count = prepare if prepare is not None else int(_elsewhere(engine, ranker))
     if not count:
         return None
-    folder = resolve_model(model or opened.task.model)
+    # A student that is a decoder has a model, and with it a tokenizer, of its own.
+    own = ranker.info.model if engine.startswith(STUDENT) else None
+    folder = resolve_model(own or model or opened.task.model)
     preparation = Preparation(
         partial(open_encoder, opened, folder, ranker.info.max_tokens),
         partial(_again, opened, file.path, file.set_aside, file.corrections),
