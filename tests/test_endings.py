@@ -201,6 +201,15 @@ def test_whoever_stops_work_is_told_how_to_go_on() -> None:
     assert ending(leaving).words == "stopped; x"
 
 
+def test_a_full_disk_says_how_work_goes_on() -> None:
+    with pytest.raises(OSError) as caught, if_stopped("the same command goes on where it was"):
+        raise OSError(errno.ENOSPC, "No space left on device", "run/run.json")
+    assert ending(caught.value).words == (
+        "error: run/run.json: No space left on device; free some space, or choose a place on "
+        "another disk; then the same command goes on where it was"
+    )
+
+
 def test_exit_codes_of_verbs_stay() -> None:
     assert [ending(SystemExit(code)).code for code in (None, 0, 2)] == [0, 0, 2]
 

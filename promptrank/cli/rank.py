@@ -87,6 +87,14 @@ def rank(
             "120 (http); no limit for engines that compute in this process, which a time-out ends.",
         ),
     ] = None,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            "--prepare",
+            help="With --run: processes that render and tokenize beside the engine. "
+            "Default: 1, and 0 where the engine computes in this process on the CPU.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -117,7 +125,7 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        given |= {"timeout": timeout, "partition": partition}
+        given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
         done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
@@ -132,6 +140,7 @@ def rank(
         "--plan": plan,
         "--summary": summary,
         "--timeout": timeout,
+        "--prepare": prepare,
     }
     folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():
@@ -155,11 +164,20 @@ def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
 
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
     from promptrank.api.rank import rank as rank_into
+    from promptrank.runs.throughput import Throughput
     from promptrank.scores.scores import thin_answers
 
     with _stoppable() as (stop, progress):
+        progress.beside = RunLine(throughput := Throughput())
         ranked = rank_into(
-            task, out, **given, store=store, stop=stop, say=say_once(), progress=progress
+            task,
+            out,
+            **given,
+            store=store,
+            throughput=throughput,
+            stop=stop,
+            say=say_once(),
+            progress=progress,
         )
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")

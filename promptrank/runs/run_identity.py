@@ -10,10 +10,11 @@ from promptrank.basics.digests import json_digest
 from promptrank.basics.leftovers import remove
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs import shards
 from promptrank.runs.attempts import FOLDER
 from promptrank.runs.manifest import manifest
 from promptrank.scores.origin import Origin
@@ -107,15 +108,27 @@ def identified(
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
+    Where it is damaged or gone it is written again, unless there are shards of another run.
+
     Raises:
         InputError: it is of another one.
     """
     check_folders(folder, None)
     place = folder / RUN
     if not place.is_file():
+        if not _may_be(folder, identity):
+            raise InputError(
+                f"{folder}: holds shards of another run, and no {RUN}; name another folder"
+            )
         write_sealed(place, {**about, "identity": identity})
         return
-    written = read_sealed(place, then="name another folder for the run")
+    try:
+        written = read_sealed(place, then="name another folder for the run")
+    except DataError:
+        if not _may_be(folder, identity):
+            raise
+        write_sealed(place, {**about, "identity": identity})
+        return
     if written.get("identity") == identity:
         return
     changed = [
@@ -132,6 +145,14 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
         f"folder and add --since {folder}, which takes over the scores of prompts that have not "
         "changed"
     )
+
+
+def _may_be(folder: Path, identity: str) -> bool:
+    """Whether a folder without a manifest is of a run: by its first shard, if it has any."""
+    for number in shards.numbers(folder):
+        with suppress(DataError):
+            return shards.read_shard(folder, number).identity == identity
+    return True
 
 
 def clear_other(folder: Path, identity: str, say: Say) -> None:
@@ -191,7 +212,7 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     if (folder / PLAN).is_file() and not (folder / RUN).is_file():
         raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
-    if there and not (folder / RUN).is_file():
+    if there and not (folder / RUN).is_file() and not shards.numbers(folder):
         raise InputError(f"{folder}: is a folder of something else; name another for the run")
 
 
