@@ -335,6 +335,17 @@ def test_ids_of_requests_come_back_and_the_log_holds_no_texts(ranker: Ranker) ->
     assert not any("secret" in line or "Ann" in line for line in lines)
 
 
+def test_the_log_has_what_was_sent_where_that_is_asked_for(ranker: Ranker) -> None:
+    lines: list[str] = []
+    app = app_of(ranker, log=lines.append, with_text=True)
+    ask(app, "/v1/rank", rank_body("r1"))
+    ask(app, "/v1/rank", {"wrong": "x" * 100_000})
+    ask(app, "/health")
+    known, wrong, without = (json.loads(line) for line in lines)
+    assert json.loads(known["sent"]) == rank_body("r1")
+    assert len(wrong["sent"]) == 65_536 and "sent" not in without
+
+
 def test_what_is_counted(ranker: Ranker) -> None:
     app = app_of(ranker)
     half = rank_body()

@@ -1,6 +1,7 @@
 """The workbench's shell: the way in, keys, where posts come from, headers, and hostile texts."""
 
 import re
+import shutil
 from pathlib import Path
 
 import duckdb
@@ -8,6 +9,7 @@ import httpx2 as httpx
 import pytest
 
 from promptrank.api.serve import serve
+from promptrank.basics.seals import config_beside
 from promptrank.errors import InputError
 from promptrank.serve.app import LOOPBACK
 from promptrank.serve.hosted import Hosted
@@ -15,10 +17,11 @@ from promptrank.serve.key_file import Keys
 from promptrank.workbench.desk import Desk
 from promptrank.workbench.doorway import Way, guarded
 from promptrank.workbench.drawing import PAGES, STATIC
-from promptrank.workbench.found_requests import request_files_of
+from promptrank.workbench.found_requests import readable_files, request_files_of
 from promptrank.workbench.sessions import COOKIE, SECONDS, Sessions
 from promptrank.workbench.site import pages
 from promptrank.workbench.writing import text_digest
+from promptrank.workspace.tasks import open_task
 from support.serving import ask, rank_body, serving
 from support.workbench import OURS, app_on, browse, build_requests, desk_of
 
@@ -223,6 +226,18 @@ def test_request_files_are_those_that_were_built_for_the_task(toys: Path) -> Non
     (toys / "requests/torn.config.json").write_text("{")
     assert request_files_of(toys, "toys/like") == (built,)
     assert request_files_of(toys, "toys/other") == ()
+
+
+def test_a_damaged_request_file_is_left_out_and_told(toys: Path) -> None:
+    built = build_requests(toys)
+    torn = toys / "requests/torn.parquet"
+    torn.write_bytes(built.read_bytes()[:-100])
+    shutil.copy(config_beside(built), config_beside(torn))
+    files = request_files_of(toys, "toys/like")
+    assert set(files) == {built, torn}
+    said: list[str] = []
+    assert readable_files(open_task("toys/like", project=toys), files, said.append) == (built,)
+    assert len(said) == 1 and said[0].startswith("the pages leave out torn.parquet: ")
 
 
 def test_options_of_serve(toys: Path) -> None:

@@ -57,6 +57,7 @@ def serve(
     requests: Sequence[str] = (),
     say: Say = silent,
     log: Say = silent,
+    with_text: bool = False,
 ) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C, and then what is under way.
 
@@ -80,6 +81,7 @@ def serve(
         requests: request files that the pages choose from, ``FILE`` or ``TASK=FILE``; those that
             `build` left in the project are looked up.
         log: is given a line of JSON for every request.
+        with_text: whether that line has what was sent.
 
     Raises:
         InputError: whatever in the input keeps it from serving.
@@ -127,7 +129,7 @@ def serve(
     wanted_shadows = parse_shadows(shadows, names)
     if wanted_shadows and log_folder is None:
         raise InputError("--shadow: its scores go into the log; name its folder by --log")
-    desk_tasks = _desk_tasks(opened, engine_of, file_of, settings)
+    desk_tasks = _desk_tasks(opened, engine_of, file_of, settings, say)
     listening = listen(host, port)
     hosted = Hosted(names, restarts := Restarts(say))
     look_ups: dict[str, LookUp] = {}
@@ -183,6 +185,7 @@ def serve(
             hosts=LOOPBACK if keys is None else None,
             pages=_pages(hosted, desk_tasks, open_, model, project, keys, workbench),
             log=log,
+            with_text=with_text,
             spans=spans,
             serving_log=serving_log,
             shadows=shadowing,
@@ -224,16 +227,21 @@ def _desk_tasks(
     engine_of: Mapping[str, str | None],
     file_of: Mapping[str, str | None],
     settings: list[str] | None,
+    say: Say,
 ) -> "dict[str, DeskTask]":
     from promptrank.workbench.desk import DeskTask
-    from promptrank.workbench.found_requests import named_request_file, request_files_of
+    from promptrank.workbench.found_requests import (
+        named_request_file,
+        readable_files,
+        request_files_of,
+    )
 
     names = [each.name for each in tasks]
 
     def files(opened: OpenTask) -> tuple[Path, ...]:
         given = file_of[opened.name]
         if given is None:
-            return request_files_of(opened.project, opened.name)
+            return readable_files(opened, request_files_of(opened.project, opened.name), say)
         return (named_request_file(opened, given, names),)
 
     return {

@@ -60,6 +60,10 @@ def serve(
         Path | None,
         typer.Option("--log", help="Keep requests and answers in this folder, as parquet."),
     ] = None,
+    with_text: Annotated[
+        bool,
+        typer.Option("--with-text", help="What was sent stands in the log's line of a request."),
+    ] = False,
     shadow: Annotated[
         list[str] | None,
         typer.Option(
@@ -112,4 +116,5 @@ def serve(
         requests=requests or (),
         say=say,
         log=say,
+        with_text=with_text,
     )

@@ -9,6 +9,8 @@ from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.errors import InputError
 
 RUN, SUMMARY = "run.json", "summary.json"
+PLAN = "plan.json"
+"""Of a folder of several runs."""
 _OPTIONS = {"shard": "--shard", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
@@ -91,10 +93,14 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     Raises:
         InputError: the folder of something else, or an earlier run that is none.
     """
+    if earlier is not None and (earlier / PLAN).is_file() and not (earlier / RUN).is_file():
+        raise InputError(f"--since {earlier}: holds several runs; name the folder of one of them")
     if earlier is not None and not (earlier / RUN).is_file():
         raise InputError(f"--since {earlier}: is no folder of a run; `rank --run` makes one")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
+    if (folder / PLAN).is_file() and not (folder / RUN).is_file():
+        raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
     if there and not (folder / RUN).is_file():
         raise InputError(f"{folder}: is a folder of something else; name another for the run")

@@ -6,6 +6,7 @@ is ranked by itself, so what is in it depends on its requests alone, and a run t
 gone on with has the files of an unbroken one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -20,12 +21,16 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.fault_counts import told_faults
+from promptrank.runs.finished_run import finished
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import request_blocks
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
 from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shards import NOTHING, ShardCounts
 from promptrank.runs.since import Since, scored_since
+from promptrank.runs.throughput import Throughput, prefix_cache
 
 SHARD = 1000
 """Requests of one shard."""
@@ -41,12 +46,14 @@ class RunSummary:
 
     Attributes:
         resumed: shards that an earlier start had done.
+        throughput: what this start did.
     """
 
     folder: Path
     shards: int
     resumed: int
     counted: ShardCounts
+    throughput: Throughput
 
 
 def score_shards(
@@ -60,6 +67,8 @@ def score_shards(
     size: int = SHARD,
     earlier: Path | None = None,
     total: int | None = None,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -72,6 +81,8 @@ def score_shards(
         size: requests of one shard.
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
+        throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data.
         stop: asked between shards.
 
     Raises:
@@ -86,8 +97,15 @@ def score_shards(
     identity = json_digest({k: v for k, v in about.items() if k != "argv"})
     begin(folder, about, identity)
     shards.clear_shards(folder)
+    told = throughput if throughput is not None else Throughput()
+    if not file.set_aside and file.corrections is None and (there := finished(folder, identity)):
+        count, whole = there
+        told.taken_over = whole.requests
+        progress(whole.requests, total)
+        return RunSummary(folder, count, count, whole, told)
+    since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     with _earlier(earlier, ranker, about, say) as known:
-        ranking = ShardRanking(folder, ranker, origin, identity, known)
+        ranking = ShardRanking(folder, ranker, origin, identity, known, told, with_text)
         whole, resumed, count = NOTHING, 0, 0
         for block in request_blocks(file, splits, ids, size):
             count += 1
@@ -100,8 +118,11 @@ def score_shards(
                     block,
                     lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
                 )
+                for words in told_faults(shard.counted.faults, ranker.opened):
+                    say(words)
             else:
                 resumed += 1
+                told.taken_over += shard.counted.requests
             whole = whole.plus(shard.counted)
             progress(whole.requests, total)
     if not whole.requests:
@@ -111,7 +132,11 @@ def score_shards(
             f"{file.path}: changed while it was ranked; rank the file as it is now into another "
             f"folder, with --since {folder} for what has not changed"
         )
-    summary = RunSummary(folder, count, resumed, whole)
+    read = prefix_cache(ranker.opened)
+    told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
+    told.seconds = time.monotonic() - since
+    summary = RunSummary(folder, count, resumed, whole, told)
+    clear_ledgers(folder)
     write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
     return summary
 

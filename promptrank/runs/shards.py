@@ -9,6 +9,7 @@ say, or says of other files than are there, is not done.
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -40,6 +41,10 @@ class ShardCounts:
         cut_events: history events that did not fit their prompts.
         reused: requests whose scores were taken over from another run.
         label_mass: question -> sum over all rows.
+        reasons: reason -> error rows.
+        tokens, unique_tokens, shared_tokens: of the prompts that were asked, those of ``reused``
+            left out (`promptrank.runs.throughput.TokenCounts`).
+        faults: what went wrong and was mended, such as ``out_of_memory`` -> how often.
     """
 
     requests: int
@@ -53,16 +58,25 @@ class ShardCounts:
     cut_events: int
     reused: int
     label_mass: Mapping[str, float]
+    reasons: Mapping[str, int]
+    tokens: int
+    unique_tokens: int
+    shared_tokens: int
+    faults: Mapping[str, int]
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
         ours, theirs = asdict(self), asdict(other)
-        mass, more = ours.pop("label_mass"), theirs.pop("label_mass")
-        both = {name: mass.get(name, 0.0) + more.get(name, 0.0) for name in {**mass, **more}}
-        return ShardCounts(**{name: ours[name] + theirs[name] for name in ours}, label_mass=both)
+        return ShardCounts(**{name: _sum(ours[name], theirs[name]) for name in ours})
 
 
-NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+    return one + other
+
+
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)

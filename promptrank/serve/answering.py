@@ -62,6 +62,7 @@ class Answering:
         trail.stage("read")
         end = asyncio.get_running_loop().time() + self._seconds(request)
         async with self.intake.take(request) as (data, size):
+            trail.sent = data
             body = shape.parsed(data)
             served, wanted = self._wanted(shape, body)
             trail.task = served.name

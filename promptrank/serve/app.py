@@ -55,6 +55,7 @@ def make_app(
     pages: Sequence[PageRoute] = (),
     lifespan: Lifespan[Starlette] | None = None,
     log: Say = silent,
+    with_text: bool = False,
     spans: RequestSpans | None = None,
     serving_log: ServingLog | None = None,
     shadows: Shadows | None = None,
@@ -68,6 +69,7 @@ def make_app(
             name point at this machine would otherwise reach a server without keys.
         pages: what is shown to people; they look after keys themselves.
         log: is given a line of JSON for every request.
+        with_text: whether that line has what was sent.
         spans: are written for every request.
         serving_log: takes every answer in.
         shadows: score a share of the requests again, for the same log.
@@ -79,7 +81,7 @@ def make_app(
     if shadows is not None:
         answering.afterwards.append(shadows)
         lifespan = shadows.within(lifespan)
-    door = _Door(keys, hosts, Told(log, answering.counted, spans))
+    door = _Door(keys, hosts, Told(log, answering.counted, spans, with_text=with_text))
 
     async def health(request: Request, request_id: str) -> tuple[int, Any]:
         return 200, {"state": hosted.health}

@@ -12,13 +12,27 @@ from promptrank.serve.spans import RequestSpans
 from promptrank.serve.trail import Trail
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_SENT = 65_536  # bytes of a body in a line of the log
 
 
 class Told:
-    """Ids, names of ours and counts go there, and nothing that was sent."""
+    """Ids, names of ours and counts go there, and what was sent only where that is asked for."""
 
-    def __init__(self, log: Say, counted: ServerNumbers, spans: RequestSpans | None) -> None:
+    def __init__(
+        self,
+        log: Say,
+        counted: ServerNumbers,
+        spans: RequestSpans | None,
+        *,
+        with_text: bool = False,
+    ) -> None:
+        """Nothing is told yet.
+
+        Args:
+            with_text: whether lines of the log have what was sent.
+        """
         self._log, self._counted, self._spans = log, counted, spans
+        self._with_text = with_text
 
     def answered(
         self,
@@ -57,6 +71,13 @@ class Told:
             "reason": reason,
             "cause": trail.cause,
             "fault": fault,
+            "sent": self._sent(trail),
         }
         line = {name: value for name, value in known.items() if value is not None}
         self._log(orjson.dumps(line).decode())
+
+    def _sent(self, trail: Trail) -> str | None:
+        """The body, of which a line holds the beginning alone."""
+        if not self._with_text or trail.sent is None:
+            return None
+        return orjson.dumps(trail.sent)[:_SENT].decode(errors="replace")

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.requests import Request
 
@@ -41,6 +42,7 @@ class Trail:
         candidates: in it, once they are known.
         tokens: that were asked of an engine.
         cause: why an engine cannot be used, for the log: it may name folders of this machine.
+        sent: the body; it goes nowhere unless the log was asked for texts.
         ended: nanoseconds since 1970, once there is an answer.
     """
 
@@ -51,6 +53,7 @@ class Trail:
         self.candidates: int | None = None
         self.tokens: int | None = None
         self.cause: str | None = None
+        self.sent: dict[str, Any] | None = None
         self.begun = time.time_ns()
         self._zero = time.perf_counter_ns()
         self.ended: int | None = None

@@ -1,11 +1,13 @@
 """Request files of a project's tasks: those that it keeps, and those that somebody names."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from promptrank.basics.json_files import read_json
 from promptrank.basics.seals import config_beside
+from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError
+from promptrank.requests.source import RequestFile
 from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import PARTS, OpenTask
 
@@ -19,6 +21,19 @@ def request_files_of(project: Path, task: str) -> tuple[Path, ...]:
     """
     files = [path for path in _candidates(project) if _of(path) == task]
     return tuple(sorted(files, key=lambda path: path.stat().st_mtime, reverse=True))
+
+
+def readable_files(opened: OpenTask, files: Iterable[Path], say: Say) -> tuple[Path, ...]:
+    """Those that pages can read; a word goes to ``say`` for each of the others."""
+    readable = []
+    for path in files:
+        try:
+            _check_read(given_file(opened, path))
+        except InputError as error:
+            say(f"the pages leave out {path.name}: {error}")
+        else:
+            readable.append(path)
+    return tuple(readable)
 
 
 def named_request_file(opened: OpenTask, given: str, served: Collection[str]) -> Path:
@@ -41,11 +56,16 @@ def named_request_file(opened: OpenTask, given: str, served: Collection[str]) ->
         raise DataError(
             f"--requests {given}: requests of {built_for}, and not of {opened.name}; {then}"
         )
-    if opened.task.split is not None:
-        file.ids(set(PARTS), 1)  # pages ask by part
+    _check_read(file)
     if not file.ids(limit=1):
         raise DataError(f"--requests {given}: no request is in it; `promptrank build` writes some")
     return file.path
+
+
+def _check_read(file: RequestFile) -> None:
+    if file.task.split is not None:
+        file.ids(set(PARTS), 1)  # pages ask by part
+    file.ids(limit=1)
 
 
 def _candidates(project: Path) -> Iterator[Path]:
