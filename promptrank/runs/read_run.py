@@ -28,7 +28,7 @@ def read_run(folder: Path, task: Task, name: str) -> Scores:
 
 
 def run_scores(folder: Path) -> Iterator[Path]:
-    """The scores file of each shard of a finished run, in order, each checked before it is given.
+    """The scores files of each shard of a finished run, in order, each checked before it is given.
 
     Raises:
         DataError: no run, one that is not finished, or a shard that is damaged or of another run.
@@ -49,4 +49,4 @@ def run_scores(folder: Path) -> Iterator[Path]:
             raise DataError(f"{wrong}; {_AGAIN}")
         if shard.identity != run.get("identity"):
             raise DataError(f"{folder}: shard {number} is of another run; {_AGAIN}")
-        yield shards.scores_path(folder, number)
+        yield from shards.scores_paths(folder, shard)

@@ -1,17 +1,30 @@
 """What a run is of, in words: ``run.json``, and what differs where another one is there."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.digests import json_digest
+from promptrank.basics.leftovers import remove
 from promptrank.basics.seals import read_sealed, write_sealed
-from promptrank.errors import InputError
+from promptrank.basics.telling import Say
+from promptrank.errors import DataError, InputError
+from promptrank.ranking.ranker import Ranker
+from promptrank.requests.sampling import requests_digest
+from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs import shards
+from promptrank.runs.attempts import FOLDER
+from promptrank.runs.manifest import manifest
+from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
 PLAN = "plan.json"
 """Of a folder of several runs."""
-_OPTIONS = {"shard": "--shard", "limit": "--limit", "splits": "--split"}
+_PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", FOLDER, RUN)
+"""What a folder of a run holds."""
+_OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
     "ranker": "ranker",
@@ -57,8 +70,44 @@ def _scorer(about: Mapping[str, Any]) -> dict[str, Any]:
     return facts | {name: about.get(name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a run is of.
+
+    Attributes:
+        origin: of its scores.
+        about: all there is to say, for ``run.json`` or the config beside a scores file.
+        digest: of all of it that can change a score, or which requests there are.
+    """
+
+    origin: Origin
+    about: Mapping[str, Any]
+    digest: str
+
+
+def identified(
+    ranker: Ranker, file: RequestFile, facts: Mapping[str, Any], sample: Sample | None = None
+) -> RunIdentity:
+    """The identity of a run over a request file.
+
+    Args:
+        facts: what else tells which requests these are.
+        sample: the requests, where they are chosen already.
+    """
+    told = {} if sample is None else sample.told
+    origin = replace(ranker.origin, **told, requests=requests_digest(file.path))
+    about = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin), **facts}
+    if file.set_aside:  # rows that building the file set aside are error rows of the run
+        about["set_aside"] = json_digest([asdict(row) for row in file.set_aside])
+    if sample is not None:
+        about["sample"] = json_digest(sorted(sample.ids))
+    return RunIdentity(origin, about, json_digest({k: about[k] for k in about if k != "argv"}))
+
+
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
+
+    Where it is damaged or gone it is written again, unless there are shards of another run.
 
     Raises:
         InputError: it is of another one.
@@ -66,9 +115,19 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     check_folders(folder, None)
     place = folder / RUN
     if not place.is_file():
+        if not _may_be(folder, identity):
+            raise InputError(
+                f"{folder}: holds shards of another run, and no {RUN}; name another folder"
+            )
         write_sealed(place, {**about, "identity": identity})
         return
-    written = read_sealed(place, then="name another folder for the run")
+    try:
+        written = read_sealed(place, then="name another folder for the run")
+    except DataError:
+        if not _may_be(folder, identity):
+            raise
+        write_sealed(place, {**about, "identity": identity})
+        return
     if written.get("identity") == identity:
         return
     changed = [
@@ -87,6 +146,54 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     )
 
 
+def _may_be(folder: Path, identity: str) -> bool:
+    """Whether a folder without a manifest is of a run: by its first shard, if it has any."""
+    for number in shards.numbers(folder):
+        with suppress(DataError):
+            return shards.read_shard(folder, number).identity == identity
+    return True
+
+
+def clear_other(folder: Path, identity: str, say: Say) -> None:
+    """Remove what a folder holds of another run, and what an older version left in its place.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
+    if RUN not in names and not names & {*_PARTS}:
+        check_folders(folder, None)
+    elif folder.exists():
+        try:
+            if read_sealed(folder / RUN, then="").get("identity") == identity:
+                return
+        except (InputError, NotADirectoryError):
+            pass
+        say(f"{folder.name} is of another task, model or requests, or damaged: starting over")
+        clear_run(folder)
+
+
+def clear_run(folder: Path) -> None:
+    """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
+    if folder.is_dir():
+        for name in _PARTS:
+            remove(folder / name)
+        with suppress(OSError):  # somebody has put something else there
+            folder.rmdir()
+    else:
+        remove(folder)
+
+
+def shard_count(folder: Path, identity: str) -> int | None:
+    """How many shards a finished run has; None for one that is not finished."""
+    try:
+        summary = read_sealed(folder / SUMMARY, then="")
+    except InputError:
+        return None
+    count = summary.get("shards")
+    return count if summary.get("identity") == identity and isinstance(count, int) else None
+
+
 def check_folders(folder: Path, earlier: Path | None) -> None:
     """Told before anything is built or loaded.
 
@@ -102,7 +209,7 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     if (folder / PLAN).is_file() and not (folder / RUN).is_file():
         raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
-    if there and not (folder / RUN).is_file():
+    if there and not (folder / RUN).is_file() and not shards.numbers(folder):
         raise InputError(f"{folder}: is a folder of something else; name another for the run")
 
 

@@ -43,11 +43,13 @@ class ShardRanking:
         identity: str,
         known: Since | None,
         throughput: Throughput,
+        *,
+        dated: bool = False,
         with_text: bool = False,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
         self._identity, self._throughput = identity, throughput
-        self._with_text = with_text
+        self._dated, self._with_text = dated, with_text
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
@@ -139,10 +141,20 @@ class ShardRanking:
             block.content,
             requests[0].request_id if requests else None,
             requests[-1].request_id if requests else None,
+            block.end,
             counted,
             {},
         )
-        return shards.write_shard(self._folder, shard, scores, errors, prompts, self._metadata)
+        return shards.write_shard(
+            self._folder,
+            shard,
+            scores,
+            errors,
+            prompts,
+            self._metadata,
+            ids=block.ids,
+            dated=self._dated,
+        )
 
     def _rankings(
         self, watched: WatchedAttempt, digests: PromptDigests, progress: Callable[[int], None]
