@@ -27,6 +27,7 @@ LAYERS = (
     "requests",
     "tables",
     "engine",
+    "caching",
     "prompt",
     "probes",
     "runtime",

@@ -8,8 +8,10 @@ from typing import Any
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
+from promptrank.project import open_project
 from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
 from promptrank.runs.run_identity import PLAN, RUN, check_folders
@@ -20,6 +22,7 @@ from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
+from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import open_ranker
@@ -47,6 +50,7 @@ def rank_run(
     size: int = SHARD,
     since: str | Path | None = None,
     partition: str | None = None,
+    cache: CacheChoice = False,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
@@ -69,6 +73,8 @@ def rank_run(
             scores from there.
         partition: ``date``: the scores of each day in a folder of its own, by the requests' times
             in UTC: ``scores/date=2026-11-27/000042.parquet``.
+        cache: answer from the score cache where it can be, and add to it what cannot: True for
+            the project's, or a folder. A runtime that is given has its own, or none.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
@@ -95,10 +101,12 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
+    check_cached(engine, cache)
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
         if runtime is None:
-            runtime = stack.enter_context(_runtime(timeout, say))
+            kept = stack.enter_context(score_cache(opened.project, cache, say))
+            runtime = stack.enter_context(_runtime(timeout, say, kept))
         ranker = stack.enter_context(
             open_ranker(
                 opened,
@@ -146,11 +154,11 @@ def rank_run(
         )
 
 
-def _runtime(timeout: float | None, say: Say) -> Runtime:
+def _runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:
     """For runs, which nobody watches: engines are started anew where that is possible."""
     if timeout is not None and not timeout > 0:
         raise InputError(f"a time-out of {timeout:g} s; give more than 0")
-    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout)
+    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout, cache=cache)
 
 
 Started = Callable[[PlanEntry, Throughput], None]
@@ -166,6 +174,7 @@ def rank_plan(
     settings: list[str] | None = None,
     size: int = SHARD,
     since: str | Path | None = None,
+    cache: CacheChoice = False,
     with_text: bool = False,
     timeout: float | None = None,
     started: Started = lambda entry, throughput: None,
@@ -183,7 +192,7 @@ def rank_plan(
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
         since: the folder of one run, or of several: each takes over scores of the run of its name.
-        with_text, timeout: as of `rank_run`.
+        cache, with_text, timeout: as of `rank_run`.
         started: is told which run begins.
         stop: asked between shards; True ends it by `StoppedBetween`.
         given: options of `rank_run`, for runs of the plan that do not say otherwise.
@@ -204,7 +213,8 @@ def rank_plan(
     failed: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        runtime = stack.enter_context(_runtime(timeout, say))
+        kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
+        runtime = stack.enter_context(_runtime(timeout, say, kept))
         check_entries(entries, folders, runtime, plan=plan, say=say)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:
