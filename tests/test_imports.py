@@ -41,6 +41,7 @@ LAYERS = (
     "workspace",
     "serve",
     "workbench",
+    "purging",
     "api",
     "cli",
 )

@@ -40,6 +40,7 @@ class ShardCounts:
         cut_events: history events that did not fit their prompts.
         reused: requests whose scores were taken over from another run.
         label_mass: question -> sum over all rows.
+        purged: candidates that `promptrank purge` took out since.
     """
 
     requests: int
@@ -53,6 +54,7 @@ class ShardCounts:
     cut_events: int
     reused: int
     label_mass: Mapping[str, float]
+    purged: int = 0
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
