@@ -26,6 +26,7 @@ LAYERS = (
     "requests",
     "tables",
     "engine",
+    "caching",
     "prompt",
     "probes",
     "runtime",
