@@ -6,9 +6,11 @@ from pathlib import Path
 
 from promptrank.basics.paths import expanded
 from promptrank.basics.seals import read_sealed
+from promptrank.caching.score_cache import FILE
 from promptrank.errors import DataError
 from promptrank.project import open_project
 from promptrank.purging.proof import Occurrence, files_below, occurrences
+from promptrank.purging.purge_caches import cache_file, cache_occurrences, purge_cache
 from promptrank.purging.purge_desk import (
     database_of,
     label_files,
@@ -30,6 +32,7 @@ from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.runs.run_identity import RUN
 from promptrank.scores.read import config_of
 
+CACHE = "cache"
 BEYOND = (
     "your own tables, copies and backups: remove the person there first, or the next build has "
     "them again",
@@ -64,6 +67,7 @@ def purge(
     project: str | Path | None = None,
     runs: Sequence[str | Path] = (),
     logs: Sequence[str | Path] = (),
+    caches: Sequence[str | Path] = (),
     requests: Sequence[str | Path] = (),
     items: bool | None = None,
     dry: bool = False,
@@ -77,6 +81,7 @@ def purge(
         subject: id of the person, as requests have it.
         runs: folders of runs, and scores files.
         logs: folders of ``serve --log``.
+        caches: folders of score caches.
         requests: request files. They go last: runs over them are known by their digest.
         items: whether items of that id are the same person, whom others are shown: then they go
             as candidates too. None: nobody knows, and such places count as left.
@@ -99,13 +104,16 @@ def purge(
         for path in scored
     ]
     removed += [purge_log(path, whom, dry=dry) for path in logged]
+    kept = _caches(caches, root)
+    removed += [purge_cache(path, whom, dry=dry) for path in kept]
     database = database_of(root)
     if database.is_file():
         removed.append(purge_workbench(database, whom, dry=dry))
     removed += [purge_labels(path, whom, dry=dry) for path in label_files(root)]
     removed += [purge_requests(path, whom, dry=dry) for path in asked]
-    files = list(_files(scored, logged, asked, root))
+    files = [*_files(scored, logged, asked, root), *kept]
     left = [each for path in files for each in occurrences(path, whom)]
+    left += [each for path in kept for each in cache_occurrences(path, whom)]
     if database.is_file():
         left += workbench_occurrences(database, whom)
     counted = [each for each in left if not each.item or items is not False]
@@ -116,6 +124,13 @@ def purge(
 
 def _paths(given: Sequence[str | Path]) -> list[Path]:
     return list(dict.fromkeys(expanded(path) for path in given))
+
+
+def _caches(given: Sequence[str | Path], root: Path) -> list[Path]:
+    """The files of the caches that were named, and of the project's own where it has one."""
+    own = root / CACHE / FILE
+    files = [cache_file(path) for path in _paths(given)] + ([own] if own.is_file() else [])
+    return list({path.resolve(): path for path in files}.values())
 
 
 def _known(folder: Path, known: dict[str, set[str]]) -> set[str]:

@@ -25,6 +25,12 @@ def purge(
         list[Path] | None,
         typer.Option("--log", help="A folder of `serve --log`. Repeatable."),
     ] = None,
+    cache: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--cache", help="A score cache's folder, beside the project's own. Repeatable."
+        ),
+    ] = None,
     requests: Annotated[
         list[Path] | None,
         typer.Option("--requests", help="A request file. Repeatable."),
@@ -54,6 +60,7 @@ def purge(
             project=project,
             runs=run or (),
             logs=log or (),
+            caches=cache or (),
             requests=requests or (),
             items=items,
             dry=dry_run,
