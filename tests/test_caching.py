@@ -375,3 +375,29 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     said: list[str] = []
     assert open_cache(tmp_path / "file" / "cache", said.append) is None
     assert "cannot be written" in said[0]
+
+
+def test_a_file_that_was_damaged_never_gives_other_scores(tmp_path: Path) -> None:
+    trees = [tree(f"t{n}", (1, n), 1, 2, 3, 4, subject=f"s{n % 7}") for n in range(60)]
+    direct = list(FakeEngine().score(trees))
+    with ScoreCache(tmp_path / "whole") as cache:
+        list(cached(cache, FakeEngine()).score(trees))
+    data = cache.path.read_bytes()
+    draw = random.Random(5)
+    for number in range(60):
+        harmed = bytearray(data)
+        kind = number % 4
+        if kind == 0:
+            del harmed[draw.randrange(len(harmed)) :]
+        for _ in range((0, 1, 30, 1)[kind]):
+            harmed[draw.randrange(len(harmed))] = draw.randrange(256)
+        if kind == 3:  # pages change places
+            pages = [draw.randrange(1, len(data) // 4096) * 4096 for _ in "ab"]
+            harmed[pages[0] : pages[0] + 4096] = data[pages[1] : pages[1] + 4096]
+        path = tmp_path / str(number) / "answers.sqlite"
+        path.parent.mkdir()
+        path.write_bytes(harmed)
+        opened = open_cache(path, lambda _: None)
+        if opened is not None:
+            assert list(cached(opened, FakeEngine()).score(trees)) == direct
+            opened.close()

@@ -166,7 +166,7 @@ def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
         requests=more,
         engine="fake",
         project=project,
-        store=True,
+        cache=True,
     )
     make(project, "known", teacher="base", engine="fake")
     made = make(project, "more", teacher="base", engine="fake", unlabelled=more)

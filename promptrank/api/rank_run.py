@@ -12,7 +12,9 @@ from promptrank.requests.sampling import request_count
 from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
+from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -36,6 +38,7 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    cache: CacheChoice = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -51,6 +54,8 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        cache: answer from the score cache where it can be, and add to it what cannot: True for
+            the project's, or a folder.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -66,8 +71,11 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
+    check_cached(engine, cache)
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
+        kept = stack.enter_context(score_cache(opened.project, cache, say))
+        runtime = stack.enter_context(Runtime(cache=kept))
         ranker = stack.enter_context(
             open_ranker(
                 opened,
@@ -78,6 +86,7 @@ def rank_run(
                 device=device,
                 dtype=dtype,
                 allow_changed=allow_changed,
+                runtime=runtime,
                 say=say,
             )
         )

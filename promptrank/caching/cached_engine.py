@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 from promptrank.adapters.shelf import adapter_digest
@@ -32,6 +31,8 @@ from promptrank.engine.windows import in_order, windows
 from promptrank.errors import DataError
 
 T = TypeVar("T")
+SCORES = "scores"
+"""Name of the score cache among the caches of an engine."""
 Digest = Callable[[str | None], str | None]
 """An adapter folder -> the digest of its weights."""
 _Kept = tuple[bytes, str | None, SlotScore]
@@ -88,21 +89,18 @@ class CachedEngine:
         inner: Engine,
         cache: ScoreCache,
         *,
-        teacher: Path | None = None,
         digest: Digest = adapter_digest,
         say: Say = silent,
     ) -> None:
         """Stand before an engine; closing it closes the engine and leaves the cache open.
 
         Args:
-            teacher: a teacher store of an earlier version, to look into where the cache has
-                nothing.
             digest: of adapters, as trees name them.
             say: is told why the cache cannot be used.
         """
         self.inner, self.cache = inner, cache
         self.hits = self.asked = 0
-        self._teacher, self._digest, self._say = teacher, digest, say
+        self._digest, self._say = digest, say
         self._who: dict[str | None, Answerer] = {}
         self._parts: dict[bytes, TeacherParts] = {}
         self._uncounted: dict[str | None, int] = {}
@@ -126,9 +124,9 @@ class CachedEngine:
 
     @property
     def caches(self) -> Mapping[str, tuple[int, int]]:
-        """The engine's own, and this one under ``scores``."""
+        """The engine's own, and this one under `SCORES`."""
         inner = self.inner.caches if isinstance(self.inner, Caching) else {}
-        return {**inner, "scores": (self.hits, self.asked)}
+        return {**inner, SCORES: (self.hits, self.asked)}
 
     def size(self, tree: Tree) -> int:
         """The engine's own."""
@@ -208,18 +206,20 @@ class CachedEngine:
             self._tried(partial(self.cache.keep, self._of(tree.adapter), taken), None)
         hits = sum(score is not None for scores in looked.known for score in scores)
         slots = sum(map(len, looked.known))
-        self.hits, self.asked = self.hits + hits, self.asked + slots - hits
+        for counted in (self, self.cache):
+            counted.hits += hits
+            counted.asked += slots - hits
         if hits:
             self._uncounted[tree.adapter] = self._uncounted.get(tree.adapter, 0) + hits
             if sum(self._uncounted.values()) >= _COUNTED:
                 self._note_hits()
 
     def _from_store(self, tree: Tree, branch: Branch) -> tuple[SlotScore, ...] | None:
-        if self._teacher is None:
+        if self.cache.teacher is None:
             return None
         scope = self._of(tree.adapter).scope
         if scope not in self._parts:
-            self._parts[scope] = TeacherParts(self._teacher / scope.hex())
+            self._parts[scope] = TeacherParts(self.cache.teacher / scope.hex(), self._say)
         return self._parts[scope].get(branch_key(tree.prefix, branch), branch)
 
     def _keep(self, looked: Sequence[_Looked], results: Sequence[tuple[int, TreeScore]]) -> None:

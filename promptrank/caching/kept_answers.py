@@ -24,9 +24,11 @@ def packed(key: bytes, subject: bytes, score: SlotScore) -> bytes:
     return numbers + _checksum(key, subject, numbers)
 
 
-def unpacked(key: bytes, subject: bytes, value: object) -> SlotScore | None:
+def unpacked(key: bytes, subject: object, value: object) -> SlotScore | None:
     """The answer in bytes; None where they are not what was written."""
-    if not isinstance(value, bytes) or len(value) < _HEAD.size + _CHECK:
+    if not isinstance(value, bytes) or not isinstance(subject, bytes):
+        return None  # a damaged file may give anything
+    if len(value) < _HEAD.size + _CHECK:
         return None
     numbers, check = value[:-_CHECK], value[-_CHECK:]
     if check != _checksum(key, subject, numbers) or (len(numbers) - _HEAD.size) % _NUMBER:

@@ -26,7 +26,7 @@ _DAY = 86_400
 _WAIT = 5.0
 _NOBODY = b""
 
-_Row = tuple[int, bytes, object]  # day of the last use, subject, value
+_Row = tuple[int, object, object]  # day of the last use, subject, value
 
 
 class ScoreCache:
@@ -37,22 +37,31 @@ class ScoreCache:
 
     Attributes:
         path: of the file.
+        hits: prompts, one for each candidate and question, that engines answered from it since it
+            was opened.
+        asked: prompts that they had to answer themselves.
         damaged: entries that were not what was written; they count as unknown.
+        teacher: a teacher store of an earlier version, into which engines look for what is not
+            here.
     """
 
-    def __init__(self, place: str | Path, *, wait: float = _WAIT) -> None:
+    def __init__(
+        self, place: str | Path, *, wait: float = _WAIT, teacher: Path | None = None
+    ) -> None:
         """Open the cache in a folder, or make it there.
 
         Args:
             place: a folder, or a file whose name ends in ``.sqlite``.
             wait: seconds to wait while other processes write.
+            teacher: folder of a teacher store, which need not be there.
 
         Raises:
             DataError: it cannot be opened or written, or is damaged.
         """
         place = Path(place)
         self.path = place if place.suffix == ".sqlite" else place / FILE
-        self.damaged = 0
+        self.hits = self.asked = self.damaged = 0
+        self.teacher = teacher
         self._file = CacheFile(self.path, wait)
         try:
             with self._file.reading() as connection:
@@ -210,7 +219,8 @@ class ScoreCache:
                     f"SELECT key, used, subject, value FROM answers WHERE key IN ({marks})",
                     together,
                 ).fetchall()
-            rows.update((key, (used, subject, value)) for key, used, subject, value in given)
+            for key, used, subject, value in given:
+                rows[key] = (used if isinstance(used, int) else 0, subject, value)
         return rows
 
     def _unnoted(self, pairs: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
@@ -236,10 +246,12 @@ class ScoreCache:
         return int(connection.execute(query, (who.scope,)).fetchone()[0])
 
 
-def open_cache(place: str | Path, say: Say, *, wait: float = _WAIT) -> ScoreCache | None:
+def open_cache(
+    place: str | Path, say: Say, *, wait: float = _WAIT, teacher: Path | None = None
+) -> ScoreCache | None:
     """The cache in a folder; None, and it is said why, where it cannot be used."""
     try:
-        return ScoreCache(place, wait=wait)
+        return ScoreCache(place, wait=wait, teacher=teacher)
     except DataError as error:
         say(f"{error}; going on without the cache")
         return None

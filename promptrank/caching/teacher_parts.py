@@ -12,6 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from promptrank.basics.telling import Say
 from promptrank.caching.kept_answers import believable
 from promptrank.engine.contract import Branch, SlotScore
 from promptrank.errors import DataError
@@ -30,19 +31,21 @@ _NAME = 32  # hex digits of a digest in a part's name; random names had 12
 class TeacherParts:
     """The answers of one model: all keys in memory, about 150 bytes each; values as Arrow."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, say: Say) -> None:
         """Read what is there.
 
         Args:
             folder: of one model in a store; it need not be there.
-
-        Raises:
-            DataError: a part that was damaged.
+            say: is told of parts that were damaged, which are not answered from.
         """
         self._tables: list[pa.Table] = []
         self._places: dict[bytes, tuple[int, int]] = {}
         for path in sorted(folder.glob("part-*.parquet")):
-            table = _read(path)
+            try:
+                table = _read(path)
+            except DataError as error:
+                say(str(error))
+                continue
             for row, key in enumerate(table.column("prompt").to_pylist()):
                 self._places[key] = len(self._tables), row
             self._tables.append(table)

@@ -8,7 +8,7 @@ import typer
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
-from promptrank.cli import options
+from promptrank.cli import cache_option, options
 from promptrank.cli.signals import first_ctrl_c
 from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
@@ -37,10 +37,7 @@ def rank(
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     allow_changed: options.AllowChanged = False,
-    store: Annotated[
-        bool,
-        typer.Option("--store", help="Keep answers in teacher/, and take known ones from there."),
-    ] = False,
+    cache: cache_option.Cache = None,
     since: Annotated[
         Path | None,
         typer.Option(
@@ -70,26 +67,25 @@ def rank(
         "device": device,
         "dtype": dtype,
         "allow_changed": allow_changed,
+        "cache": cache_option.chosen(cache),
     }
     if (out is None) == (run is None):
         raise InputError("name a file by -o, or a folder by --run")
     if run is not None:
-        if store:
-            raise InputError("--store goes with -o; leave it out, or --run")
         _into_folder(task, run, given, since, shard)
         return
     if since is not None or shard is not None:
         raise InputError("--since and --shard go with --run")
     assert out is not None
-    _into_file(task, out, given, store)
+    _into_file(task, out, given)
 
 
-def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
+def _into_file(task: str, out: Path, given: Mapping[str, Any]) -> None:
     from promptrank.api.rank import rank as rank_into
     from promptrank.scores.scores import thin_answers
 
     with if_stopped(_GO_ON), progress_bar("ranking", "requests") as progress:
-        ranked = rank_into(task, out, **given, store=store, say=say_once(), progress=progress)
+        ranked = rank_into(task, out, **given, say=say_once(), progress=progress)
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
     if ranked.removed:
@@ -144,6 +140,11 @@ def _into_folder(
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
+    if done.cache is not None:
+        say(
+            f"{done.cache.hits:,} prompts answered from the cache, "
+            f"{done.cache.asked:,} by the model"
+        )
     if all_.cut_events:
         say(f"{all_.cut_events:,} history events did not fit their prompts")
     rows = all_.scored + all_.removed

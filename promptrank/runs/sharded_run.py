@@ -20,6 +20,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.cache_use import CacheUse, cache_use
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import request_blocks
 from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
@@ -41,12 +42,14 @@ class RunSummary:
 
     Attributes:
         resumed: shards that an earlier start had done.
+        cache: prompts that this start answered from the score cache; None without one.
     """
 
     folder: Path
     shards: int
     resumed: int
     counted: ShardCounts
+    cache: CacheUse | None = None
 
 
 def score_shards(
@@ -111,8 +114,12 @@ def score_shards(
             f"{file.path}: changed while it was ranked; rank the file as it is now into another "
             f"folder, with --since {folder} for what has not changed"
         )
-    summary = RunSummary(folder, count, resumed, whole)
-    write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
+    use = cache_use(ranker)
+    summary = RunSummary(folder, count, resumed, whole, use)
+    facts = {"identity": identity, "shards": count} | asdict(whole)
+    if use is not None:
+        facts |= {"cache": asdict(use)}
+    write_sealed(folder / SUMMARY, facts)
     return summary
 
 

@@ -17,6 +17,7 @@ from promptrank.runtime.opened import Opened
 from promptrank.runtime.stepping import Stepping
 
 if TYPE_CHECKING:
+    from promptrank.caching.score_cache import ScoreCache
     from promptrank.prompt.tokenizer import TextTokenizer
 
 V = TypeVar("V")
@@ -53,15 +54,22 @@ class Runtime:
         stepping: whether it is a server's, whom many threads ask.
     """
 
-    def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
+    def __init__(
+        self,
+        restarts: Restarts | None = None,
+        *,
+        stepping: bool = False,
+        cache: "ScoreCache | None" = None,
+    ) -> None:
         """Own nothing yet.
 
         Args:
             restarts: takes what has engines whose process dies start another.
+            cache: stands before every decoder that is opened; it stays open when this is closed.
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
         """
-        self.restarts, self.stepping = restarts, stepping
+        self.restarts, self.stepping, self._cache = restarts, stepping, cache
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
@@ -117,15 +125,16 @@ class Runtime:
         place = folder.resolve()
         opened = self.opened(
             ("decoder", place, engine, compute),
-            lambda: open_engine(
-                engine, folder, name, adapter, compute, longest, say, self.restarts
+            lambda: self._cached(
+                open_engine(engine, folder, name, adapter, compute, longest, say, self.restarts),
+                say,
             ),
         )
         shared = cast(Engine, opened.engine)
         if self._stepping is not None and engine in ("packed", "plain", "fake"):
             self._stepping.take(opened)
         if engine == "vllm":
-            opened.alone(lambda: make_room(shared, place, longest))
+            opened.alone(lambda: make_room(_bare(shared), place, longest))
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
@@ -140,8 +149,8 @@ class Runtime:
             every = list(self._opened.values())
         for once in every:
             opened = once.taken()
-            if opened is not None and ailing(opened.engine):
-                opened.alone(partial(mend, opened.engine))
+            if opened is not None and ailing(_bare(opened.engine)):
+                opened.alone(partial(mend, _bare(opened.engine)))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.
@@ -216,6 +225,13 @@ class Runtime:
         if self._stepping is not None:
             self._stepping.close()
 
+    def _cached(self, engine: Engine, say: Callable[[str], None]) -> Engine:
+        if self._cache is None:
+            return engine
+        from promptrank.caching.cached_engine import CachedEngine
+
+        return CachedEngine(engine, self._cache, say=say)
+
     def _check_open(self) -> None:
         if self._closed:
             raise ModelError("the runtime is closed; make another")
@@ -230,3 +246,10 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _bare(engine: Any) -> Any:
+    """The engine itself, where a cache stands before it."""
+    from promptrank.caching.cached_engine import CachedEngine
+
+    return engine.inner if isinstance(engine, CachedEngine) else engine

@@ -1,6 +1,6 @@
 """Every surface by name."""
 
-from support.fuzz.files import Adapters, Journals, Students, TeacherStore
+from support.fuzz.files import Adapters, Journals, ScoreCaches, Students
 from support.fuzz.surface import Surfaces
 from support.fuzz.texts import CsvTables, RequestLines, SettingsGiven, TaskFiles, Templates
 
@@ -12,6 +12,6 @@ SURFACES: Surfaces = {
     "csv": CsvTables,
     "adapter": Adapters,
     "student": Students,
-    "store": TeacherStore,
+    "cache": ScoreCaches,
     "journal": Journals,
 }
