@@ -1,13 +1,28 @@
 """Precompute: the coverage curve by hand, the head and nothing else scored, and the tail still."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from promptrank.errors import DataError
+from promptrank.api.adapters import set_alias
+from promptrank.api.precompute import precompute
+from promptrank.caching.score_cache import ScoreCache
+from promptrank.cli.main import app
+from promptrank.errors import DataError, InputError
+from promptrank.ranking.ranker import Ranker
+from promptrank.requests.write import write_table
+from promptrank.runtime.runtime import Runtime
+from promptrank.serve.app import make_app
+from promptrank.serve.shapes.every import SHAPES
 from promptrank.tables.query_log import coverage_of, log_coverage
+from promptrank.workspace.rankers import open_ranker
+from support.adapters import a_folder
+from support.serving import app_of, ask, hosted_of, rank_body
 
 
 def test_a_zipf_log_by_hand(tmp_path: Path) -> None:
@@ -46,7 +61,8 @@ def test_a_head_is_measured_on_later_traffic(tmp_path: Path, suffix: str) -> Non
     assert seen.curve[0].later == pytest.approx(1 / 4)
     assert seen.curve[0].traffic == pytest.approx(1 / 2)
     # For 0.7 of all both are needed; of the earlier half alone, one.
-    assert (seen.head.queries, seen.head.later) == (2, pytest.approx(1 / 4))
+    assert seen.head.queries == 2
+    assert seen.head.later == pytest.approx(1 / 4)
     again = coverage_of(((q, float(t)) for t, q in enumerate(asked)), 0.7)
     assert again == seen
 
@@ -71,3 +87,117 @@ def test_a_log_that_is_none_is_told(tmp_path: Path) -> None:
         coverage_of([], 0.8)
     with pytest.raises(DataError, match="there is no such file"):
         log_coverage(tmp_path / "nope.csv", 0.8)
+
+
+QUERIES = {"red car": 6, "blue car": 3, "doll": 2, "ball": 1}
+
+
+def asked(root: Path) -> tuple[Path, Path]:
+    """Requests of three of four queries, two documents each; and the log."""
+    requests, log = root / "requests.jsonl", root / "log.csv"
+    rows = [
+        {"request_id": text, "query_id": text, "query": {"text": text}, "item_id": f"d{n}"}
+        | {"item": {"text": f"about {text}, {n}"}}
+        for text in ("red car", "doll", "ball")
+        for n in range(2)
+    ]
+    write_table(requests, rows)
+    log.write_text("query,count\n" + "".join(f"{q},{n}\n" for q, n in QUERIES.items()))
+    return requests, log
+
+
+def test_the_head_is_scored_once_and_the_tail_not(tmp_path: Path, tiny_llama_path: Path) -> None:
+    requests, log = asked(tmp_path)
+    given: dict[str, Any] = {"requests": requests, "engine": "fake"}
+    given |= {"model": str(tiny_llama_path)}
+    given |= {"project": tmp_path}
+    seen = precompute("rerank/generic", log, share=0.7, dry=True, **given)
+    assert not (tmp_path / "cache").exists() and seen.coverage.keys == ("red car", "blue car")
+    done = precompute("rerank/generic", log, share=0.7, **given)
+    assert (done.requests, done.without, done.hits, done.asked) == (1, 1, 0, 2)
+    again = precompute("rerank/generic", log, share=0.9, **given)  # goes on where it was
+    assert (again.requests, again.hits, again.asked) == (2, 2, 2)
+    whole = precompute("rerank/generic", share=1, **given)  # the requests are the log
+    assert (whole.coverage.queries, whole.hits, whole.asked) == (3, 4, 2)
+    with pytest.raises(InputError, match=r"none of its requests .* such as 'x'"):
+        log.write_text("query\nx\n")
+        precompute("rerank/generic", log, **given)
+    with pytest.raises(InputError, match="share 0: a share"):
+        precompute("rerank/generic", log, share=0, **given)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"file.*answers\.sqlite"):
+        precompute("rerank/generic", cache=tmp_path / "file", **given)
+
+
+def test_the_command_tells_the_curve(tmp_path: Path, tiny_llama_path: Path) -> None:
+    requests, log = asked(tmp_path)
+    command = ["precompute", "rerank/generic", "--log", str(log), "--requests", str(requests)]
+    command += ["--engine", "fake", "--model", str(tiny_llama_path), "--project", str(tmp_path)]
+    told = CliRunner().invoke(app, [*command, "--share", "0.5"])
+    assert told.exit_code == 0, told.output
+    lines = told.output.splitlines()
+    assert "12 queries asked, 4 different ones; as they are written, to the letter" in lines
+    assert " 50%          (2)        75.0%                 -" in lines
+    assert "50% of the traffic: the 1 query asked most, 25.0% of the different ones" in lines
+    assert "0 prompts were there already, 2 were answered by the model" in told.output
+
+
+def test_a_server_answers_the_head_without_the_model(tmp_path: Path, tiny_llama_path: Path) -> None:
+    requests, log = asked(tmp_path)
+    given: dict[str, Any] = {"engine": "fake", "project": tmp_path}
+    given |= {"model": str(tiny_llama_path)}
+    precompute("rerank/generic", log, share=0.5, requests=requests, **given)
+
+    def served(cache: ScoreCache | None) -> tuple[Ranker, Runtime]:
+        runtime = Runtime(cache=cache)
+        return open_ranker("rerank/generic", runtime=runtime, **given), runtime
+
+    def body(query: str, numbers: Sequence[int]) -> dict[str, Any]:
+        asked = {"model": "rerank/generic", "query": query}
+        return asked | {"documents": [f"about {query}, {n}" for n in numbers]}
+
+    with ScoreCache(tmp_path / "cache") as kept:
+        ranker, runtime = served(kept)
+        plain, other = served(None)
+        names = ["rerank/generic"]
+        with runtime, other:
+            known = make_app(hosted_of(ranker, names=names), SHAPES)
+            bare = make_app(hosted_of(plain, names=names), SHAPES)
+            for query, numbers, cached in (
+                ("red car", (0, 1), 2),  # precomputed
+                ("red car", (0, 1, 2), 2),  # a document that nobody asked about before
+                ("red car", (0, 1, 2), 3),  # and now it is known
+                ("blue car", (0, 1), 0),  # the tail
+            ):
+                said = ask(known, "/v2/rerank", body(query, numbers))
+                expected = ask(bare, "/v2/rerank", body(query, numbers))
+                assert said.status_code == 200, said.text
+                assert said.headers["x-promptrank-cached"] == str(cached)
+                assert "x-promptrank-cached" not in expected.headers
+                assert said.json()["results"] == expected.json()["results"]
+            metrics = ask(known, "/metrics").text
+    assert 'promptrank_cache_hits_total{cache="scores"' in metrics
+    line = next(each for each in metrics.splitlines() if 'hits_total{cache="scores"' in each)
+    assert line.endswith(" 7.0")
+
+
+def test_an_alias_that_moves_is_another_model(toys: Path) -> None:
+    """What the cache knows of the old adapter is no answer of the new one."""
+    for seed, name in enumerate(("old", "new")):
+        a_folder(toys / "adapters" / name, seed)
+    body = rank_body("r1")
+    with ScoreCache(toys / "cache") as kept, Runtime(cache=kept) as runtime:
+        seen = []
+        for name in ("old", "new", "old"):
+            set_alias("toys@prod", name, project=toys)
+            ranker = open_ranker(
+                "toys/like", project=toys, engine="fake", adapter="toys@prod", runtime=runtime
+            )
+            said = ask(app_of(ranker), "/v1/rank", body)
+            assert said.status_code == 200, said.text
+            scores = [each["score"] for each in said.json()["scored"]]
+            seen.append((int(said.headers["x-promptrank-cached"]), scores))
+            del ranker
+            runtime.unload_unused()
+    assert [hits for hits, _ in seen] == [0, 0, 3]
+    assert seen[0][1] == seen[2][1] != seen[1][1]

@@ -31,8 +31,8 @@ from promptrank.purging.removed import Removed
 from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.runs.run_identity import RUN
 from promptrank.scores.read import config_of
+from promptrank.workspace.kept_scores import CACHE
 
-CACHE = "cache"
 BEYOND = (
     "your own tables, copies and backups: remove the person there first, or the next build has "
     "them again",

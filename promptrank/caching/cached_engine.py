@@ -42,6 +42,16 @@ _PAUSE = 60.0  # seconds without the cache after it could not be used
 _COUNTED = 10_000  # hits that are noted in the file together
 
 
+class PartlyKnown(tuple[BranchScore, ...]):
+    """A tree's scores, some of them from a cache.
+
+    Attributes:
+        hits: prompts that were, one for each candidate and question.
+    """
+
+    hits: int
+
+
 @dataclass(slots=True)
 class _Looked:
     """A tree, and what is known of it.
@@ -59,6 +69,11 @@ class _Looked:
     def unknown(self) -> list[int]:
         """Places of the branches that have to be asked: of those without a slot nothing is kept."""
         return [n for n, slots in enumerate(self.known) if None in slots or not slots]
+
+    @property
+    def hits(self) -> int:
+        """Prompts that are known."""
+        return sum(score is not None for slots in self.known for score in slots)
 
     def asked(self) -> Tree:
         """The tree with those branches and slots alone that are not known."""
@@ -138,7 +153,9 @@ class CachedEngine:
         places = [n for n, each in enumerate(looked) if each.unknown or not each.tree.branches]
         asked = set(places)
         whole: list[tuple[int, TreeScore]] = [
-            (n, _answered(each.known)) for n, each in enumerate(looked) if n not in asked
+            (n, _partly(each, _answered(each.known)))
+            for n, each in enumerate(looked)
+            if n not in asked
         ]
         if whole:
             yield whole
@@ -204,7 +221,7 @@ class CachedEngine:
                 scores[:] = held
         if taken:
             self._tried(partial(self.cache.keep, self._of(tree.adapter), taken), None)
-        hits = sum(score is not None for scores in looked.known for score in scores)
+        hits = looked.hits
         slots = sum(map(len, looked.known))
         for counted in (self, self.cache):
             counted.hits += hits
@@ -293,4 +310,10 @@ def _joined(looked: _Looked, result: TreeScore) -> TreeScore:
         joined[place] = tuple(
             next(fresh) if score is None else score for score in looked.known[place]
         )
-    return tuple(joined)
+    return _partly(looked, joined)
+
+
+def _partly(looked: _Looked, scores: Iterable[BranchScore]) -> PartlyKnown:
+    result = PartlyKnown(scores)
+    result.hits = looked.hits
+    return result

@@ -31,6 +31,7 @@ from promptrank.cli import (
     join,
     parity,
     plan,
+    precompute,
     purge,
     rank,
     replay,
@@ -89,11 +90,12 @@ app.command(cls=OneOutput)(report.report)
 app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
-app.command()(serve.serve)
+app.command(cls=CachingCommand)(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
 app.command()(plan.plan)
+app.command(cls=CachingCommand)(precompute.precompute)
 app.command()(purge.purge)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
