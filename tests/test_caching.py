@@ -191,6 +191,38 @@ def test_scores_are_the_engines_own_whatever_is_known(
             assert list(cached(cache, FakeEngine()).score(trees)) == direct
 
 
+class Rounding(FakeEngine):
+    """Rounds in another way each time that it is asked, as engines do in other batches."""
+
+    times = 0
+
+    def begin(self, trees: Sequence[Tree]) -> Steps:
+        for ready in super().begin(trees):
+            self.times += 1
+            yield [(n, self._rounded(score)) for n, score in ready]
+
+    def _rounded(self, score: TreeScore) -> TreeScore:
+        assert not isinstance(score, Failure)
+        return tuple(
+            branch
+            if isinstance(branch, Failure)
+            else tuple(replace(s, label_mass=s.label_mass + self.times * 1e-9) for s in branch)
+            for branch in score
+        )
+
+
+def test_a_second_run_has_the_very_numbers_of_the_first(tmp_path: Path) -> None:
+    """Also where a prompt stands twice in the first, and both had to be asked."""
+    trees = [tree(name, (1,), 2, 3, subject=name) for name in "abc"]
+    trees.append(tree("d", (1,), 3, 4, slots=(OTHER, SLOT)))
+    engine = cached(ScoreCache(tmp_path), Rounding())
+    first = list(engine.score(trees))
+    assert first[0] == first[1] == first[2]
+    assert engine.hits == 0
+    assert list(engine.score(trees)) == first
+    assert engine.hits == 10
+
+
 def test_failures_are_asked_again_and_pass_through(tmp_path: Path) -> None:
     long = tree("a", tuple(range(100)), 3)
     inner = Counting(max_tokens=50)

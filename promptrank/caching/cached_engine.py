@@ -165,7 +165,7 @@ class CachedEngine:
             with closing(self.inner.begin(together)) as steps:
                 for ready in steps:
                     results = [(places[done + n], result) for n, result in ready]
-                    self._keep(looked, results)
+                    results = self._kept(looked, results)
                     yield [(n, _joined(looked[n], result)) for n, result in results]
             done += len(together)
 
@@ -239,24 +239,29 @@ class CachedEngine:
             self._parts[scope] = TeacherParts(self.cache.teacher / scope.hex(), self._say)
         return self._parts[scope].get(branch_key(tree.prefix, branch), branch)
 
-    def _keep(self, looked: Sequence[_Looked], results: Sequence[tuple[int, TreeScore]]) -> None:
-        """Keep what the engine has answered, and nothing that failed."""
+    def _kept(
+        self, looked: Sequence[_Looked], results: Sequence[tuple[int, TreeScore]]
+    ) -> list[tuple[int, TreeScore]]:
+        """Keep what the engine has answered, and nothing that failed.
+
+        Returns:
+            The results, with the first answer to whatever was asked several times; so a second run
+            has the very numbers of this one.
+        """
         fresh: dict[str | None, list[_Kept]] = {}
         for place, result in results:
             each = looked[place]
-            if isinstance(result, Failure) or each.keys is None:
-                continue
-            for branch, scores in zip(each.unknown, result, strict=True):
-                if isinstance(scores, Failure):
-                    continue
-                pairs = zip(each.keys[branch], each.known[branch], strict=True)
-                keys = [key for key, score in pairs if score is None]
-                fresh.setdefault(each.tree.adapter, []).extend(
-                    (key, each.tree.subject, score) for key, score in zip(keys, scores, strict=True)
-                )
+            for keys, scores in _answered_keys(each, result):
+                if not isinstance(scores, Failure):
+                    of = [each.tree.subject] * len(keys)
+                    fresh.setdefault(each.tree.adapter, []).extend(
+                        zip(keys, of, scores, strict=True)
+                    )
+        there: dict[bytes, SlotScore] = {}
         for adapter, answers in fresh.items():
-            if answers:
-                self._tried(partial(self.cache.keep, self._of(adapter), answers), None)
+            nothing: dict[bytes, SlotScore] = {}
+            there |= self._tried(partial(self.cache.keep, self._of(adapter), answers), nothing)
+        return [(place, _standing(looked[place], result, there)) for place, result in results]
 
     def _of(self, adapter: str | None) -> Answerer:
         if adapter not in self._who:
@@ -292,6 +297,27 @@ class CachedEngine:
 
 def _answered(known: Sequence[Sequence[SlotScore | None]]) -> tuple[BranchScore, ...]:
     return tuple(tuple(score for score in slots if score is not None) for slots in known)
+
+
+def _answered_keys(looked: _Looked, result: TreeScore) -> Iterator[tuple[list[bytes], BranchScore]]:
+    """What came back of each branch that was asked, with the keys of its slots."""
+    if isinstance(result, Failure) or looked.keys is None:
+        return
+    for branch, scores in zip(looked.unknown, result, strict=True):
+        pairs = zip(looked.keys[branch], looked.known[branch], strict=True)
+        yield [key for key, score in pairs if score is None], scores
+
+
+def _standing(looked: _Looked, result: TreeScore, there: Mapping[bytes, SlotScore]) -> TreeScore:
+    """A result with the answers that are kept in the place of its own."""
+    if isinstance(result, Failure) or looked.keys is None:
+        return result
+    return tuple(
+        scores
+        if isinstance(scores, Failure)
+        else tuple(there.get(key, score) for key, score in zip(keys, scores, strict=True))
+        for keys, scores in _answered_keys(looked, result)
+    )
 
 
 def _joined(looked: _Looked, result: TreeScore) -> TreeScore:

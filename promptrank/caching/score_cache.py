@@ -105,13 +105,18 @@ class ScoreCache:
                 connection.executemany("UPDATE answers SET used = ? WHERE key = ?", seen)
         return known
 
-    def keep(self, who: Answerer, answers: Iterable[tuple[bytes, str | None, SlotScore]]) -> None:
+    def keep(
+        self, who: Answerer, answers: Iterable[tuple[bytes, str | None, SlotScore]]
+    ) -> dict[bytes, SlotScore]:
         """Keep answers, all of them or none; those that are there already stay as they are.
 
         Args:
             who: answered.
             answers: key, the id of whom it was asked for, and the answer. What no engine could
                 have answered (NaN, for one) is left out.
+
+        Returns:
+            What is there now of each: the first answer to a prompt that was asked several times.
 
         Raises:
             DataError: it cannot be written, or others hold it.
@@ -124,12 +129,16 @@ class ScoreCache:
                 fresh.setdefault(key, (subject, score))
                 pairs.add((key, subject))
         if not fresh:
-            return
+            return {}
         now = int(time.time())
         with self._file.writing() as connection:
             number = self._number(connection, who)
             there = self._rows(fresh)
-            good = {k for k, (_, of, value) in there.items() if unpacked(k, of, value) is not None}
+            good = {
+                key: whole
+                for key, (_, subject, value) in there.items()
+                if (whole := unpacked(key, subject, value)) is not None
+            }
             connection.executemany(
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?)",
                 [
@@ -138,11 +147,12 @@ class ScoreCache:
                     if key not in good
                 ],
             )
-            owners = {k: there[k][1] if k in good else fresh[k][0] for k in fresh}
+            owners = {key: (there[key][1] if key in good else fresh[key][0]) for key in fresh}
             connection.executemany(
                 "INSERT OR IGNORE INTO sharers VALUES (?, ?)",
-                sorted((k, of) for k, of in pairs if of not in (_NOBODY, owners[k])),
+                sorted(pair for pair in pairs if pair[1] not in (_NOBODY, owners[pair[0]])),
             )
+        return {key: score for key, (_, score) in fresh.items()} | good
 
     def count(self, who: Answerer, hits: int) -> None:
         """Add to how often its answers were given from here.
