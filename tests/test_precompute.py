@@ -1,5 +1,6 @@
 """Precompute: the coverage curve by hand, the head and nothing else scored, and the tail still."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from promptrank.api.precompute import precompute
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError
+from promptrank.project import builtin_root
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.write import write_table
 from promptrank.runtime.runtime import Runtime
@@ -201,3 +203,14 @@ def test_an_alias_that_moves_is_another_model(toys: Path) -> None:
             runtime.unload_unused()
     assert [hits for hits, _ in seen] == [0, 0, 3]
     assert seen[0][1] == seen[2][1] != seen[1][1]
+
+
+def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
+    page = (builtin_root() / "docs" / "reference" / "serving.md").read_text()
+    log = re.search(r'```csv title="log\.csv"\n(.*?)```', page, re.DOTALL)
+    shown = re.search(r"\$ promptrank (precompute .*?)\n(.*?)```", page, re.DOTALL)
+    assert log is not None and shown is not None
+    (tmp_path / "log.csv").write_text(log[1])
+    command = shown[1].replace("log.csv", str(tmp_path / "log.csv")).split()
+    told = CliRunner().invoke(app, command)
+    assert told.output == shown[2]

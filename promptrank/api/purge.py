@@ -31,7 +31,7 @@ from promptrank.purging.removed import Removed
 from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.runs.run_identity import RUN
 from promptrank.scores.read import config_of
-from promptrank.workspace.kept_scores import CACHE
+from promptrank.workspace.kept_scores import CACHE, TEACHER
 
 BEYOND = (
     "your own tables, copies and backups: remove the person there first, or the next build has "
@@ -41,6 +41,7 @@ BEYOND = (
     "reports, prompts and exports that you wrote elsewhere, and folders that were not named",
 )
 """What a purge cannot know."""
+STORE = "teacher/ of an earlier version: its entries do not say whose they are; remove the folder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +54,14 @@ class Purged:
         left: places where the person still stands.
         as_items: places where the id stands as an item's, which count as left where nobody has
             said that items are something else.
+        beyond: what could not be looked into, in words.
     """
 
     removed: tuple[Removed, ...]
     looked: int
     left: tuple[Occurrence, ...]
     as_items: tuple[Occurrence, ...]
+    beyond: tuple[str, ...]
 
 
 def purge(
@@ -117,8 +120,13 @@ def purge(
     if database.is_file():
         left += workbench_occurrences(database, whom)
     counted = [each for each in left if not each.item or items is not False]
+    beyond = (*BEYOND, STORE) if (root / TEACHER).is_dir() else BEYOND
     return Purged(
-        tuple(removed), len(files), tuple(counted), tuple(each for each in left if each.item)
+        tuple(removed),
+        len(files),
+        tuple(counted),
+        tuple(each for each in left if each.item),
+        beyond,
     )
 
 

@@ -51,7 +51,6 @@ def purge(
 
     The exit code is 3 where the id still stands anywhere.
     """
-    from promptrank.api.purge import BEYOND
     from promptrank.api.purge import purge as run_purge
 
     with if_stopped("the same command goes on where it was"):
@@ -66,7 +65,7 @@ def purge(
             dry=dry_run,
         )
     sys.stdout.write("".join(f"{line}\n" for line in _lines(purged, items, dry_run)))
-    sys.stdout.write("".join(f"not looked into: {words}\n" for words in BEYOND))
+    sys.stdout.write("".join(f"not looked into: {words}\n" for words in purged.beyond))
     if purged.left and not dry_run:
         raise typer.Exit(UNMET)
 
