@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from promptrank.api.caches import cache_info, prune_cache
 from promptrank.api.evaluate import evaluate
 from promptrank.api.rank import rank
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.caching.prompt_keys import Answerer
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.cli import cache_option
@@ -26,6 +26,7 @@ from promptrank.cli.cache import bytes_of, seconds_of, size_text
 from promptrank.cli.main import app
 from promptrank.engine.contract import SlotScore
 from promptrank.errors import InputError
+from promptrank.runs.cache_use import CacheUse
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 
 TASK = "toys/like"
@@ -36,6 +37,12 @@ def run(root: Path, folder: str, **more: Any) -> RunSummary:
     return rank_run(TASK, root / folder, **given)
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but what only tells of its start, by path."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def rows_of(root: Path, folder: str) -> pa.Table:
     return pa.concat_tables(
         pq.read_table(path) for path in sorted((root / folder).glob("scores/*"))
@@ -43,32 +50,28 @@ def rows_of(root: Path, folder: str) -> pa.Table:
 
 
 def test_a_run_with_a_cache_has_the_scores_of_one_without(toys: Path) -> None:
-    assert run(toys, "plain").cache is None
-    assert "cache" not in json.loads((toys / "plain" / "summary.json").read_text())
+    assert run(toys, "plain").throughput.cache is None
     stops = iter((False, True))
     with pytest.raises(StoppedBetween):
         run(toys, "first", cache=True, stop=lambda: next(stops))
-    first = run(toys, "first", cache=True)
-    second = run(toys, "second", cache=True)
+    first, second = run(toys, "first", cache=True), run(toys, "second", cache=True)
     prompts = first.counted.scored
-    assert first.cache is not None
-    assert first.cache.hits == 0
-    assert 0 < first.cache.asked < prompts  # a shard was done before
-    assert second.cache is not None
-    assert (second.cache.hits, second.cache.asked) == (prompts, 0)
-    summary = json.loads((toys / "second" / "summary.json").read_text())
-    assert summary["cache"] == {"hits": prompts, "asked": 0}
-    assert rows_of(toys, "plain").equals(rows_of(toys, "first"))
-    assert rows_of(toys, "plain").equals(rows_of(toys, "second"))
-    # Whose they are is known, and so they can be removed.
+    use = first.throughput.cache
+    assert use is not None
+    assert use.hits == 0
+    assert 0 < use.asked < prompts  # a shard was done before
+    assert second.throughput.cache == CacheUse(prompts, 0)
+    assert second.throughput.as_dict()["cache_hits"] == prompts
+    for folder in ("first", "second"):
+        assert files(toys / folder) == files(toys / "plain")
     rows = rows_of(toys, "plain")
+    # Whose they are is known, and so they can be removed.
     member = rows.column("subject_id")[0].as_py()
     own = rows.column("subject_id").to_pylist().count(member)
     with ScoreCache(toys / "cache") as cache:
         assert cache.purge(member) == own
     third = run(toys, "third", cache=True)
-    assert third.cache is not None
-    assert (third.cache.hits, third.cache.asked) == (prompts - own, own)
+    assert third.throughput.cache == CacheUse(prompts - own, own)
 
 
 @pytest.mark.slow
@@ -98,7 +101,7 @@ def test_a_cache_that_cannot_be_used_is_gone_on_without(toys: Path) -> None:
     (toys / "file").write_text("")
     said: list[str] = []
     done = run(toys, "run", cache=toys / "file" / "cache", say=said.append)
-    assert done.cache is None
+    assert done.throughput.cache is None
     assert [line for line in said if "going on without the cache" in line]
     assert done.counted.scored
 
@@ -251,3 +254,14 @@ def test_what_is_kept_by_hand_is_there_for_others(tmp_path: Path) -> None:
         assert other.look_up([(b"k" * 16, "bob")]) == {}
         other.count(who, 3)
         assert [(a.adapter, a.hits) for a in one.info().answerers] == [("movies", 3)]
+
+
+def test_runs_of_a_plan_share_one_cache(toys: Path) -> None:
+    """Two tasks that word the same prompts: what the first has asked the second knows."""
+    copy = toys / "tasks" / "toys" / "again.yaml"
+    copy.write_text((toys / "tasks" / "toys" / "like.yaml").read_text())
+    given: dict[str, Any] = {"engine": "fake", "project": toys, "limit": 4, "cache": True}
+    done = rank_plan([TASK, "toys/again"], toys / "both", **given)
+    prompts = done["toys-like"].counted.scored
+    used = [each.throughput.cache for each in done.values()]
+    assert used == [CacheUse(0, prompts), CacheUse(prompts, 0)]

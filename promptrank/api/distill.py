@@ -34,7 +34,7 @@ class Distilled:
     """What `distill` made.
 
     Attributes:
-        asked: prompts that the teacher had to answer now; what the store held is not asked again.
+        asked: prompts that the teacher had to answer now, without those in the score cache.
         report: of the student on ``valid``; None where nothing there is labelled.
     """
 

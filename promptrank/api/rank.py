@@ -1,13 +1,15 @@
 """``rank``: requests to a scores file, resumable."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
-from promptrank.runs.scoring import Ranked, score_into
+from promptrank.runs.scored_file import Ranked, score_into
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -39,6 +41,7 @@ def rank(
     dtype: str | None = None,
     allow_changed: bool = False,
     cache: CacheChoice = False,
+    stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> Ranked:
@@ -57,6 +60,7 @@ def rank(
         allow_changed: rank although template or answers changed since the adapter was trained.
         cache: answer from the score cache where it can be, and add to it what cannot: True for
             the project's, or a folder.
+        stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
         InputError: whatever in the input keeps the run from starting.
@@ -87,12 +91,18 @@ def rank(
             "splits": sorted(splits) if splits else None,
             "limit": limit,
         }
-        sample = Sample(file, splits, limit)
+        chosen: dict[str, Any] = {"say": say, "progress": progress, "stop": stop}
         if baseline is not None:
+            sample = Sample(file, splits, limit)
             wanted = WantedBaselines((baseline,), frozenset({baseline}))
             fitted = fit_on(opened, file, sample, wanted, say)
             ranker = baseline_ranker(opened, baseline, fitted, file)
             ranker = with_policy(opened, ranker, open_policy(opened))
-        ranked = score_into(path, ranker, sample, facts, say, progress)
+            ranked = score_into(path, ranker, sample, facts, **chosen)
+        else:
+            ids = set(file.ids(splits, limit)) if limit is not None else None
+            chosen |= {"splits": splits, "ids": ids}
+            total = len(ids) if ids is not None else request_count(file.path, splits)
+            ranked = score_into(path, ranker, file, facts, **chosen, total=total)
         tell_use(kept, say)
     return ranked

@@ -1,20 +1,27 @@
 """``rank --run``: requests of any number to a folder of shards, resumable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import InputError
+from promptrank.caching.score_cache import ScoreCache
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
+from promptrank.errors import DataError, InputError
+from promptrank.project import open_project
 from promptrank.requests.sampling import request_count
-from promptrank.runs.run_identity import check_folders
+from promptrank.runs.run_identity import PLAN, RUN, check_folders
+from promptrank.runs.several_runs import begin_several, check_several, finish_several
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
+from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -39,6 +46,10 @@ def rank_run(
     size: int = SHARD,
     since: str | Path | None = None,
     cache: CacheChoice = False,
+    runtime: Runtime | None = None,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
+    timeout: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -55,7 +66,14 @@ def rank_run(
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
         cache: answer from the score cache where it can be, and add to it what cannot: True for
-            the project's, or a folder.
+            the project's, or a folder. A runtime that is given has its own, or none.
+        runtime: owns the opened models, where runs share them.
+        throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data, such as a value that a template
+            cannot take.
+        timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
+            then and started anew, a server (http) is asked again; an engine that computes here
+            ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -74,8 +92,9 @@ def rank_run(
     check_cached(engine, cache)
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        kept = stack.enter_context(score_cache(opened.project, cache, say))
-        runtime = stack.enter_context(Runtime(cache=kept))
+        if runtime is None:
+            kept = stack.enter_context(score_cache(opened.project, cache, say))
+            runtime = stack.enter_context(_runtime(timeout, say, kept))
         ranker = stack.enter_context(
             open_ranker(
                 opened,
@@ -111,7 +130,116 @@ def rank_run(
             size=size,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
+            throughput=throughput,
+            with_text=with_text,
             stop=stop,
             say=say,
             progress=progress,
         )
+
+
+def _runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:
+    """For runs, which nobody watches: engines are started anew where that is possible."""
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"a time-out of {timeout:g} s; give more than 0")
+    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout, cache=cache)
+
+
+Started = Callable[[PlanEntry, Throughput], None]
+"""Is told of each run of several as it begins, with what will be kept up to date."""
+
+
+def rank_plan(
+    plan: str | Path | Sequence[str],
+    folder: str | Path,
+    *,
+    project: str | Path | None = None,
+    settings: list[str] | None = None,
+    size: int = SHARD,
+    since: str | Path | None = None,
+    cache: CacheChoice = False,
+    with_text: bool = False,
+    timeout: float | None = None,
+    started: Started = lambda entry, throughput: None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = silent,
+    progress: Progress = no_progress,
+    **given: Any,
+) -> dict[str, RunSummary]:
+    """Several runs, one after another, each into a folder of its own under ``folder``.
+
+    They share one runtime: a model is in memory once, with the adapters of all. Every model,
+    adapter and template is opened before anything is ranked. A run whose request file is at fault
+    is told at the end, after the others. The same call goes on with what is not finished.
+
+    Args:
+        plan: a file (`promptrank.schema.run_plan`), or names of tasks.
+        since: the folder of one run, or of several: each takes over scores of the run of its name.
+        cache, with_text, timeout: as of `rank_run`.
+        started: is told which run begins.
+        stop: asked between shards; True ends it by `StoppedBetween`.
+        given: options of `rank_run`, for runs of the plan that do not say otherwise.
+
+    Returns:
+        What each run came to, by name, in the order of the plan.
+
+    Raises:
+        InputError: whatever in the input keeps any of the runs from starting.
+        DataError: runs whose request files are at fault; the others are finished.
+    """
+    place = expanded(folder)
+    earlier = expanded(since) if since is not None else None
+    check_several(place)
+    entries = open_plan(plan, given, project=project, settings=settings or [])
+    folders = {entry.name: _folders(place, earlier, entry.name, say) for entry in entries}
+    done: dict[str, RunSummary] = {}
+    failed: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(owned(place, "rank"))
+        kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
+        runtime = stack.enter_context(_runtime(timeout, say, kept))
+        check_entries(entries, folders, runtime, plan=plan, say=say)
+        begin_several(place, {entry.name: entry.opened.name for entry in entries})
+        for entry in entries:
+            own, before = folders[entry.name]
+            options: Mapping[str, Any] = entry.given
+            throughput = Throughput()
+            started(entry, throughput)
+            try:
+                done[entry.name] = rank_run(
+                    entry.opened,
+                    own,
+                    **options,
+                    size=size,
+                    since=before,
+                    runtime=runtime,
+                    throughput=throughput,
+                    with_text=with_text,
+                    stop=stop,
+                    say=say,
+                    progress=progress,
+                )
+            except DataError as error:
+                failed.append(f"{entry.name}: {error}")
+                say(f"{entry.name}: {error}")
+    if failed:
+        words = "\n".join(failed)
+        raise DataError(f"{len(failed)} of {len(entries)} runs did not finish\n{words}")
+    finish_several(place, done)
+    return done
+
+
+def _folders(place: Path, earlier: Path | None, name: str, say: Say) -> tuple[Path, Path | None]:
+    """Of a run among several, and of the run that it takes scores over from."""
+    if earlier is None:
+        return place / name, None
+    if earlier.resolve() == place.resolve():
+        raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
+    if (earlier / RUN).is_file():
+        raise InputError(f"--since {earlier}: is one run; name a folder of several")
+    if not (earlier / PLAN).is_file():
+        raise InputError(f"--since {earlier}: is no folder of runs; `rank --run` makes one")
+    if not (earlier / name / RUN).is_file():
+        say(f"{earlier} has no run {name}, so {name} is ranked as a whole")
+        return place / name, None
+    return place / name, earlier / name

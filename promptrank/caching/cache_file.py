@@ -48,7 +48,7 @@ class CacheFile:
         self.path, self.wait = path, wait
         self._lock = threading.RLock()
         with self._told():
-            path.parent.mkdir(parents=True, exist_ok=True)
+            _prepare(path.parent)
             self._connection = sqlite3.connect(
                 path, timeout=wait, isolation_level=None, check_same_thread=False
             )
@@ -182,6 +182,15 @@ class CacheFile:
             return f"another process has held it for {self.wait:g} s; try again once that is done"
         if isinstance(error, OSError) or any(w in text for w in ("readonly", "unable to open")):
             return f"cannot be written ({text}); name another folder for the cache"
+        if "I/O" in text or "locking protocol" in text:
+            return f"cannot be used there ({text}); name a folder on a local disk for the cache"
         if "full" in text:
             return f"the disk is full ({text}); make room, or `promptrank cache prune`"
         return f"damaged, or no score cache ({text}); remove it, and what it held is asked again"
+
+
+def _prepare(folder: Path) -> None:
+    """The folder; one that is new is not for git to take up."""
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".gitignore").write_text("*\n", encoding="utf-8")

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.caching.prompt_keys import Answerer, answerer, branch_key, slot_keys
 from promptrank.caching.score_cache import ScoreCache
-from promptrank.caching.teacher_parts import TeacherParts
 from promptrank.engine.contract import (
+    Answers,
     Branch,
     BranchScore,
     Caching,
@@ -29,6 +29,9 @@ from promptrank.engine.contract import (
 )
 from promptrank.engine.windows import in_order, windows
 from promptrank.errors import DataError
+
+if TYPE_CHECKING:
+    from promptrank.caching.teacher_parts import TeacherParts
 
 T = TypeVar("T")
 SCORES = "scores"
@@ -157,6 +160,8 @@ class CachedEngine:
             for n, each in enumerate(looked)
             if n not in asked
         ]
+        for place, _ in whole:
+            self._count(looked[place])
         if whole:
             yield whole
         missing = (looked[n].asked() for n in places)
@@ -166,6 +171,8 @@ class CachedEngine:
                 for ready in steps:
                     results = [(places[done + n], result) for n, result in ready]
                     results = self._kept(looked, results)
+                    for place, _ in results:
+                        self._count(looked[place])
                     yield [(n, _joined(looked[n], result)) for n, result in results]
             done += len(together)
 
@@ -221,19 +228,23 @@ class CachedEngine:
                 scores[:] = held
         if taken:
             self._tried(partial(self.cache.keep, self._of(tree.adapter), taken), None)
-        hits = looked.hits
-        slots = sum(map(len, looked.known))
+
+    def _count(self, looked: _Looked) -> None:
+        """Count a tree once it is answered: one that is tried again counts once."""
+        hits, adapter = looked.hits, looked.tree.adapter
         for counted in (self, self.cache):
             counted.hits += hits
-            counted.asked += slots - hits
+            counted.asked += sum(map(len, looked.known)) - hits
         if hits:
-            self._uncounted[tree.adapter] = self._uncounted.get(tree.adapter, 0) + hits
+            self._uncounted[adapter] = self._uncounted.get(adapter, 0) + hits
             if sum(self._uncounted.values()) >= _COUNTED:
                 self._note_hits()
 
     def _from_store(self, tree: Tree, branch: Branch) -> tuple[SlotScore, ...] | None:
         if self.cache.teacher is None:
             return None
+        from promptrank.caching.teacher_parts import TeacherParts
+
         scope = self._of(tree.adapter).scope
         if scope not in self._parts:
             self._parts[scope] = TeacherParts(self.cache.teacher / scope.hex(), self._say)
@@ -293,6 +304,11 @@ class CachedEngine:
                 f"{self.cache.path}: holds entries that were damaged; they are not answered from, "
                 "and what they held is asked again"
             )
+
+
+def bare_engine(engine: Answers[Any]) -> Any:
+    """What answers, without the cache that may stand before it."""
+    return engine.inner if isinstance(engine, CachedEngine) else engine
 
 
 def _answered(known: Sequence[Sequence[SlotScore | None]]) -> tuple[BranchScore, ...]:

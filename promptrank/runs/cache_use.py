@@ -1,10 +1,11 @@
 """How much of a run came from the score cache."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from promptrank.caching.cached_engine import SCORES
 from promptrank.engine.contract import Caching
-from promptrank.ranking.ranker import Ranker
+from promptrank.runtime.opened import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,14 @@ class CacheUse:
     asked: int
 
 
-def cache_use(ranker: Ranker) -> CacheUse | None:
-    """What a ranker's engine has counted since it was opened; None without a cache."""
-    engine = ranker.opened.engine
-    counted = engine.caches.get(SCORES) if isinstance(engine, Caching) else None
-    return CacheUse(*counted) if counted is not None else None
+def cache_use(opened: Opened[Any], before: CacheUse | None = None) -> CacheUse | None:
+    """What an engine has counted, since it was opened or since ``before``; None without a cache."""
+    counted = opened.engine.caches.get(SCORES) if isinstance(opened.engine, Caching) else None
+    if counted is None:
+        return None
+    hits, asked = counted
+    return (
+        CacheUse(hits, asked)
+        if before is None
+        else CacheUse(hits - before.hits, asked - before.asked)
+    )

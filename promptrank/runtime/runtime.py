@@ -8,13 +8,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from promptrank.caching.cached_engine import CachedEngine, bare_engine
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
 from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
+from promptrank.runtime.decoders import ailing, apart, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.stepping import Stepping
+from promptrank.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from promptrank.caching.score_cache import ScoreCache
@@ -52,6 +54,7 @@ class Runtime:
     Attributes:
         restarts: of engines with a process of their own; None where its death is an error.
         stepping: whether it is a server's, whom many threads ask.
+        timeout: seconds that a step of an engine may take; None for what engines have themselves.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class Runtime:
         *,
         stepping: bool = False,
         cache: "ScoreCache | None" = None,
+        timeout: float | None = None,
     ) -> None:
         """Own nothing yet.
 
@@ -68,8 +72,11 @@ class Runtime:
             cache: stands before every decoder that is opened; it stays open when this is closed.
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
+            timeout: seconds that a step may take. A process of the engine's own is ended then; an
+                engine that computes in this process ends it (`promptrank.runtime.watchdog`).
         """
-        self.restarts, self.stepping, self._cache = restarts, stepping, cache
+        self.restarts, self.stepping, self.timeout = restarts, stepping, timeout
+        self._cache = cache
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
@@ -88,7 +95,12 @@ class Runtime:
         with self._lock:
             self._check_open()
             once = self._opened.setdefault(key, _Once())
-        return once.get(lambda: Opened(make()))
+        return once.get(lambda: self._watched(Opened(make())))
+
+    def _watched(self, opened: Opened[V]) -> Opened[V]:
+        if self.timeout is not None and not apart(bare_engine(opened.engine)):
+            opened.watched = Watchdog(self.timeout, opened.info.name)
+        return opened
 
     def decoder(
         self,
@@ -126,7 +138,17 @@ class Runtime:
         opened = self.opened(
             ("decoder", place, engine, compute),
             lambda: self._cached(
-                open_engine(engine, folder, name, adapter, compute, longest, say, self.restarts),
+                open_engine(
+                    engine,
+                    folder,
+                    name,
+                    adapter,
+                    compute,
+                    longest,
+                    say,
+                    self.restarts,
+                    self.timeout,
+                ),
                 say,
             ),
         )
@@ -134,7 +156,7 @@ class Runtime:
         if self._stepping is not None and engine in ("packed", "plain", "fake"):
             self._stepping.take(opened)
         if engine == "vllm":
-            opened.alone(lambda: make_room(_bare(shared), place, longest))
+            opened.alone(lambda: make_room(bare_engine(shared), place, longest))
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
@@ -149,8 +171,8 @@ class Runtime:
             every = list(self._opened.values())
         for once in every:
             opened = once.taken()
-            if opened is not None and ailing(_bare(opened.engine)):
-                opened.alone(partial(mend, _bare(opened.engine)))
+            if opened is not None and ailing(bare_engine(opened.engine)):
+                opened.alone(partial(mend, bare_engine(opened.engine)))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.
@@ -228,8 +250,6 @@ class Runtime:
     def _cached(self, engine: Engine, say: Callable[[str], None]) -> Engine:
         if self._cache is None:
             return engine
-        from promptrank.caching.cached_engine import CachedEngine
-
         return CachedEngine(engine, self._cache, say=say)
 
     def _check_open(self) -> None:
@@ -246,10 +266,3 @@ class Runtime:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _bare(engine: Any) -> Any:
-    """The engine itself, where a cache stands before it."""
-    from promptrank.caching.cached_engine import CachedEngine
-
-    return engine.inner if isinstance(engine, CachedEngine) else engine
