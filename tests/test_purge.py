@@ -185,8 +185,9 @@ def test_requests_that_were_set_aside_keep_the_sum(tmp_path: Path) -> None:
         ErrorRow("b@1", "w", "engine", "no_score", "m"),
         ErrorRow("a@1", "u", "data", "bad_row", "m"),  # never read
     ]
-    counted = shards.ShardCounts(3, 9, 3, 1, 5, 1, 5, 1, 6, 0, {"q": 1.875})
-    shard = shards.Shard(0, "i", "c", "a@1", "b@1", counted, {})
+    reasons = {"no_score": 2, "event_bad": 1, "too_long": 1, "bad_row": 1}
+    counted = shards.ShardCounts(3, 9, 3, 1, 5, 1, 5, 1, 6, 0, {"q": 1.875}, reasons, 0, 0, 0, {})
+    shard = shards.Shard(0, "i", "c", "a@1", "b@1", None, counted, {})
     shards.write_shard(tmp_path, shard, scores, errors, [("a@1", "p", "c"), ("b@1", "p", "c")], {})
     (tmp_path / "run.json").write_text("{}")
     proved(purge("a", project=tmp_path, runs=[tmp_path], items=False))
@@ -194,9 +195,10 @@ def test_requests_that_were_set_aside_keep_the_sum(tmp_path: Path) -> None:
     assert (now.candidates, now.scored, now.removed, now.set_aside, now.purged) == (9, 2, 0, 4, 3)
     assert (now.unread, now.partial, now.cut_events, now.label_mass) == (0, 0, 2, {"q": 1.125})
     lines = (tmp_path / "errors/000000.jsonl").read_text().splitlines()
-    reasons = [json.loads(line)["reason"] for line in lines]
-    assert sorted(reasons) == ["no_score", "purged", "purged"] and now.errors == 3
+    said = [json.loads(line)["reason"] for line in lines]
+    assert sorted(said) == ["no_score", "purged", "purged"] and now.errors == 3
     facts = shards.read_shard(tmp_path, 0)
+    assert facts.counted.reasons == {"no_score": 1, "purged": 2}
     assert (facts.first, facts.last) == ("b@1", "b@1")
     # As an item it stood in b's request: the pair goes, and its request is asked again.
     proved(purge("a", project=tmp_path, runs=[tmp_path], items=True))

@@ -30,6 +30,8 @@ from promptrank.purging.purged_subject import PurgedSubject
 from promptrank.purging.removed import Removed
 from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.runs.run_identity import RUN
+from promptrank.runs.scored_file import partial_of
+from promptrank.runs.several_runs import names_of_runs
 from promptrank.scores.read import config_of
 from promptrank.workspace.kept_scores import CACHE, TEACHER
 
@@ -143,10 +145,12 @@ def _caches(given: Sequence[str | Path], root: Path) -> list[Path]:
 
 def _known(folder: Path, known: dict[str, set[str]]) -> set[str]:
     """Ids of their requests in the request file that a run is over, where it was named."""
-    if not (folder / RUN).is_file():
-        return set()
-    digest = read_sealed(folder / RUN, then="name the folder of a run").get("requests")
-    return known.get(str(digest), set())
+    theirs: set[str] = set()
+    for place in [folder, *(folder / name for name in names_of_runs(folder))]:
+        if (place / RUN).is_file():
+            digest = read_sealed(place / RUN, then="name the folder of a run").get("requests")
+            theirs |= known.get(str(digest), set())
+    return theirs
 
 
 def _files(
@@ -167,6 +171,6 @@ def _files(
 def _beside(path: Path) -> list[Path]:
     """A table and what belongs to it, half-written files and rankings that were stopped too."""
     names = [path, errors_path_of(path), items_path_of(path), config_of(path)]
-    names += [path.with_name(f"{path.name}.partial")]
+    names += files_below(partial_of(path)) if partial_of(path).is_dir() else []
     names += sorted(path.parent.glob(f".{path.stem}*.part"))
     return [each for each in names if each.is_file()]

@@ -1,10 +1,10 @@
 """Purging folders of runs: shards without a person, whose facts and sum still hold."""
 
 import os
-from collections import defaultdict
-from collections.abc import Collection
+from collections import Counter, defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,12 +19,15 @@ from promptrank.purging.purged_subject import PurgedSubject
 from promptrank.purging.removed import Removed
 from promptrank.purging.tables_without import Row, Without, row_of, tables_in, write_without
 from promptrank.runs import shards
+from promptrank.runs.attempts import ledger_path
 from promptrank.runs.run_identity import RUN, SUMMARY
+from promptrank.runs.several_runs import names_of_runs
 from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 
 INTENT = "purge.json"
 _AGAIN = "the command that made it goes on with it; then purge again"
-NAMELESS = {"request_id": None, "candidate_id": None, "stage": "data", "reason": "purged"}
+PURGED = "purged"
+NAMELESS = {"request_id": None, "candidate_id": None, "stage": "data", "reason": PURGED}
 """The error row that stays of a request that was set aside as a whole."""
 
 
@@ -41,9 +44,17 @@ def purge_run(
         InputError: a run is under way there.
         DataError: no run, or a shard that is damaged.
     """
+    removed = Removed(folder)
+    if names := names_of_runs(folder):
+        with owned(folder, "purge"):
+            for name in names:
+                if (folder / name / RUN).is_file():  # the others are not begun
+                    removed.join(purge_run(folder / name, subject, requests, dry=dry))
+            if not dry:
+                _sum_up(folder, names)
+        return removed
     if not (folder / RUN).is_file():
         raise DataError(f"{folder}: is no folder of a run; `promptrank rank --run` makes one")
-    removed = Removed(folder)
     with owned(folder, "purge"):
         if not dry:
             finish(folder / INTENT)
@@ -69,10 +80,29 @@ def purge_run(
     return removed
 
 
+def _sum_up(folder: Path, names: Sequence[str]) -> None:
+    """Renew the summary of several runs, where they are finished."""
+    if not (folder / SUMMARY).is_file():
+        return
+    told = read_sealed(folder / SUMMARY, then=_AGAIN)
+    whole, now = NOTHING, dict(told)
+    runs = {name: dict(facts) for name, facts in told["runs"].items()}
+    for name in names:
+        run = folder / name
+        counted = [shards.read_shard(run, number).counted for number in shards.numbers(run)]
+        mine = reduce(ShardCounts.plus, counted, NOTHING)
+        runs[name] |= asdict(mine)
+        whole = whole.plus(mine)
+    now |= {key: value for key, value in asdict(whole).items() if key != "label_mass"}
+    now["runs"] = runs
+    if now != told:
+        write_sealed(folder / SUMMARY, now)
+
+
 def _unfinished(folder: Path, known: set[Path]) -> list[Path]:
     """Files of shards that were never finished."""
     places = {at(folder, 0).parent for at in (shards.scores_path, shards.errors_path)}
-    places.add(shards.prompts_path(folder, 0).parent)
+    places |= {shards.prompts_path(folder, 0).parent, ledger_path(folder, 0).parent}
     return [p for at in places for p in at.rglob("*") if p.is_file() and p not in known]
 
 
@@ -103,7 +133,9 @@ def _purge_shard(
     removed: Removed,
     dry: bool,
 ) -> Shard:
-    paths = [folder / name for name in shard.files]
+    # Of the hashes of ids that a resumed run goes by, none leads back to an id.
+    names = [name for name in shard.files if name.endswith((".parquet", ".jsonl"))]
+    paths = [folder / name for name in names]
     theirs, short = _requests_of(paths, subject)
     theirs |= set(requests)
     if not any(_holds(path, subject, theirs) for path in paths):
@@ -135,7 +167,7 @@ def _purge_shard(
     )
     if not dry:
         digests = [file_digest(made_for(path)) for path in paths]
-        now = replace(now, files=dict(zip(shard.files, digests, strict=True)))
+        now = replace(now, files={**shard.files, **dict(zip(names, digests, strict=True))})
         exchange(folder / INTENT, paths, {shards.facts_path(folder, shard.number): asdict(now)})
     return now
 
@@ -178,6 +210,7 @@ def _counted(
 ) -> ShardCounts:
     """The counts of a shard without what it lost; what was read stays what it was."""
     scored = taken_out = set_aside = unread = errors = cut = 0
+    reasons = Counter(counted.reasons)
     partial: set[str] = set()
     dropped: dict[str, int] = defaultdict(int)
     for path, without in lost.items():
@@ -194,6 +227,8 @@ def _counted(
                 }
             )
             removed.add("error row", len(rows))
+            reasons.subtract(str(row.get("reason")) for row in rows)
+            reasons[PURGED] += len(rows) - len(gone)
         elif any("score" in row for row in rows):
             scored += sum(row["rank"] is not None for row in rows)
             taken_out += sum(row["rank"] is None for row in rows)
@@ -215,4 +250,5 @@ def _counted(
         partial=max(0, counted.partial - len(partial)),
         cut_events=max(0, counted.cut_events - cut),
         label_mass=kept.mass,
+        reasons={reason: many for reason, many in sorted(reasons.items()) if many > 0},
     )

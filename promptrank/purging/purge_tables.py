@@ -11,15 +11,17 @@ from promptrank.basics.owner import owned
 from promptrank.basics.seals import config_beside, read_sealed
 from promptrank.errors import DataError
 from promptrank.purging.exchange import clear_made, exchange, finish, made_for, make
-from promptrank.purging.proof import files_below, occurrences
+from promptrank.purging.proof import files_below
+from promptrank.purging.purge_runs import purge_run
 from promptrank.purging.purged_subject import PurgedSubject, as_id
 from promptrank.purging.removed import Removed
 from promptrank.purging.tables_without import Without, row_of, tables_in, write_without
 from promptrank.requests.format import errors_path_of
 from promptrank.requests.sampling import requests_digest
+from promptrank.runs.run_identity import RUN
+from promptrank.runs.scored_file import partial_of
 
 _TABLES = (".parquet", ".jsonl")
-_COUNTS = ("candidates", "requests", "errors")
 
 
 def purge_scores(
@@ -36,11 +38,9 @@ def purge_scores(
     with owned(path, "purge", name=path.stem):
         theirs = requests_in(path, subject) | set(requests)
         lost = _exchanged(path, subject, theirs, removed, "row of scores", dry)
-        journal = path.with_name(f"{path.name}.partial")
-        if journal.exists() and _stands_in_journal(journal, subject):
-            removed.add("unfinished ranking")
-            if not dry:
-                journal.unlink()
+        if (partial_of(path) / RUN).is_file():
+            unfinished = purge_run(partial_of(path), subject, theirs, dry=dry)
+            removed.amounts += unfinished.amounts
     removed.requests = {row["request_id"] for row in lost.theirs}
     return removed
 
@@ -193,10 +193,3 @@ def _config(
                 result[name] -= many
         result["purged"] = result.get("purged", 0) + len(rows)
     yield config, about
-
-
-def _stands_in_journal(path: Path, subject: PurgedSubject) -> bool:
-    """Whether what is left of a ranking that was stopped holds them; in doubt it does."""
-    if path.is_file():
-        return subject.id.encode("utf-8", "surrogatepass") in path.read_bytes()
-    return any(any(occurrences(each, subject)) for each in files_below(path))

@@ -15,7 +15,7 @@ SUBJECTS = ("subject_id", "member_id", "query_id", "source_id")
 """Columns of whom a row is for; the first that is given says it."""
 ITEMS = frozenset({"item_id", "candidate_id", "source_id", "candidate_ids", "preferred", "__id"})
 """Fields whose ids are of items: of people only where people are ranked for people."""
-_REQUESTS = frozenset({"request_id", "request_ids", "first", "last"})
+_REQUESTS = frozenset({"request_id", "request_ids", "first", "last", "suspects", "accused"})
 _LONG = 6  # characters from which an id within a longer text is no accident
 
 _BEFORE, _AFTER = r"(?<!\w)(?<!\w[.@+-])", r"(?!\w|[.+-]\w|@[^\W\d])"

@@ -27,6 +27,11 @@ class Removed:
         if many:
             self.amounts[what] += many
 
+    def join(self, other: "Removed") -> None:
+        """Take in what was taken out of a part of the place."""
+        self.requests |= {f"{other.path.name}/{name}" for name in other.requests}
+        self.amounts += other.amounts
+
     def told(self) -> str:
         """In words: ``3 requests, 30 rows of scores``; empty where nothing was removed."""
         amounts = {"request": len(self.requests)} | self.amounts
