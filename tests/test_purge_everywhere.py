@@ -21,8 +21,10 @@ import pytest
 from typer.testing import CliRunner
 
 from promptrank.api.build import build
+from promptrank.api.purge import purge
 from promptrank.api.rank import rank
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
+from promptrank.basics.seals import read_sealed
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.cli.main import app
 from promptrank.requests.dicts import request_from_dict
@@ -220,3 +222,33 @@ def test_a_purge_that_is_killed_at_any_moment_goes_on(toys: Path, tmp_path: Path
         assert holding(root) == set()
         assert not list(root.rglob("*.purged")) and not list(root.rglob("*purge.json"))
     assert -signal.SIGKILL in statuses
+
+
+def test_several_runs_and_a_ranking_that_was_stopped(toys: Path) -> None:
+    again = (toys / "tasks/toys/like.yaml").read_text().replace("Will they", "Would they")
+    (toys / "tasks/toys/again.yaml").write_text(again)
+    given: dict[str, Any] = {"engine": "fake", "project": toys, "splits": {"train", "test"}}
+    rank_plan([TASK, "toys/again"], toys / "both", size=10, **given)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("promptrank.runs.scored_file.FILE_SHARD", 8)
+        asked = iter((False, True))
+        rank(TASK, toys / "scores.parquet", stop=lambda: next(asked), **given)
+    partial = toys / "scores.parquet.partial"
+    (toys / "scores.parquet").write_bytes(b"")  # of an earlier ranking
+    (there,) = partial.glob("scores/*.parquet")
+    pq.write_table(pq.read_table(there), toys / "scores.parquet")
+    before = [read_sealed(path, then="") for path in sorted(toys.glob("both/*/summary.json"))]
+    there_now = {row["subject_id"] for row in pq.read_table(there).to_pylist()}
+    name = min(there_now)
+    done = purge(name, project=toys, runs=[toys / "both", toys / "scores.parquet"])
+    assert done.left == ()
+    assert name not in pq.read_table(there).column("subject_id").to_pylist()
+    after = [read_sealed(path, then="") for path in sorted(toys.glob("both/*/summary.json"))]
+    both = read_sealed(toys / "both" / "summary.json", then="")
+    assert [each["scored"] + each["purged"] for each in after] == [b["scored"] for b in before]
+    assert both["purged"] == sum(each["purged"] for each in after) > 0
+    assert [run["purged"] for run in both["runs"].values()] == [a["purged"] for a in after]
+    # Both go on: nothing of the person is scored again where a shard was done.
+    rank_plan([TASK, "toys/again"], toys / "both", size=10, **given)
+    for path in (toys / "both").rglob("scores/*.parquet"):
+        assert name not in pq.read_table(path).column("subject_id").to_pylist()
