@@ -131,15 +131,17 @@ def _teacher(
     if who.kind == "scores":
         return open_scores(on.opened, who.name, say), Cost()
     compute = Compute(1, "cpu" if engine in ("packed", "plain") else "auto")
-    with open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker:
+    with (
+        score_cache(on.opened.project, True, say) as kept,
+        open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker,
+    ):
         size = _model_size(on.opened, model, ranker.adapter)
         cost = _cost(ranker.rank, wide[:1], size, runs=2)
-        with score_cache(on.opened.project, True, say) as kept:
-            if kept is not None:  # only now, since a look-up says nothing of what it costs
-                inner = cast(Engine, ranker.opened.engine)
-                ranker.put_before(CachedEngine(inner, kept, say=say))
-            say("ranking with the teacher")
-            scores, _ = on.scores(ranker, None, say, progress)
+        if kept is not None:  # only now, since a look-up says nothing of what it costs
+            inner = cast(Engine, ranker.opened.engine)
+            ranker.put_before(CachedEngine(inner, kept, say=say))
+        say("ranking with the teacher")
+        scores, _ = on.scores(ranker, None, say, progress)
         return scores, cost
 
 

@@ -1,15 +1,14 @@
 """An engine that answers from a score cache where it can, and keeps there what it has to ask."""
 
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Say, silent
+from promptrank.caching.guarded_cache import GuardedCache, Kept
 from promptrank.caching.prompt_keys import Answerer, answerer, branch_key, slot_keys
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.contract import (
@@ -28,20 +27,16 @@ from promptrank.engine.contract import (
     too_long,
 )
 from promptrank.engine.windows import in_order, windows
-from promptrank.errors import DataError
 
 if TYPE_CHECKING:
     from promptrank.caching.teacher_parts import TeacherParts
 
-T = TypeVar("T")
 SCORES = "scores"
 """Name of the score cache among the caches of an engine."""
 Digest = Callable[[str | None], str | None]
 """An adapter folder -> the digest of its weights."""
-_Kept = tuple[bytes, str | None, SlotScore]
 
 _WINDOW = 256  # trees looked up together
-_PAUSE = 60.0  # seconds without the cache after it could not be used
 _COUNTED = 10_000  # hits that are noted in the file together
 
 
@@ -119,11 +114,10 @@ class CachedEngine:
         self.inner, self.cache = inner, cache
         self.hits = self.asked = 0
         self._digest, self._say = digest, say
+        self._guarded = GuardedCache(cache, say)
         self._who: dict[str | None, Answerer] = {}
         self._parts: dict[bytes, TeacherParts] = {}
         self._uncounted: dict[str | None, int] = {}
-        self._until = 0.0
-        self._told: set[str] = set()
 
     @property
     def info(self) -> EngineInfo:
@@ -202,10 +196,7 @@ class CachedEngine:
             keys = slot_keys(tree, self._of(tree.adapter).scope)
             looked.append(_Looked(tree, keys, [[None] * len(b.slots) for b in tree.branches]))
             wanted += [(key, tree.subject) for of_branch in keys or () for key in of_branch]
-        known: dict[bytes, SlotScore] = {}
-        if wanted:
-            known = self._tried(partial(self.cache.look_up, wanted), known)
-        self._tell_damage()
+        known = self._guarded.look_up(wanted)
         for each in looked:
             self._fill_in(each, known)
         return looked
@@ -213,7 +204,7 @@ class CachedEngine:
     def _fill_in(self, looked: _Looked, known: Mapping[bytes, SlotScore]) -> None:
         """Put what is known in its places; what the engine would refuse stays unknown."""
         tree, most = looked.tree, self.info.max_tokens
-        taken: list[_Kept] = []  # from an earlier version's store
+        taken: list[Kept] = []  # from an earlier version's store
         for branch, keys, scores in zip(
             tree.branches, looked.keys or (), looked.known, strict=False
         ):
@@ -226,8 +217,7 @@ class CachedEngine:
                 taken += zip(keys, [tree.subject] * len(keys), older, strict=True)
             if any(held) and not too_long(tree, branch, most):
                 scores[:] = held
-        if taken:
-            self._tried(partial(self.cache.keep, self._of(tree.adapter), taken), None)
+        self._guarded.keep(self._of(tree.adapter), taken)
 
     def _count(self, looked: _Looked) -> None:
         """Count a tree once it is answered: one that is tried again counts once."""
@@ -259,7 +249,7 @@ class CachedEngine:
             The results, with the first answer to whatever was asked several times; so a second run
             has the very numbers of this one.
         """
-        fresh: dict[str | None, list[_Kept]] = {}
+        fresh: dict[str | None, list[Kept]] = {}
         for place, result in results:
             each = looked[place]
             for keys, scores in _answered_keys(each, result):
@@ -270,8 +260,7 @@ class CachedEngine:
                     )
         there: dict[bytes, SlotScore] = {}
         for adapter, answers in fresh.items():
-            nothing: dict[bytes, SlotScore] = {}
-            there |= self._tried(partial(self.cache.keep, self._of(adapter), answers), nothing)
+            there |= self._guarded.keep(self._of(adapter), answers)
         return [(place, _standing(looked[place], result, there)) for place, result in results]
 
     def _of(self, adapter: str | None) -> Answerer:
@@ -282,28 +271,7 @@ class CachedEngine:
     def _note_hits(self) -> None:
         counted, self._uncounted = self._uncounted, {}
         for adapter, hits in counted.items():
-            self._tried(partial(self.cache.count, self._of(adapter), hits), None)
-
-    def _tried(self, call: Callable[[], T], otherwise: T) -> T:
-        """What a call to the cache gives; where it cannot be used, that is said once."""
-        if time.monotonic() < self._until:
-            return otherwise
-        try:
-            return call()
-        except DataError as error:
-            self._until = time.monotonic() + _PAUSE
-            if str(error) not in self._told:
-                self._told.add(str(error))
-                self._say(f"{error}; going on without the cache")
-            return otherwise
-
-    def _tell_damage(self) -> None:
-        if self.cache.damaged and "" not in self._told:
-            self._told.add("")
-            self._say(
-                f"{self.cache.path}: holds entries that were damaged; they are not answered from, "
-                "and what they held is asked again"
-            )
+            self._guarded.count(self._of(adapter), hits)
 
 
 def bare_engine(engine: Answers[Any]) -> Any:

@@ -94,7 +94,8 @@ class ScoreCache:
                 self.damaged += 1
             else:
                 known[key] = score
-        pairs = {(k, self._digest(of)) for k, of in wanted if of is not None and k in known}
+        digests = {of: self._digest(of) for of in {of for _, of in wanted} if of is not None}
+        pairs = {(k, digests[of]) for k, of in wanted if of is not None and k in known}
         sharers = self._unnoted([pair for pair in pairs if rows[pair[0]][1] != pair[1]])
         today = int(time.time()) // _DAY
         seen = [(today, key) for key in known if rows[key][0] < today]
