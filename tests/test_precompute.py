@@ -1,10 +1,13 @@
 """Precompute: the coverage curve by hand, the head and nothing else scored, and the tail still."""
 
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2 as httpx
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -214,3 +217,22 @@ def test_the_page_shows_what_the_command_prints(tmp_path: Path) -> None:
     command = shown[1].replace("log.csv", str(tmp_path / "log.csv")).split()
     told = CliRunner().invoke(app, command)
     assert told.output == shown[2]
+
+
+@pytest.mark.slow
+def test_serve_cache_by_the_real_command(toys: Path) -> None:
+    command = [sys.executable, "-m", "promptrank", "serve", "toys/like", "--engine", "fake"]
+    command += ["--project", str(toys), "--port", "0", "--cache"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stderr is not None
+        url = process.stderr.readline().strip()
+        assert "ready" in (line.strip() for line in iter(process.stderr.readline, ""))
+        said = [httpx.post(f"{url}/v1/rank", json=rank_body("r1"), timeout=30) for _ in range(2)]
+        assert [each.headers["x-promptrank-cached"] for each in said] == ["0", "3"]
+        assert said[0].json()["scored"] == said[1].json()["scored"]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert (toys / "cache").is_dir()

@@ -77,6 +77,8 @@ def _values(path: Path, subject: PurgedSubject) -> Iterator[_Value]:
             yield from _bytes(path, subject)
         else:
             yield from _lines(path, subject)
+    except FileNotFoundError:
+        return  # half-written, and finished or given up meanwhile, as by a server that logs
     except (OSError, pa.ArrowException, sqlite3.Error) as error:
         first = next(iter(str(error).splitlines()), type(error).__name__)
         raise DataError(
