@@ -32,6 +32,7 @@ from promptrank.cli import (
     parity,
     plan,
     precompute,
+    publish,
     purge,
     rank,
     replay,
@@ -95,6 +96,7 @@ app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
 app.command()(plan.plan)
+app.command()(publish.publish)
 app.command(cls=CachingCommand)(precompute.precompute)
 app.command()(purge.purge)
 app.command()(demo.demo)
