@@ -91,7 +91,7 @@ def ranked(
             path = Path(other)
         else:
             if name == DECODER:
-                who = {"adapter": other or None, "store": True}
+                who = {"adapter": other or None, "cache": True}
             with progress_bar(name, "requests") as progress:
                 who |= {"project": opened.project, "progress": progress}
                 rank(TASK, path, requests=requests, splits={"test"}, limit=given.test, **who)
