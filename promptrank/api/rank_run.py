@@ -21,6 +21,7 @@ from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
+from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -50,6 +51,7 @@ def rank_run(
     throughput: Throughput | None = None,
     with_text: bool = False,
     timeout: float | None = None,
+    prepare: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -74,6 +76,8 @@ def rank_run(
         timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
             then and started anew, a server (http) is asked again; an engine that computes here
             ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
+        prepare: processes that read, render and tokenize beside the one that asks the engine; as of
+            `promptrank.workspace.preparing.preparing` where left out.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -133,6 +137,9 @@ def rank_run(
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,
             with_text=with_text,
+            prepare=preparing(
+                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
+            ),
             stop=stop,
             say=say,
             progress=progress,

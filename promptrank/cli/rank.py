@@ -87,6 +87,14 @@ def rank(
             "120 (http); no limit for engines that compute in this process, which a time-out ends.",
         ),
     ] = None,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            "--prepare",
+            help="With --run: processes that render and tokenize beside the engine. "
+            "Default: 1, and 0 where the engine computes in this process on the CPU.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -117,7 +125,7 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        given |= {"timeout": timeout, "partition": partition}
+        given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
         done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
@@ -132,6 +140,7 @@ def rank(
         "--plan": plan,
         "--summary": summary,
         "--timeout": timeout,
+        "--prepare": prepare,
     }
     folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():
