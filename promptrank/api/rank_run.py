@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from promptrank.basics.owner import owned
@@ -9,11 +10,16 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
+from promptrank.runs.manifest import task_digest
+from promptrank.runs.ray_pool import worker_pool
+from promptrank.runs.ray_run import score_shards_on_workers
+from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runs.run_identity import check_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.workspace.baselines import baseline_engine
-from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.encoders import template_digest
+from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
@@ -36,6 +42,10 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    on: str | None = None,
+    workers: int | None = None,
+    cpus_per_worker: float | None = None,
+    gpus_per_worker: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -51,6 +61,12 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        on: past one machine, by Ray: ``ray`` for one that is started here for the job, or the
+            address of a running cluster (``auto``, ``ray://HOST:10001``). Workers with an engine
+            each rank the shards and write them; ``folder`` lies where all of them see it.
+        workers: of them; as many as the cluster has room for where left out.
+        cpus_per_worker: ``threads`` where left out, or 1; threads are as many where left out.
+        gpus_per_worker: 1 where left out, the cluster has GPUs and the engine takes them.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -66,21 +82,32 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
+    wanted = _wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
+    if wanted is not None and threads is None:
+        threads = max(1, int(wanted.cpus))
+    opening = partial(
+        open_ranker,
+        opened if isinstance(task, OpenTask) else task,
+        engine=engine,
+        model=model,
+        adapter=adapter,
+        project=project,
+        settings=settings or (),
+        threads=threads,
+        device=device,
+        dtype=dtype,
+        allow_changed=allow_changed,
+    )
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        ranker = stack.enter_context(
-            open_ranker(
-                opened,
-                engine=engine,
-                model=model,
-                adapter=adapter,
-                threads=threads,
-                device=device,
-                dtype=dtype,
-                allow_changed=allow_changed,
-                say=say,
-            )
-        )
+        score: Callable[..., RunSummary]
+        if wanted is None:
+            score = partial(run, place, stack.enter_context(opening(say=say)))
+        else:
+            pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
+            template = template_digest(opened) if not engine.startswith(STUDENT) else None
+            own = {"task_digest": task_digest(opened.task), "template": template}
+            score = partial(score_shards_on_workers, place, pool, **own)
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
@@ -92,9 +119,7 @@ def rank_run(
             "splits": sorted(splits) if splits else None,
             "limit": limit,
         }
-        return run(
-            place,
-            ranker,
+        return score(
             file,
             facts,
             splits=splits,
@@ -106,3 +131,20 @@ def rank_run(
             say=say,
             progress=progress,
         )
+
+
+def _wanted_workers(
+    on: str | None,
+    workers: int | None,
+    cpus: float | None,
+    gpus: float | None,
+    threads: int | None,
+) -> WantedWorkers | None:
+    if on is not None:
+        return WantedWorkers(on, workers, float(threads or 1) if cpus is None else cpus, gpus)
+    if (workers, cpus, gpus) != (None, None, None):
+        raise InputError(
+            "--workers, --cpus-per-worker and --gpus-per-worker go with --on; --on ray starts Ray "
+            "on this machine"
+        )
+    return None

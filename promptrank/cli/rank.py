@@ -52,6 +52,26 @@ def rank(
         int | None,
         typer.Option("--shard", help="With --run: requests of one shard. Default: 1000."),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="With --run, on Ray workers: ray (started here), or a running cluster's address "
+            "(auto, ray://HOST:10001).",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="With --on: how many. Default: what the cluster has."),
+    ] = None,
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--cpus-per-worker", help="With --on. Default: --threads, or 1."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", help="With --on. Default: 1 where there are GPUs."),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -76,8 +96,12 @@ def rank(
     if run is not None:
         if store:
             raise InputError("--store goes with -o; leave it out, or --run")
+        given |= {"on": on, "workers": workers}
+        given |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
         _into_folder(task, run, given, since, shard)
         return
+    if (on, workers, cpus_per_worker, gpus_per_worker) != (None, None, None, None):
+        raise InputError("--on, and what goes with it, is for --run")
     if since is not None or shard is not None:
         raise InputError("--since and --shard go with --run")
     assert out is not None

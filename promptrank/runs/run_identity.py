@@ -74,15 +74,20 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
         for name, option in _OPTIONS.items()
         if _differ(written.get(name), about.get(name))
     ]
-    others = [name for name in _TOLD if _differ(written.get(name), about.get(name))]
-    if len(others) > 1:  # a task file whose prompts have changed has changed
-        others = [name for name in others if name != "task_digest"]
-    changed += [f"another {_TOLD[name]}" for name in others]
+    changed += other_facts(written, about)
     raise InputError(
         f"{folder}: holds a run with {', '.join(changed[:3]) or 'other settings'}; name another "
         f"folder and add --since {folder}, which takes over the scores of prompts that have not "
         "changed"
     )
+
+
+def other_facts(written: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """What differs between what two runs, or two workers of one, are of, in words."""
+    others = [name for name in _TOLD if _differ(written.get(name), about.get(name))]
+    if len(others) > 1:  # a task file whose prompts have changed has changed
+        others = [name for name in others if name != "task_digest"]
+    return [f"another {_TOLD[name]}" for name in others]
 
 
 def check_folders(folder: Path, earlier: Path | None) -> None:

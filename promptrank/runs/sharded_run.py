@@ -81,9 +81,8 @@ def score_shards(
     """
     digest = requests_digest(file.path)
     origin = replace(ranker.origin, requests=digest)
-    about = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin), **facts}
-    about |= {"shard": size}
-    identity = json_digest({k: v for k, v in about.items() if k != "argv"})
+    scorer = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin)}
+    about, identity = about_run(scorer, facts, size)
     begin(folder, about, identity)
     shards.clear_shards(folder)
     with _earlier(earlier, ranker, about, say) as known:
@@ -104,15 +103,38 @@ def score_shards(
                 resumed += 1
             whole = whole.plus(shard.counted)
             progress(whole.requests, total)
-    if not whole.requests:
+    return end_run(folder, file, digest, identity, RunSummary(folder, count, resumed, whole))
+
+
+def about_run(
+    scorer: Mapping[str, Any], facts: Mapping[str, Any], size: int
+) -> tuple[dict[str, Any], str]:
+    """What a run is of, and the digest of it.
+
+    Args:
+        scorer: its manifest and origin.
+    """
+    about = {**scorer, **facts, "shard": size}
+    return about, json_digest({k: v for k, v in about.items() if k != "argv"})
+
+
+def end_run(
+    folder: Path, file: RequestFile, digest: str, identity: str, summary: RunSummary
+) -> RunSummary:
+    """Write what a run came to, once all its shards are done.
+
+    Raises:
+        DataError: the request file changed meanwhile, or no request in it.
+    """
+    if not summary.counted.requests:
         raise DataError(f"no request to rank in {file.path.name}")
     if requests_digest(file.path) != digest:
         raise DataError(
             f"{file.path}: changed while it was ranked; rank the file as it is now into another "
             f"folder, with --since {folder} for what has not changed"
         )
-    summary = RunSummary(folder, count, resumed, whole)
-    write_sealed(folder / SUMMARY, {"identity": identity, "shards": count} | asdict(whole))
+    counted = {"identity": identity, "shards": summary.shards} | asdict(summary.counted)
+    write_sealed(folder / SUMMARY, counted)
     return summary
 
 
