@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,9 +19,13 @@ from promptrank.api.build import build
 from promptrank.api.rank_run import rank_run
 from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
-from promptrank.runs import ray_pool, shards
+from promptrank.requests.source import RequestFile
+from promptrank.runs import ray_pool, ray_run, run_identity, shards
 from promptrank.runs.ray_session import WantedWorkers, ray_session, workers_that_fit
-from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runs.ray_worker import WorkerFacts
+from promptrank.runs.sharded_run import RunSummary
+from promptrank.schema.task import Task
+from promptrank.scores.origin import Origin
 
 TASK = "toys/like"
 ROOT = Path(__file__).parent.parent
@@ -52,7 +55,7 @@ def scorer_of(folder: Path) -> dict[str, Any]:
 def asked(toys: Path) -> Path:
     """The toys, with a request file of 30 requests, one of which lost a candidate."""
     build(TASK, toys / "requests.parquet", project=toys)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "request_id": f"r{number:02}",
             "member_id": f"p{number}",
@@ -80,7 +83,7 @@ def session() -> Iterator[Any]:
 
 def _alive(process: psutil.Process) -> bool:
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -98,8 +101,8 @@ def opened_with(change: Callable[[Any], None], at: pytest.MonkeyPatch) -> None:
     at.setattr(verb, "open_ranker", opening)
 
 
-def deadly(request_id: str, marker: Path | None = None) -> Callable[[Any], None]:
-    """A request that kills its process; once only where there is a marker."""
+def deadly(requests: dict[str, Path | None]) -> Callable[[Any], None]:
+    """Requests that kill their process; once only where they have a marker."""
 
     def change(engine: Any) -> None:
         import os
@@ -108,13 +111,13 @@ def deadly(request_id: str, marker: Path | None = None) -> Callable[[Any], None]
         begin = engine.begin
 
         def begin_or_die(self: Any, trees: Any) -> Any:
-            if any(tree.tree_id == request_id for tree in trees):
-                try:
-                    if marker is not None:
-                        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-                    os.kill(os.getpid(), signal.SIGKILL)
-                except FileExistsError:
-                    pass
+            for tree in trees:
+                if tree.tree_id in requests:
+                    marker = requests[tree.tree_id]
+                    if marker is None or not marker.exists():
+                        if marker is not None:
+                            marker.touch()
+                        os.kill(os.getpid(), signal.SIGKILL)
             return begin(self, trees)
 
         engine.begin = begin_or_die
@@ -161,22 +164,25 @@ def test_as_many_workers_as_there_is_room_for() -> None:
 
 
 @pytest.mark.slow
-def test_the_files_are_those_of_a_local_run_though_a_worker_is_killed(
+def test_killed_workers_change_no_file_and_a_deadly_shard_is_told_at_the_end(
     asked: Path, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = run(asked, "local")
     assert local.counted.errors == 1
-    opened_with(deadly("r13", asked / "died"), monkeypatch)
     said: list[str] = []
-    told: list[tuple[int, int | None]] = []
-    done = on_ray(asked, say=said.append, progress=lambda count, total: told.append((count, total)))
-    assert (asked / "died").exists()
+    with monkeypatch.context() as patched:
+        opened_with(deadly({"r07": None, "r13": asked / "died"}), patched)
+        with pytest.raises(InputError, match=r"1 shard ended .* 3 times \(000002\).*same command"):
+            on_ray(asked, say=said.append)
     assert "a worker ended while it ranked shard 000004; tried again" in said
-    assert (done.shards, done.counted) == (local.shards, local.counted)
+    assert shards.numbers(asked / "run") == [0, 1, *range(3, 10)]
+    assert not (asked / "run" / "summary.json").exists()
+    told: list[int] = []
+    done = on_ray(asked, progress=lambda count, total: told.append(count))
+    assert (done.resumed, done.counted) == (9, local.counted)
+    assert told == sorted(told) and told[-1] == 30 and len(set(told)) == 10
     assert files(asked / "run") == files(asked / "local")
     assert scorer_of(asked / "run") == scorer_of(asked / "local")
-    counts = [count for count, _ in told]
-    assert counts == sorted(counts) and counts[-1] == 30 and len(set(counts)) > 5
     # Where it was begun, and where it is gone on with, is all the same.
     again = run(asked)
     assert again.resumed == again.shards
@@ -184,27 +190,11 @@ def test_the_files_are_those_of_a_local_run_though_a_worker_is_killed(
 
 @pytest.mark.slow
 def test_packed_scores_are_those_of_one_process(asked: Path, session: Any) -> None:
-    run(asked, "local", engine="packed", size=8)
-    on_ray(asked, engine="packed", size=8)
-    assert files(asked / "run") == files(asked / "local")
-    on_ray(asked, "next", engine="packed", size=8, since=asked / "run")
-    run(asked, "local-next", engine="packed", size=8, since=asked / "run")
-    assert files(asked / "next") == files(asked / "local-next")
-
-
-@pytest.mark.slow
-def test_a_shard_that_kills_its_workers_is_told_at_the_end(
-    asked: Path, session: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run(asked, "local")
-    with monkeypatch.context() as patched:
-        opened_with(deadly("r07"), patched)
-        with pytest.raises(InputError, match=r"1 shard ended .* 3 times \(000002\).*same command"):
-            on_ray(asked)
-    assert shards.numbers(asked / "run") == [0, 1, *range(3, 10)]
-    assert not (asked / "run" / "summary.json").exists()
-    done = on_ray(asked)
-    assert done.resumed == 9
+    run(asked, "earlier", engine="packed", size=8, limit=10)
+    given: dict[str, Any] = {"engine": "packed", "size": 8, "since": asked / "earlier"}
+    local = run(asked, "local", **given)
+    assert 0 < local.counted.reused <= 10
+    assert on_ray(asked, **given).counted == local.counted
     assert files(asked / "run") == files(asked / "local")
 
 
@@ -227,30 +217,61 @@ def test_workers_that_end_while_they_start_are_given_up(
 def test_a_worker_with_other_files_is_refused(
     asked: Path, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marker = asked / "first"
+    taken, compared = asked / "taken", asked / "compared"
 
     def opening(*given: Any, **more: Any) -> Ranker:
         import os
+        import time
 
+        from promptrank.engine.fake import FakeEngine
         from promptrank.workspace.rankers import open_ranker
 
         try:
-            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
-        except FileExistsError:
-            more["settings"] = ["budget.tokens=150"]
+            os.close(os.open(taken, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:  # the second worker
+            return open_ranker(*given, **more | {"settings": ["budget.tokens=150"]})
+        begin = FakeEngine.begin
+
+        def begin_late(self: Any, trees: Any) -> Any:
+            while not compared.exists():
+                time.sleep(0.01)
+            return begin(self, trees)
+
+        FakeEngine.begin = begin_late  # type: ignore[method-assign]
         return open_ranker(*given, **more)
 
-    def slow(engine: Any) -> None:
-        """So that the second worker is there before the first has ranked everything."""
+    check = run_identity.other_facts
 
-    with monkeypatch.context() as patched:
-        patched.setattr(verb, "open_ranker", opening)
-        words = r"has another (task file than is here|template, .* than a worker on)"
-        with pytest.raises(InputError, match=words + ".*; every machine"):
-            on_ray(asked, size=1)
-    monkeypatch.setattr(verb, "template_digest", lambda opened: "another")
-    with pytest.raises(InputError, match="has another template than is here"):
-        on_ray(asked)
+    def told(*facts: Any) -> list[str]:
+        if differ := check(*facts):
+            compared.touch()
+        return differ
+
+    monkeypatch.setattr(ray_run, "other_facts", told)
+    monkeypatch.setattr(verb, "open_ranker", opening)
+    # Whichever of them is ready first.
+    words = r"has another (task file than is here|template, .* than a worker on .*); every machine"
+    with pytest.raises(InputError, match=words):
+        on_ray(asked, size=1)
+
+
+def test_workers_that_have_another_template_than_the_driver_are_refused(tmp_path: Path) -> None:
+    class Pool:
+        def first_facts(self, stop: Any) -> WorkerFacts:
+            return WorkerFacts("far", 7, Origin("decoder"), {"task_digest": "same"}, "theirs")
+
+    requests = RequestFile(tmp_path / "requests.jsonl", Task.model_construct())  # type: ignore[call-arg]
+    words = r"a worker on far \(process 7\) has another template than is here; every machine"
+    with pytest.raises(InputError, match=words):
+        ray_run.score_shards_on_workers(
+            tmp_path / "run",
+            Pool(),  # type: ignore[arg-type]
+            requests,
+            {},
+            task_digest="same",
+            template="ours",
+        )
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow
@@ -269,24 +290,6 @@ def test_what_a_worker_raises_ends_the_run_with_it(
     assert caught.value.errno == 28
     with pytest.raises(InputError, match="no adapter"):
         on_ray(asked, "other", adapter="nobody")
-
-
-@pytest.mark.slow
-def test_a_stop_finishes_what_is_in_hand(asked: Path, session: Any) -> None:
-    run(asked, "local")
-    told: list[int] = []
-    with pytest.raises(StoppedBetween):
-        on_ray(
-            asked,
-            size=3,
-            stop=lambda: bool(told),
-            progress=lambda count, total: told.append(count),
-        )
-    there = shards.numbers(asked / "run")
-    assert 0 < len(there) < 10
-    assert not list((asked / "run").rglob("*.part"))
-    assert on_ray(asked).resumed == len(there)
-    assert files(asked / "run") == files(asked / "local")
 
 
 # -- as a command of its own -----------------------------------------------------------------
@@ -316,9 +319,13 @@ def wait_for_shards(process: subprocess.Popen[str], folder: Path, count: int) ->
         time.sleep(0.005)
 
 
-def gone(processes: list[psutil.Process]) -> bool:
-    """Whether they end within a minute; Ray's own agents look for their parent every while."""
-    return not psutil.wait_procs([p for p in processes if _alive(p)], timeout=60)[1]
+def ends(processes: list[psutil.Process]) -> bool:
+    """Whether all end soon but Ray's agents, which last a minute; these are ended here."""
+    agents = [p for p in processes if _alive(p) and p.name().endswith("Agent")]
+    there = psutil.wait_procs([p for p in processes if p not in agents], timeout=20)[1]
+    for process in agents:
+        process.kill()
+    return not any(map(_alive, there))
 
 
 @pytest.fixture
@@ -347,7 +354,7 @@ def test_a_job_that_is_killed_goes_on_and_leaves_no_process(many: Path) -> None:
                     os.kill(member.pid, signal.SIGKILL)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
-        assert len(family) > 4 and gone(family)
+        assert len(family) > 4 and ends(family)
     process = started(many, "run")
     _, said = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -367,5 +374,7 @@ def test_ctrl_c_finishes_the_shards_in_hand(many: Path) -> None:
     assert "the same command goes on where it was" in said
     there = shards.numbers(many / "run")
     assert 20 <= len(there) < 200 and not list((many / "run").rglob("*.part"))
-    assert gone(family)
-    shutil.rmtree(many / "run")
+    assert ends(family)
+    for folder in ("run", "local"):  # what Ray has begun goes on without it
+        subprocess.run(command(many, folder), check=True, capture_output=True)
+    assert files(many / "run") == files(many / "local")

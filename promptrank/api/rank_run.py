@@ -106,8 +106,13 @@ def rank_run(
         else:
             pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
             template = template_digest(opened) if not engine.startswith(STUDENT) else None
-            own = {"task_digest": task_digest(opened.task), "template": template}
-            score = partial(score_shards_on_workers, place, pool, **own)
+            score = partial(
+                score_shards_on_workers,
+                place,
+                pool,
+                task_digest=task_digest(opened.task),
+                template=template,
+            )
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:

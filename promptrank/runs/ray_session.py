@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -21,10 +21,10 @@ LOCAL = "ray"
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "RAY_LOG_TO_DRIVER": "0",
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # what Ray itself prints into our output
     "RAY_TQDM": "0",
-    "RAY_worker_niceness": "0",  # they are the job itself, not something beside it
 }
+_FOR_THE_JOB = {"RAY_worker_niceness": "0"}  # workers are the job itself, not something beside it
 _HANDED_ON = ("PYTHONPATH", "PROMPTRANK_PROJECT", "PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
 """Environment variables that workers of a running cluster get from the driver."""
 _LONGEST = 40  # characters of a folder whose sockets Ray can still name
@@ -68,7 +68,7 @@ def ray_session(wanted: WantedWorkers) -> Iterator[Any]:
     Raises:
         InputError: Ray is not installed, or nothing answers at the address.
     """
-    ray = _imported()
+    ray = _imported(_QUIET | (_FOR_THE_JOB if wanted.on == LOCAL else {}))
     if ray.is_initialized():
         yield ray
         return
@@ -123,8 +123,8 @@ def workers_that_fit(ray: Any, wanted: WantedWorkers, on_gpu: bool) -> WantedWor
     return WantedWorkers(wanted.on, count, wanted.cpus, gpus)
 
 
-def _imported() -> Any:
-    for name, value in _QUIET.items():  # read when it is imported, and by what it starts
+def _imported(environment: Mapping[str, str]) -> Any:
+    for name, value in environment.items():  # read when it is imported, and by what it starts
         os.environ.setdefault(name, value)
     try:
         import ray
