@@ -11,7 +11,7 @@ import torch
 import promptrank
 from promptrank.engine import devices, int8
 from promptrank.engine.compute import Compute
-from promptrank.engine.contract import EngineInfo
+from promptrank.engine.contract import EngineInfo, Failure
 from promptrank.engine.devices import find_device, settled, weights_need
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.model import load_model
@@ -116,7 +116,7 @@ def test_a_gpu_too_small_is_told_before_loading(
         load_model(llama_path, "float32")
 
 
-def test_memory_that_ends_in_the_middle_ends_the_run_with_a_sentence(
+def test_memory_that_ends_in_the_middle_is_told_of_each_request(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> None:
@@ -129,12 +129,12 @@ def test_memory_that_ends_in_the_middle_ends_the_run_with_a_sentence(
     monkeypatch.setattr("promptrank.engine.packed_engine.run", full)
     monkeypatch.setattr("promptrank.engine.packed_engine.plain_logits", full)
     for engine in engines:
-        with pytest.raises(ModelError) as raised:
-            list(engine.score(_trees(40, VOCAB)))
-        assert str(raised.value) == (
-            "m: cpu has run out of memory (0.25 GB are free): CUDA out of memory; end what else "
-            "uses cpu, take --dtype bfloat16, take a smaller model, or say --device cpu"
-        )
+        for score in engine.score(_trees(40, VOCAB)):
+            assert isinstance(score, Failure) and score.reason == "out_of_memory"
+            assert (
+                "m: cpu has run out of memory (0.25 GB are free): CUDA out of memory; end what "
+                "else uses cpu, take --dtype bfloat16, take a smaller model, or say --device cpu"
+            ) in score.message
     # And never a note that the model does not allow packing.
     with pytest.raises(ModelError, match="out of memory"):
         open_packed(llama_path)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from promptrank.api.build import build
-from promptrank.api.plan import plan
+from promptrank.api.plan import plan, plan_runs
 from promptrank.cli.main import app as command
 from promptrank.cli.plan import _needed
 from promptrank.engine.contract import Branch, Slot, Tree
@@ -97,3 +97,34 @@ def test_the_command_asks_for_a_rate_and_tells_money_by_a_price_alone(toys: Path
     for rate in ("0", "nan", "inf", "-1"):
         ran = CliRunner().invoke(command, [*words, "--tokens-per-second", rate])
         assert isinstance(ran.exception, InputError), rate
+
+
+def test_a_plan_is_the_sum_of_its_runs(toys: Path) -> None:
+    build("toys/like", toys / "requests.parquet", project=toys)
+    (toys / "night.yaml").write_text(
+        "runs:\n"
+        "  - {task: toys/like, name: all, requests: requests.parquet}\n"
+        "  - {task: toys/like, name: few, requests: requests.parquet, limit: 5}\n"
+    )
+    words = ["plan", "--plan", str(toys / "night.yaml"), "--project", str(toys)]
+    ran = CliRunner().invoke(command, [*words, "--tokens-per-second", "1000"])
+    assert ran.exit_code == 0, ran.output
+    assert [line.split(":")[0] for line in ran.stdout.splitlines() if line[0] != " "] == [
+        "all",
+        "few",
+        "all runs",
+    ]
+    each, whole = plan_runs(
+        toys / "night.yaml", project=toys, tokens_per_second=10.0, candidates_per_day=10**6
+    )
+    alone = plan(
+        "toys/like", project=toys, requests=toys / "requests.parquet", tokens_per_second=10.0
+    )
+    assert each["all"].all == alone.all
+    assert each["few"].all.tokens.requests == 5
+    parts = [one.all.tokens for one in each.values()]
+    assert whole.all.tokens.computed == sum(part.computed for part in parts)
+    assert whole.day is not None
+    assert whole.day.tokens.tokens == pytest.approx(
+        10**6 * whole.all.tokens.tokens / whole.all.tokens.candidates
+    )

@@ -25,7 +25,7 @@ from promptrank.prompt.encode import Encoder
 from promptrank.prompt.template import load_template
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests.source import RequestFile, Sample
-from promptrank.runs.scoring import is_scored, score_into
+from promptrank.runs.scored_file import is_scored, score_into
 from promptrank.scores.read import read_scores
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.probing import planned_edits

@@ -13,6 +13,7 @@ import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
+from promptrank.runs.journal import Journal
 
 from promptrank.adapters.alias import read_aliases, rollback, set_alias
 from promptrank.adapters.card import check_files, read_card, write_card
@@ -27,7 +28,6 @@ from promptrank.engine.limits import model_limits
 from promptrank.engine.plain_json import read_json as engine_json
 from promptrank.errors import DataError, ErrorRow, InputError, ModelError, PromptrankError
 from promptrank.fusion.fusion_files import read_fusion, write_fusion
-from promptrank.runs.journal import Journal
 from promptrank.students.card import StudentCard, read_student
 from promptrank.students.card import write_card as write_student_card
 from promptrank.students.gbdt import trees as gbdt

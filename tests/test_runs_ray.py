@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psutil
 import pytest
@@ -21,6 +21,8 @@ from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile
 from promptrank.runs import ray_pool, ray_run, run_identity, shards
+from promptrank.runs.manifest import task_digest
+from promptrank.runs.ray_pool import WorkerPool
 from promptrank.runs.ray_session import WantedWorkers, ray_session, workers_that_fit
 from promptrank.runs.ray_worker import WorkerFacts
 from promptrank.runs.sharded_run import RunSummary
@@ -92,13 +94,13 @@ def opened_with(change: Callable[[Any], None], at: pytest.MonkeyPatch) -> None:
     """Workers open as ever, and then call ``change`` with the class of the fake engine."""
 
     def opening(*given: Any, **more: Any) -> Ranker:
+        from promptrank.api.rank_run import open_in_worker
         from promptrank.engine.fake import FakeEngine
-        from promptrank.workspace.rankers import open_ranker
 
         change(FakeEngine)
-        return open_ranker(*given, **more)
+        return open_in_worker(*given, **more)
 
-    at.setattr(verb, "open_ranker", opening)
+    at.setattr(verb, "open_in_worker", opening)
 
 
 def deadly(requests: dict[str, Path | None]) -> Callable[[Any], None]:
@@ -164,28 +166,48 @@ def test_as_many_workers_as_there_is_room_for() -> None:
 
 
 @pytest.mark.slow
-def test_killed_workers_change_no_file_and_a_deadly_shard_is_told_at_the_end(
+def test_killed_workers_change_no_file_and_a_deadly_request_is_set_aside(
     asked: Path, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = run(asked, "local")
     assert local.counted.errors == 1
     said: list[str] = []
-    with monkeypatch.context() as patched:
-        opened_with(deadly({"r07": None, "r13": asked / "died"}), patched)
-        with pytest.raises(InputError, match=r"1 shard ended .* 3 times \(000002\).*same command"):
-            on_ray(asked, say=said.append)
+    told: list[int] = []
+    opened_with(deadly({"r07": None, "r13": asked / "died"}), monkeypatch)
+    done = on_ray(asked, say=said.append, progress=lambda count, total: told.append(count))
     assert "a worker ended while it ranked shard 000004; tried again" in said
+    assert done.counted.reasons == {"bad_row": 1, "killed_the_process": 1}
+    assert done.counted.set_aside == 3
+    assert told == sorted(told) and told[-1] == 30 and len(set(told)) == 11
+    ours, theirs = files(asked / "run"), files(asked / "local")
+    differ = {name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)}
+    of_the_shard = ("scores/000002.parquet", "errors/000002.jsonl", "prompts/000002.parquet")
+    assert differ == {*of_the_shard, "shards/000002.json", "summary.json"}
+    # Where it was begun, and where it is gone on with, is all the same.
+    assert scorer_of(asked / "run") == scorer_of(asked / "local")
+    for name in ("shards/000002.json", "shards/000006.json", "shards/000009.json", "summary.json"):
+        (asked / "run" / name).unlink()
+    again = run(asked)
+    assert again.resumed == 7
+    assert files(asked / "run") == theirs
+    for name in ("shards/000002.json", "shards/000006.json", "shards/000009.json", "summary.json"):
+        (asked / "run" / name).unlink()
+    monkeypatch.undo()
+    assert on_ray(asked).resumed == 7
+    assert files(asked / "run") == theirs
+
+
+@pytest.mark.slow
+def test_a_shard_that_ends_its_workers_again_and_again_is_told_at_the_end(
+    asked: Path, session: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_pool, "ATTEMPTS", 1)
+    monkeypatch.setattr(ray_run, "ATTEMPTS", 1)
+    opened_with(deadly({"r07": None}), monkeypatch)
+    with pytest.raises(InputError, match=r"1 shard ended .* 1 times \(000002\).*same command"):
+        on_ray(asked)
     assert shards.numbers(asked / "run") == [0, 1, *range(3, 10)]
     assert not (asked / "run" / "summary.json").exists()
-    told: list[int] = []
-    done = on_ray(asked, progress=lambda count, total: told.append(count))
-    assert (done.resumed, done.counted) == (9, local.counted)
-    assert told == sorted(told) and told[-1] == 30 and len(set(told)) == 10
-    assert files(asked / "run") == files(asked / "local")
-    assert scorer_of(asked / "run") == scorer_of(asked / "local")
-    # Where it was begun, and where it is gone on with, is all the same.
-    again = run(asked)
-    assert again.resumed == again.shards
 
 
 @pytest.mark.slow
@@ -219,17 +241,17 @@ def test_a_worker_with_other_files_is_refused(
 ) -> None:
     taken, compared = asked / "taken", asked / "compared"
 
-    def opening(*given: Any, **more: Any) -> Ranker:
+    def opening(task: Any, timeout: Any, given: dict[str, Any]) -> Ranker:
         import os
         import time
 
+        from promptrank.api.rank_run import open_in_worker
         from promptrank.engine.fake import FakeEngine
-        from promptrank.workspace.rankers import open_ranker
 
         try:
             os.close(os.open(taken, os.O_CREAT | os.O_EXCL))
         except FileExistsError:  # the second worker
-            return open_ranker(*given, **more | {"settings": ["budget.tokens=150"]})
+            return open_in_worker(task, timeout, given | {"settings": ["budget.tokens=150"]})
         begin = FakeEngine.begin
 
         def begin_late(self: Any, trees: Any) -> Any:
@@ -238,7 +260,7 @@ def test_a_worker_with_other_files_is_refused(
             return begin(self, trees)
 
         FakeEngine.begin = begin_late  # type: ignore[method-assign]
-        return open_ranker(*given, **more)
+        return open_in_worker(task, timeout, given)
 
     check = run_identity.other_facts
 
@@ -248,7 +270,7 @@ def test_a_worker_with_other_files_is_refused(
         return differ
 
     monkeypatch.setattr(ray_run, "other_facts", told)
-    monkeypatch.setattr(verb, "open_ranker", opening)
+    monkeypatch.setattr(verb, "open_in_worker", opening)
     # Whichever of them is ready first.
     words = r"has another (task file than is here|template, .* than a worker on .*); every machine"
     with pytest.raises(InputError, match=words):
@@ -256,19 +278,23 @@ def test_a_worker_with_other_files_is_refused(
 
 
 def test_workers_that_have_another_template_than_the_driver_are_refused(tmp_path: Path) -> None:
+    task = Task.model_construct(domain="toys", template="t.j2", questions={})
+
     class Pool:
         def first_facts(self, stop: Any) -> WorkerFacts:
-            return WorkerFacts("far", 7, Origin("decoder"), {"task_digest": "same"}, "theirs")
+            return WorkerFacts(
+                "far", 7, Origin("decoder"), {"task_digest": task_digest(task)}, "theirs"
+            )
 
-    requests = RequestFile(tmp_path / "requests.jsonl", Task.model_construct())  # type: ignore[call-arg]
+    pool = cast(WorkerPool, Pool())
     words = r"a worker on far \(process 7\) has another template than is here; every machine"
     with pytest.raises(InputError, match=words):
         ray_run.score_shards_on_workers(
             tmp_path / "run",
-            Pool(),  # type: ignore[arg-type]
-            requests,
+            pool,
+            task,
+            RequestFile(tmp_path / "requests.jsonl", task),
             {},
-            task_digest="same",
             template="ours",
         )
     assert not (tmp_path / "run").exists()

@@ -211,7 +211,7 @@ def test_an_error_fails_its_group_and_no_other() -> None:
         list(opened.stream([1, 13]))
 
 
-def test_what_cannot_be_begun_or_ends_early_is_an_error_of_its_group() -> None:
+def test_what_cannot_be_begun_or_ends_early_is_a_fault_of_its_group() -> None:
     class Wrong(Counter):
         def begin(self, works: Sequence[int]) -> Steps:
             if works == [1]:
@@ -223,8 +223,9 @@ def test_what_cannot_be_begun_or_ends_early_is_an_error_of_its_group() -> None:
     assert opened.result(good) == answer_of(3)
     with pytest.raises(ModelError, match="closed"):
         opened.result(refused)
-    with pytest.raises(RuntimeError, match="ended before all was answered"):
-        opened.result(short)
+    failure = opened.result(short)
+    assert isinstance(failure, Failure) and failure.reason == "engine_error"
+    assert "ended before all was answered" in failure.message
 
 
 def test_out_of_time_is_an_error_and_the_work_is_given_up() -> None:

@@ -17,7 +17,7 @@ from promptrank.adapters.card import read_card
 from promptrank.api import train as training
 from promptrank.basics.files import write_text
 from promptrank.errors import InputError
-from promptrank.runs.scoring import Ranked
+from promptrank.runs.scored_file import Ranked
 from promptrank.training import run_folder
 from support.runs import apart, run
 from support.toys import make_project

@@ -144,10 +144,9 @@ def test_an_adapter_that_it_dies_of_is_refused(make: Make, folder: Path) -> None
 
 
 def test_whatever_was_not_answered_when_it_is_given_up_is_an_error(
-    make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, folder: Path
 ) -> None:
-    monkeypatch.setattr("promptrank.engine.vllm_engine.restarts._FREE", 1)
-    engine = make(Restarts())
+    engine = make(Restarts(free=1))
     assert said(answers(engine, [tree(10), tree(11, adapter="a")])[0]) == undisturbed(10)
     (folder / "slow").touch()
     groups = [engine.begin([tree(12, adapter="a")]), engine.begin([tree(13)])]
@@ -156,7 +155,7 @@ def test_whatever_was_not_answered_when_it_is_given_up_is_an_error(
     kill(engine)
     (folder / "slow").unlink()
     for group in groups:
-        with pytest.raises(ModelError, match="started again in 2 s"):
+        with pytest.raises(ModelError, match=r"failed 2 times in a row, .* started again in 2 s"):
             list(group)
 
 
@@ -227,6 +226,33 @@ def test_a_group_that_was_given_up_is_not_tried_again(make: Make, folder: Path) 
     (folder / "slow").unlink()
     assert [said(score) for ready in stays for _, score in ready] == [undisturbed(11)]
     assert "prompt 10" not in log(folder)
+
+
+def test_what_hangs_is_ended_and_what_it_hung_at_is_known(make: Make, folder: Path) -> None:
+    """The stub answers all but the tree that it hangs at, twice; then that one fails alone."""
+    told: list[str] = []
+    engine = make(restarts := Restarts(told.append))
+    engine._said._seconds = 0.3
+    trees = [tree(10), tree(11, vllm_stub.HANGS), tree(12)]
+    scores = answers(engine, trees)
+    bad = scores.pop(1)
+    assert isinstance(bad, Failure) and bad.reason == "killed_engine" and "r11" in bad.message
+    assert [said(scores[place]) for place in (0, 2)] == [undisturbed(10), undisturbed(12)]
+    assert restarts.total == 2
+    assert "the vLLM process sent nothing for 0.3 s and was ended" in told[0]
+
+
+def test_a_message_in_pieces_is_read_whole(make: Make, folder: Path) -> None:
+    """Longer than a pipe holds, and two in one read."""
+    engine = make(None)
+    long = Tree("long", tuple(range(10, 60)), tree(10).branches)
+    assert said(answers(engine, [tree(12), long])[0]) == undisturbed(12)
+    process = engine._said._process
+    assert process is not None
+    process._read += b'{"a": 1}\n{"b"'
+    assert process.receive(0.01) == {"a": 1}
+    with pytest.raises(ModelError, match=r"sent nothing for 0\.01 s"):
+        process.receive(0.01)
 
 
 def test_the_longer_it_dies_the_longer_it_is_waited_for() -> None:

@@ -10,7 +10,7 @@ from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.fusion.fusion_files import write_fusion
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
-from promptrank.runs.scoring import score_into
+from promptrank.runs.scored_file import score_into
 from promptrank.scores.read import config_of
 from promptrank.workspace.fusing import PART, Fused, check_fusable, fit_task_fusion
 from promptrank.workspace.fusions import new_place, unfused

@@ -1,14 +1,17 @@
 """``plan``: what scoring a task's requests would take, from a sample of them, without weights."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.requests.sampling import request_count
-from promptrank.runs.planning import Needed, Tokens
+from promptrank.runs.planning import Needed, Tokens, together
 from promptrank.workspace.encoders import encoder_of
+from promptrank.workspace.planned_runs import open_plan
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
@@ -41,6 +44,7 @@ def plan(
     requests: str | Path | None = None,
     splits: set[str] | None = None,
     limit: int = SAMPLE,
+    most: int | None = None,
     model: str | None = None,
     project: str | Path | None = None,
     settings: list[str] | None = None,
@@ -56,6 +60,7 @@ def plan(
         candidates_per_day: tell of so many candidates too.
         requests, splits: as of `promptrank.rank`.
         limit: how many requests to encode, sampled by a hash of their ids.
+        most: requests that will be ranked at most; all of them where left out.
 
     Raises:
         InputError: a rate, price or count that is none, or whatever keeps requests from encoding.
@@ -76,6 +81,7 @@ def plan(
         total = request_count(file.path, splits)
         ids = file.ids(splits, limit if total is not None else None)
         total = total if total is not None else len(ids)
+        total = min(total, most) if most is not None else total
         sample = set(ids[:limit])
         tokens = Tokens()
         for encoded in encoder.encode_many(file.read(splits, sample)):
@@ -92,3 +98,51 @@ def plan(
     if candidates_per_day is not None:
         day = Needed(tokens.of_candidates(candidates_per_day), tokens_per_second, price)
     return Planned(opened.name, int(tokens.requests), needed, day)
+
+
+def plan_runs(
+    plan_file: str | Path,
+    *,
+    tokens_per_second: float,
+    price: float | None = None,
+    candidates_per_day: int | None = None,
+    limit: int = SAMPLE,
+    project: str | Path | None = None,
+    settings: list[str] | None = None,
+    say: Say = silent,
+    **given: Any,
+) -> tuple[dict[str, Planned], Planned]:
+    """What the runs of a plan would take, by name, and all of them together.
+
+    Args:
+        plan_file: as of ``rank --plan``.
+        candidates_per_day: tell of so many too, in the proportions of the plan.
+        limit: how many requests of each run to encode.
+        given: ``requests``, ``splits`` and ``model`` of runs that do not say otherwise.
+
+    Raises:
+        InputError: as of `plan`, and a plan that is none.
+    """
+    planned: dict[str, Planned] = {}
+    for entry in open_plan(plan_file, given, project=project, settings=settings or []):
+        own: Mapping[str, Any] = entry.given
+        planned[entry.name] = plan(
+            entry.opened,
+            tokens_per_second=tokens_per_second,
+            price=price,
+            requests=own.get("requests"),
+            splits=own.get("splits"),
+            limit=limit,
+            most=own.get("limit"),
+            model=own.get("model"),
+            say=say,
+        )
+    tokens = together(each.all.tokens for each in planned.values())
+    needed = Needed(tokens, tokens_per_second, price)
+    day = None
+    if candidates_per_day is not None:
+        if candidates_per_day < 1:
+            raise InputError(f"candidates a day: {candidates_per_day}; give 1 or more")
+        day = Needed(tokens.of_candidates(candidates_per_day), tokens_per_second, price)
+    sampled = sum(each.sampled for each in planned.values())
+    return planned, Planned("all runs", sampled, needed, day)

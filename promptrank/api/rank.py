@@ -1,14 +1,16 @@
 """``rank``: requests to a scores file, resumable."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
+from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
-from promptrank.runs.scoring import Ranked, score_into
+from promptrank.runs.scored_file import Ranked, score_into
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
@@ -39,6 +41,7 @@ def rank(
     dtype: str | None = None,
     allow_changed: bool = False,
     store: bool = False,
+    stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> Ranked:
@@ -56,6 +59,7 @@ def rank(
         limit: at most this many requests, sampled by a hash of their ids.
         allow_changed: rank although template or answers changed since the adapter was trained.
         store: answer from the project's teacher store where it can be, and add to it what cannot.
+        stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
         InputError: whatever in the input keeps the run from starting.
@@ -86,13 +90,19 @@ def rank(
             "splits": sorted(splits) if splits else None,
             "limit": limit,
         }
-        sample = Sample(file, splits, limit)
+        chosen: dict[str, Any] = {"say": say, "progress": progress, "stop": stop}
         if baseline is not None:
+            sample = Sample(file, splits, limit)
             wanted = WantedBaselines((baseline,), frozenset({baseline}))
             fitted = fit_on(opened, file, sample, wanted, say)
             ranker = baseline_ranker(opened, baseline, fitted, file)
             ranker = with_policy(opened, ranker, open_policy(opened))
-        ranked = score_into(path, ranker, sample, facts, say, progress)
+            ranked = score_into(path, ranker, sample, facts, **chosen)
+        else:
+            ids = set(file.ids(splits, limit)) if limit is not None else None
+            chosen |= {"splits": splits, "ids": ids}
+            total = len(ids) if ids is not None else request_count(file.path, splits)
+            ranked = score_into(path, ranker, file, facts, **chosen, total=total)
     if stored is not None:
         say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")
     return ranked

@@ -1,24 +1,30 @@
 """``rank --run``: requests of any number to a folder of shards, resumable."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import InputError
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
+from promptrank.errors import DataError, InputError
+from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import request_count
-from promptrank.runs.manifest import task_digest
 from promptrank.runs.ray_pool import worker_pool
 from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.ray_session import WantedWorkers
-from promptrank.runs.run_identity import check_folders
+from promptrank.runs.run_identity import PLAN, RUN, check_folders
+from promptrank.runs.several_runs import begin_several, check_several, finish_several
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runs.throughput import Throughput
+from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
+from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -42,6 +48,10 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    runtime: Runtime | None = None,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
+    timeout: float | None = None,
     on: str | None = None,
     workers: int | None = None,
     cpus_per_worker: float | None = None,
@@ -61,6 +71,13 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        runtime: owns the opened models, where runs share them.
+        throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data, such as a value that a template
+            cannot take.
+        timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
+            then and started anew, a server (http) is asked again; an engine that computes here
+            ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
         on: past one machine, by Ray: ``ray`` for one that is started here for the job, or the
             address of a running cluster (``auto``, ``ray://HOST:10001``). Workers with an engine
             each rank the shards and write them; ``folder`` lies where all of them see it.
@@ -85,32 +102,33 @@ def rank_run(
     wanted = _wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
     if wanted is not None and threads is None:
         threads = max(1, int(wanted.cpus))
-    opening = partial(
-        open_ranker,
-        opened if isinstance(task, OpenTask) else task,
-        engine=engine,
-        model=model,
-        adapter=adapter,
-        project=project,
-        settings=settings or (),
-        threads=threads,
-        device=device,
-        dtype=dtype,
-        allow_changed=allow_changed,
-    )
+    given: dict[str, Any] = {
+        "engine": engine,
+        "model": model,
+        "adapter": adapter,
+        "threads": threads,
+        "device": device,
+        "dtype": dtype,
+        "allow_changed": allow_changed,
+    }
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
         score: Callable[..., RunSummary]
         if wanted is None:
-            score = partial(run, place, stack.enter_context(opening(say=say)))
+            if runtime is None:
+                runtime = stack.enter_context(_runtime(timeout, say))
+            ranker = open_ranker(opened, **given, runtime=runtime, say=say)
+            score = partial(run, place, stack.enter_context(ranker))
         else:
+            given |= {"project": project, "settings": settings or ()}
+            opening = partial(open_in_worker, task, timeout, given)
             pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
             template = template_digest(opened) if not engine.startswith(STUDENT) else None
             score = partial(
                 score_shards_on_workers,
                 place,
                 pool,
-                task_digest=task_digest(opened.task),
+                opened.task,
                 template=template,
             )
         if requests is None:
@@ -132,6 +150,8 @@ def rank_run(
             size=size,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
+            throughput=throughput,
+            with_text=with_text,
             stop=stop,
             say=say,
             progress=progress,
@@ -153,3 +173,124 @@ def _wanted_workers(
             "on this machine"
         )
     return None
+
+
+def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[str, Any]) -> Ranker:
+    """The ranker of a run in a process of its own, by the files on its machine.
+
+    Args:
+        given: arguments of `promptrank.open_ranker`.
+    """
+    runtime = _runtime(timeout, silent)
+    try:
+        ranker = open_ranker(task, **given, runtime=runtime)
+    except BaseException:
+        runtime.close()
+        raise
+    ranker.on_close(runtime.close)
+    return ranker
+
+
+def _runtime(timeout: float | None, say: Say) -> Runtime:
+    """For runs, which nobody watches: engines are started anew where that is possible."""
+    if timeout is not None and not timeout > 0:
+        raise InputError(f"a time-out of {timeout:g} s; give more than 0")
+    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout)
+
+
+Started = Callable[[PlanEntry, Throughput], None]
+"""Is told of each run of several as it begins, with what will be kept up to date."""
+
+
+def rank_plan(
+    plan: str | Path | Sequence[str],
+    folder: str | Path,
+    *,
+    project: str | Path | None = None,
+    settings: list[str] | None = None,
+    size: int = SHARD,
+    since: str | Path | None = None,
+    with_text: bool = False,
+    timeout: float | None = None,
+    started: Started = lambda entry, throughput: None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Say = silent,
+    progress: Progress = no_progress,
+    **given: Any,
+) -> dict[str, RunSummary]:
+    """Several runs, one after another, each into a folder of its own under ``folder``.
+
+    They share one runtime: a model is in memory once, with the adapters of all. Every model,
+    adapter and template is opened before anything is ranked. A run whose request file is at fault
+    is told at the end, after the others. The same call goes on with what is not finished.
+
+    Args:
+        plan: a file (`promptrank.schema.run_plan`), or names of tasks.
+        since: the folder of one run, or of several: each takes over scores of the run of its name.
+        with_text, timeout: as of `rank_run`.
+        started: is told which run begins.
+        stop: asked between shards; True ends it by `StoppedBetween`.
+        given: options of `rank_run`, for runs of the plan that do not say otherwise.
+
+    Returns:
+        What each run came to, by name, in the order of the plan.
+
+    Raises:
+        InputError: whatever in the input keeps any of the runs from starting.
+        DataError: runs whose request files are at fault; the others are finished.
+    """
+    place = expanded(folder)
+    earlier = expanded(since) if since is not None else None
+    check_several(place)
+    entries = open_plan(plan, given, project=project, settings=settings or [])
+    folders = {entry.name: _folders(place, earlier, entry.name, say) for entry in entries}
+    done: dict[str, RunSummary] = {}
+    failed: list[str] = []
+    with ExitStack() as stack:
+        stack.enter_context(owned(place, "rank"))
+        runtime = stack.enter_context(_runtime(timeout, say))
+        check_entries(entries, folders, runtime, plan=plan, say=say)
+        begin_several(place, {entry.name: entry.opened.name for entry in entries})
+        for entry in entries:
+            own, before = folders[entry.name]
+            options: Mapping[str, Any] = entry.given
+            throughput = Throughput()
+            started(entry, throughput)
+            try:
+                done[entry.name] = rank_run(
+                    entry.opened,
+                    own,
+                    **options,
+                    size=size,
+                    since=before,
+                    runtime=runtime,
+                    throughput=throughput,
+                    with_text=with_text,
+                    stop=stop,
+                    say=say,
+                    progress=progress,
+                )
+            except DataError as error:
+                failed.append(f"{entry.name}: {error}")
+                say(f"{entry.name}: {error}")
+    if failed:
+        words = "\n".join(failed)
+        raise DataError(f"{len(failed)} of {len(entries)} runs did not finish\n{words}")
+    finish_several(place, done)
+    return done
+
+
+def _folders(place: Path, earlier: Path | None, name: str, say: Say) -> tuple[Path, Path | None]:
+    """Of a run among several, and of the run that it takes scores over from."""
+    if earlier is None:
+        return place / name, None
+    if earlier.resolve() == place.resolve():
+        raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
+    if (earlier / RUN).is_file():
+        raise InputError(f"--since {earlier}: is one run; name a folder of several")
+    if not (earlier / PLAN).is_file():
+        raise InputError(f"--since {earlier}: is no folder of runs; `rank --run` makes one")
+    if not (earlier / name / RUN).is_file():
+        say(f"{earlier} has no run {name}, so {name} is ranked as a whole")
+        return place / name, None
+    return place / name, earlier / name

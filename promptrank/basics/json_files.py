@@ -8,9 +8,10 @@ the file may hold them. `checked` then holds an object against the types of a da
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -103,7 +104,8 @@ def checked(
         error: another shape; the message lists every problem with its key.
     """
     try:
-        return TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+        adapter: TypeAdapter[T] = _adapter(cast(Hashable, kind))
+        return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as fault:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'the file'}: {e['msg']}"
@@ -111,6 +113,11 @@ def checked(
         ]
         listed = "; ".join(problems[:10])
         raise error(_sentence(where, f"not {what} ({listed})", then)) from None
+
+
+@cache
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, kind))
 
 
 class _Twice(ValueError):

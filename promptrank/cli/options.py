@@ -71,6 +71,10 @@ Dtype = Annotated[
         "cuda (vllm: float32), else float32.",
     ),
 ]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option("--plan", help="A plan in place of TASK: a .yaml file that lists runs."),
+]
 ReportFile = Annotated[
     Path | None, typer.Option("--out", "-o", help="Also write the report as JSON here.")
 ]

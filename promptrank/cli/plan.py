@@ -1,7 +1,7 @@
 """``promptrank plan``."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def plan(
-    task: options.TaskName,
+    task: Annotated[
+        str | None, typer.Argument(help="Name of a task, or path of its .yaml file.")
+    ] = None,
     tokens_per_second: Annotated[
         float | None,
         typer.Option("--tokens-per-second", help="Unique tokens that one GPU scores in a second."),
@@ -35,9 +37,14 @@ def plan(
     model: options.ModelName = None,
     project: options.ProjectFolder = None,
     set_: options.Settings = None,
+    plan_file: options.PlanFile = None,
 ) -> None:
-    """Tell the tokens, hours and money that scoring takes; no weights are read."""
+    """Tell the tokens, hours and money that scoring takes; no weights are read.
+
+    For one task, or for the runs of a --plan, as of `rank`.
+    """
     from promptrank.api.plan import plan as run
+    from promptrank.api.plan import plan_runs
 
     if tokens_per_second is None:
         raise InputError(
@@ -45,27 +52,35 @@ def plan(
             "second; measure it where it will run: `python bench/score.py` prints it for a CPU, "
             "`bench/device.sh` for a GPU"
         )
-    planned = run(
-        task,
-        tokens_per_second=tokens_per_second,
-        price=price,
-        candidates_per_day=candidates_per_day,
-        requests=requests,
-        splits=set(split) if split else None,
-        limit=limit,
-        model=model,
-        project=project,
-        settings=set_,
-        say=say_once(),
-    )
-    sys.stdout.write("".join(f"{line}\n" for line in _lines(planned)))
+    given: dict[str, Any] = {
+        "tokens_per_second": tokens_per_second,
+        "price": price,
+        "candidates_per_day": candidates_per_day,
+        "requests": requests,
+        "splits": set(split) if split else None,
+        "limit": limit,
+        "model": model,
+        "project": project,
+        "settings": set_,
+        "say": say_once(),
+    }
+    if (task is None) == (plan_file is None):
+        raise InputError("name a task, or a --plan")
+    if plan_file is not None:
+        each, planned = plan_runs(plan_file, **given)
+        lines = [line for name, one in each.items() for line in _lines(one, name)]
+        lines += _lines(planned)
+    else:
+        assert task is not None
+        lines = _lines(run(task, **given))
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def _lines(planned: "Planned") -> list[str]:
+def _lines(planned: "Planned", name: str | None = None) -> list[str]:
     requests = planned.all.tokens.requests
     sampled = planned.sampled < requests
     by = f", by a sample of {planned.sampled:,}" if sampled else ""
-    lines = [f"{planned.task}: {counted(int(requests), 'request')}{by}"]
+    lines = [f"{name or planned.task}: {counted(int(requests), 'request')}{by}"]
     lines += _needed(planned.all, about=sampled)
     if planned.day is not None:
         lines.append("a day of so many candidates:")

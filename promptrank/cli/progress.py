@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from promptrank.cli.taken import Taken
 
@@ -66,18 +66,36 @@ class Pace:
         return f"{rate_words(rate, unit)}{left}"
 
 
+class Beside(Protocol):
+    """What a line tells beside its count."""
+
+    @property
+    def skipped(self) -> int:
+        """Steps of the count that somebody else had done before: they say nothing of the speed."""
+        ...
+
+    def look(self, now: float) -> None:
+        """A step was done at ``now`` (seconds of any clock)."""
+        ...
+
+    def words(self) -> str:
+        """What to tell; empty where there is nothing."""
+        ...
+
+
 class Pass:
     """One count from its first number to its total."""
 
-    def __init__(self, now: float, done: int) -> None:
+    def __init__(self, now: float, done: int, fresh: int) -> None:
         # A count that begins with 1 is told of after its first step, one that was resumed is not.
-        self.started, self.start, self.done = now, 0 if done == 1 else done, done
+        self.started, self.start, self.done = now, 0 if fresh == 1 else fresh, done
+        self.fresh = fresh  # of them, those that were not there already
         self.pace = Pace()
         self.over = False
 
     def summary(self, now: float, what: str, unit: str) -> str | None:
         """``ranking: 100 requests in 41 s``; None where there was nothing left to do."""
-        new = self.done - self.start
+        new = self.fresh - self.start
         counted = f"{new:,} {unit.removesuffix('s') if new == 1 else unit}"
         return f"{what}: {counted} in {spent(now - self.started)}" if new else None
 
@@ -96,15 +114,19 @@ class Steps:
         """``taken`` tells, beside the pace, that other work takes the cores."""
         self.what, self.unit, self.say, self.clock, self.taken = what, unit, say, clock, taken
         self.current: Pass | None = None
+        self.beside: Beside | None = None
 
     def __call__(self, done: int, total: int | None) -> None:
         """Show that ``done`` of ``total`` steps are done; None is a total that is not known."""
         now, current = self.clock(), self.current
+        fresh = done - self.beside.skipped if self.beside is not None else done
         if current is None or current.over or done < current.done:
-            self.current = current = Pass(now, done)
+            self.current = current = Pass(now, done, fresh)
             self.begin(now, done, total)
-        current.done = done
-        current.pace.add(now, done)
+        current.done, current.fresh = done, fresh
+        current.pace.add(now, fresh)
+        if self.beside is not None:
+            self.beside.look(now)
         if total is not None and done >= total:
             self._end(current, now)
         else:
@@ -125,7 +147,8 @@ class Steps:
         """How fast it goes, how long it will take, and what is in its way."""
         taken = self.taken.words() if self.taken is not None else ""
         pace = current.pace.words(current.done, total, self.unit)
-        return ", ".join(filter(None, (pace, taken)))
+        beside = self.beside.words() if self.beside is not None else ""
+        return ", ".join(filter(None, (pace, beside, taken)))
 
     def begin(self, now: float, done: int, total: int | None) -> None:
         """A pass begins."""

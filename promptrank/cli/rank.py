@@ -1,23 +1,32 @@
 """``promptrank rank``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
 from promptrank.cli import options
+from promptrank.cli.run_line import RunLine
+from promptrank.cli.run_words import check_report_files, one_task, say_run, write_report_files
 from promptrank.cli.signals import first_ctrl_c
 from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
+
+if TYPE_CHECKING:
+    from promptrank.runs.sharded_run import RunSummary
+    from promptrank.workspace.planned_runs import PlanEntry
 
 _GO_ON = "the same command goes on where it was"
 
 
 def rank(
-    task: options.TaskName,
+    tasks: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[TASK]...", help="Names of tasks, or paths of .yaml files."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="A .parquet or .jsonl file.")
     ] = None,
@@ -72,9 +81,31 @@ def rank(
         float | None,
         typer.Option("--gpus-per-worker", help="With --on. Default: 1 where there are GPUs."),
     ] = None,
+    plan: options.PlanFile = None,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", help="With --run: what came of it as JSON; - for stdout."),
+    ] = None,
+    metrics: Annotated[
+        Path | None,
+        typer.Option("--metrics", help="With --run: a .prom file for node-exporter."),
+    ] = None,
+    with_text: Annotated[
+        bool,
+        typer.Option("--with-text", help="With --run: error rows may quote what the data says."),
+    ] = False,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            help="With --run: seconds that a step of the engine may take. Default: 600 (vllm), "
+            "120 (http); no limit for engines that compute in this process, which a time-out ends.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
+    Several tasks, or a --plan, go with --run.
     A run that was stopped goes on where it was when the same command is given again.
     """
     given: dict[str, Any] = {
@@ -93,19 +124,45 @@ def rank(
     }
     if (out is None) == (run is None):
         raise InputError("name a file by -o, or a folder by --run")
+    if plan is not None and tasks:
+        raise InputError("name tasks, or a --plan; a plan names its tasks itself")
     if run is not None:
         if store:
             raise InputError("--store goes with -o; leave it out, or --run")
-        given |= {"on": on, "workers": workers}
-        given |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
-        _into_folder(task, run, given, since, shard)
+        check_report_files(summary, metrics)
+        if plan is None and not tasks:
+            raise InputError("name a task, or several, or a --plan")
+        given |= {"timeout": timeout}
+        on_ray: dict[str, Any] = {"on": on, "workers": workers}
+        on_ray |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+        if any(value is not None for value in on_ray.values()):
+            if plan is not None or len(tasks or []) > 1:
+                raise InputError("--on ranks one task; give a command for each")
+            given |= on_ray
+        done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
+        for name, each in done.items():
+            if len(done) > 1:
+                say(f"{name}:")
+            say_run(each, since)
+        write_report_files(done, summary, metrics)
         return
-    if (on, workers, cpus_per_worker, gpus_per_worker) != (None, None, None, None):
-        raise InputError("--on, and what goes with it, is for --run")
-    if since is not None or shard is not None:
-        raise InputError("--since and --shard go with --run")
+    folder_only: dict[str, Any] = {
+        "--since": since,
+        "--shard": shard,
+        "--plan": plan,
+        "--summary": summary,
+        "--timeout": timeout,
+        "--on": on,
+        "--workers": workers,
+        "--cpus-per-worker": cpus_per_worker,
+        "--gpus-per-worker": gpus_per_worker,
+    }
+    folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
+    for option, value in folder_only.items():
+        if value is not None:
+            raise InputError(f"{option} goes with --run")
     assert out is not None
-    _into_file(task, out, given, store)
+    _into_file(one_task(tasks or []), out, given, store)
 
 
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
@@ -136,47 +193,39 @@ def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> N
 
 
 def _into_folder(
-    task: str, folder: Path, given: Mapping[str, Any], since: Path | None, shard: int | None
-) -> None:
-    from promptrank.api.rank_run import rank_run
+    plan: Path | Sequence[str],
+    folder: Path,
+    given: Mapping[str, Any],
+    since: Path | None,
+    shard: int | None,
+    with_text: bool,
+) -> "dict[str, RunSummary]":
+    """Rank one task into a folder, or several into folders of their own there."""
+    from promptrank.api.rank_run import rank_plan, rank_run
     from promptrank.runs.sharded_run import SHARD
-    from promptrank.scores.scores import thin_answers
+    from promptrank.runs.throughput import Throughput
 
     with (
         if_stopped(_GO_ON),
         first_ctrl_c(say, "finishing the shard in hand; Ctrl-C again stops at once") as stop,
         progress_bar("ranking", "requests") as progress,
     ):
-        done = rank_run(
-            task,
-            folder,
-            **given,
-            since=since,
-            size=SHARD if shard is None else shard,
-            stop=stop,
-            say=say_once(),
-            progress=progress,
-        )
-    all_ = done.counted
-    taken_out = f"{all_.removed:,} taken out by steps + " if all_.removed else ""
-    if done.resumed:
-        say(f"{done.resumed:,} of {counted(done.shards, 'shard')} were done already")
-    say(
-        f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
-        f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside -> {folder}"
-    )
-    if all_.reused:
-        say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
-    if all_.cut_events:
-        say(f"{all_.cut_events:,} history events did not fit their prompts")
-    rows = all_.scored + all_.removed
-    mass = {name: total / rows for name, total in all_.label_mass.items() if rows}
-    for name, mean in mass.items():
-        say(f"{name}: the declared answers hold {mean:.1%} of the model's probability")
-    for warning in thin_answers(mass):
-        say(f"warning: {warning}")
-    if all_.errors:
-        say(
-            f"{counted(all_.errors, 'error row')}, {counted(all_.unread, 'row')} of the file not "
-            f"read, {counted(all_.partial, 'ranking')} partial -> {folder / 'errors'}"
-        )
+        line = progress.beside = RunLine(throughput := Throughput())
+        options_: dict[str, Any] = {
+            "since": since,
+            "size": SHARD if shard is None else shard,
+            "with_text": with_text,
+            "stop": stop,
+            "say": say_once(),
+            "progress": progress,
+        }
+        if not isinstance(plan, Path) and len(plan) == 1:
+            done = rank_run(plan[0], folder, **given, **options_, throughput=throughput)
+            return {folder.name: done}
+
+        def started(entry: "PlanEntry", throughput: Throughput) -> None:
+            progress.close()
+            progress.what = f"ranking {entry.name}"
+            line.begin(throughput)
+
+        return rank_plan(plan, folder, **given, **options_, started=started)

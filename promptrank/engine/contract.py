@@ -216,6 +216,31 @@ class Caching(Protocol):
         ...
 
 
+@runtime_checkable
+class Shrinking(Protocol):
+    """What an engine has in addition that goes on with smaller batches where memory runs out."""
+
+    @property
+    def shrunk(self) -> int:
+        """How often it has run out of memory and gone on with less at a time."""
+        ...
+
+    @property
+    def forward_tokens(self) -> int:
+        """New tokens of one forward at most, as it is now."""
+        ...
+
+
+@runtime_checkable
+class Restarting(Protocol):
+    """What an engine has in addition whose process is started anew when it dies."""
+
+    @property
+    def restarted(self) -> int:
+        """Processes that were started in the place of dead ones."""
+        ...
+
+
 def too_long(tree: Tree, branch: Branch, max_tokens: int) -> Failure | None:
     """The failure of a branch whose longest path exceeds ``max_tokens``, else None."""
     length = len(tree.prefix) + len(branch.ids)

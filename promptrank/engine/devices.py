@@ -18,6 +18,24 @@ TORCH_DTYPES = {
     "int8": torch.float32,  # of all that is no product of a layer
 }
 _HEADS = ("lm_head.weight", "embed_tokens.weight")
+_FULL = (
+    "DefaultCPUAllocator",  # of a CPU: "can't allocate memory", "not enough memory"
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+
+
+class OutOfMemory(ModelError):
+    """The memory of a device is full."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full, of whatever device."""
+    if isinstance(error, MemoryError | OutOfMemory | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
 
 
 def find_device(name: str) -> torch.device:
@@ -126,14 +144,14 @@ def within_memory(device: torch.device, name: str, dtype: str | None = None) -> 
         dtype: of the weights, where the user may choose another.
 
     Raises:
-        ModelError: the memory of the device is full.
+        OutOfMemory: the memory of the device is full.
     """
     try:
         yield
     except torch.OutOfMemoryError as error:
         free = free_bytes(device)
         left = f" ({free / 1e9:.2f} GB are free)" if free is not None else ""
-        raise ModelError(
+        raise OutOfMemory(
             f"{name}: {device} has run out of memory{left}: {_first(error)}; "
             f"{_instead(device, dtype)}"
         ) from error

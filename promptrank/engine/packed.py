@@ -104,7 +104,7 @@ def open_packed(
     for adapter in adapters:
         base.load(str(adapter))
     engine = PackedEngine(base, replace(info, notes=notes), limits, budget, way.longest, way.flex)
-    engine.ways = chosen
+    engine.ways, engine.shrinks = chosen, True
     return engine
 
 

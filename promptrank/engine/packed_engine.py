@@ -1,26 +1,23 @@
 """The embedded engine: a request's prefix once, its candidates side by side, requests together."""
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from promptrank.engine.contract import (
     Branch,
-    BranchScore,
     EngineInfo,
     Failure,
-    SlotScore,
     Steps,
     Tree,
     TreeScore,
     Window,
 )
 from promptrank.engine.cutting import ForwardBudget, KeptKeys, Part, cut, pack, tries
-from promptrank.engine.devices import within_memory
+from promptrank.engine.devices import is_out_of_memory, within_memory
 from promptrank.engine.forward import run
 from promptrank.engine.layout import lay_out
 from promptrank.engine.loaded_adapters import Adapters
@@ -29,6 +26,7 @@ from promptrank.engine.plain import plain_logits
 from promptrank.engine.products import Shape
 from promptrank.engine.sliding import Windows, layer_windows
 from promptrank.engine.tree_checks import Limits, branch_failure, tree_failure
+from promptrank.engine.tree_work import TreeWork
 from promptrank.engine.trie import Trie
 from promptrank.engine.windows import in_order
 from promptrank.errors import ModelError
@@ -38,38 +36,7 @@ _WINDOW_FORWARDS = 16  # and at most so many forwards' tokens
 _SHORT_INSTRUCTION = 16  # fewer shared tokens are not worth keeping
 _KEPT_INSTRUCTIONS = 4
 _MET_INSTRUCTIONS = 16  # so many of the last ones are known again
-
-
-@dataclass(slots=True)
-class _TreeWork:
-    """One tree on its way."""
-
-    tree: Tree
-    failure: Failure | None
-    scores: list[BranchScore | None]
-    tries: dict[int, tuple[Trie, ...]] = field(default_factory=dict)
-    slots: dict[int, list[SlotScore | None]] = field(default_factory=dict)
-    left: int = 0  # slots to come
-
-    def put(self, branch: int, slot: int, score: SlotScore | None) -> None:
-        """One slot's score; a branch with a slot of None has failed."""
-        self.slots[branch][slot] = score
-        self.left -= 1
-        if score is None:
-            self.scores[branch] = Failure(
-                "not_a_number",
-                f"request {self.tree.tree_id}: the model's logits are not numbers; "
-                "try dtype float32, or check the adapter",
-            )
-
-    def result(self) -> TreeScore:
-        """The tree's scores; call it when nothing is left."""
-        if self.failure:
-            return self.failure
-        return tuple(
-            score if score is not None else tuple(s for s in self.slots[number] if s is not None)
-            for number, score in enumerate(self.scores)
-        )
+_LEAST = 64  # tokens of a forward: what does not fit by so few at a time does not fit
 
 
 class PackedEngine:
@@ -80,6 +47,8 @@ class PackedEngine:
     """Shape of products -> the way they go; see `products.Shape`."""
     windows: Windows
     """By layer, what packed attention goes by; the model's own."""
+    shrinks = False
+    """Whether it goes on with smaller forwards where memory runs out; else that is an error."""
 
     def __init__(
         self,
@@ -107,6 +76,8 @@ class PackedEngine:
         self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
         self._met: deque[tuple[str | None, tuple[int, ...]]] = deque(maxlen=_MET_INSTRUCTIONS)
         self._instructions = [0, 0]  # trees whose instruction was kept, and was not
+        self._in_hand = 0  # tokens of the last forward
+        self.shrunk = 0
 
     def size(self, tree: Tree) -> int:
         """Tokens of the prefix and of the branches; those of slots are few."""
@@ -115,13 +86,29 @@ class PackedEngine:
     def begin(self, trees: Sequence[Tree]) -> Steps:
         """One forward a step, or one branch of those that run one prompt at a time.
 
+        Where memory runs out, forwards are halved and stay so, and what has not come is computed
+        anew; a tree that does not fit by itself fails alone, and forwards are as they were before.
+
         Raises:
-            ModelError: the engine is closed.
+            ModelError: the engine is closed, or out of memory and not one that shrinks.
         """
         works = [self._start(tree) for tree in trees]
         waiting = dict(enumerate(works))
-        for _ in self._forwards(works):
-            yield _ready(waiting)
+        groups, whole = deque([works]), self._budget
+        while groups:
+            why = yield from self._tried(groups[0], waiting)
+            unfinished = [work for work in groups[0] if work.left]
+            if why is not None:
+                for work in unfinished:
+                    work.again()
+                if self._shrink():
+                    continue
+            groups.popleft()
+            if len(unfinished) > 1:
+                groups.extendleft([work] for work in reversed(unfinished))
+            elif unfinished:
+                self._budget = whole  # which others may have room for
+                unfinished[0].give_up(self._too_large(unfinished[0].tree, why or ""))
         if waiting:  # what had nothing to compute, in a group without a forward
             yield _ready(waiting)
 
@@ -161,9 +148,49 @@ class PackedEngine:
         self._adapters = None
         self.forget()
 
-    def _start(self, tree: Tree) -> _TreeWork:
+    @property
+    def forward_tokens(self) -> int:
+        """New tokens of one forward at most; fewer than at first where memory has run out."""
+        return self._budget.tokens
+
+    def _tried(
+        self, works: Sequence[TreeWork], waiting: dict[int, TreeWork]
+    ) -> Generator[list[tuple[int, TreeScore]], None, str | None]:
+        """Score works, step by step; returns why memory has run out, None where it has not."""
+        try:
+            for _ in self._forwards(works):
+                yield _ready(waiting)
+        except Exception as error:
+            self.forget()  # keys and values that were being kept may be half there
+            if not (self.shrinks and is_out_of_memory(error)):
+                raise
+            why = f"{type(error).__name__}: {error}".partition("\n")[0][:300]
+        else:
+            return None
+        # Here the error is gone, and with it what its frames held.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        return why
+
+    def _shrink(self) -> bool:
+        """Halve forwards, as far as that makes them smaller than the last one; whether it did."""
+        tokens = max(_LEAST, min(self._budget.tokens, self._in_hand) // 2)
+        if tokens >= self._budget.tokens:
+            return False
+        self._budget = ForwardBudget(tokens, max(1, self._budget.rows // 2))
+        self.shrunk += 1
+        return True
+
+    def _too_large(self, tree: Tree, why: str) -> Failure:
+        return Failure(
+            "out_of_memory",
+            f"request {tree.tree_id}: does not fit into memory by itself, {self._budget.tokens} "
+            f"tokens at a time ({why}); lower budget.tokens, or give it more memory",
+        )
+
+    def _start(self, tree: Tree) -> TreeWork:
         failure = tree_failure(tree, self._limits)
-        work = _TreeWork(tree, failure or self._adapter_failure(tree), [None] * len(tree.branches))
+        work = TreeWork(tree, failure or self._adapter_failure(tree), [None] * len(tree.branches))
         if work.failure:
             return work
         for number, branch in enumerate(tree.branches):
@@ -191,7 +218,7 @@ class PackedEngine:
     def _within_memory(self, model: Any) -> AbstractContextManager[None]:
         return within_memory(model.device, self.info.model, self.info.dtype)
 
-    def _forwards(self, works: Sequence[_TreeWork]) -> Iterator[None]:
+    def _forwards(self, works: Sequence[TreeWork]) -> Iterator[None]:
         """Score all works, one forward at a time, those of one adapter after another."""
         for adapter in dict.fromkeys(work.tree.adapter for work in works):
             mine = {n: w for n, w in enumerate(works) if w.left and w.tree.adapter == adapter}
@@ -202,7 +229,7 @@ class PackedEngine:
             for work in mine.values():
                 yield from self._plain(adapter, work)
 
-    def _parts(self, adapter: str | None, works: dict[int, _TreeWork]) -> Iterator[Part]:
+    def _parts(self, adapter: str | None, works: dict[int, TreeWork]) -> Iterator[Part]:
         heads = {number: _instruction(work.tree) for number, work in works.items()}
         often = Counter(heads.values())
         started: dict[tuple[int, ...], KeptKeys] = {}
@@ -252,8 +279,9 @@ class PackedEngine:
 
     @torch.inference_mode()
     def _forward(
-        self, adapter: str | None, batch: Sequence[Part], works: Sequence[_TreeWork]
+        self, adapter: str | None, batch: Sequence[Part], works: Sequence[TreeWork]
     ) -> None:
+        self._in_hand = sum(part.tokens for part in batch)
         with self._model().using(adapter) as model, self._within_memory(model):
             like = model.get_input_embeddings().weight
             forward = lay_out(batch, like, self.windows, self._flex)
@@ -273,7 +301,7 @@ class PackedEngine:
         for (number, branch, slot), score in zip(places, score_slots(logits, slots), strict=True):
             works[number].put(branch, slot, score)
 
-    def _plain(self, adapter: str | None, work: _TreeWork) -> Iterator[None]:
+    def _plain(self, adapter: str | None, work: TreeWork) -> Iterator[None]:
         """Score what may not run packed, one branch after another."""
         for number, branch_tries in work.tries.items():
             branch = work.tree.branches[number]
@@ -283,8 +311,9 @@ class PackedEngine:
 
     @torch.inference_mode()
     def _plain_branch(
-        self, adapter: str | None, work: _TreeWork, number: int, branch_tries: tuple[Trie, ...]
+        self, adapter: str | None, work: TreeWork, number: int, branch_tries: tuple[Trie, ...]
     ) -> None:
+        self._in_hand = self._budget.tokens
         with self._model().using(adapter) as model, self._within_memory(model):
             entry = (number, work.tree.branches[number], branch_tries)
             rows, logits = plain_logits(model, work.tree, [entry], self._budget.tokens)
@@ -296,7 +325,7 @@ class PackedEngine:
             work.put(number, slot, score)
 
 
-def _ready(waiting: dict[int, _TreeWork]) -> list[tuple[int, TreeScore]]:
+def _ready(waiting: dict[int, TreeWork]) -> list[tuple[int, TreeScore]]:
     """Take out of ``waiting`` the trees of which nothing is left to come."""
     places = [place for place, work in waiting.items() if not work.left]
     return [(place, waiting.pop(place).result()) for place in places]

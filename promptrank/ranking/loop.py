@@ -4,9 +4,10 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
-from promptrank.engine.contract import TreeScore
+from promptrank.engine.contract import Tree, TreeScore
 from promptrank.ranking.method import AdapterOf, Asking, Method, Work
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
@@ -40,6 +41,7 @@ def rankings(
     requests: Iterable[Request],
     adapter_of: AdapterOf | None = None,
     watch: Watch | None = None,
+    ordered: int = 0,
 ) -> Generator[Ranking, None, None]:
     """One ranking per request, in order, lazily.
 
@@ -49,13 +51,16 @@ def rankings(
 
     Args:
         watch: sees what is submitted.
+        ordered: so many requests at a time are asked, and given, in the order of (adapter, prefix),
+            so that an engine that keeps prefixes has them; 0 for the order they come in.
 
     Raises:
         CancelledError: (of concurrent.futures) whoever watches has given it up.
     """
     under_way: deque[deque[_Started]] = deque()
     try:
-        for group in _groups(method.start(requests, adapter_of), opened):
+        begun = map(_begun, method.start(requests, adapter_of))
+        for group in _groups(_by_prefix(begun, ordered) if ordered else begun, opened):
             under_way.append(deque(group))
             _submit(group, opened, watch)
             if len(under_way) >= opened.engine.groups:
@@ -70,13 +75,29 @@ def rankings(
                     result.cancel()
 
 
-def _groups(askings: Iterable[Asking], opened: Opened[Any]) -> Iterator[list[_Started]]:
-    """Askings with the work of their first round, as many as make a group."""
+def _begun(asking: Asking) -> _Started:
+    started = _Started(asking)
+    started.step(None)
+    return started
+
+
+def _by_prefix(begun: Iterator[_Started], window: int) -> Iterator[_Started]:
+    """So many at a time in the order of what they share, those that share nothing as they come."""
+    while together := list(islice(begun, window)):
+        yield from sorted(together, key=_shares)
+
+
+def _shares(started: _Started) -> tuple[str, tuple[int, ...]]:
+    """Adapter and prefix of the first work."""
+    work = started.work[0] if started.work else None
+    return (work.adapter or "", tuple(work.prefix)) if isinstance(work, Tree) else ("", ())
+
+
+def _groups(begun: Iterable[_Started], opened: Opened[Any]) -> Iterator[list[_Started]]:
+    """Requests with the work of their first round, as many as make a group."""
     group: list[_Started] = []
     works = size = 0
-    for asking in askings:
-        started = _Started(asking)
-        started.step(None)
+    for started in begun:
         group.append(started)
         works += len(started.work)
         size += sum(opened.engine.size(work) for work in started.work)

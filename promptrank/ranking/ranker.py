@@ -90,6 +90,7 @@ class Ranker:
         adapter_of: Callable[[Request], str | Path | None] | None = None,
         watch: Watch | None = None,
         policy: bool = True,
+        ordered: int = 0,
     ) -> Iterator[Ranking]:
         """One ranking per request, in order, lazily; several requests share a forward pass.
 
@@ -98,6 +99,8 @@ class Ranker:
                 base model), where they differ; the ranker's own for all where left out.
             watch: sees work and its results to come, and may cancel these from any thread.
             policy: whether policy steps run; pairs that are scored one by one are no list.
+            ordered: so many requests at a time are ranked, and given, in the order of (adapter,
+                prefix); 0 for the order they come in.
 
         Raises:
             DataError: a dict that is no request, or that has no id where the task explores.
@@ -113,7 +116,7 @@ class Ranker:
             chosen = self._chosen(adapter_of)
         elif self.adapter is not None:
             chosen = self._own
-        ranked = rankings(self.method, self.opened, records, chosen, watch)
+        ranked = rankings(self.method, self.opened, records, chosen, watch, ordered)
         steps = (*self.steps, *self.policy) if policy else self.steps
         return map(partial(_stepped, steps), ranked) if steps else ranked
 

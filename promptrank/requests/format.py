@@ -49,6 +49,19 @@ Rows = dict[str, list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
+class PartPlace:
+    """Where in a file a part begins.
+
+    Attributes:
+        offset: row group of a parquet file; byte of a JSONL file.
+        before: rows of that group, or lines of the file, that stand before it.
+    """
+
+    offset: int = 0
+    before: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RowPart:
     """Some thousand rows of a file.
 
@@ -56,11 +69,13 @@ class RowPart:
         rows: their columns, and `LOST`.
         bad: what was wrong with lines that are no rows.
         after: the lines lost behind the last row, as in `LOST`.
+        place: where it begins.
     """
 
     rows: Rows
     bad: Sequence[str] = ()
     after: Lost = None
+    place: PartPlace = PartPlace()
 
 
 def items_path_of(path: Path) -> Path:
@@ -81,18 +96,22 @@ def check_names(path: Path, names: list[str]) -> None:
         raise DataError("\n".join(f"{path}: {problem}" for problem in problems))
 
 
-def parts(path: Path) -> Iterator[RowPart]:
+def parts(path: Path, start: PartPlace | None = None) -> Iterator[RowPart]:
     """The file by some thousand rows, and what was wrong with lines that are not rows at all.
 
     Events come as tuples of the fields in `EVENT`; where a JSON line holds something else, that is
-    passed on unchanged.
+    passed on unchanged. Where parts begin is a matter of the file alone, wherever reading starts.
+
+    Args:
+        start: place of the first part that is wanted; what is before it is not decoded.
     """
+    start = start or PartPlace()
     if not path.is_file():
         raise DataError(f"{path}: no such file; promptrank build writes one")
     if path.suffix == ".parquet":
-        yield from _parquet(path)
+        yield from _parquet(path, start)
     elif path.suffix == ".jsonl":
-        yield from _jsonl(path)
+        yield from _jsonl(path, start)
     else:
         raise DataError(f"{path}: a request file ends in .parquet or .jsonl")
 
@@ -113,13 +132,17 @@ def _opened(path: Path) -> pq.ParquetFile:
         raise DataError(f"{path}: not a parquet file ({error})") from error
 
 
-def _parquet(path: Path) -> Iterator[RowPart]:
+def _parquet(path: Path, start: PartPlace) -> Iterator[RowPart]:
     with _opened(path) as file:
         schema = file.schema_arrow
         check_names(path, schema.names)
         _check_types(path, schema)
-        for batch in _batches(path, file):
-            yield RowPart(rows_in(batch))
+        for group in range(start.offset, file.num_row_groups):
+            before = 0
+            for batch in _batches(path, file, groups=[group]):
+                if group > start.offset or before >= start.before:
+                    yield RowPart(rows_in(batch), place=PartPlace(group, before))
+                before += batch.num_rows
 
 
 def rows_in(batch: pa.RecordBatch) -> Rows:
@@ -141,10 +164,13 @@ def column_batches(path: Path, columns: Sequence[str]) -> Iterator[pa.RecordBatc
 
 
 def _batches(
-    path: Path, file: pq.ParquetFile, columns: Sequence[str] | None = None
+    path: Path,
+    file: pq.ParquetFile,
+    columns: Sequence[str] | None = None,
+    groups: Sequence[int] | None = None,
 ) -> Iterator[pa.RecordBatch]:
     try:
-        yield from file.iter_batches(_ROWS, columns=columns)
+        yield from file.iter_batches(_ROWS, columns=columns, row_groups=groups)
     except (OSError, pa.ArrowException) as error:
         first = str(error).splitlines()[0]
         raise DataError(f"{path}: is damaged ({first}); build it again") from None
@@ -200,14 +226,17 @@ def _is_history(kind: pa.DataType) -> bool:
     return bool(pt.is_null(kind.value_type) or pt.is_struct(kind.value_type))
 
 
-def _jsonl(path: Path) -> Iterator[RowPart]:
+def _jsonl(path: Path, start: PartPlace) -> Iterator[RowPart]:
     known = set(COLUMNS)
     waiting: list[dict[str, Any]] = []
     lost: list[Lost] = []
     bad: list[str] = []
     before: Lost = None
+    place = start
     with opened_past_mark(path) as file:
-        for number, line in enumerate(file, 1):
+        end = file.seek(start.offset) if start.offset else file.tell()
+        for number, line in enumerate(file, start.before + 1):
+            end += len(line)
             if not line.strip():
                 continue
             try:
@@ -236,9 +265,10 @@ def _jsonl(path: Path) -> Iterator[RowPart]:
             lost.append(before)
             before = None
             if len(waiting) == _ROWS:
-                yield RowPart(_columns(waiting) | {LOST: lost}, bad)
+                yield RowPart(_columns(waiting) | {LOST: lost}, bad, place=place)
                 waiting, lost, bad = [], [], []
-    yield RowPart(_columns(waiting) | {LOST: lost}, bad, before)
+                place = PartPlace(end, number)
+    yield RowPart(_columns(waiting) | {LOST: lost}, bad, before, place)
 
 
 def _constant(name: str) -> float | None:

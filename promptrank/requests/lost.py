@@ -38,7 +38,7 @@ class LostLine:
     """
 
     request_id: str | None
-    columns: frozenset[str]
+    columns: tuple[str, ...]
     torn: bool
 
 
@@ -56,12 +56,12 @@ def piece_of(line: bytes) -> LostLine | None:
     name: Any = None
     with suppress(ValueError):  # the id itself is damaged
         name = str(json.loads(match[1])) if match is not None else None
-    return LostLine(name, frozenset(n.decode() for n in _NAMED.findall(given)), True)
+    return LostLine(name, tuple(sorted({n.decode() for n in _NAMED.findall(given)})), True)
 
 
 def nameless(columns: list[str]) -> LostLine | None:
     """A whole row without a request id; None where it holds nothing of a request."""
-    return LostLine(None, frozenset(columns), False) if columns else None
+    return LostLine(None, tuple(columns), False) if columns else None
 
 
 def joined(lost: Lost, more: LostLine | Lost) -> Lost:

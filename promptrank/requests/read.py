@@ -12,6 +12,7 @@ from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests import cells as values
 from promptrank.requests.format import EVENT, Rows, digest_in, items_path_of
 from promptrank.requests.items import ItemTable
+from promptrank.requests.marks import Marker
 from promptrank.requests.row_blocks import Errors, RowBlock, blocks
 from promptrank.schema.task import Task
 
@@ -28,6 +29,8 @@ def read_requests(
     own_items: OwnItems | None = None,
     splits: set[str] | None = None,
     errors: Errors,
+    marker: Marker | None = None,
+    seen: dict[int, bool] | None = None,
 ) -> Iterator[Request]:
     """Stream the requests of a file.
 
@@ -35,7 +38,8 @@ def read_requests(
     ``own_items`` opens, the task's item table for one. A row that cannot be used goes to
     ``errors``; a request that lost candidates this way has ``meta["partial"]`` True and their
     number under ``meta["lost"]``. An event that cannot be used is left out and counted under
-    ``meta["events_lost"]``. No request id comes twice: see `promptrank.requests.row_blocks`.
+    ``meta["events_lost"]``. No request id comes twice: see `promptrank.requests.row_blocks`, and
+    there for ``marker`` and ``seen``, by which a reader goes on where another one was.
 
     Raises:
         DataError: the file is not a request file, or its snapshot is not the one it was built with.
@@ -43,7 +47,7 @@ def read_requests(
     with ExitStack() as stack:
         lookup = _lookup(path, own_items, stack)
         known = _answers(task)
-        for block in blocks(path, splits, errors):
+        for block in blocks(path, splits, errors, marker, seen):
             request = _request(block, lookup, known, errors)
             if request is not None:
                 yield request

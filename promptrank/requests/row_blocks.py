@@ -1,7 +1,7 @@
 """A request file cut into blocks: the rows of one request, which should stand together."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from promptrank.requests.lost import (
     nameless,
     took_head,
 )
+from promptrank.requests.marks import FileMark, Marker, id_hash
 
 Errors = Callable[[ErrorRow], None]
 
@@ -39,7 +40,13 @@ class RowBlock:
     headless: bool = False
 
 
-def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowBlock]:
+def blocks(
+    path: Path,
+    splits: set[str] | None,
+    errors: Errors,
+    marker: Marker | None = None,
+    seen: dict[int, bool] | None = None,
+) -> Iterator[RowBlock]:
     """The requests of ``splits``, no request id twice.
 
     Rows without a request id go to ``errors``, and so do rows of a request that stood elsewhere
@@ -47,19 +54,26 @@ def blocks(path: Path, splits: set[str] | None, errors: Errors) -> Iterator[RowB
     longer be marked as partial.
 
     Memory: a part of the file, and a hash for each request.
+
+    Args:
+        marker: is kept where the reader is. Reading begins at the mark that it bears.
+        seen: hash of each id that stands before that mark -> whether its request is in splits.
     """
-    seen: dict[int, bool] = {}  # hash of the id -> whether the request is in splits
-    for part in _parts(path, errors):
+    marker = Marker() if marker is None else marker
+    seen = {} if seen is None else seen
+    for part, begins in _parts(path, errors, marker.mark):
+        marker.mark = replace(begins, seen=len(seen))
         rows = part.rows
         first: dict[str, tuple[int, int, bool]] = {}
         again: dict[str, list[int]] = {}
         start = 0
         for name, run in groupby(rows["request_id"]):
             end = start + sum(1 for _ in run)
-            chosen, key = in_splits(rows["split"][start], splits), hash(name)
+            chosen, key = in_splits(rows["split"][start], splits), id_hash(name)
             if key not in seen:
                 headless = _headless(rows, start)
                 seen[key] = chosen
+                marker.ids.append(key | chosen)
                 if chosen or headless:  # its part may have been lost too
                     first[name] = (start, end, headless)
             elif chosen or seen[key]:
@@ -94,17 +108,27 @@ def in_splits(split: Any, splits: set[str] | None) -> bool:
         return True
 
 
-def _parts(path: Path, errors: Errors) -> Iterator[RowPart]:
-    """Parts of the file, each cut where a request ends; rows without a request are left out."""
+def _parts(path: Path, errors: Errors, start: FileMark) -> Iterator[tuple[RowPart, FileMark]]:
+    """Parts of the file, each cut where a request ends; rows without a request are left out.
+
+    With each comes the mark from which reading gives that very part first.
+    """
     columns = (*COLUMNS, LOST)
-    held = RowPart({name: [] for name in columns})
-    for raw in parts(path):
+    held = RowPart({name: [] for name in columns}, after=start.lost)
+    skipped, begins = start.skipped, start
+    for raw in parts(path, start.part):
         for message in raw.bad:
             errors(ErrorRow(None, None, "data", "bad_row", message))
-        part = _named(raw, held.after, errors)
+        lost = held.after
+        part = _named(raw, lost, errors)
         rows, after = part.rows, part.after
-        if held.rows["request_id"]:
+        if skipped:
+            rows = {name: values[skipped:] for name, values in rows.items()}
+        count = len(held.rows["request_id"])
+        if count:
             rows = {name: held.rows[name] + rows[name] for name in columns}
+        else:
+            begins = FileMark(raw.place, skipped, lost)
         names = rows["request_id"]
         cut = len(names)
         while cut > 0 and names[cut - 1] == names[-1]:
@@ -114,9 +138,15 @@ def _parts(path: Path, errors: Errors) -> Iterator[RowPart]:
         held = RowPart({name: values[cut:] for name, values in rows.items()}, after=after)
         if cut:
             behind = (rows[LOST][cut : cut + 1] or [after])[0]
-            yield RowPart({name: values[:cut] for name, values in rows.items()}, after=behind)
+            yield (
+                RowPart({name: values[:cut] for name, values in rows.items()}, after=behind),
+                begins,
+            )
+            # What is held is of this part alone: all rows that were held before have one id.
+            begins = FileMark(raw.place, skipped + cut - count, lost)
+        skipped = 0
     if held.rows["request_id"]:
-        yield held
+        yield held, begins
 
 
 def _named(part: RowPart, lost: Lost, errors: Errors) -> RowPart:

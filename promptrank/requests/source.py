@@ -1,9 +1,9 @@
 """A request file as verbs work on it: opened once, its chosen requests decoded once."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +13,7 @@ from promptrank.records import Request
 from promptrank.requests.corrections import Corrections
 from promptrank.requests.format import items_path_of
 from promptrank.requests.items import ItemTable
+from promptrank.requests.marks import FileMark, IdHashes, Marker, seen_before
 from promptrank.requests.obscure import Obscuring
 from promptrank.requests.read import OwnItems, read_requests
 from promptrank.requests.sampling import request_ids
@@ -48,21 +49,43 @@ class RequestFile:
         splits: set[str] | None = None,
         only: set[str] | None = None,
         errors: Callable[[ErrorRow], None] | None = None,
+        after: FileMark | None = None,
+        hashes: Sequence[IdHashes] = (),
+        marker: Marker | None = None,
     ) -> Iterator[Request]:
         """The requests of these parts (None: all), in the order of the file, lazily.
 
         Args:
             only: leave out requests of other ids.
             errors: is given each row that cannot be read.
+            after: go on behind this mark, which a reader of the same parts left.
+            hashes: of the ids that it had come to by then.
+            marker: is kept where the reader is.
         """
+        marker = Marker() if marker is None else marker
+        seen, again = None, 0
+        if after is not None:
+            marker.mark, seen, again = after, dict(seen_before(hashes, after)), after.drawn
+
+        def tell(row: ErrorRow) -> None:
+            if errors is not None and again == 0:
+                errors(row)
+
         for request in read_requests(
             self.path,
             task=self.task,
             own_items=self.own_items,
             splits=splits,
-            errors=errors or _ignore,
+            errors=tell,
+            marker=marker,
+            seen=seen,
         ):
             self.decoded += 1
+            marker.mark = replace(marker.mark, drawn=marker.mark.drawn + 1)
+            if again:  # it was read before, and so were the rows that could not be
+                again -= 1
+                marker.ids.clear()
+                continue
             if only is None or request.request_id in only:
                 yield request if self.corrections is None else self.corrections(request)
 
@@ -179,7 +202,3 @@ class Sample:
 
     def _lose(self, row: ErrorRow) -> None:
         self.lost.setdefault(row.request_id or "", []).append(row)
-
-
-def _ignore(row: ErrorRow) -> None:
-    """For those who do not ask which rows could not be read."""

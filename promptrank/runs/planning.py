@@ -77,17 +77,39 @@ class Tokens:
         return self.unique + self.instruction
 
 
+def together(parts: Iterable[Tokens]) -> Tokens:
+    """What several runs come to; each computes its instruction once."""
+    whole = Tokens()
+    for part in parts:
+        whole = Tokens(
+            whole.requests + part.requests,
+            whole.candidates + part.candidates,
+            whole.prompts + part.prompts,
+            whole.tokens + part.tokens,
+            whole.unique + part.unique,
+            whole.instruction + part.instruction,
+        )
+    return whole
+
+
 def unique_tokens(paths: Iterable[tuple[int, ...]]) -> int:
     """Tokens of paths where those count once that several begin with: the nodes of their trie."""
     total, before = 0, tuple[int, ...]()
     for path in sorted(paths):
-        seen = 0
-        for a, b in zip(before, path, strict=False):
-            if a != b:
-                break
-            seen += 1
-        total, before = total + len(path) - seen, path
+        total, before = total + len(path) - shared_length(before, path), path
     return total
+
+
+def shared_length(one: tuple[int, ...], other: tuple[int, ...]) -> int:
+    """How many tokens both begin with."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:  # slices are compared much faster than tokens
+        half = (low + high + 1) // 2
+        if one[low:half] == other[low:half]:
+            low = half
+        else:
+            high = half - 1
+    return low
 
 
 @dataclass(frozen=True, slots=True)

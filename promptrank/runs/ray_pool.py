@@ -19,8 +19,12 @@ from promptrank.runs.ray_worker import Opening, RankingWorker, WorkerFacts, Work
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard
 
-ATTEMPTS = 3
-"""A block that so many workers ended over is given to no other."""
+ATTEMPTS = 8
+"""A block that so many workers ended over is given to no other.
+
+Three are enough to know a request that ends its process, and the fourth sets it aside
+(`promptrank.runs.attempts`); eight know three such requests.
+"""
 _STARTS = 3  # workers that end while they start, one after another, before it is given up
 _LOOK = 1.0  # seconds between two looks at how far blocks in hand are
 _PATIENCE = 30.0  # seconds without a worker after which it is said what is waited for

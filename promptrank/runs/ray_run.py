@@ -5,24 +5,34 @@ memory does not grow with the number of requests. Shards are the checkpoint: wha
 never done again, whoever ends, the driver included.
 """
 
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import InputError
-from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.fault_counts import told_faults
+from promptrank.runs.manifest import task_digest
 from promptrank.runs.ray_pool import ATTEMPTS, WorkerPool
 from promptrank.runs.ray_worker import WorkerFacts, WorkerRun
 from promptrank.runs.request_blocks import RequestBlock, request_blocks
-from promptrank.runs.run_identity import begin, other_facts, other_scorer
-from promptrank.runs.sharded_run import SHARD, RunSummary, StoppedBetween, about_run, end_run
+from promptrank.runs.run_identity import (
+    begin,
+    identified_by,
+    other_facts,
+    other_scorer,
+    shard_count,
+)
+from promptrank.runs.shard_walk import shards_and_blocks
+from promptrank.runs.sharded_run import SHARD, RunSummary, StoppedBetween, end_run
 from promptrank.runs.shards import NOTHING, ShardCounts
+from promptrank.runs.throughput import Throughput
+from promptrank.schema.task import Task
 
 _NAMED = 5  # shards that are named where some are lost
 
@@ -30,16 +40,18 @@ _NAMED = 5  # shards that are named where some are lost
 def score_shards_on_workers(
     folder: Path,
     pool: WorkerPool,
+    task: Task,
     file: RequestFile,
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     *,
-    task_digest: str,
     template: str | None,
     splits: set[str] | None = None,
     ids: set[str] | None = None,
     size: int = SHARD,
     earlier: Path | None = None,
     total: int | None = None,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -50,7 +62,7 @@ def score_shards_on_workers(
     that is ready; the others, and the driver's own files, are held against it.
 
     Args:
-        task_digest, template: of the driver's own files; no template for students.
+        task, template: the driver's own, the template by its digest; None for students.
 
     Raises:
         InputError: the folder holds another run; a worker has other files; or shards whose workers
@@ -58,20 +70,16 @@ def score_shards_on_workers(
         DataError: as `score_shards`.
         StoppedBetween: ``stop`` said so, and what workers had in hand is finished.
     """
-    digest = requests_digest(file.path)
     first = pool.first_facts(stop)
     if first is None:
         raise StoppedBetween
-    if first.about["task_digest"] != task_digest or first.template not in (template, None):
-        which = "task file" if first.about["task_digest"] != task_digest else "template"
+    if first.about["task_digest"] != task_digest(task) or first.template not in (template, None):
+        which = "template" if first.about["task_digest"] == task_digest(task) else "task file"
         raise InputError(f"{_worker(first)} has another {which} than is here; {_SAME_FILES}")
-    origin = replace(first.origin, requests=digest)
-    about, identity = about_run(
-        {**first.about, "requests": digest, "argv": sys.argv[1:]}, facts, size
-    )
-    begin(folder, about, identity)
+    identity = identified_by(task, first.origin, file, {**facts, "shard": size})
+    begin(folder, identity.about, identity.digest)
     shards.clear_shards(folder)
-    if earlier is not None and (words := other_scorer(earlier, about)):
+    if earlier is not None and (words := other_scorer(earlier, identity.about)):
         say(f"nothing of {earlier} can be taken over: it has {words}")
         earlier = None
 
@@ -81,47 +89,59 @@ def score_shards_on_workers(
                 f"{_worker(other)} has {', '.join(differ)} than {_worker(first)}; {_SAME_FILES}"
             )
 
-    pool.begin(WorkerRun(folder, origin, identity, earlier), check)
+    pool.begin(WorkerRun(folder, identity.origin, identity.digest, earlier, with_text), check)
+    told = throughput if throughput is not None else Throughput()
+    since = time.monotonic()
     done: dict[int, ShardCounts] = {}  # by number, since sums of fractions go by their order
-    requests = resumed = count = 0
+    there: list[ShardCounts] = []
+    requests = shown = 0
+    count = shard_count(folder, identity.digest)
 
     def blocks() -> Iterator[RequestBlock]:
-        nonlocal requests, resumed, count
-        for block in request_blocks(file, splits, ids, size):
-            count += 1
-            shard = shards.done(folder, block.number, identity, block.content)
-            if shard is None:
-                yield block
+        nonlocal requests
+        read = partial(request_blocks, file, splits, ids, size)
+        for part in shards_and_blocks(folder, identity.digest, size, read, count, ahead=True):
+            if isinstance(part, RequestBlock):
+                yield part
                 continue
-            done[block.number] = shard.counted
-            resumed += 1
-            requests += shard.counted.requests
+            there.append(part.counted)
+            done[part.number] = part.counted
+            requests += part.counted.requests
+            told.taken_over += part.counted.requests
             progress(requests, total)
 
-    told = 0
-
     def in_hand(ranked: int) -> None:
-        nonlocal told
-        told = max(told, requests + ranked)  # what an ended worker had ranked is ranked again
-        progress(told, total)
+        nonlocal shown
+        shown = max(shown, requests + ranked)  # what an ended worker had ranked is ranked again
+        progress(shown, total)
 
     try:
         for shard in pool.ranked(blocks(), stop, in_hand):
             done[shard.number] = shard.counted
             requests += shard.counted.requests
+            told.add_shard(shard.counted)
+            for words in told_faults(shard.counted.faults):
+                say(words)
             in_hand(0)
     finally:
         if pool.deaths:
             pool.close()
             shards.clear_shards(folder)
-    if pool.lost:
-        raise InputError(_lost(folder, sorted(pool.lost)))
     if pool.stopped:
         raise StoppedBetween
-    whole = NOTHING
-    for number in range(count):
-        whole = whole.plus(done[number])
-    return end_run(folder, file, digest, identity, RunSummary(folder, count, resumed, whole))
+    if pool.lost:
+        raise InputError(_lost(folder, sorted(pool.lost)))
+    whole = sum_in_order(done)
+    told.seconds = time.monotonic() - since
+    resumed = sum(counts.requests for counts in there)
+    summary = RunSummary(folder, len(done), len(there), whole, resumed, identity, told)
+    end_run(summary, file, write=len(there) < len(done) or count is None)
+    return summary
+
+
+def sum_in_order(done: Mapping[int, ShardCounts]) -> ShardCounts:
+    """All shards together, the first one first."""
+    return reduce(ShardCounts.plus, (done[number] for number in sorted(done)), NOTHING)
 
 
 _SAME_FILES = (

@@ -17,6 +17,7 @@ from promptrank.runs.run_identity import RUN
 from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shards import Shard
 from promptrank.runs.since import scored_since
+from promptrank.runs.throughput import Throughput
 from promptrank.scores.origin import Origin
 
 Opening = Callable[[], Ranker]
@@ -45,12 +46,14 @@ class WorkerRun:
 
     Attributes:
         earlier: a run to take scores over from.
+        with_text: error rows keep what they quote of the data.
     """
 
     folder: Path
     origin: Origin
     identity: str
     earlier: Path | None
+    with_text: bool
 
 
 class RankingWorker:
@@ -94,7 +97,15 @@ class RankingWorker:
         if run.earlier is not None:
             whole = bool(self._ranker.steps or self._ranker.policy)
             known = self._stack.enter_context(scored_since(run.earlier, whole))
-        self._ranking = ShardRanking(run.folder, self._ranker, run.origin, run.identity, known)
+        self._ranking = ShardRanking(
+            run.folder,
+            self._ranker,
+            run.origin,
+            run.identity,
+            known,
+            Throughput(),  # the driver counts by what shards say
+            with_text=run.with_text,
+        )
 
     def rank(self, block: RequestBlock) -> Shard:
         """Rank a block and write its shard."""

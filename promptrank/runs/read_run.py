@@ -8,7 +8,7 @@ import pyarrow as pa
 from promptrank.basics.seals import read_sealed
 from promptrank.errors import DataError
 from promptrank.runs import shards
-from promptrank.runs.run_identity import RUN, SUMMARY
+from promptrank.runs.run_identity import PLAN, RUN, SUMMARY
 from promptrank.schema.task import Task
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
@@ -28,11 +28,13 @@ def read_run(folder: Path, task: Task, name: str) -> Scores:
 
 
 def run_scores(folder: Path) -> Iterator[Path]:
-    """The scores file of each shard of a finished run, in order, each checked before it is given.
+    """The scores files of each shard of a finished run, in order, each checked before it is given.
 
     Raises:
         DataError: no run, one that is not finished, or a shard that is damaged or of another run.
     """
+    if (folder / PLAN).is_file() and not (folder / RUN).is_file():
+        raise DataError(f"{folder}: holds several runs; name the folder of one of them in it")
     if not (folder / RUN).is_file():
         raise DataError(f"{folder}: is no folder of a run; `promptrank rank --run` makes one")
     if not (folder / SUMMARY).is_file():
@@ -47,4 +49,4 @@ def run_scores(folder: Path) -> Iterator[Path]:
             raise DataError(f"{wrong}; {_AGAIN}")
         if shard.identity != run.get("identity"):
             raise DataError(f"{folder}: shard {number} is of another run; {_AGAIN}")
-        yield shards.scores_path(folder, number)
+        yield from shards.scores_paths(folder, shard)

@@ -1,15 +1,27 @@
 """What a run is of, in words: ``run.json``, and what differs where another one is there."""
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.digests import json_digest
+from promptrank.basics.leftovers import remove
 from promptrank.basics.seals import read_sealed, write_sealed
+from promptrank.basics.telling import Say
 from promptrank.errors import InputError
+from promptrank.ranking.ranker import Ranker
+from promptrank.requests.sampling import requests_digest
+from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs.manifest import manifest
+from promptrank.schema.task import Task
+from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
-_OPTIONS = {"shard": "--shard", "limit": "--limit", "splits": "--split"}
+PLAN = "plan.json"
+"""Of a folder of several runs."""
+_OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
     "ranker": "ranker",
@@ -55,6 +67,51 @@ def _scorer(about: Mapping[str, Any]) -> dict[str, Any]:
     return facts | {name: about.get(name) for name in names}
 
 
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """What a run is of.
+
+    Attributes:
+        origin: of its scores.
+        about: all there is to say, for ``run.json`` or the config beside a scores file.
+        digest: of all of it that can change a score, or which requests there are.
+    """
+
+    origin: Origin
+    about: Mapping[str, Any]
+    digest: str
+
+
+def identified(
+    ranker: Ranker, file: RequestFile, facts: Mapping[str, Any], sample: Sample | None = None
+) -> RunIdentity:
+    """The identity of a run over a request file.
+
+    Args:
+        facts: what else tells which requests these are.
+        sample: the requests, where they are chosen already.
+    """
+    return identified_by(ranker.task, ranker.origin, file, facts, sample)
+
+
+def identified_by(
+    task: Task,
+    origin: Origin,
+    file: RequestFile,
+    facts: Mapping[str, Any],
+    sample: Sample | None = None,
+) -> RunIdentity:
+    """As `identified`, of a ranker that is open somewhere else."""
+    told = {} if sample is None else sample.told
+    origin = replace(origin, **told, requests=requests_digest(file.path))
+    about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
+    if file.set_aside:  # rows that building the file set aside are error rows of the run
+        about["set_aside"] = json_digest([asdict(row) for row in file.set_aside])
+    if sample is not None:
+        about["sample"] = json_digest(sorted(sample.ids))
+    return RunIdentity(origin, about, json_digest({k: about[k] for k in about if k != "argv"}))
+
+
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
@@ -90,16 +147,59 @@ def other_facts(written: Mapping[str, Any], about: Mapping[str, Any]) -> list[st
     return [f"another {_TOLD[name]}" for name in others]
 
 
+def clear_other(folder: Path, identity: str, say: Say) -> None:
+    """Remove what a folder holds of another run, and what an older version left in its place.
+
+    Raises:
+        InputError: it holds something else.
+    """
+    if folder.is_dir() and not (folder / RUN).exists():
+        check_folders(folder, None)
+    elif folder.exists():
+        try:
+            if read_sealed(folder / RUN, then="").get("identity") == identity:
+                return
+        except (InputError, NotADirectoryError):
+            pass
+        say(f"{folder.name} is of another task, model or requests, or damaged: starting over")
+        clear_run(folder)
+
+
+def clear_run(folder: Path) -> None:
+    """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
+    if folder.is_dir():
+        for name in (SUMMARY, "shards", "ids", "prompts", "errors", "scores", RUN):
+            remove(folder / name)
+        with suppress(OSError):  # somebody has put something else there
+            folder.rmdir()
+    else:
+        remove(folder)
+
+
+def shard_count(folder: Path, identity: str) -> int | None:
+    """How many shards a finished run has; None for one that is not finished."""
+    try:
+        summary = read_sealed(folder / SUMMARY, then="")
+    except InputError:
+        return None
+    count = summary.get("shards")
+    return count if summary.get("identity") == identity and isinstance(count, int) else None
+
+
 def check_folders(folder: Path, earlier: Path | None) -> None:
     """Told before anything is built or loaded.
 
     Raises:
         InputError: the folder of something else, or an earlier run that is none.
     """
+    if earlier is not None and (earlier / PLAN).is_file() and not (earlier / RUN).is_file():
+        raise InputError(f"--since {earlier}: holds several runs; name the folder of one of them")
     if earlier is not None and not (earlier / RUN).is_file():
         raise InputError(f"--since {earlier}: is no folder of a run; `rank --run` makes one")
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; name a folder for the run")
+    if (folder / PLAN).is_file() and not (folder / RUN).is_file():
+        raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
     if there and not (folder / RUN).is_file():
         raise InputError(f"{folder}: is a folder of something else; name another for the run")

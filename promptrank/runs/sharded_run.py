@@ -6,26 +6,39 @@ is ranked by itself, so what is in it depends on its requests alone, and a run t
 gone on with has the files of an unbroken one.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from promptrank.basics.digests import json_digest
 from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
-from promptrank.requests.source import RequestFile
+from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import shards
-from promptrank.runs.manifest import manifest
-from promptrank.runs.request_blocks import request_blocks
-from promptrank.runs.run_identity import SUMMARY, begin, other_scorer
+from promptrank.runs.amount import LOOKED_AT, amount
+from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.fault_counts import told_faults
+from promptrank.runs.request_blocks import Blocks, RequestBlock, request_blocks, sample_blocks
+from promptrank.runs.run_identity import (
+    SUMMARY,
+    RunIdentity,
+    begin,
+    clear_other,
+    identified,
+    other_scorer,
+    shard_count,
+)
 from promptrank.runs.shard_ranking import ShardRanking
-from promptrank.runs.shards import NOTHING, ShardCounts
+from promptrank.runs.shard_walk import shards_and_blocks
+from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 from promptrank.runs.since import Since, scored_since
+from promptrank.runs.throughput import Throughput, prefix_cache
 
 SHARD = 1000
 """Requests of one shard."""
@@ -41,12 +54,18 @@ class RunSummary:
 
     Attributes:
         resumed: shards that an earlier start had done.
+        resumed_requests: requests in them.
+        identity: what it is of.
+        throughput: what this start did.
     """
 
     folder: Path
     shards: int
     resumed: int
     counted: ShardCounts
+    resumed_requests: int
+    identity: RunIdentity
+    throughput: Throughput
 
 
 def score_shards(
@@ -57,9 +76,14 @@ def score_shards(
     *,
     splits: set[str] | None = None,
     ids: set[str] | None = None,
+    sample: Sample | None = None,
     size: int = SHARD,
+    dated: bool = False,
     earlier: Path | None = None,
     total: int | None = None,
+    anew: bool = False,
+    throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -69,9 +93,14 @@ def score_shards(
     Args:
         facts: what else tells which requests these are, for the run's identity.
         ids: only these requests.
+        sample: the requests, where they are chosen already, in place of ``splits`` and ``ids``.
         size: requests of one shard.
+        dated: whether the scores of each date are files of their own.
         earlier: a run whose scores are taken over where prompts have not changed.
         total: requests there are, where it is known.
+        anew: what the folder holds of another run goes.
+        throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data.
         stop: asked between shards.
 
     Raises:
@@ -79,63 +108,105 @@ def score_shards(
         DataError: the request file changed meanwhile, no request in it, or a damaged earlier run.
         StoppedBetween: ``stop`` said so.
     """
-    digest = requests_digest(file.path)
-    origin = replace(ranker.origin, requests=digest)
-    scorer = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin)}
-    about, identity = about_run(scorer, facts, size)
-    begin(folder, about, identity)
+    facts = {**facts, "shard": size} | ({"partition": "date"} if dated else {})
+    identity = identified(ranker, file, facts, sample)
+    if anew:
+        clear_other(folder, identity.digest, say)
+    begin(folder, identity.about, identity.digest)
     shards.clear_shards(folder)
-    with _earlier(earlier, ranker, about, say) as known:
-        ranking = ShardRanking(folder, ranker, origin, identity, known)
-        whole, resumed, count = NOTHING, 0, 0
-        for block in request_blocks(file, splits, ids, size):
-            count += 1
-            shard = shards.done(folder, block.number, identity, block.content)
-            if shard is None:
-                if stop():
-                    raise StoppedBetween
-                before = whole.requests
-                shard = ranking.rank(
-                    block,
-                    lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
-                )
-            else:
-                resumed += 1
+    if sample is not None:
+        blocks: Blocks = partial(sample_blocks, sample, size)
+    else:
+        blocks = partial(request_blocks, file, splits, ids, size)
+    told = throughput if throughput is not None else Throughput()
+    since, read_before = time.monotonic(), prefix_cache(ranker.opened)
+    whole, resumed, ranked, there = NOTHING, NOTHING, 0, 0
+    count = shard_count(folder, identity.digest)
+    with _earlier(earlier, ranker, identity.about, say) as known:
+        ranking = ShardRanking(
+            folder,
+            ranker,
+            identity.origin,
+            identity.digest,
+            known,
+            told,
+            dated=dated,
+            with_text=with_text,
+        )
+        for part in shards_and_blocks(folder, identity.digest, size, blocks, count):
+            if isinstance(part, Shard):
+                there += 1
+                resumed = resumed.plus(part.counted)
+                whole = whole.plus(part.counted)
+                told.taken_over += part.counted.requests
+                progress(whole.requests, total)
+                continue
+            if not part.requests and not whole.requests:
+                _check_any(file, splits, sample)
+            if stop():
+                raise StoppedBetween
+            if not ranked:
+                _tell(ranker, part, resumed.requests, total, say)
+            if shards.facts_path(folder, part.number).exists():
+                say(f"shard {part.number} of {folder.name} is damaged: it is scored again")
+            before = whole.requests
+            shard = ranking.rank(
+                part,
+                lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
+            )
+            for words in told_faults(shard.counted.faults, ranker.opened):
+                say(words)
+            ranked += 1
             whole = whole.plus(shard.counted)
-            progress(whole.requests, total)
-    return end_run(folder, file, digest, identity, RunSummary(folder, count, resumed, whole))
+    read = prefix_cache(ranker.opened)
+    told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
+    told.seconds = time.monotonic() - since
+    summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
+    end_run(summary, file, write=bool(ranked) or count is None, elsewhere=not anew)
+    return summary
 
 
-def about_run(
-    scorer: Mapping[str, Any], facts: Mapping[str, Any], size: int
-) -> tuple[dict[str, Any], str]:
-    """What a run is of, and the digest of it.
+def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: bool = True) -> None:
+    """Write what a run came to, once all its shards are done.
 
     Args:
-        scorer: its manifest and origin.
-    """
-    about = {**scorer, **facts, "shard": size}
-    return about, json_digest({k: v for k, v in about.items() if k != "argv"})
-
-
-def end_run(
-    folder: Path, file: RequestFile, digest: str, identity: str, summary: RunSummary
-) -> RunSummary:
-    """Write what a run came to, once all its shards are done.
+        write: whether there is no summary yet, or an older one.
+        elsewhere: whether a file that has changed is to be ranked into another folder.
 
     Raises:
         DataError: the request file changed meanwhile, or no request in it.
     """
-    if not summary.counted.requests:
-        raise DataError(f"no request to rank in {file.path.name}")
-    if requests_digest(file.path) != digest:
+    folder, identity = summary.folder, summary.identity
+    if not summary.shards:
+        raise _nothing(file)
+    if requests_digest(file.path) != identity.origin.requests:
+        then = f"into another folder, with --since {folder} for what has not changed"
         raise DataError(
-            f"{file.path}: changed while it was ranked; rank the file as it is now into another "
-            f"folder, with --since {folder} for what has not changed"
+            f"{file.path}: changed while it was ranked; rank the file as it is now"
+            + (f" {then}" if elsewhere else "")
         )
-    counted = {"identity": identity, "shards": summary.shards} | asdict(summary.counted)
-    write_sealed(folder / SUMMARY, counted)
-    return summary
+    clear_ledgers(folder)
+    if write:
+        counted = {"identity": identity.digest, "shards": summary.shards} | asdict(summary.counted)
+        write_sealed(folder / SUMMARY, counted)
+
+
+def _tell(ranker: Ranker, block: RequestBlock, resumed: int, total: int | None, say: Say) -> None:
+    """What there is to say before the first block is ranked."""
+    if resumed:
+        say(f"resuming: {resumed:,} requests were already ranked")
+    if total is not None and (words := amount(ranker, block.requests[:LOOKED_AT], total - resumed)):
+        say(words)
+
+
+def _check_any(file: RequestFile, splits: set[str] | None, sample: Sample | None) -> None:
+    """Whether there are requests at all, if only such as could not be read."""
+    if not (file.ids(splits, 1) if sample is None else sample.ids):
+        raise _nothing(file)
+
+
+def _nothing(file: RequestFile) -> DataError:
+    return DataError(f"no request to rank in {file.path.name}")
 
 
 @contextmanager

@@ -1,22 +1,28 @@
 """A shard of a run: the scores of so many requests, written whole or not at all.
 
-Four files of one number: ``scores/000042.parquet``, ``errors/000042.jsonl``,
-``prompts/000042.parquet`` (a digest of each request's prompts, for `promptrank.runs.since`), and
-``shards/000042.json``, sealed and written last, which says what the others are. What it does not
-say, or says of other files than are there, is not done.
+Files of one number: ``scores/000042.parquet`` (or one in the folder of each date, see
+`promptrank.runs.partitions`), ``errors/000042.jsonl``, ``prompts/000042.parquet`` (a digest of each
+request's prompts, for `promptrank.runs.since`), ``ids/000042.npy`` (see
+`promptrank.requests.marks`), and ``shards/000042.json``, sealed and written last, which says what
+the others are. What it does not say, or says of other files than are there, is not done.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from promptrank.basics.digests import file_digest
+from promptrank.basics.files import beside
 from promptrank.basics.leftovers import clear_parts
 from promptrank.basics.seals import read_kept, write_sealed
 from promptrank.errors import DataError, ErrorRow
+from promptrank.requests.marks import NO_IDS, FileMark, IdHashes
 from promptrank.requests.write import TableWriter
+from promptrank.runs.partitions import DATE, by_date
 
 PROMPTS = pa.schema(
     [("request_id", pa.string()), ("prompt", pa.string()), ("content", pa.string())]
@@ -40,6 +46,10 @@ class ShardCounts:
         cut_events: history events that did not fit their prompts.
         reused: requests whose scores were taken over from another run.
         label_mass: question -> sum over all rows.
+        reasons: reason -> error rows.
+        tokens, unique_tokens, shared_tokens: of the prompts that were asked, those of ``reused``
+            left out (`promptrank.runs.throughput.TokenCounts`).
+        faults: what went wrong and was mended, such as ``out_of_memory`` -> how often.
     """
 
     requests: int
@@ -53,16 +63,25 @@ class ShardCounts:
     cut_events: int
     reused: int
     label_mass: Mapping[str, float]
+    reasons: Mapping[str, int]
+    tokens: int
+    unique_tokens: int
+    shared_tokens: int
+    faults: Mapping[str, int]
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
         ours, theirs = asdict(self), asdict(other)
-        mass, more = ours.pop("label_mass"), theirs.pop("label_mass")
-        both = {name: mass.get(name, 0.0) + more.get(name, 0.0) for name in {**mass, **more}}
-        return ShardCounts(**{name: ours[name] + theirs[name] for name in ours}, label_mass=both)
+        return ShardCounts(**{name: _sum(ours[name], theirs[name]) for name in ours})
 
 
-NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {})
+def _sum(one: Any, other: Any) -> Any:
+    if isinstance(one, Mapping):
+        return {name: one.get(name, 0) + other.get(name, 0) for name in {**one, **other}}
+    return one + other
+
+
+NOTHING = ShardCounts(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, {}, {}, 0, 0, 0, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +92,7 @@ class Shard:
         identity: digest of all that can change a score, but for the requests.
         content: digest of its requests, and of the rows that could not be read beside them.
         first, last: ids of its first and last request; None where it has none.
+        end: where in the request file it ends; None where its requests came from elsewhere.
         files: path within the run -> SHA-256.
     """
 
@@ -81,6 +101,7 @@ class Shard:
     content: str
     first: str | None
     last: str | None
+    end: FileMark | None
     counted: ShardCounts
     files: Mapping[str, str]
 
@@ -105,10 +126,32 @@ def prompts_path(folder: Path, number: int) -> Path:
     return folder / "prompts" / f"{number:06}.parquet"
 
 
+def ids_path(folder: Path, number: int) -> Path:
+    """Hashes of the ids that were come to on the way to a shard's end."""
+    return folder / "ids" / f"{number:06}.npy"
+
+
+def scores_paths(folder: Path, shard: Shard) -> list[Path]:
+    """The files with the scores of a shard: one, or one for each date."""
+    names = sorted(name for name in shard.files if name.startswith("scores/"))
+    return [folder / name for name in names]
+
+
+def read_ids(folder: Path, number: int) -> IdHashes:
+    """What `ids_path` holds; nothing where there is no such file."""
+    path = ids_path(folder, number)
+    if not path.is_file():
+        return NO_IDS
+    ids: IdHashes = np.load(path, allow_pickle=False)
+    return ids
+
+
 def clear_shards(folder: Path) -> None:
     """Clear what a killed process left half written; the caller holds the run's lock."""
-    for at in (facts_path, scores_path, errors_path, prompts_path):
+    for at in (facts_path, scores_path, errors_path, prompts_path, ids_path):
         clear_parts(at(folder, 0).parent)
+    for place in (folder / "scores").glob(f"{DATE}=*"):
+        clear_parts(place)
 
 
 def numbers(folder: Path) -> list[int]:
@@ -127,13 +170,13 @@ def read_shard(folder: Path, number: int) -> Shard:
     return read_kept(path, Shard, what="a shard's facts", then=_AGAIN)
 
 
-def done(folder: Path, number: int, identity: str, content: str) -> Shard | None:
-    """The shard, if it is of these requests and all its files are as they were written."""
+def done(folder: Path, number: int, identity: str) -> Shard | None:
+    """The shard, if it is of this run and all its files are as they were written."""
     try:
         shard = read_shard(folder, number)
     except DataError:
         return None
-    if (shard.number, shard.identity, shard.content) != (number, identity, content):
+    if (shard.number, shard.identity) != (number, identity):
         return None
     return shard if damage(folder, shard) is None else None
 
@@ -156,24 +199,43 @@ def write_shard(
     errors: Sequence[ErrorRow],
     prompts: Sequence[tuple[str, str, str]],
     metadata: Mapping[str, str],
+    *,
+    ids: IdHashes = NO_IDS,
+    dated: bool = False,
 ) -> Shard:
     """Write the files of a shard, the one that says it is done last.
 
     Args:
         prompts: (request_id, digest of its prompts, digest of the request).
         metadata: of the scores file.
+        ids: hashes of the ids on the way to its end.
+        dated: whether the scores of each date are a file of their own.
 
     Returns:
         The shard, with the digests of its files.
     """
     number = shard.number
-    paths = [at(folder, number) for at in (scores_path, errors_path, prompts_path)]
-    with TableWriter(paths[0], scores.schema, metadata=metadata) as writer:
-        writer.write_table(scores)
-    with TableWriter(paths[1]) as writer:
+    tables = {scores_path(folder, number): scores}
+    if dated:
+        tables = {
+            folder / "scores" / date / f"{number:06}.parquet": table
+            for date, table in by_date(scores).items()
+        }
+        for path in (folder / "scores").glob(f"{DATE}=*/{number:06}.parquet"):
+            if path not in tables:  # of an earlier attempt, which was damaged
+                path.unlink()
+    for path, table in tables.items():
+        with TableWriter(path, scores.schema, metadata=metadata) as writer:
+            writer.write_table(table)
+    paths = [*tables, errors_path(folder, number), prompts_path(folder, number)]
+    with TableWriter(paths[-2]) as writer:
         writer.write_rows([asdict(row) for row in errors])
-    with TableWriter(paths[2], PROMPTS) as writer:
+    with TableWriter(paths[-1], PROMPTS) as writer:
         writer.write_rows([dict(zip(PROMPTS.names, row, strict=True)) for row in prompts])
+    if len(ids):
+        paths.append(ids_path(folder, number))
+        with beside(paths[-1]) as part, part.open("wb") as file:
+            np.save(file, ids, allow_pickle=False)
     files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
     shard = replace(shard, files=files)
     write_sealed(facts_path(folder, number), asdict(shard))

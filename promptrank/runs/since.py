@@ -33,7 +33,9 @@ class Since:
         assert number is not None
         if number != self._at:
             self._at = number
-            self._table = pq.read_table(shards.scores_path(self._folder, number), partitioning=None)
+            shard = shards.read_shard(self._folder, number)
+            paths = shards.scores_paths(self._folder, shard)
+            self._table = pa.concat_tables(pq.read_table(path, partitioning=None) for path in paths)
         assert self._table is not None
         rows = self._table.filter(pc.equal(self._table.column("request_id"), request.request_id))
         for name, value in (("time", request.time), ("split", request.split)):

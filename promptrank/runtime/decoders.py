@@ -30,6 +30,7 @@ def open_engine(
     longest: int | None,
     say: Callable[[str], None],
     restarts: Restarts | None = None,
+    timeout: float | None = None,
 ) -> Engine:
     """The engine by name, over the model in ``folder``.
 
@@ -39,6 +40,8 @@ def open_engine(
         compute: as `settle` gave it.
         longest: tokens of the longest prompt that the task allows, if it says.
         restarts: an engine whose process dies starts another, and counts it there.
+        timeout: seconds for one message of an engine's process, or one answer of a server; what
+            is generous for the engine where left out.
 
     Raises:
         ModelError: the folder or the adapter cannot be used, or the engine is not installed.
@@ -54,10 +57,13 @@ def open_engine(
     adapters = [adapter] if adapter is not None else []
     opened: Engine
     if engine.startswith(HTTP):
+        from promptrank.engine.http_engine.http import SECONDS as FOR_AN_ANSWER
         from promptrank.engine.http_engine.http import open_http
 
-        opened = open_http(engine, folder, name=name, adapters=adapters)
+        seconds = FOR_AN_ANSWER if timeout is None else timeout
+        opened = open_http(engine, folder, name=name, adapters=adapters, seconds=seconds)
     elif engine == "vllm":
+        from promptrank.engine.vllm_engine.open import SECONDS as FOR_A_MESSAGE
         from promptrank.engine.vllm_engine.open import open_vllm
 
         # It sets memory aside for the longest prompt there may be.
@@ -70,6 +76,7 @@ def open_engine(
             max_tokens=most,
             threads=compute.threads,
             restarts=restarts,
+            seconds=FOR_A_MESSAGE if timeout is None else timeout,
         )
     else:
         from promptrank.engine.packed import open_packed
@@ -119,6 +126,14 @@ def settle(engine: str, compute: Compute) -> Compute:
     if engine == "vllm" and compute.dtype == "int8":
         raise ModelError("engine vllm: no --dtype int8 here; take bfloat16, or --engine packed")
     return compute
+
+
+def apart(engine: Answers[Any]) -> bool:
+    """Whether an engine computes in another process: what kills that does not kill this one."""
+    from promptrank.engine.http_engine.http import HttpEngine
+    from promptrank.engine.vllm_engine.vllm import VllmEngine
+
+    return isinstance(engine, VllmEngine | HttpEngine)
 
 
 def ailing(engine: Answers[Any]) -> bool:

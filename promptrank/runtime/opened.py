@@ -12,13 +12,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Generic, TypeVar
 
 from promptrank.engine.contract import Answers, EngineInfo, TreeScore
 from promptrank.engine.windows import windows
 from promptrank.errors import ModelError
 from promptrank.runtime.batch_sizes import BatchSizes
+from promptrank.runtime.faults import Faults, steps_of
 from promptrank.runtime.under_way import Answer, WorkGroup
 
 V = TypeVar("V")
@@ -34,11 +35,15 @@ class Opened(Generic[V]):
     Attributes:
         engine: what answers; call it through `alone` only.
         batches: sizes of the groups that it has begun.
+        faults: what has gone wrong with it (see `promptrank.runtime.faults`).
+        watched: is entered for each step, such as a `promptrank.runtime.watchdog.Watchdog`.
     """
 
     def __init__(self, engine: Answers[V]) -> None:
         self.engine = engine
         self.batches = BatchSizes()
+        self.faults = Faults()
+        self.watched: AbstractContextManager[object] = nullcontext()
         self._turn = threading.Condition()
         self._taken = False  # somebody is at a step
         self._alone = 0  # so many wait for the turn who go before any further step
@@ -257,7 +262,7 @@ class Opened(Generic[V]):
         try:
             if group.steps is None:
                 self.batches.add(len(group.works))
-                group.steps = self.engine.begin(group.works)
+                group.steps = steps_of(self.engine, group.works, self.faults, self.watched)
             ready = next(group.steps)
         except StopIteration:  # would end the caller's own loop without a word
             group.close(RuntimeError(f"{self.info.name}: ended before all was answered"))

@@ -12,9 +12,10 @@ from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
 from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import ModelError
-from promptrank.runtime.decoders import ailing, make_room, mend, open_engine, settle
+from promptrank.runtime.decoders import ailing, apart, make_room, mend, open_engine, settle
 from promptrank.runtime.opened import Opened
 from promptrank.runtime.stepping import Stepping
+from promptrank.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from promptrank.prompt.tokenizer import TextTokenizer
@@ -51,17 +52,26 @@ class Runtime:
     Attributes:
         restarts: of engines with a process of their own; None where its death is an error.
         stepping: whether it is a server's, whom many threads ask.
+        timeout: seconds that a step of an engine may take; None for what engines have themselves.
     """
 
-    def __init__(self, restarts: Restarts | None = None, *, stepping: bool = False) -> None:
+    def __init__(
+        self,
+        restarts: Restarts | None = None,
+        *,
+        stepping: bool = False,
+        timeout: float | None = None,
+    ) -> None:
         """Own nothing yet.
 
         Args:
             restarts: takes what has engines whose process dies start another.
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
+            timeout: seconds that a step may take. A process of the engine's own is ended then; an
+                engine that computes in this process ends it (`promptrank.runtime.watchdog`).
         """
-        self.restarts, self.stepping = restarts, stepping
+        self.restarts, self.stepping, self.timeout = restarts, stepping, timeout
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
@@ -80,7 +90,12 @@ class Runtime:
         with self._lock:
             self._check_open()
             once = self._opened.setdefault(key, _Once())
-        return once.get(lambda: Opened(make()))
+        return once.get(lambda: self._watched(Opened(make())))
+
+    def _watched(self, opened: Opened[V]) -> Opened[V]:
+        if self.timeout is not None and not apart(opened.engine):
+            opened.watched = Watchdog(self.timeout, opened.info.name)
+        return opened
 
     def decoder(
         self,
@@ -118,7 +133,7 @@ class Runtime:
         opened = self.opened(
             ("decoder", place, engine, compute),
             lambda: open_engine(
-                engine, folder, name, adapter, compute, longest, say, self.restarts
+                engine, folder, name, adapter, compute, longest, say, self.restarts, self.timeout
             ),
         )
         shared = cast(Engine, opened.engine)

@@ -31,7 +31,7 @@ def yaml_mapping(raw: bytes, where: str) -> dict[str, Any]:
         TaskError: it is no YAML mapping; with line and column.
     """
     if len(raw) > MAX_BYTES:
-        raise TaskError(where, [f"a task file has at most {MAX_BYTES:,} bytes; this one has more"])
+        raise TaskError(where, [f"such a file has at most {MAX_BYTES:,} bytes; this one has more"])
     try:
         content = yaml_value(raw.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -46,9 +46,11 @@ def yaml_mapping(raw: bytes, where: str) -> dict[str, Any]:
     return content
 
 
-def _model_at(location: tuple[int | str, ...]) -> type[BaseModel] | None:
+def _model_at(
+    location: tuple[int | str, ...], root: type[BaseModel] = Task
+) -> type[BaseModel] | None:
     """The model that the parent of ``location`` is an instance of, to name its keys."""
-    model: Any = Task
+    model: Any = root
     for part in location[:-1]:
         if isinstance(part, int):  # an element of a list
             continue
@@ -73,8 +75,8 @@ def _find_model(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _near(location: tuple[int | str, ...]) -> str:
-    model = _model_at(location)
+def _near(location: tuple[int | str, ...], root: type[BaseModel]) -> str:
+    model = _model_at(location, root)
     if model is None:
         return "remove it"
     keys = [f.alias or n for n, f in model.model_fields.items()]
@@ -86,14 +88,19 @@ def _short(text: str) -> str:
     return text if len(text) < 60 else f"{text[:57]}..."
 
 
-def _problems(error: ValidationError) -> list[str]:
+def problems_of(error: ValidationError, root: type[BaseModel] = Task) -> list[str]:
+    """Each problem of a file as ``key.path: what; next``.
+
+    Args:
+        root: what the file was read as.
+    """
     problems = []
     for problem in error.errors(include_url=False):
         parts = [_short(str(p)) for p in problem["loc"]]
         where = ".".join(p for p in parts if "[" not in p)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = f"unknown key; {_near(problem['loc'])}"
+            message = f"unknown key; {_near(problem['loc'], root)}"
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] not in ("value_error", "assertion_error"):
@@ -107,7 +114,7 @@ def parse_task(values: dict[str, Any], where: str) -> Task:
     try:
         return Task.model_validate(values)
     except ValidationError as error:
-        raise TaskError(where, _problems(error)) from None
+        raise TaskError(where, problems_of(error)) from None
 
 
 def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:

@@ -27,7 +27,8 @@ from promptrank.evaluation.slices import Slicing
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.manifest import manifest
-from promptrank.runs.scoring import is_scored, reasons_beside, score, score_into
+from promptrank.runs.scored_file import is_scored, score_into
+from promptrank.runs.scoring import reasons_beside, score
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import WantedBaselines, fit_on, wanted_baselines

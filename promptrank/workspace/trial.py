@@ -32,7 +32,7 @@ def try_ranking(ranker: "Ranker", file: "RequestFile", folder: Path) -> tuple[in
         InputError: what would end a run.
     """
     from promptrank.requests.source import Sample
-    from promptrank.runs.scoring import score_into
+    from promptrank.runs.scored_file import score_into
     from promptrank.scores.read import read_scores
 
     sample = Sample(file, None, REQUESTS)

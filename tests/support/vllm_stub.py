@@ -3,7 +3,7 @@
 PROMPTRANK_STUB in the environment is a folder, in which ``log`` gets a line for its start, each
 adapter and each prompt; a file ``slow`` makes each message wait until that is gone; ``broken`` ends
 a start; with ``deadly`` any adapter kills it. Any prompt that holds POISON kills it, and so does
-loading an adapter in a folder called so.
+loading an adapter in a folder called so; at one that holds HANGS it waits for ever.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 POISON = 66
+HANGS = 67
 
 
 def logprobs(ids: list[int], wanted: list[int], adapter: int | None) -> list[float]:
@@ -58,6 +59,8 @@ def main() -> None:
                 log(f"prompt {ids[0]}")
                 if POISON in ids:
                     die()
+                while HANGS in ids:
+                    time.sleep(1)
                 done = [number, logprobs(ids, wanted, adapter), wanted[0]]
                 tell(done=[done], tokens=[len(ids), 1])
 

@@ -28,6 +28,8 @@ from promptrank.errors import ModelError
 
 KEY = "PROMPTRANK_HTTP_KEY"
 """Variable of the environment with the server's key, where it wants one."""
+SECONDS = 120.0
+"""For one answer."""
 AT_ONCE = 8
 _MOMENT = 0.25  # seconds
 _TOGETHER = 16  # prompts of one call
@@ -50,7 +52,7 @@ def open_http(
     name: str | None = None,
     adapters: Iterable[str] = (),
     max_tokens: int | None = None,
-    seconds: float = 120.0,
+    seconds: float = SECONDS,
 ) -> "HttpEngine":
     """A model that a server has, over the tokenizer and config in ``folder``.
 

@@ -29,23 +29,34 @@ class Conversation:
         pending: number of a prompt that was sent -> whose it is.
         read_tokens: of prompts that were answered so far.
         cached_tokens: those of them that the prefix cache had.
+        restarted: processes that were started in the place of dead ones.
     """
 
-    def __init__(self, settings: Launch, adapters: ReadAdapters, restarts: Restarts | None) -> None:
+    def __init__(
+        self,
+        settings: Launch,
+        adapters: ReadAdapters,
+        restarts: Restarts | None,
+        seconds: float | None = None,
+    ) -> None:
         """Start the process, and wait until it is up.
+
+        Args:
+            seconds: after which a process that sends nothing is taken to hang, and is ended.
 
         Raises:
             ModelError: it cannot be.
         """
         self.settings, self.adapters = settings, adapters
-        self.read_tokens = self.cached_tokens = 0
+        self.read_tokens = self.cached_tokens = self.restarted = 0
         self.pending: dict[int, tuple[Work, Place]] = {}
         self._numbers = count(1)
         self._adapter_numbers = count(1)
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
         self._process: Process | None = None
         self._end: str | None = None
-        self._restarts, self._backoff = restarts, Backoff()
+        self._restarts, self._seconds = restarts, seconds
+        self._backoff = Backoff(free=restarts.free) if restarts is not None else Backoff()
         self._recovering = False
         self._starts = 0
         self._loading: str | None = None  # name of the adapter
@@ -97,7 +108,7 @@ class Conversation:
         """
         process = self._live()
         try:
-            message = process.receive()
+            message = process.receive(self._seconds)
         except ModelError as error:
             self._died(error)
             return
@@ -321,13 +332,17 @@ class Conversation:
 
     def _start_anew(self, why: str, restarts: Restarts) -> Process:
         if left := self._backoff.left:
-            raise ModelError(f"{why}; it is started again in {left:.0f} s")
+            raise ModelError(
+                f"{why}; it has failed {self._backoff.failures} times in a row, and is started "
+                f"again in {left:.0f} s"
+            )
         try:
             self._start()
         except ModelError:
             self._backoff.failed()
             raise
         restarts.started()
+        self.restarted += 1
         assert self._process is not None
         return self._process
 

@@ -17,6 +17,8 @@ from promptrank.errors import ModelError
 
 __all__ = ["VllmEngine", "open_vllm"]
 
+SECONDS = 600.0
+"""That the process may take for one message, such as the scores of one step."""
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -33,6 +35,7 @@ def open_vllm(
     cache_bytes: int | None = None,
     eager: bool = True,
     restarts: Restarts | None = None,
+    seconds: float = SECONDS,
 ) -> VllmEngine:
     """A decoder from a folder, served by vLLM in a process of its own.
 
@@ -49,6 +52,8 @@ def open_vllm(
         cache_bytes: for keys and values; 2 GiB on a CPU and vLLM's own share on a GPU if None.
         eager: do not compile; opens faster, scores slower.
         restarts: start a process that dies anew, and count it there; its death is an error if None.
+        seconds: after which a process that has prompts and sends nothing is taken to hang, and is
+            ended: then it has died.
 
     Raises:
         ModelError: vLLM is not installed, or it cannot serve the folder or an adapter as asked.
@@ -77,7 +82,7 @@ def open_vllm(
         next((room for room in RANKS if room >= rank), 0) if rank else 0,
     )
     info = EngineInfo("vllm", name or str(model_path), model_digest(path), dtype, longest)
-    engine = VllmEngine(settings, info, Limits(longest, own.vocab), restarts)
+    engine = VllmEngine(settings, info, Limits(longest, own.vocab), restarts, seconds)
     try:
         for folder in folders:
             engine.load(folder)

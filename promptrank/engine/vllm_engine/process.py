@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,7 +53,8 @@ class Process:
         os.close(to_read)
         os.close(from_write)
         self._out: IO[str] = os.fdopen(to_write, "w", encoding="utf-8")
-        self._in: IO[str] = os.fdopen(from_read, encoding="utf-8")
+        self._in: IO[bytes] = os.fdopen(from_read, "rb", buffering=0)
+        self._read = bytearray()  # of the message that is coming
         self.send({"open": asdict(settings)})
 
     @property
@@ -84,20 +87,38 @@ class Process:
         except (BrokenPipeError, ValueError):
             raise self._ended() from None
 
-    def receive(self) -> dict[str, Any]:
+    def receive(self, seconds: float | None = None) -> dict[str, Any]:
         """The next message.
 
+        Args:
+            seconds: to wait for it; then the process is ended.
+
         Raises:
-            ModelError: the process is gone, or says that it cannot go on.
+            ModelError: the process is gone, sends nothing, or says that it cannot go on.
         """
-        line = "" if self._in.closed else self._in.readline()
-        if not line.endswith("\n"):
-            raise self._ended()
-        message: dict[str, Any] = json.loads(line)
+        message: dict[str, Any] = json.loads(self._line(seconds))
         if "error" in message:
             self.close()
             raise ModelError(f"{self._model}: vLLM cannot go on ({message['error']})")
         return message
+
+    def _line(self, seconds: float | None) -> bytes:
+        until = None if seconds is None else time.monotonic() + seconds
+        while (end := self._read.find(b"\n")) < 0:
+            if self._in.closed:
+                raise self._ended()
+            left = None if until is None else max(0.0, until - time.monotonic())
+            if not _readable(self._in, left):
+                self.close()
+                raise ModelError(
+                    f"{self._model}: the vLLM process sent nothing for {seconds:g} s and was ended"
+                )
+            if not (part := self._in.read(1 << 20)):
+                raise self._ended()
+            self._read += part
+        line = bytes(self._read[:end])
+        del self._read[: end + 1]
+        return line
 
     def close(self) -> None:
         """End the process and whatever it started; safe to call twice."""
@@ -129,6 +150,13 @@ class Process:
         lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
         errors = [line.strip() for line in lines if "Error" in line]
         return f" ({errors[-1][:300]})" if errors else ""
+
+
+def _readable(pipe: IO[bytes], seconds: float | None) -> bool:
+    """Whether something comes in time, its end too."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        return bool(selector.select(seconds))
 
 
 def _how(code: int) -> str:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 DEATHS = 2
 """A tree (or an adapter) that the process has died of so often is not tried again."""
-_FREE = 4  # deaths in a row after which it is started anew at once
+FREE, FREE_IN_RUNS = 4, 16
+"""Deaths in a row after which it is started anew at once, by default and in a run."""
 _SHORTEST, _LONGEST = 2.0, 60.0  # seconds
 
 
@@ -16,11 +17,17 @@ class Restarts:
 
     Attributes:
         total: processes that were started in the place of dead ones.
+        free: deaths in a row after which one is started anew at once.
     """
 
-    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
-        """Take who is told of deaths, and of starts in their place."""
-        self.total = 0
+    def __init__(self, say: Callable[[str], None] = lambda _: None, free: int = FREE) -> None:
+        """Take who is told of deaths, and of starts in their place.
+
+        Args:
+            free: deaths in a row after which a process is started anew at once; a run has more
+                patience than a server, and ends where those are too few.
+        """
+        self.total, self.free = 0, free
         self._say = say
         self._lock = threading.Lock()
         self._down: set[int] = set()
@@ -57,10 +64,16 @@ class Backoff:
     cores each time; and everybody who asks would wait for starts that fail.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, free: int = FREE) -> None:
         self._clock = clock
+        self._free = free
         self._failures = 0
         self._until = -math.inf
+
+    @property
+    def failures(self) -> int:
+        """Deaths and starts that failed since it last answered anything."""
+        return self._failures
 
     @property
     def left(self) -> float:
@@ -70,13 +83,13 @@ class Backoff:
     def died(self) -> None:
         """It has died after it was up."""
         self._failures += 1
-        over = self._failures - _FREE
+        over = self._failures - self._free
         if over > 0:
             self._until = self._clock() + min(_LONGEST, _SHORTEST * 2.0 ** (over - 1))
 
     def failed(self) -> None:
         """It could not be started."""
-        self._failures = max(self._failures, _FREE)
+        self._failures = max(self._failures, self._free)
         self.died()
 
     def worked(self) -> None:

@@ -27,11 +27,12 @@ class VllmEngine:
         info: EngineInfo,
         limits: Limits,
         restarts: Restarts | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.info = info
         self._limits = limits
         self._adapters = ReadAdapters(Path(settings.model))
-        self._said = Conversation(settings, self._adapters, restarts)
+        self._said = Conversation(settings, self._adapters, restarts, seconds)
 
     def size(self, tree: Tree) -> int:
         """Tokens of all paths, shared ones as often as they are sent."""
@@ -119,6 +120,11 @@ class VllmEngine:
     def process_id(self) -> int | None:
         """Of the process that runs vLLM, while there is one."""
         return self._said.process_id
+
+    @property
+    def restarted(self) -> int:
+        """Processes that were started in the place of dead ones."""
+        return self._said.restarted
 
     @property
     def caches(self) -> Mapping[str, tuple[int, int]]:

@@ -1,0 +1,65 @@
+"""A folder of several runs: a run a folder, ``plan.json`` that names them, and one summary.
+
+Each of them is a run in its own right. ``summary.json`` is there when all are finished.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from promptrank.basics.seals import read_sealed, write_sealed
+from promptrank.errors import DataError, InputError
+from promptrank.runs.run_identity import PLAN, RUN, SUMMARY
+from promptrank.runs.sharded_run import RunSummary
+from promptrank.runs.shards import NOTHING
+
+
+def check_several(folder: Path) -> None:
+    """Told before anything is built or loaded.
+
+    Raises:
+        InputError: a file, one run's folder, or the folder of something else.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder}: is a file; name a folder for the runs")
+    if (folder / RUN).is_file():
+        raise InputError(f"{folder}: holds one run; name another folder for several")
+    there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
+    if there and not (folder / PLAN).is_file():
+        raise InputError(f"{folder}: is a folder of something else; name another for the runs")
+
+
+def begin_several(folder: Path, tasks: Mapping[str, str]) -> None:
+    """Say which runs are in the folder; a plan that has grown since keeps what is done.
+
+    Args:
+        tasks: by the name of a run.
+    """
+    (folder / SUMMARY).unlink(missing_ok=True)
+    write_sealed(folder / PLAN, {"runs": dict(tasks)})
+
+
+def finish_several(folder: Path, done: Mapping[str, RunSummary]) -> None:
+    """Write the summary of all, once each is finished."""
+    whole = NOTHING
+    for summary in done.values():
+        whole = whole.plus(summary.counted)
+    runs = {name: {"shards": s.shards, **asdict(s.counted)} for name, s in done.items()}
+    together: dict[str, Any] = asdict(whole)
+    together.pop("label_mass")  # of several tasks' questions
+    write_sealed(folder / SUMMARY, {**together, "runs": runs})
+
+
+def names_of_runs(folder: Path) -> Sequence[str]:
+    """Names of the runs in a folder of several; none where it is no such folder.
+
+    Raises:
+        DataError: its ``plan.json`` is damaged.
+    """
+    if not (folder / PLAN).is_file():
+        return ()
+    runs = read_sealed(folder / PLAN, then="the command that made it writes it again").get("runs")
+    if not isinstance(runs, dict):
+        raise DataError(f"{folder / PLAN}: names no runs; the command that made it writes it again")
+    return tuple(map(str, runs))

@@ -1,0 +1,110 @@
+"""Rankings of one shard, with the ledger told who is in hand (`promptrank.runs.attempts`)."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+
+from promptrank.ranking.loop import Watch
+from promptrank.ranking.ranker import Ranker
+from promptrank.ranking.ranking import Ranking
+from promptrank.records import Request
+from promptrank.runs.attempts import Attempt, attempt
+from promptrank.runs.request_blocks import RequestBlock
+from promptrank.runtime.decoders import apart
+
+
+class WatchedAttempt:
+    """One attempt at ranking requests.
+
+    Attributes:
+        asked: those that are ranked, in their order.
+        accused: ids of those that killed the process; they are not ranked.
+    """
+
+    def __init__(self, ranker: Ranker, fresh: Sequence[Request], ledger: Attempt | None) -> None:
+        """Take who ranks; without a ledger nobody is suspected.
+
+        Args:
+            fresh: the requests that need a ranking.
+        """
+        self._ranker, self._ledger = ranker, ledger
+        self.accused = frozenset(ledger.suspicion.accused if ledger is not None else ())
+        self.asked = [r for r in fresh if r.request_id not in self.accused]
+
+    def rankings(self, watch: Watch, ordered: int) -> Iterator[Ranking]:
+        """Those of ``asked``, lazily; suspects have been ranked alone before.
+
+        Args:
+            ordered: as of `promptrank.ranking.loop.rankings`.
+        """
+        if self._ledger is None:
+            yield from self._ranker.rank_many(self.asked, watch=watch, ordered=ordered)
+            return
+        self._try_suspects(self._ledger)
+        ledger, apart_ids = self._ledger, self._ledger.suspicion.apart
+        places = {request.request_id: place for place, request in enumerate(self.asked)}
+        done: set[int] = set()  # of those beyond ``ranked``
+        drawn = ranked = 0  # in the order of ``asked``: all before ``ranked`` are
+
+        def told(requests: Sequence[Request]) -> Iterator[Request]:
+            nonlocal drawn
+            for request in requests:
+                drawn += 1
+                ledger.batches(ranked, drawn)
+                yield request
+
+        for together in _segments(self.asked, apart_ids):
+            for ranking in self._ranker.rank_many(told(together), watch=watch, ordered=ordered):
+                done.add(places[ranking.request_id])
+                while ranked in done:
+                    done.remove(ranked)
+                    ranked += 1
+                ledger.batches(ranked, drawn)
+                yield ranking
+
+    def done(self) -> None:
+        """The shard is written."""
+        if self._ledger is not None:
+            self._ledger.done()
+
+    def _try_suspects(self, ledger: Attempt) -> None:
+        asked = {request.request_id: request for request in self.asked}
+        for number, name in enumerate(ledger.suspicion.suspects):
+            if name in asked:
+                ledger.alone(number)
+                for _ in self._ranker.rank_many([asked[name]]):
+                    pass
+        ledger.idle()
+
+
+@contextmanager
+def watched_attempt(
+    folder: Path, block: RequestBlock, identity: str, fresh: Sequence[Request], ranker: Ranker
+) -> Iterator[WatchedAttempt]:
+    """An attempt at the requests of a block.
+
+    An engine in a process of its own needs no ledger: what kills it does not kill this process, and
+    it is known there (``killed_engine``).
+    """
+    if apart(ranker.opened.engine):
+        yield WatchedAttempt(ranker, fresh, None)
+        return
+    ids = [request.request_id for request in fresh]
+    with attempt(folder, block.number, identity, block.content, ids) as ledger:
+        yield WatchedAttempt(ranker, fresh, ledger)
+
+
+def _segments(requests: Sequence[Request], alone: frozenset[str]) -> Iterator[list[Request]]:
+    """All requests together, but for those that are to be ranked alone."""
+    if not alone:
+        yield list(requests)
+        return
+    numbered = enumerate(requests)
+
+    def group(place: tuple[int, Request]) -> int:
+        number, request = place
+        return number if request.request_id in alone else -1
+
+    for _, together in groupby(numbered, group):
+        yield [request for _, request in together]

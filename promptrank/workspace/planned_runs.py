@@ -1,0 +1,138 @@
+"""The runs of a plan, each looked at before any of them begins."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from promptrank.basics.paths import expanded
+from promptrank.basics.telling import Say, silent
+from promptrank.errors import InputError, TaskError
+from promptrank.project import open_project
+from promptrank.runs.run_identity import PLAN, SUMMARY, check_folders
+from promptrank.runtime.runtime import Runtime
+from promptrank.schema.run_plan import PlannedRun, RunPlan, in_lines, load_plan
+from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.tasks import OpenTask, check_splits, data_folder, open_task
+
+_NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
+_RANKER = ("engine", "model", "adapter", "threads", "device", "dtype", "allow_changed")
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEntry:
+    """A run of a plan with its task.
+
+    Attributes:
+        name: of its folder.
+        given: options of `promptrank.rank`, its own over those that are said for all.
+    """
+
+    name: str
+    opened: OpenTask
+    given: Mapping[str, Any]
+
+
+def plan_of(tasks: Sequence[str]) -> RunPlan:
+    """A plan of tasks alone."""
+    return RunPlan(runs=[PlannedRun(task=task) for task in tasks])
+
+
+def open_plan(
+    plan: str | Path | Sequence[str],
+    given: Mapping[str, Any],
+    *,
+    project: str | Path | None = None,
+    settings: Sequence[str] = (),
+) -> list[PlanEntry]:
+    """The runs of a plan in their order, with their tasks.
+
+    Request files of a plan are found from its own folder.
+
+    Args:
+        plan: a file, or names of tasks.
+        given: options for runs that do not say otherwise.
+        settings: overrides for all tasks; a run's own come after them.
+
+    Raises:
+        TaskError: a plan that is none, tasks with problems, or two runs of one name; all of them.
+    """
+    file = None
+    if isinstance(plan, str | Path):
+        file = expanded(plan)
+        runs = load_plan(file).runs
+    else:
+        runs = plan_of(plan).runs
+    at = open_project(project)
+    entries: list[PlanEntry] = []
+    problems: list[str] = []
+    names: dict[str, int] = {}
+    for number, run in enumerate(runs):
+        own = run.given()
+        if file is not None and run.requests is not None:
+            own["requests"] = file.parent / expanded(run.requests)
+        try:
+            opened = open_task(run.task, project=at, settings=[*settings, *run.settings])
+        except InputError as error:
+            problems += [f"runs.{number}.task: {line}" for line in str(error).splitlines()]
+            continue
+        name = run.name or _NO_NAME.sub("-", opened.name).strip("-.")[-100:]
+        if name.casefold() in (PLAN, SUMMARY):
+            problems.append(f"runs.{number}.name: {name} is a file of the folder; choose another")
+        other = names.setdefault(name.casefold(), number)
+        if other != number:
+            problems.append(
+                f"runs.{number}: is called {name} as runs.{other} is; give one a name of its own"
+            )
+        entries.append(PlanEntry(name, opened, {**given, **own}))
+    if problems:
+        raise _problems(file, problems)
+    return entries
+
+
+def check_entries(
+    entries: Sequence[PlanEntry],
+    folders: Mapping[str, tuple[Path, Path | None]],
+    runtime: Runtime,
+    *,
+    plan: str | Path | Sequence[str],
+    say: Say = silent,
+) -> None:
+    """Open the model, adapter and template of every run, so that a wrong one is told now.
+
+    What is opened stays with the runtime, for the runs themselves.
+
+    Args:
+        folders: of each run by name, with that of an earlier run, if any.
+
+    Raises:
+        TaskError: whatever in the input keeps runs from starting, of all of them.
+    """
+    problems: list[str] = []
+    for number, entry in enumerate(entries):
+        try:
+            check_folders(*folders[entry.name])
+            _check(entry, runtime, say)
+        except InputError as error:
+            lines = str(error).splitlines() or [type(error).__name__]
+            problems += [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
+    if problems:
+        raise _problems(expanded(plan) if isinstance(plan, str | Path) else None, problems)
+
+
+def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> None:
+    requests = entry.given.get("requests")
+    if requests is None:
+        check_splits(entry.opened.task, entry.given.get("splits"))
+        data_folder(entry.opened, say)
+    elif not Path(requests).is_file():
+        raise InputError(f"no request file {requests}; `promptrank build` writes one")
+    given = {name: entry.given[name] for name in _RANKER if name in entry.given}
+    open_ranker(entry.opened, **given, runtime=runtime, say=say).close()
+
+
+def _problems(file: Path | None, problems: list[str]) -> TaskError:
+    if file is not None:
+        return TaskError(str(file), in_lines(file, problems))
+    return TaskError("rank", [problem.partition(": ")[2] for problem in problems])
