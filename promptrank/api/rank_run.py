@@ -13,6 +13,7 @@ from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import request_count
+from promptrank.runs.partitions import DATE
 from promptrank.runs.ray_pool import worker_pool
 from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.ray_session import WantedWorkers
@@ -48,6 +49,7 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    partition: str | None = None,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
@@ -71,6 +73,8 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        partition: ``date``: the scores of each day in a folder of its own, by the requests' times
+            in UTC: ``scores/date=2026-11-27/000042.parquet``.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
@@ -93,6 +97,8 @@ def rank_run(
     earlier = expanded(since) if since is not None else None
     if size < 1:
         raise InputError(f"a shard of {size} requests; give 1 or more")
+    if partition not in (None, DATE):
+        raise InputError(f"--partition {partition}: a run can be partitioned by `{DATE}`")
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     check_folders(place, earlier)
@@ -148,6 +154,7 @@ def rank_run(
             splits=splits,
             ids=ids,
             size=size,
+            dated=partition is not None,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,

@@ -48,6 +48,7 @@ def score_shards_on_workers(
     splits: set[str] | None = None,
     ids: set[str] | None = None,
     size: int = SHARD,
+    dated: bool = False,
     earlier: Path | None = None,
     total: int | None = None,
     throughput: Throughput | None = None,
@@ -76,7 +77,8 @@ def score_shards_on_workers(
     if first.about["task_digest"] != task_digest(task) or first.template not in (template, None):
         which = "template" if first.about["task_digest"] == task_digest(task) else "task file"
         raise InputError(f"{_worker(first)} has another {which} than is here; {_SAME_FILES}")
-    identity = identified_by(task, first.origin, file, {**facts, "shard": size})
+    facts = {**facts, "shard": size} | ({"partition": "date"} if dated else {})
+    identity = identified_by(task, first.origin, file, facts)
     begin(folder, identity.about, identity.digest)
     shards.clear_shards(folder)
     if earlier is not None and (words := other_scorer(earlier, identity.about)):
@@ -89,7 +91,9 @@ def score_shards_on_workers(
                 f"{_worker(other)} has {', '.join(differ)} than {_worker(first)}; {_SAME_FILES}"
             )
 
-    pool.begin(WorkerRun(folder, identity.origin, identity.digest, earlier, with_text), check)
+    pool.begin(
+        WorkerRun(folder, identity.origin, identity.digest, earlier, dated, with_text), check
+    )
     told = throughput if throughput is not None else Throughput()
     since = time.monotonic()
     done: dict[int, ShardCounts] = {}  # by number, since sums of fractions go by their order

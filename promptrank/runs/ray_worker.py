@@ -46,6 +46,7 @@ class WorkerRun:
 
     Attributes:
         earlier: a run to take scores over from.
+        dated: whether the scores of each date are files of their own.
         with_text: error rows keep what they quote of the data.
     """
 
@@ -53,6 +54,7 @@ class WorkerRun:
     origin: Origin
     identity: str
     earlier: Path | None
+    dated: bool
     with_text: bool
 
 
@@ -104,6 +106,7 @@ class RankingWorker:
             run.identity,
             known,
             Throughput(),  # the driver counts by what shards say
+            dated=run.dated,
             with_text=run.with_text,
         )
 

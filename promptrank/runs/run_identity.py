@@ -10,10 +10,12 @@ from promptrank.basics.digests import json_digest
 from promptrank.basics.leftovers import remove
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs import shards
+from promptrank.runs.attempts import FOLDER
 from promptrank.runs.manifest import manifest
 from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
@@ -21,6 +23,8 @@ from promptrank.scores.origin import Origin
 RUN, SUMMARY = "run.json", "summary.json"
 PLAN = "plan.json"
 """Of a folder of several runs."""
+_PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", FOLDER, RUN)
+"""What a folder of a run holds."""
 _OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
@@ -115,15 +119,27 @@ def identified_by(
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
+    Where it is damaged or gone it is written again, unless there are shards of another run.
+
     Raises:
         InputError: it is of another one.
     """
     check_folders(folder, None)
     place = folder / RUN
     if not place.is_file():
+        if not _may_be(folder, identity):
+            raise InputError(
+                f"{folder}: holds shards of another run, and no {RUN}; name another folder"
+            )
         write_sealed(place, {**about, "identity": identity})
         return
-    written = read_sealed(place, then="name another folder for the run")
+    try:
+        written = read_sealed(place, then="name another folder for the run")
+    except DataError:
+        if not _may_be(folder, identity):
+            raise
+        write_sealed(place, {**about, "identity": identity})
+        return
     if written.get("identity") == identity:
         return
     changed = [
@@ -147,13 +163,22 @@ def other_facts(written: Mapping[str, Any], about: Mapping[str, Any]) -> list[st
     return [f"another {_TOLD[name]}" for name in others]
 
 
+def _may_be(folder: Path, identity: str) -> bool:
+    """Whether a folder without a manifest is of a run: by its first shard, if it has any."""
+    for number in shards.numbers(folder):
+        with suppress(DataError):
+            return shards.read_shard(folder, number).identity == identity
+    return True
+
+
 def clear_other(folder: Path, identity: str, say: Say) -> None:
     """Remove what a folder holds of another run, and what an older version left in its place.
 
     Raises:
         InputError: it holds something else.
     """
-    if folder.is_dir() and not (folder / RUN).exists():
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
+    if RUN not in names and not names & {*_PARTS}:
         check_folders(folder, None)
     elif folder.exists():
         try:
@@ -168,7 +193,7 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
 def clear_run(folder: Path) -> None:
     """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
     if folder.is_dir():
-        for name in (SUMMARY, "shards", "ids", "prompts", "errors", "scores", RUN):
+        for name in _PARTS:
             remove(folder / name)
         with suppress(OSError):  # somebody has put something else there
             folder.rmdir()
@@ -201,7 +226,7 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     if (folder / PLAN).is_file() and not (folder / RUN).is_file():
         raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
-    if there and not (folder / RUN).is_file():
+    if there and not (folder / RUN).is_file() and not shards.numbers(folder):
         raise InputError(f"{folder}: is a folder of something else; name another for the run")
 
 
