@@ -26,6 +26,7 @@ from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
+from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
@@ -54,6 +55,7 @@ def rank_run(
     throughput: Throughput | None = None,
     with_text: bool = False,
     timeout: float | None = None,
+    prepare: int | None = None,
     on: str | None = None,
     workers: int | None = None,
     cpus_per_worker: float | None = None,
@@ -82,6 +84,8 @@ def rank_run(
         timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
             then and started anew, a server (http) is asked again; an engine that computes here
             ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
+        prepare: processes that read, render and tokenize beside the one that asks the engine; as of
+            `promptrank.workspace.preparing.preparing` where left out.
         on: past one machine, by Ray: ``ray`` for one that is started here for the job, or the
             address of a running cluster (``auto``, ``ray://HOST:10001``). Workers with an engine
             each rank the shards and write them; ``folder`` lies where all of them see it.
@@ -120,11 +124,14 @@ def rank_run(
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
         score: Callable[..., RunSummary]
+        ranker = None
         if wanted is None:
             if runtime is None:
                 runtime = stack.enter_context(_runtime(timeout, say))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
+        elif prepare:
+            raise InputError("--prepare is for one machine; workers of --on prepare for themselves")
         else:
             given |= {"project": project, "settings": settings or ()}
             opening = partial(open_in_worker, task, timeout, given)
@@ -142,6 +149,11 @@ def rank_run(
             if splits is None and opened.task.split is not None:
                 splits = {"test"}
         file = stack.enter_context(request_file(opened, requests, splits=splits, say=say))
+        if ranker is not None:
+            ready = preparing(
+                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
+            )
+            score = partial(score, prepare=ready)
         ids = set(file.ids(splits, limit)) if limit is not None else None
         facts = {
             "items": file.items_stamp(),

@@ -107,6 +107,14 @@ def rank(
             "120 (http); no limit for engines that compute in this process, which a time-out ends.",
         ),
     ] = None,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            "--prepare",
+            help="With --run: processes that render and tokenize beside the engine. "
+            "Default: 1, and 0 where the engine computes in this process on the CPU.",
+        ),
+    ] = None,
 ) -> None:
     """Score and rank every candidate; without --split, the test part where the task has one.
 
@@ -137,7 +145,7 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        given |= {"timeout": timeout, "partition": partition}
+        given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
         on_ray: dict[str, Any] = {"on": on, "workers": workers}
         on_ray |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
         if any(value is not None for value in on_ray.values()):
@@ -158,6 +166,7 @@ def rank(
         "--plan": plan,
         "--summary": summary,
         "--timeout": timeout,
+        "--prepare": prepare,
         "--on": on,
         "--workers": workers,
         "--cpus-per-worker": cpus_per_worker,

@@ -11,6 +11,7 @@ from typing import Any
 from promptrank.basics.seals import read_sealed
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
+from promptrank.runs.feeding import finished
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.run_identity import RUN
@@ -113,7 +114,7 @@ class RankingWorker:
     def rank(self, block: RequestBlock) -> Shard:
         """Rank a block and write its shard."""
         self._ranked = 0
-        return self._ranking.rank(block, self._tell)
+        return finished(self._ranking.steps(block, self._tell))
 
     def ranked(self) -> int:
         """How many requests of the block in hand are ranked; answered beside `rank`."""
