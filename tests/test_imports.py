@@ -57,6 +57,7 @@ HEAVY = {
     "peft",
     "prometheus_client",
     "pyarrow",
+    "ray",
     "scipy",
     "sklearn",
     "starlette",

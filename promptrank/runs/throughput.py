@@ -9,14 +9,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptrank.engine.contract import Caching, Ids, Tree, TreeScore
 from promptrank.ranking.method import Work
 from promptrank.ranking.ranking import Ranking
 from promptrank.runs.planning import shared_length, unique_tokens
-from promptrank.runs.shards import ShardCounts
 from promptrank.runtime.opened import Opened
+
+if TYPE_CHECKING:
+    from promptrank.runs.shards import ShardCounts
 
 _CACHE = "prefix_tokens"
 """The cache of engines that keep prefixes of prompts, counted in tokens."""
@@ -116,7 +118,7 @@ class Throughput:
         self.tokens = self.tokens.plus(tokens)
         self.errors.update(row.reason for row in ranking.errors)
 
-    def add_shard(self, counted: ShardCounts) -> None:
+    def add_shard(self, counted: "ShardCounts") -> None:
         """A shard was ranked somewhere else."""
         self.requests += counted.requests
         self.reused += counted.reused
