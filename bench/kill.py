@@ -32,7 +32,7 @@ from support.models import make_model  # noqa: E402
 from support.toys import make_project  # noqa: E402
 
 REQUESTS = 1500
-SHARD_FILES = ("shards/%06d.json", "scores/%06d.parquet", "errors/%06d.jsonl")
+SHARD_FILES = ("scores/%06d.parquet", "errors/%06d.jsonl", "prompts/%06d.parquet")
 COMMANDS = {
     "rank": "rank toys/like --engine fake --requests given.jsonl --out scores.parquet",
     "train": "train toys/like --adapter a --steps 12 --every 2 --batch 2 --valid 4 --threads 1 "
@@ -46,12 +46,9 @@ MADE = {
     "rank": ("scores.parquet", "scores.errors.jsonl"),
     "train": ("adapters/a/adapter_model.safetensors", "adapters/a/adapter_config.json"),
     "distill": ("students/small/features.json", "students/small/like.lgb.txt"),
-    "ray": (
-        "run/summary.json",
-        *(f"run/{kind}" % i for i in range(REQUESTS // 50) for kind in SHARD_FILES),
-    ),
+    "ray": tuple(f"run/{kind}" % i for i in range(REQUESTS // 50) for kind in SHARD_FILES),
 }
-"""What has to be the same; cards and configs also say when and how long."""
+"""What has to be the same; cards, configs and manifests also say when, how long and where."""
 
 
 @dataclass(frozen=True, slots=True)
