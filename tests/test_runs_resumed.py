@@ -193,7 +193,7 @@ def test_gaps_are_scored_again_and_nothing_else(
     assert "shard 0 of run is damaged: it is scored again" in said
 
 
-@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+@pytest.mark.parametrize("ending", ["parquet", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_a_file_is_made_of_shards_and_goes_on_from_them(
     toys: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
@@ -233,8 +233,10 @@ def test_what_stands_where_the_shards_go(toys: Path) -> None:
     assert not place.exists()
     place.mkdir()
     (place / "letter.txt").write_text("dear")
+    (place / "scores").mkdir()
     with pytest.raises(InputError, match="a folder of something else"):
         rank(TASK, toys / "s.parquet", **given)
+    assert len(list(place.iterdir())) == 2
     (toys / "none.jsonl").write_text("")
     with pytest.raises(DataError, match=r"no request to rank in none\.jsonl"):
         rank(TASK, toys / "n.parquet", **given, requests=toys / "none.jsonl")

@@ -1,19 +1,22 @@
 """``diff``: the scores of one run held against those of another."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.addresses import is_object
 from promptrank.basics.files import write_json
 from promptrank.basics.paths import expanded
 from promptrank.errors import DataError, InputError
+from promptrank.places.local_copies import local_copy
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.replaying import origin_changes
 from promptrank.runs.run_differences import RunDifferences, run_differences
 from promptrank.runs.scores_sides import scores_side
 from promptrank.runs.several_runs import names_of_runs
 
+_BESIDE = (".config.json",)
 TOLERANCE = 1e-4
 """Between scores of one engine in float32, whose batches differ."""
 
@@ -94,6 +97,13 @@ def diff(
     """
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"a tolerance of {tolerance}; give a number of 0 or more")
+    if is_object(then) or is_object(now):
+        with local_copy(then, _BESIDE) as before, local_copy(now, _BESIDE) as after:
+            compared = diff(before, after, tolerance=tolerance, out=out)
+        compared = replace(compared, then=Path(then), now=Path(now))
+        if out is not None:
+            write_json(expanded(out), compared.as_dict())
+        return compared
     places = expanded(then), expanded(now)
     files = [place for place in places if place.is_file()]
     path = check_output(out, (".json",), files) if out is not None else None

@@ -21,6 +21,7 @@ from promptrank.runs.run_identity import PLAN, RUN, check_folders
 from promptrank.runs.several_runs import begin_several, check_several, finish_several
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
@@ -32,6 +33,7 @@ from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
+@run_in_store
 def rank_run(
     task: str | OpenTask,
     folder: str | Path,
@@ -64,7 +66,7 @@ def rank_run(
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> RunSummary:
-    """Score and rank requests into ``folder``, so many of them at a time.
+    """Score and rank requests into ``folder``, local or in an object store, by shards.
 
     Neither the requests nor their ids are ever all in memory. A run that was stopped at any moment
     goes on with the same call; what is done is never written again. ``scores/*.parquet`` are what
@@ -221,6 +223,7 @@ Started = Callable[[PlanEntry, Throughput], None]
 """Is told of each run of several as it begins, with what will be kept up to date."""
 
 
+@run_in_store
 def rank_plan(
     plan: str | Path | Sequence[str],
     folder: str | Path,

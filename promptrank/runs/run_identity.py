@@ -41,6 +41,7 @@ _TOLD = {
     "questions": "question",
     "score": "score expression",
     "steps": "list of steps",
+    "set_aside": "set of rows that building the requests set aside",
 }
 """Facts of a run -> what people call them."""
 
@@ -178,7 +179,9 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
         InputError: it holds something else.
     """
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
-    if RUN not in names and not names & {*_PARTS}:
+    if not names:
+        return
+    if RUN not in names and not names <= {*_PARTS}:
         check_folders(folder, None)
     elif folder.exists():
         try:

@@ -21,7 +21,7 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.requests.write import TableWriter
 from promptrank.runs import shards
-from promptrank.runs.run_identity import clear_run, identified
+from promptrank.runs.run_identity import RUN, clear_run, identified
 from promptrank.runs.scoring import errors_of
 from promptrank.runs.sharded_run import RunSummary, score_shards
 from promptrank.runs.throughput import Throughput
@@ -114,7 +114,7 @@ def score_into(
             progress=progress,
         )
     finally:
-        if not shards.numbers(folder):
+        if (folder / RUN).is_file() and not shards.numbers(folder):
             clear_run(folder)
     identity = summary.identity
     _join(summary, path, schema_of(ranker.task, answers=ranker.method.answers))
