@@ -1,6 +1,7 @@
 """Kill ``rank``, ``train`` and ``distill`` at random moments, run them again, and compare.
 
     python bench/kill.py --kills 100                # of each
+    python bench/kill.py --kills 20 --only ray      # rank --run DIR --on ray
     python bench/kill.py --only train --signal TERM --seed 3
 
 Every kill hits a run of its own, at a moment drawn evenly from the time that an unbroken run takes;
@@ -31,19 +32,23 @@ from support.models import make_model  # noqa: E402
 from support.toys import make_project  # noqa: E402
 
 REQUESTS = 1500
+SHARD_FILES = ("scores/%06d.parquet", "errors/%06d.jsonl", "prompts/%06d.parquet")
 COMMANDS = {
     "rank": "rank toys/like --engine fake --requests given.jsonl --out scores.parquet",
     "train": "train toys/like --adapter a --steps 12 --every 2 --batch 2 --valid 4 --threads 1 "
     "--set history.as=turns --set ratings.group.last=3",
     "distill": "distill toys/like --name small --teacher base --threads 1",
+    "ray": "rank toys/like --engine fake --requests given.jsonl --run run --shard 50 --on ray "
+    "--workers 2",
 }
 AGAIN = {"train": ("--resume",)}
 MADE = {
     "rank": ("scores.parquet", "scores.errors.jsonl"),
     "train": ("adapters/a/adapter_model.safetensors", "adapters/a/adapter_config.json"),
     "distill": ("students/small/features.json", "students/small/like.lgb.txt"),
+    "ray": tuple(f"run/{kind}" % i for i in range(REQUESTS // 50) for kind in SHARD_FILES),
 }
-"""What has to be the same; cards and configs also say when and how long."""
+"""What has to be the same; cards, configs and manifests also say when, how long and where."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def kill(
         os.killpg(running.pid, how)
         running.wait()
         # What already stands is never made again: it was killed on its way out.
-        if verb == "rank" or not all((project / name).is_file() for name in MADE[verb]):
+        if verb in ("rank", "ray") or not all((project / name).is_file() for name in MADE[verb]):
             try:
                 finish(verb, project, again=True)
             except RuntimeError as error:
@@ -174,7 +179,7 @@ def main() -> int:
     identical: dict[str, int] = {}
     with TemporaryDirectory(prefix="kill-base-") as folder:
         make_fresh(Path(folder) / "fresh")
-        for verb in given.only or COMMANDS:
+        for verb in given.only or [verb for verb in COMMANDS if verb != "ray"]:
             began, done = time.monotonic(), list[Kill]()
             for killed in kills(verb, Path(folder), given.seed, how, given.jobs):
                 done.append(killed)

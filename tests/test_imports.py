@@ -60,6 +60,7 @@ HEAVY = {
     "peft",
     "prometheus_client",
     "pyarrow",
+    "ray",
     "scipy",
     "sklearn",
     "starlette",

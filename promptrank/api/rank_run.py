@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,12 @@ from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
 from promptrank.project import open_project
+from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
+from promptrank.runs.ray_pool import worker_pool
+from promptrank.runs.ray_run import score_shards_on_workers
+from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runs.run_identity import PLAN, RUN, check_folders
 from promptrank.runs.several_runs import begin_several, check_several, finish_several
 from promptrank.runs.sharded_run import SHARD, RunSummary
@@ -22,10 +27,11 @@ from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
+from promptrank.workspace.encoders import template_digest
 from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
-from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
@@ -56,6 +62,10 @@ def rank_run(
     with_text: bool = False,
     timeout: float | None = None,
     prepare: int | None = None,
+    on: str | None = None,
+    workers: int | None = None,
+    cpus_per_worker: float | None = None,
+    gpus_per_worker: float | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -84,6 +94,12 @@ def rank_run(
             ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
         prepare: processes that read, render and tokenize beside the one that asks the engine; as of
             `promptrank.workspace.preparing.preparing` where left out.
+        on: past one machine, by Ray: ``ray`` for one that is started here for the job, or the
+            address of a running cluster (``auto``, ``ray://HOST:10001``). Workers with an engine
+            each rank the shards and write them; ``folder`` lies where all of them see it.
+        workers: of them; as many as the cluster has room for where left out.
+        cpus_per_worker: ``threads`` where left out, or 1; threads are as many where left out.
+        gpus_per_worker: 1 where left out, the cluster has GPUs and the engine takes them.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -102,39 +118,61 @@ def rank_run(
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     check_cached(engine, cache)
+    wanted = _wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
+    if wanted is not None and cache is not False:
+        raise InputError("--cache is for one machine; leave it out, or --on")
+    if wanted is not None and threads is None:
+        threads = max(1, int(wanted.cpus))
+    given: dict[str, Any] = {
+        "engine": engine,
+        "model": model,
+        "adapter": adapter,
+        "threads": threads,
+        "device": device,
+        "dtype": dtype,
+        "allow_changed": allow_changed,
+    }
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        if runtime is None:
-            kept = stack.enter_context(score_cache(opened.project, cache, say))
-            runtime = stack.enter_context(_runtime(timeout, say, kept))
-        ranker = stack.enter_context(
-            open_ranker(
-                opened,
-                engine=engine,
-                model=model,
-                adapter=adapter,
-                threads=threads,
-                device=device,
-                dtype=dtype,
-                allow_changed=allow_changed,
-                runtime=runtime,
-                say=say,
+        score: Callable[..., RunSummary]
+        ranker = None
+        if wanted is None:
+            if runtime is None:
+                kept = stack.enter_context(score_cache(opened.project, cache, say))
+                runtime = stack.enter_context(_runtime(timeout, say, kept))
+            ranker = open_ranker(opened, **given, runtime=runtime, say=say)
+            score = partial(run, place, stack.enter_context(ranker))
+        elif prepare:
+            raise InputError("--prepare is for one machine; workers of --on prepare for themselves")
+        else:
+            given |= {"project": project, "settings": settings or ()}
+            opening = partial(open_in_worker, task, timeout, given)
+            pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
+            template = template_digest(opened) if not engine.startswith(STUDENT) else None
+            score = partial(
+                score_shards_on_workers,
+                place,
+                pool,
+                opened.task,
+                template=template,
             )
-        )
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
                 splits = {"test"}
         file = stack.enter_context(request_file(opened, requests, splits=splits, say=say))
+        if ranker is not None:
+            ready = preparing(
+                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
+            )
+            score = partial(score, prepare=ready)
         ids = set(file.ids(splits, limit)) if limit is not None else None
         facts = {
             "items": file.items_stamp(),
             "splits": sorted(splits) if splits else None,
             "limit": limit,
         }
-        return run(
-            place,
-            ranker,
+        return score(
             file,
             facts,
             splits=splits,
@@ -145,13 +183,43 @@ def rank_run(
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,
             with_text=with_text,
-            prepare=preparing(
-                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
-            ),
             stop=stop,
             say=say,
             progress=progress,
         )
+
+
+def _wanted_workers(
+    on: str | None,
+    workers: int | None,
+    cpus: float | None,
+    gpus: float | None,
+    threads: int | None,
+) -> WantedWorkers | None:
+    if on is not None:
+        return WantedWorkers(on, workers, float(threads or 1) if cpus is None else cpus, gpus)
+    if (workers, cpus, gpus) != (None, None, None):
+        raise InputError(
+            "--workers, --cpus-per-worker and --gpus-per-worker go with --on; --on ray starts Ray "
+            "on this machine"
+        )
+    return None
+
+
+def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[str, Any]) -> Ranker:
+    """The ranker of a run in a process of its own, by the files on its machine.
+
+    Args:
+        given: arguments of `promptrank.open_ranker`.
+    """
+    runtime = _runtime(timeout, silent, None)
+    try:
+        ranker = open_ranker(task, **given, runtime=runtime)
+    except BaseException:
+        runtime.close()
+        raise
+    ranker.on_close(runtime.close)
+    return ranker
 
 
 def _runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:

@@ -63,6 +63,26 @@ def rank(
         str | None,
         typer.Option("--partition", help="With --run: `date` puts each day into a folder."),
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="With --run, on Ray workers: ray (started here), or a running cluster's address "
+            "(auto, ray://HOST:10001).",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="With --on: how many. Default: what the cluster has."),
+    ] = None,
+    cpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--cpus-per-worker", help="With --on. Default: --threads, or 1."),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None,
+        typer.Option("--gpus-per-worker", help="With --on. Default: 1 where there are GPUs."),
+    ] = None,
     plan: options.PlanFile = None,
     summary: Annotated[
         Path | None,
@@ -122,6 +142,12 @@ def rank(
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
         given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
+        on_ray: dict[str, Any] = {"on": on, "workers": workers}
+        on_ray |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
+        if any(value is not None for value in on_ray.values()):
+            if plan is not None or len(tasks or []) > 1:
+                raise InputError("--on ranks one task; give a command for each")
+            given |= on_ray
         done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
@@ -137,6 +163,10 @@ def rank(
         "--summary": summary,
         "--timeout": timeout,
         "--prepare": prepare,
+        "--on": on,
+        "--workers": workers,
+        "--cpus-per-worker": cpus_per_worker,
+        "--gpus-per-worker": gpus_per_worker,
     }
     folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():

@@ -17,6 +17,7 @@ from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import shards
 from promptrank.runs.attempts import FOLDER
 from promptrank.runs.manifest import manifest
+from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
@@ -95,9 +96,20 @@ def identified(
         facts: what else tells which requests these are.
         sample: the requests, where they are chosen already.
     """
+    return identified_by(ranker.task, ranker.origin, file, facts, sample)
+
+
+def identified_by(
+    task: Task,
+    origin: Origin,
+    file: RequestFile,
+    facts: Mapping[str, Any],
+    sample: Sample | None = None,
+) -> RunIdentity:
+    """As `identified`, of a ranker that is open somewhere else."""
     told = {} if sample is None else sample.told
-    origin = replace(ranker.origin, **told, requests=requests_digest(file.path))
-    about = {**manifest("rank", ranker.task, origin.task or ""), **asdict(origin), **facts}
+    origin = replace(origin, **told, requests=requests_digest(file.path))
+    about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
     if file.set_aside:  # rows that building the file set aside are error rows of the run
         about["set_aside"] = json_digest([asdict(row) for row in file.set_aside])
     if sample is not None:
@@ -136,15 +148,20 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
         for name, option in _OPTIONS.items()
         if _differ(written.get(name), about.get(name))
     ]
-    others = [name for name in _TOLD if _differ(written.get(name), about.get(name))]
-    if len(others) > 1:  # a task file whose prompts have changed has changed
-        others = [name for name in others if name != "task_digest"]
-    changed += [f"another {_TOLD[name]}" for name in others]
+    changed += other_facts(written, about)
     raise InputError(
         f"{folder}: holds a run with {', '.join(changed[:3]) or 'other settings'}; name another "
         f"folder and add --since {folder}, which takes over the scores of prompts that have not "
         "changed"
     )
+
+
+def other_facts(written: Mapping[str, Any], about: Mapping[str, Any]) -> list[str]:
+    """What differs between what two runs, or two workers of one, are of, in words."""
+    others = [name for name in _TOLD if _differ(written.get(name), about.get(name))]
+    if len(others) > 1:  # a task file whose prompts have changed has changed
+        others = [name for name in others if name != "task_digest"]
+    return [f"another {_TOLD[name]}" for name in others]
 
 
 def _may_be(folder: Path, identity: str) -> bool:

@@ -3,23 +3,32 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from promptrank.requests.marks import IdHashes
 from promptrank.runs import shards
 from promptrank.runs.request_blocks import Before, Blocks, RequestBlock
 from promptrank.runs.shards import Shard
 
 
 def shards_and_blocks(
-    folder: Path, identity: str, size: int, blocks: Blocks, count: int | None = None
+    folder: Path,
+    identity: str,
+    size: int,
+    blocks: Blocks,
+    count: int | None = None,
+    *,
+    ahead: bool = False,
 ) -> Iterator[Shard | RequestBlock]:
     """Each shard of a run in order, where it is done; else the block that is to become it.
 
     What is before a gap is not read: the shard before it says where in the request file it ends.
-    Whoever takes a block writes its shard before the next is asked for.
+    Whoever takes a block writes its shard before the next is asked for, or works ``ahead``.
 
     Args:
         size: requests of a shard; one that has fewer is the last.
         count: of all shards, where a finished run said so.
+        ahead: shards are written whenever they are; a hash of each id in their blocks is kept.
     """
+    kept: dict[int, IdHashes] = {}
     there = set(shards.numbers(folder))
 
     def done_at(number: int) -> Shard | None:
@@ -34,8 +43,13 @@ def shards_and_blocks(
             if number == count or shard.counted.requests < size:
                 return
             shard = done_at(number)
-        ids = [shards.read_ids(folder, earlier) for earlier in range(number)]
+        ids = [
+            kept[earlier] if earlier in kept else shards.read_ids(folder, earlier)
+            for earlier in range(number)
+        ]
         for block in blocks(Before(number, end, ids)):
+            if ahead:
+                kept[number] = block.ids
             yield block
             number += 1
             if (shard := done_at(number)) is not None:

@@ -178,26 +178,38 @@ def score_shards(
             ranked += 1
             read_so_far += len(part.requests)
         count_in(feed.rest())
-    if not ranked + there:
-        raise _nothing(file)
-    if requests_digest(file.path) != identity.origin.requests:
-        then = f"into another folder, with --since {folder} for what has not changed"
-        raise DataError(
-            f"{file.path}: changed while it was ranked; rank the file as it is now"
-            + ("" if anew else f" {then}")
-        )
     read = prefix_cache(ranker.opened)
     told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
     told.cache = cache_use(ranker.opened, used_before)
     told.seconds = time.monotonic() - since
     summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
-    clear_ledgers(folder)
-    if ranked or count is None:
-        write_sealed(
-            folder / SUMMARY,
-            {"identity": identity.digest, "shards": summary.shards} | asdict(whole),
-        )
+    end_run(summary, file, write=bool(ranked) or count is None, elsewhere=not anew)
     return summary
+
+
+def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: bool = True) -> None:
+    """Write what a run came to, once all its shards are done.
+
+    Args:
+        write: whether there is no summary yet, or an older one.
+        elsewhere: whether a file that has changed is to be ranked into another folder.
+
+    Raises:
+        DataError: the request file changed meanwhile, or no request in it.
+    """
+    folder, identity = summary.folder, summary.identity
+    if not summary.shards:
+        raise _nothing(file)
+    if requests_digest(file.path) != identity.origin.requests:
+        then = f"into another folder, with --since {folder} for what has not changed"
+        raise DataError(
+            f"{file.path}: changed while it was ranked; rank the file as it is now"
+            + (f" {then}" if elsewhere else "")
+        )
+    clear_ledgers(folder)
+    if write:
+        counted = {"identity": identity.digest, "shards": summary.shards} | asdict(summary.counted)
+        write_sealed(folder / SUMMARY, counted)
 
 
 def _tell(ranker: Ranker, block: RequestBlock, resumed: int, total: int | None, say: Say) -> None:

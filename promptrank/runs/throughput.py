@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from promptrank.engine.contract import Caching, Ids, Tree, TreeScore
 from promptrank.ranking.method import Work
@@ -17,6 +17,9 @@ from promptrank.ranking.ranking import Ranking
 from promptrank.runs.cache_use import CacheUse
 from promptrank.runs.planning import shared_length, unique_tokens
 from promptrank.runtime.opened import Opened
+
+if TYPE_CHECKING:
+    from promptrank.runs.shards import ShardCounts
 
 _CACHE = "prefix_tokens"
 """The cache of engines that keep prefixes of prompts, counted in tokens."""
@@ -117,6 +120,16 @@ class Throughput:
         self.candidates += len(ranking.scored) + len(ranking.removed)
         self.tokens = self.tokens.plus(tokens)
         self.errors.update(row.reason for row in ranking.errors)
+
+    def add_shard(self, counted: "ShardCounts") -> None:
+        """A shard was ranked somewhere else."""
+        self.requests += counted.requests
+        self.reused += counted.reused
+        self.candidates += counted.scored + counted.removed
+        self.tokens = self.tokens.plus(
+            TokenCounts(counted.tokens, counted.unique_tokens, counted.shared_tokens)
+        )
+        self.errors.update(counted.reasons)
 
     @property
     def cached_share(self) -> float | None:

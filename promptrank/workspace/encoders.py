@@ -9,6 +9,7 @@ from promptrank.workspace.tasks import OpenTask
 
 if TYPE_CHECKING:
     from promptrank.prompt.encode import Encoder
+    from promptrank.prompt.template import Template
     from promptrank.prompt.tokenizer import TextTokenizer
 
 
@@ -28,14 +29,10 @@ def open_encoder(
         TaskError: answers that collide, merge with the prompt's tail, or vanish.
     """
     from promptrank.prompt.encode import Encoder
-    from promptrank.prompt.template import load_template
     from promptrank.prompt.tokenizer import open_tokenizer
 
-    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
-    if opened.left_out:
-        template = template.without(opened.left_out)
     words = tokenizer if tokenizer is not None else open_tokenizer(model_folder)
-    encoder = Encoder(opened.task, template, words, max_tokens=max_tokens)
+    encoder = Encoder(opened.task, _template(opened), words, max_tokens=max_tokens)
     if encoder.problems:
         raise TaskError(str(opened.place.path), encoder.problems)
     return encoder
@@ -53,3 +50,19 @@ def encoder_of(opened: OpenTask, model: str | None, say: Say) -> "Encoder":
 
     folder = resolve_model(model or opened.task.model, say=say)
     return open_encoder(opened, folder, model_limits(folder).max_tokens)
+
+
+def template_digest(opened: OpenTask) -> str:
+    """What tells the template of a task from others, blocks that are left out included.
+
+    Raises:
+        TemplateError: the template is missing or cannot work.
+    """
+    return _template(opened).digest
+
+
+def _template(opened: OpenTask) -> "Template":
+    from promptrank.prompt.template import load_template
+
+    template = load_template(opened.task.template, opened.place.template_folders, opened.drafts)
+    return template.without(opened.left_out) if opened.left_out else template
