@@ -35,6 +35,7 @@ from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
 from promptrank.schema.run_plan import load_plan
+from promptrank.workspace.planned_runs import open_plan
 from promptrank.workspace.tasks import open_task
 from support.models import make_model
 from support.pages import DOCS, write_files
@@ -125,6 +126,12 @@ def test_the_plan_that_the_reference_shows_is_one(tmp_path: Path) -> None:
     assert first.given() == {"adapter": "movies", "splits": {"test"}}
     assert untuned.given() == {"splits": {"valid", "test"}, "limit": 200}
     assert (rating.settings, rating.engine) == (["budget.tokens=1024"], "fake")
+
+
+def test_requests_in_an_object_store_are_not_looked_for_beside_the_plan(two: Path) -> None:
+    text = "runs: [{task: toys/like, requests: s3://b/r.parquet}, {task: toys/buy, requests: r}]"
+    first, second = open_plan(planned(two, text), {}, project=two)
+    assert (first.given["requests"], second.given["requests"]) == ("s3://b/r.parquet", two / "r")
 
 
 def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:

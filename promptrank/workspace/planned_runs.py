@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.addresses import is_object
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import InputError, TaskError
@@ -70,7 +71,7 @@ def open_plan(
     names: dict[str, int] = {}
     for number, run in enumerate(runs):
         own = run.given()
-        if file is not None and run.requests is not None:
+        if file is not None and run.requests is not None and not is_object(run.requests):
             own["requests"] = file.parent / expanded(run.requests)
         try:
             opened = open_task(run.task, project=at, settings=[*settings, *run.settings])
@@ -126,7 +127,7 @@ def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> None:
     if requests is None:
         check_splits(entry.opened.task, entry.given.get("splits"))
         data_folder(entry.opened, say)
-    elif not Path(requests).is_file():
+    elif not is_object(requests) and not Path(requests).is_file():
         raise InputError(f"no request file {requests}; `promptrank build` writes one")
     given = {name: entry.given[name] for name in _RANKER if name in entry.given}
     open_ranker(entry.opened, **given, runtime=runtime, say=say).close()
