@@ -91,6 +91,41 @@ def test_a_request_that_kills_the_process_is_set_aside_after_three_kills(
     assert rows_of(dying.folder / "again") == unbroken
 
 
+def test_a_request_that_kills_before_the_engine_has_it_is_known_too(
+    dying: Dying, unbroken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a tokenizer may, or a template's filter."""
+    encoder = dying.scoring.ranker.encoder
+    assert encoder is not None
+    plan = encoder._plan
+
+    def deadly(request: Any) -> Any:
+        if request.request_id == "r13":
+            dying.dying = True
+            raise Killed
+        return plan(request)
+
+    monkeypatch.setattr(encoder, "_plan", deadly)
+    _, kills = dying.until_done()
+    assert kills == 3
+    rows = [row for row in unbroken if row["request_id"] != "r13"]
+    assert rows_of(dying.folder / "run") == rows
+
+
+def test_who_is_in_hand(dying: Dying) -> None:
+    """The four that the engine has; not those of the shard that wait for them."""
+    lines: list[bytes] = []
+
+    def look(ids: list[str]) -> bool:
+        lines.append((dying.folder / "run" / "begun" / "000001").read_bytes().split(b"\n")[0])
+        return False
+
+    dying.dies = lambda ids: ids[0] in ("r8", "r12") and look(ids)
+    dying.run()
+    assert [line.strip() for line in lines] == [b"first 0-3", b"later 4-7"]
+    assert {len(line) for line in lines} == {999}
+
+
 def test_several_in_one_shard_are_known(dying: Dying, unbroken: list[dict[str, Any]]) -> None:
     poison = {"r1", "r2", "r6"}
     dying.dies = lambda ids: not poison.isdisjoint(ids)
@@ -180,7 +215,10 @@ def killed(folder: Path, *steps: tuple[str, int, int], ids: Sequence[str] = IDS)
     """An attempt that is killed when it has written so much; what it had known."""
     with begin(folder, ids) as ledger:
         for what, start, end in steps:
-            ledger.alone(start) if what == "alone" else ledger.batches(start, end)
+            if what == "alone":
+                ledger.alone(start)
+            else:
+                ledger.batch(range(start, end), first=start == 0)
         ledger.close = lambda: os.close(ledger._file)
         suspicion: Suspicion = ledger.suspicion
     return suspicion
@@ -193,12 +231,12 @@ def after(folder: Path, content: str = "c") -> Suspicion:
 
 
 def test_the_ledger_by_hand(tmp_path: Path) -> None:
-    assert killed(tmp_path, ("batches", 0, 1), ("batches", 1, 4)) == Suspicion("i", "c")
+    assert killed(tmp_path, ("batch", 0, 1), ("batch", 1, 4)) == Suspicion("i", "c")
     second = killed(tmp_path, ("alone", 0, 1), ("alone", 1, 2))
     assert second.suspects == ("r1", "r2", "r3") and not second.known
     third = killed(tmp_path, ("alone", 0, 1))
     assert third.suspects == ("r2", "r3") and third.known
-    fourth = killed(tmp_path, ("alone", 0, 1), ("batches", 0, 5))
+    fourth = killed(tmp_path, ("alone", 0, 1), ("batch", 0, 5))
     assert (fourth.accused, fourth.suspects, fourth.known) == (("r2",), ("r3",), False)
     # Places are those of the requests that are still asked.
     fifth = after(tmp_path)
@@ -210,7 +248,7 @@ def test_the_ledger_by_hand(tmp_path: Path) -> None:
 
 
 def test_a_survivor_is_no_longer_suspected(tmp_path: Path) -> None:
-    killed(tmp_path, ("batches", 2, 4))
+    killed(tmp_path, ("batch", 2, 4))
     killed(tmp_path, ("alone", 0, 1))
     known = killed(tmp_path, ("alone", 0, 1), ("alone", 1, 2))
     assert known.suspects == ("r2", "r3") and known.known
@@ -219,7 +257,7 @@ def test_a_survivor_is_no_longer_suspected(tmp_path: Path) -> None:
 
 
 def test_a_ledger_that_is_damaged_is_none(tmp_path: Path) -> None:
-    killed(tmp_path, ("batches", 2, 4))
+    killed(tmp_path, ("batch", 2, 4))
     path = ledger_path(tmp_path, 3)
     written = path.read_bytes()
     for place in range(0, len(written), 5):
@@ -227,7 +265,7 @@ def test_a_ledger_that_is_damaged_is_none(tmp_path: Path) -> None:
             path.write_bytes(damaged)
             got = after(tmp_path)
             assert not got.accused and set(got.suspects) <= set(IDS)
-    path.write_bytes(b"batches 5 900000\n" + written.partition(b"\n")[2])
+    path.write_bytes(b"later 5-9000\n" + written.partition(b"\n")[2])
     assert after(tmp_path).suspects == ("r5",)
 
 

@@ -10,6 +10,7 @@ from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scored_file import Ranked, score_into
+from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -41,6 +42,7 @@ def rank(
     dtype: str | None = None,
     allow_changed: bool = False,
     cache: CacheChoice = False,
+    throughput: Throughput | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -60,6 +62,7 @@ def rank(
         allow_changed: rank although template or answers changed since the adapter was trained.
         cache: answer from the score cache where it can be, and add to it what cannot: True for
             the project's, or a folder.
+        throughput: is kept up to date, for whoever shows it.
         stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
@@ -92,6 +95,7 @@ def rank(
             "limit": limit,
         }
         chosen: dict[str, Any] = {"say": say, "progress": progress, "stop": stop}
+        chosen |= {"throughput": throughput}
         if baseline is not None:
             sample = Sample(file, splits, limit)
             wanted = WantedBaselines((baseline,), frozenset({baseline}))

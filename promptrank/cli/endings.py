@@ -135,6 +135,8 @@ def _system(error: OSError) -> str | None:
         return None
     reason = os.strerror(number) if number is not None else said
     then = f"; {_NEXT[number]}" if number in _NEXT else ""
+    if number in (errno.ENOSPC, errno.EDQUOT) and (how := how_to_go_on(error)):
+        then += f"; then {how}"
     return f"{' -> '.join(names) or 'a file'}: {reason}{then}"
 
 

@@ -21,6 +21,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import groupby
 from pathlib import Path
 
 from promptrank.basics.files import beside
@@ -30,10 +31,11 @@ from promptrank.errors import DataError, ErrorRow, ModelError
 
 FOLDER = "begun"
 TOGETHER = 2
+_MOST = 1 << 20  # requests of a shard, for a line that is damaged
 HOPELESS = 3
 """Requests that are accused, and none that has survived: then it is not the requests."""
-_IDLE, _ALONE, _BATCHES = "idle", "alone", "batches"
-_WIDTH = 40  # bytes of the first line, which is written over in place
+_IDLE, _ALONE, _FIRST, _LATER = "idle", "alone", "first", "later"
+_WIDTH = 1000  # bytes of the first line, which is written over in place
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ class Attempt:
         self.suspicion = suspicion
         self._path = path
         with beside(path) as part, part.open("wb") as file:
-            file.write(_line(_IDLE, 0, 0))
+            file.write(_line(_IDLE, ()))
             file.write(json.dumps(sealed(asdict(suspicion))).encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -86,15 +88,19 @@ class Attempt:
 
     def alone(self, number: int) -> None:
         """The suspect of this number is in hand, by itself."""
-        self._write(_ALONE, number, number + 1)
+        self._write(_ALONE, (number,))
 
-    def batches(self, ranked: int, drawn: int) -> None:
-        """So many requests are drawn, and so many of them ranked."""
-        self._write(_BATCHES, ranked, drawn)
+    def batch(self, places: Sequence[int], first: bool) -> None:
+        """These requests are in hand, by their places among those that are asked.
+
+        Args:
+            first: whether none has been ranked yet.
+        """
+        self._write(_FIRST if first else _LATER, places)
 
     def idle(self) -> None:
         """Nobody is in hand."""
-        self._write(_IDLE, 0, 0)
+        self._write(_IDLE, ())
 
     def done(self) -> None:
         """The shard is there: nothing is to be remembered once this is closed."""
@@ -108,11 +114,11 @@ class Attempt:
         if self._done:
             self._path.unlink(missing_ok=True)
 
-    def _write(self, what: str, start: int, end: int) -> None:
+    def _write(self, what: str, places: Sequence[int]) -> None:
         # In the system's hands when this returns, so that no kill undoes it. Not on the disk: a
         # machine that goes down forgets who was in hand.
         os.lseek(self._file, 0, os.SEEK_SET)
-        os.write(self._file, _line(what, start, end))
+        os.write(self._file, _line(what, places))
 
 
 @contextmanager
@@ -174,8 +180,8 @@ def _suspicion(path: Path, fresh: Suspicion, ids: Sequence[str]) -> Suspicion:
         first, _, rest = path.read_bytes().partition(b"\n")
         plain = sealed_object(rest, str(path), then="remove it")
         before = checked(Suspicion, plain, path, what="a ledger of attempts")
-        what, start, end = first.decode().split()
-        places = range(int(start), int(end))
+        what, *words = first.decode().split()
+        places = [place for word in words for place in _places(word)]
     except (OSError, ValueError, DataError):
         return fresh  # none, or damaged: then it is the first attempt
     if (before.identity, before.content) != (fresh.identity, fresh.content):
@@ -183,19 +189,39 @@ def _suspicion(path: Path, fresh: Suspicion, ids: Sequence[str]) -> Suspicion:
     if what == _IDLE:
         return before
     kills = before.kills + 1
-    before = replace(before, survived=before.survived or places.start > 0)
+    survived = what == _LATER or (what == _ALONE and places[:1] != [0])
+    before = replace(before, survived=before.survived or survived)
     if what == _ALONE:
-        left = before.suspects[places.start :]
-        if before.known and places.start == 0:
+        start = places[0] if places else 0
+        left = before.suspects[start:]
+        if before.known and start == 0:
             accused = (*before.accused, *left[:1])
             return replace(before, kills=kills, accused=accused, suspects=left[1:], known=False)
         return replace(before, kills=kills, suspects=left, known=True)
     asked = [name for name in ids if name not in before.accused]
-    suspects = tuple(asked[places.start : places.stop])
+    suspects = tuple(asked[place] for place in places if place < len(asked))
     again = bool(suspects) and suspects == before.suspects
     together = before.together + 1 if again else 0
     return replace(before, kills=kills, suspects=suspects, known=False, together=together)
 
 
-def _line(what: str, start: int, end: int) -> bytes:
-    return f"{what} {start} {end}".ljust(_WIDTH - 1).encode() + b"\n"
+def _line(what: str, places: Sequence[int]) -> bytes:
+    """``first 8-11 14``, as wide as any."""
+    if isinstance(places, range):
+        ends = [(places[0], places[-1])] if places else []
+    else:
+        runs = groupby(enumerate(sorted(places)), lambda pair: pair[1] - pair[0])
+        ends = [(together[0][1], together[-1][1]) for _, run in runs if (together := list(run))]
+    words = [f"{start}-{end}" if end > start else f"{start}" for start, end in ends]
+    line = " ".join((what, *words))
+    if len(line) >= _WIDTH:  # more than is to be had there: all from the first to the last
+        line = f"{what} {ends[0][0]}-{ends[-1][1]}"
+    return line.ljust(_WIDTH - 1).encode() + b"\n"
+
+
+def _places(word: str) -> range:
+    start, _, end = word.partition("-")
+    first, last = int(start), int(end or start)
+    if not 0 <= first <= last < _MOST:
+        raise ValueError(word)
+    return range(first, last + 1)

@@ -10,16 +10,20 @@ from promptrank.basics.digests import json_digest
 from promptrank.basics.leftovers import remove
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.basics.telling import Say
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
+from promptrank.runs import shards
+from promptrank.runs.attempts import FOLDER
 from promptrank.runs.manifest import manifest
 from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
 PLAN = "plan.json"
 """Of a folder of several runs."""
+_PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", FOLDER, RUN)
+"""What a folder of a run holds."""
 _OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
@@ -36,6 +40,7 @@ _TOLD = {
     "questions": "question",
     "score": "score expression",
     "steps": "list of steps",
+    "set_aside": "set of rows that building the requests set aside",
 }
 """Facts of a run -> what people call them."""
 
@@ -103,15 +108,27 @@ def identified(
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
+    Where it is damaged or gone it is written again, unless there are shards of another run.
+
     Raises:
         InputError: it is of another one.
     """
     check_folders(folder, None)
     place = folder / RUN
     if not place.is_file():
+        if not _may_be(folder, identity):
+            raise InputError(
+                f"{folder}: holds shards of another run, and no {RUN}; name another folder"
+            )
         write_sealed(place, {**about, "identity": identity})
         return
-    written = read_sealed(place, then="name another folder for the run")
+    try:
+        written = read_sealed(place, then="name another folder for the run")
+    except DataError:
+        if not _may_be(folder, identity):
+            raise
+        write_sealed(place, {**about, "identity": identity})
+        return
     if written.get("identity") == identity:
         return
     changed = [
@@ -130,13 +147,24 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     )
 
 
+def _may_be(folder: Path, identity: str) -> bool:
+    """Whether a folder without a manifest is of a run: by its first shard, if it has any."""
+    for number in shards.numbers(folder):
+        with suppress(DataError):
+            return shards.read_shard(folder, number).identity == identity
+    return True
+
+
 def clear_other(folder: Path, identity: str, say: Say) -> None:
     """Remove what a folder holds of another run, and what an older version left in its place.
 
     Raises:
         InputError: it holds something else.
     """
-    if folder.is_dir() and not (folder / RUN).exists():
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
+    if not names:
+        return
+    if RUN not in names and not names <= {*_PARTS}:
         check_folders(folder, None)
     elif folder.exists():
         try:
@@ -151,7 +179,7 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
 def clear_run(folder: Path) -> None:
     """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
     if folder.is_dir():
-        for name in (SUMMARY, "shards", "ids", "prompts", "errors", "scores", RUN):
+        for name in _PARTS:
             remove(folder / name)
         with suppress(OSError):  # somebody has put something else there
             folder.rmdir()
@@ -184,7 +212,7 @@ def check_folders(folder: Path, earlier: Path | None) -> None:
     if (folder / PLAN).is_file() and not (folder / RUN).is_file():
         raise InputError(f"{folder}: holds several runs; name another folder for one")
     there = folder.is_dir() and any(path.name[0] != "." for path in folder.iterdir())
-    if there and not (folder / RUN).is_file():
+    if there and not (folder / RUN).is_file() and not shards.numbers(folder):
         raise InputError(f"{folder}: is a folder of something else; name another for the run")
 
 

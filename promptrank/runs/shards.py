@@ -23,11 +23,13 @@ from promptrank.errors import DataError, ErrorRow
 from promptrank.requests.marks import NO_IDS, FileMark, IdHashes
 from promptrank.requests.write import TableWriter
 from promptrank.runs.partitions import DATE, by_date
+from promptrank.runs.room import told_if_full
 
 PROMPTS = pa.schema(
     [("request_id", pa.string()), ("prompt", pa.string()), ("content", pa.string())]
 )
 _SHARDS = "shards"
+_FACTS, _PROMPT = 20_000, 200  # bytes of a shard's fixed parts, and of a request's digests
 _AGAIN = "remove it, and the same command scores its requests again"
 
 
@@ -213,8 +215,34 @@ def write_shard(
 
     Returns:
         The shard, with the digests of its files.
+
+    Raises:
+        DataError: the disk is full.
     """
     number = shard.number
+    rows = [asdict(row) for row in errors]
+    wanted = scores.nbytes + ids.nbytes + sum(len(str(row)) for row in rows)
+    with told_if_full(folder, number, wanted + _FACTS + _PROMPT * len(prompts)):
+        paths = _write_scores(folder, number, scores, metadata, dated)
+        paths += [errors_path(folder, number), prompts_path(folder, number)]
+        with TableWriter(paths[-2]) as writer:
+            writer.write_rows(rows)
+        with TableWriter(paths[-1], PROMPTS) as writer:
+            writer.write_rows([dict(zip(PROMPTS.names, row, strict=True)) for row in prompts])
+        if len(ids):
+            paths.append(ids_path(folder, number))
+            with beside(paths[-1]) as part, part.open("wb") as file:
+                np.save(file, ids, allow_pickle=False)
+        files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
+        shard = replace(shard, files=files)
+        write_sealed(facts_path(folder, number), asdict(shard))
+    return shard
+
+
+def _write_scores(
+    folder: Path, number: int, scores: pa.Table, metadata: Mapping[str, str], dated: bool
+) -> list[Path]:
+    """Write the scores of a shard; their files, of which there is one for each date if dated."""
     tables = {scores_path(folder, number): scores}
     if dated:
         tables = {
@@ -227,16 +255,4 @@ def write_shard(
     for path, table in tables.items():
         with TableWriter(path, scores.schema, metadata=metadata) as writer:
             writer.write_table(table)
-    paths = [*tables, errors_path(folder, number), prompts_path(folder, number)]
-    with TableWriter(paths[-2]) as writer:
-        writer.write_rows([asdict(row) for row in errors])
-    with TableWriter(paths[-1], PROMPTS) as writer:
-        writer.write_rows([dict(zip(PROMPTS.names, row, strict=True)) for row in prompts])
-    if len(ids):
-        paths.append(ids_path(folder, number))
-        with beside(paths[-1]) as part, part.open("wb") as file:
-            np.save(file, ids, allow_pickle=False)
-    files = {path.relative_to(folder).as_posix(): file_digest(path) for path in paths}
-    shard = replace(shard, files=files)
-    write_sealed(facts_path(folder, number), asdict(shard))
-    return shard
+    return [*tables]

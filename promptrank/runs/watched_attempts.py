@@ -1,11 +1,14 @@
 """Rankings of one shard, with the ledger told who is in hand (`promptrank.runs.attempts`)."""
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 
+from promptrank.engine.contract import Tree, TreeScore
 from promptrank.ranking.loop import Watch
+from promptrank.ranking.method import Work
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
@@ -42,25 +45,16 @@ class WatchedAttempt:
             yield from self._ranker.rank_many(self.asked, watch=watch, ordered=ordered)
             return
         self._try_suspects(self._ledger)
-        ledger, apart_ids = self._ledger, self._ledger.suspicion.apart
-        places = {request.request_id: place for place, request in enumerate(self.asked)}
-        done: set[int] = set()  # of those beyond ``ranked``
-        drawn = ranked = 0  # in the order of ``asked``: all before ``ranked`` are
+        hand = _Hand(self._ledger, self.asked)
 
-        def told(requests: Sequence[Request]) -> Iterator[Request]:
-            nonlocal drawn
-            for request in requests:
-                drawn += 1
-                ledger.batches(ranked, drawn)
-                yield request
+        def both(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
+            hand.submitted(works)
+            watch(works, results)
 
-        for together in _segments(self.asked, apart_ids):
-            for ranking in self._ranker.rank_many(told(together), watch=watch, ordered=ordered):
-                done.add(places[ranking.request_id])
-                while ranked in done:
-                    done.remove(ranked)
-                    ranked += 1
-                ledger.batches(ranked, drawn)
+        for together in _segments(self.asked, self._ledger.suspicion.apart):
+            drawn = map(hand.drawn, together)
+            for ranking in self._ranker.rank_many(drawn, watch=both, ordered=ordered):
+                hand.ranked(ranking)
                 yield ranking
 
     def done(self) -> None:
@@ -76,6 +70,36 @@ class WatchedAttempt:
                 for _ in self._ranker.rank_many([asked[name]]):
                     pass
         ledger.idle()
+
+
+class _Hand:
+    """Which requests are in hand: those that the engine has, else those on their way to it."""
+
+    def __init__(self, ledger: Attempt, asked: Sequence[Request]) -> None:
+        self._ledger = ledger
+        self._places = {request.request_id: place for place, request in enumerate(asked)}
+        self._drawn = range(0)  # since the engine was last given any; they come in their order
+        self._submitted: set[int] = set()  # of those that the engine has, not ranked yet
+        self._first = True
+
+    def drawn(self, request: Request) -> Request:
+        place = self._places[request.request_id]
+        self._drawn = range(self._drawn.start if self._drawn else place, place + 1)
+        if not self._submitted:
+            self._ledger.batch(self._drawn, self._first)
+        return request
+
+    def submitted(self, works: Sequence[Work]) -> None:
+        names = (work.tree_id if isinstance(work, Tree) else work.request_id for work in works)
+        self._submitted |= {self._places[name] for name in names}
+        self._drawn = range(0)
+        self._ledger.batch(sorted(self._submitted), self._first)
+
+    def ranked(self, ranking: Ranking) -> None:
+        self._first = False
+        self._submitted.discard(self._places[ranking.request_id])
+        if not self._submitted:  # written once a batch, not for each request of it
+            self._ledger.batch(self._drawn, False)
 
 
 @contextmanager

@@ -1,6 +1,6 @@
 """Every surface by name."""
 
-from support.fuzz.files import Adapters, Journals, ScoreCaches, Students
+from support.fuzz.files import Adapters, ScoreCaches, StoppedRuns, Students
 from support.fuzz.surface import Surfaces
 from support.fuzz.texts import CsvTables, RequestLines, SettingsGiven, TaskFiles, Templates
 
@@ -13,5 +13,5 @@ SURFACES: Surfaces = {
     "adapter": Adapters,
     "student": Students,
     "cache": ScoreCaches,
-    "journal": Journals,
+    "run": StoppedRuns,
 }
