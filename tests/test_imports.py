@@ -43,6 +43,7 @@ LAYERS = (
     "workspace",
     "serve",
     "workbench",
+    "purging",
     "api",
     "cli",
 )

@@ -49,8 +49,8 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
-    cache: CacheChoice = False,
     partition: str | None = None,
+    cache: CacheChoice = False,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
@@ -71,10 +71,10 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
-        cache: answer from the score cache where it can be, and add to it what cannot: True for
-            the project's, or a folder. A runtime that is given has its own, or none.
         partition: ``date``: the scores of each day in a folder of its own, by the requests' times
             in UTC: ``scores/date=2026-11-27/000042.parquet``.
+        cache: answer from the score cache where it can be, and add to it what cannot: True for
+            the project's, or a folder. A runtime that is given has its own, or none.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template

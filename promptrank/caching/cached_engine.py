@@ -40,6 +40,16 @@ _WINDOW = 256  # trees looked up together
 _COUNTED = 10_000  # hits that are noted in the file together
 
 
+class PartlyKnown(tuple[BranchScore, ...]):
+    """A tree's scores, some of them from a cache.
+
+    Attributes:
+        hits: prompts that were, one for each candidate and question.
+    """
+
+    hits: int
+
+
 @dataclass(slots=True)
 class _Looked:
     """A tree, and what is known of it.
@@ -140,7 +150,9 @@ class CachedEngine:
         places = [n for n, each in enumerate(looked) if each.unknown or not each.tree.branches]
         asked = set(places)
         whole: list[tuple[int, TreeScore]] = [
-            (n, _answered(each.known)) for n, each in enumerate(looked) if n not in asked
+            (n, _partly(each, _answered(each.known)))
+            for n, each in enumerate(looked)
+            if n not in asked
         ]
         for place, _ in whole:
             self._count(looked[place])
@@ -308,4 +320,10 @@ def _joined(looked: _Looked, result: TreeScore) -> TreeScore:
         joined[place] = tuple(
             next(fresh) if score is None else score for score in looked.known[place]
         )
-    return tuple(joined)
+    return _partly(looked, joined)
+
+
+def _partly(looked: _Looked, scores: Iterable[BranchScore]) -> PartlyKnown:
+    result = PartlyKnown(scores)
+    result.hits = looked.hits
+    return result

@@ -31,7 +31,9 @@ from promptrank.cli import (
     join,
     parity,
     plan,
+    precompute,
     publish,
+    purge,
     rank,
     replay,
     report,
@@ -89,12 +91,14 @@ app.command(cls=OneOutput)(report.report)
 app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
-app.command()(serve.serve)
+app.command(cls=CachingCommand)(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
 app.command()(plan.plan)
 app.command()(publish.publish)
+app.command(cls=CachingCommand)(precompute.precompute)
+app.command()(purge.purge)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
