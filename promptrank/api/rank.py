@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scored_file import Ranked, score_into
+from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
@@ -76,6 +78,8 @@ def rank(
     with ExitStack() as stack:
         stack.enter_context(taken(path, "rank"))
         if baseline is None:
+            runtime = Runtime(Restarts(say, FREE_IN_RUNS))
+            given["runtime"] = stack.enter_context(runtime)
             ranker = stack.enter_context(open_ranker(opened, **given))
             stored = with_store(ranker, opened.project) if store else None
         if requests is None:
