@@ -87,6 +87,7 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/serve.py
+	$(BIN)/python bench/batch.py
 	$(BIN)/python bench/fit.py
 	$(BIN)/python bench/evaluate.py
 	$(BIN)/python bench/workbench.py

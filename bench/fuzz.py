@@ -4,8 +4,8 @@
     python bench/fuzz.py --only adapter --seed 3 --start 17 --inputs 1 --show
 
 A surface is a way in: task files, ``--set``, templates, request files, tables, adapters, students,
-teacher stores, journals. An input depends on its surface, seed and number alone, so that a fault is
-found again by the words it is printed with.
+teacher stores, stopped runs. An input depends on its surface, seed and number alone, so that a
+fault is found again by the words it is printed with.
 """
 
 import argparse

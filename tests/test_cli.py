@@ -124,6 +124,7 @@ def test_build_then_rank_is_rank(run: Run, tmp_path: Path) -> None:
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 2)
     whole = promptrank.rank("toys/like", tmp_path / "whole.parquet", project=project)
 
     class Stopped(Exception):
@@ -138,13 +139,17 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
         promptrank.rank("toys/like", out, project=project, progress=stop)
     assert not out.exists()
     ranked = promptrank.rank("toys/like", out, project=project)
-    assert (ranked.resumed, ranked.requests) == (5, whole.requests)
+    assert (ranked.resumed, ranked.requests) == (4, whole.requests)
+    assert not list(tmp_path.glob("*.partial"))
     again, direct = rows_of(out), rows_of(tmp_path / "whole.parquet")
     assert [r["candidate_id"] for r in again] == [r["candidate_id"] for r in direct]
     assert [r["score"] for r in again] == pytest.approx([r["score"] for r in direct], abs=1e-5)
 
 
-def test_rank_of_another_template_does_not_resume(project: Path, tmp_path: Path) -> None:
+def test_rank_of_another_template_does_not_resume(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 1)
     out = tmp_path / "s.jsonl"
 
     def stop(done: int, total: int | None) -> None:
@@ -216,8 +221,9 @@ def test_a_request_whose_rows_lie_far_apart_is_ranked_once(
 
 
 def test_other_items_or_another_adapter_do_not_resume(
-    run: Run, project: Path, tmp_path: Path
+    run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 1)
     requests = tmp_path / "r.jsonl"
     row = {"member": {"name": "Ann"}, "item_id": "t1"}
     requests.write_text(

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from promptrank import __version__
@@ -19,7 +18,6 @@ from promptrank.basics.stopping import how_to_go_on, if_stopped
 from promptrank.cli.endings import ending
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
-from promptrank.runs.journal import Journal
 from promptrank.runs.outputs import check_output
 
 REPOSITORY = builtin_root()
@@ -226,17 +224,6 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
         full.write(b"x")
     end = ending(caught.value)
     assert end.words is not None and end.words.startswith(f"error: {out}: No space left")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux only")
-def test_a_journal_names_itself_on_a_full_disk(tmp_path: Path) -> None:
-    schema = pa.schema([("score", pa.float64())])
-    rows = pa.record_batch([pa.array([0.5])], schema=schema)
-    with pytest.raises(OSError) as caught, Journal(tmp_path / "s.parquet", "x", schema) as journal:
-        journal._file.close()
-        journal._file = Path("/dev/full").open("r+b")  # noqa: SIM115
-        journal.add("r", rows, [])
-    assert caught.value.filename == str(tmp_path / "s.parquet.partial")
 
 
 def test_a_part_is_told_by_the_name_that_users_know(tmp_path: Path) -> None:

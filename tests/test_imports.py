@@ -18,6 +18,7 @@ LAYERS = (
     "errors",
     "records",
     "basics",
+    "places",
     "schema",
     "project",
     "adapters",

@@ -5,7 +5,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
-from promptrank.runs.journal import Journal
 
 from promptrank.adapters.alias import read_aliases, rollback, set_alias
 from promptrank.adapters.card import check_files, read_card, write_card
@@ -26,7 +24,7 @@ from promptrank.engine.contract import Branch, Slot, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.limits import model_limits
 from promptrank.engine.plain_json import read_json as engine_json
-from promptrank.errors import DataError, ErrorRow, InputError, ModelError, PromptrankError
+from promptrank.errors import DataError, InputError, ModelError, PromptrankError
 from promptrank.fusion.fusion_files import read_fusion, write_fusion
 from promptrank.students.card import StudentCard, read_student
 from promptrank.students.card import write_card as write_student_card
@@ -40,7 +38,6 @@ from support.adapters import a_card, a_folder
 from support.damage import ODD, damages, odd_values, refused_or_the_same
 from support.students import lessons, plant, planted_task
 from test_fusion import FUSION
-from test_journal import SMALL, rows
 
 # -- JSON --------------------------------------------------------------------------------------
 
@@ -331,95 +328,6 @@ def test_a_sequence_students_parts_are_of_one_size(made: Path, tmp_path: Path) -
         write_sealed(folder / "inputs.json", {**held, key: value})
         with pytest.raises(ModelError, match="distill the student again"):
             sequence.load(planted_task(), folder, None)
-
-
-# -- journals ----------------------------------------------------------------------------------
-
-NAMES = [f"r{i}" for i in range(12)]
-
-
-def fill(folder: Path, names: list[str]) -> Journal:
-    """A journal that goes on with the one in a folder, and holds these requests in the end."""
-    folder.mkdir(exist_ok=True)
-    journal = Journal(folder / "scores.parquet", "d", SMALL, set(NAMES))
-    for name in names:
-        if name not in journal.done:
-            number = int(name[1:])
-            errors = (
-                [ErrorRow(name, "c0", "engine", "too_long", "by 7 tokens")] if number % 2 else []
-            )
-            journal.add(name, rows(name, [number / 7, -number], SMALL), errors)
-    journal._file.close()
-    return journal
-
-
-def test_a_damaged_journal_ends_as_an_unbroken_one(tmp_path: Path) -> None:
-    path = fill(tmp_path, NAMES).path
-    whole = path.read_bytes()
-    told = 0
-    for number, data in enumerate(damages(whole, 300, 5)):
-        path.write_bytes(data)
-        with Journal(tmp_path / "scores.parquet", "d", SMALL, set(NAMES)) as journal:
-            left = [entry.request_id for entry in journal.entries()]
-        assert left == NAMES[: len(left)], number  # a part that is sound, and nothing behind it
-        assert set(left) == journal.done
-        told += journal.damaged or journal.replaced
-        fill(tmp_path, NAMES)
-        assert path.read_bytes() == whole, number
-    assert told > 150
-
-
-def test_a_record_of_another_place_is_not_believed(tmp_path: Path) -> None:
-    """Doubled, left out, moved, or of another run: each record is whole, and none is believed."""
-    sizes = [fill(tmp_path, NAMES[:count]).path.stat().st_size for count in range(4)]
-    path = tmp_path / "scores.parquet.partial"
-    whole = path.read_bytes()
-    head = whole[: sizes[0]]
-    first, second, third = (whole[start:end] for start, end in pairwise(sizes))
-    for data, left in (
-        (whole + third, ["r0", "r1", "r2"]),
-        (head + first + first + second + third, ["r0"]),
-        (head + first + third, ["r0"]),
-        (head + second + first + third, []),
-    ):
-        path.write_bytes(data)
-        with Journal(tmp_path / "scores.parquet", "d", SMALL) as journal:
-            assert journal.damaged
-            assert [entry.request_id for entry in journal.entries()] == left
-
-
-def test_a_journal_with_requests_of_nobody_or_twice_is_dropped_from_there(tmp_path: Path) -> None:
-    given: dict[str, tuple[str, pa.RecordBatch]] = {
-        "unknown": ("x1", rows("x1", [1.0], SMALL)),
-        "twice": ("r0", rows("r0", [2.0], SMALL)),
-        "other rows": ("r1", rows("r2", [1.0], SMALL)),
-        "a candidate twice": (
-            "r1",
-            pa.RecordBatch.from_pylist(
-                [{"request_id": "r1", "candidate_id": "c", "score": 1.0}] * 2, schema=SMALL
-            ),
-        ),
-    }
-    for what, (name, batch) in given.items():
-        shutil.rmtree(tmp_path / "j", ignore_errors=True)
-        fill(tmp_path / "j", ["r0"])
-        output = tmp_path / "j" / "scores.parquet"
-        with Journal(output, "d", SMALL, {*NAMES, "x1"}) as journal:
-            journal.add(name, batch, [])
-            journal.add("r5", rows("r5", [1.0], SMALL), [])
-        with Journal(output, "d", SMALL, set(NAMES)) as journal:
-            assert (journal.done, journal.damaged) == ({"r0"}, True), what
-            assert [entry.rows.num_rows for entry in journal.entries()] == [2]
-
-
-def test_a_journal_that_changes_while_it_is_open_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path, NAMES)
-    with Journal(tmp_path / "scores.parquet", "d", SMALL, set(NAMES)) as journal:
-        data = bytearray(journal.path.read_bytes())
-        data[len(data) // 2] ^= 1
-        journal.path.write_bytes(bytes(data))
-        with pytest.raises(DataError, match=r"scores.parquet.partial: was damaged or changed"):
-            list(journal.entries())
 
 
 # -- teacher stores ----------------------------------------------------------------------------

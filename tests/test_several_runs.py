@@ -34,22 +34,31 @@ from promptrank.runs.read_run import read_run, run_scores
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
+from promptrank.schema.run_plan import load_plan
 from promptrank.workspace.tasks import open_task
 from support.models import make_model
+from support.pages import DOCS, write_files
 from support.toys import adapters_for, make_project
 from support.vllm import skip_without_vllm
 
 TASK = "toys/like"
 
 
-@pytest.fixture
-def two(toys: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> Path:
     """The toys with a second task, and a file of requests."""
+    toys = make_project(tmp_path_factory.mktemp("several") / "toys", tiny_llama_path)
     first = (toys / "tasks/toys/like.yaml").read_text()
     second = first.replace("Will they like it?", "Would they buy it?").replace("like:", "buy:", 1)
     (toys / "tasks/toys/buy.yaml").write_text(second)
     build(TASK, toys / "requests.parquet", project=toys)
     return toys
+
+
+@pytest.fixture
+def two(made: Path, tmp_path: Path) -> Path:
+    """Them, for one test to change."""
+    return Path(shutil.copytree(made, tmp_path / "toys"))
 
 
 def planned(root: Path, text: str) -> Path:
@@ -58,12 +67,14 @@ def planned(root: Path, text: str) -> Path:
 
 
 def ranked(root: Path, plan: Any, folder: str = "runs", **more: Any) -> dict[str, RunSummary]:
-    given: dict[str, Any] = {"engine": "fake", "project": root, "size": 3} | more
+    given: dict[str, Any] = {"engine": "fake", "project": root, "size": 9}
+    given |= {"requests": root / "requests.parquet"} | more
     return rank_plan(plan, root / folder, **given)
 
 
 def invoke(root: Path, *words: str | Path) -> Any:
-    return CliRunner().invoke(app, [*map(str, words), "--project", str(root), "--engine", "fake"])
+    more = ["--project", root, "--engine", "fake", "--requests", root / "requests.parquet"]
+    return CliRunner().invoke(app, [*map(str, (*words, *more))])
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -88,7 +99,7 @@ def test_each_run_of_a_plan_is_a_run_in_its_own_right(two: Path) -> None:
     done = ranked(two, planned(two, PLAN))
     assert list(done) == ["toys-like", "short"]
     alone = rank_run(
-        TASK, two / "alone", engine="fake", project=two, size=3, requests=two / "requests.parquet"
+        TASK, two / "alone", engine="fake", project=two, size=9, requests=two / "requests.parquet"
     )
     assert files(two / "runs" / "toys-like") == files(two / "alone")
     assert alone.counted == done["toys-like"].counted
@@ -108,8 +119,17 @@ def test_each_run_of_a_plan_is_a_run_in_its_own_right(two: Path) -> None:
         rank_run(TASK, two / "runs", engine="fake", project=two)
 
 
+def test_the_plan_that_the_reference_shows_is_one(tmp_path: Path) -> None:
+    write_files(DOCS / "reference" / "several-runs.md", tmp_path)
+    first, untuned, rating = load_plan(tmp_path / "nightly.yaml").runs
+    assert first.given() == {"adapter": "movies", "splits": {"test"}}
+    assert untuned.given() == {"splits": {"valid", "test"}, "limit": 200}
+    assert (rating.settings, rating.engine) == (["budget.tokens=1024"], "fake")
+
+
 def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:
-    rank_run(TASK, two / "one", engine="fake", project=two)
+    requests = two / "requests.parquet"
+    rank_run(TASK, two / "one", engine="fake", project=two, requests=requests)
     with pytest.raises(InputError, match="holds one run; name another folder for several"):
         ranked(two, [TASK, "toys/buy"], "one")
     (two / "other").mkdir()
@@ -121,7 +141,7 @@ def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:
 def test_runs_go_on_where_they_were_stopped(two: Path) -> None:
     plan = planned(two, PLAN)
     ranked(two, plan, "unbroken")
-    left = 5
+    left = 3
 
     def stop() -> bool:
         nonlocal left
@@ -132,7 +152,7 @@ def test_runs_go_on_where_they_were_stopped(two: Path) -> None:
         ranked(two, plan, stop=stop)
     assert not (two / "runs" / "summary.json").exists()
     done = ranked(two, plan)
-    assert sum(summary.resumed for summary in done.values()) == 5
+    assert sum(summary.resumed for summary in done.values()) == 3
     assert files(two / "runs") == files(two / "unbroken")
 
 
@@ -176,6 +196,22 @@ def test_since_takes_over_the_run_of_the_same_name(two: Path) -> None:
         ranked(two, plan, "again", since=two / "nowhere")
 
 
+@pytest.mark.slow
+def test_several_runs_are_compared_by_name(two: Path) -> None:
+    ranked(two, [TASK, "toys/buy"], "then")
+    ranked(two, [TASK, "toys/buy"], "again")
+    ranked(two, planned(two, "runs: [{task: toys/like}, {task: toys/buy, name: new}]"), "now")
+    runner = CliRunner()
+    ran = runner.invoke(app, ["diff", str(two / "then"), str(two / "again")])
+    assert ran.exit_code == 0 and ran.stdout.count(" is the same as ") == 2, ran.output
+    words = ["diff", str(two / "then"), str(two / "now"), "--out", str(two / "diff.json")]
+    ran = runner.invoke(app, words)
+    assert ran.exit_code == 3
+    assert "has no run toys-buy" in ran.stdout and "had no run new" in ran.stdout
+    told = json.loads((two / "diff.json").read_text())
+    assert list(told["runs"]) == ["toys-like"] and told["new_runs"] == ["new"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -193,10 +229,10 @@ def test_since_takes_over_the_run_of_the_same_name(two: Path) -> None:
         ),
     ],
 )
-def test_a_plan_that_is_none_is_told_with_its_line(toys: Path, text: str, told: str) -> None:
+def test_a_plan_that_is_none_is_told_with_its_line(two: Path, text: str, told: str) -> None:
     with pytest.raises(TaskError, match=told):
-        ranked(toys, planned(toys, text))
-    assert not (toys / "runs").exists()
+        ranked(two, planned(two, text))
+    assert not (two / "runs").exists()
 
 
 def test_what_is_wrong_with_any_run_is_told_before_anything_is_ranked(
@@ -218,7 +254,7 @@ def test_what_is_wrong_with_any_run_is_told_before_anything_is_ranked(
         "  - {task: toys/like, name: e, engine: baseline:popularity}\n",
     )
     with pytest.raises(TaskError) as told:
-        ranked(two, plan)
+        ranked(two, plan, requests=None)
     lines = str(told.value).splitlines()
     for line, words in zip(
         (3, 4, 5, 6, 7), ("nobody", "broken.j2", "nowhere", "tset", "baseline"), strict=True
@@ -236,6 +272,7 @@ def test_a_request_file_at_fault_costs_its_own_run_alone(two: Path) -> None:
     assert not (two / "runs/summary.json").exists()
 
 
+@pytest.mark.slow
 def test_adapters_share_one_model(two: Path, tiny_llama_path: Path) -> None:
     names = adapters_for(two, tiny_llama_path, 2)
     text = "runs:\n" + "".join(
@@ -263,7 +300,7 @@ def test_adapters_share_one_model(two: Path, tiny_llama_path: Path) -> None:
             adapter=name,
             limit=3,
             threads=1,
-            requests=None,
+            requests=two / "requests.parquet",
         )
         together, alone = two / "runs" / name, two / f"alone-{name}"
         columns.append(pq.read_table(together / "scores/000000.parquet").column("score"))
@@ -303,7 +340,7 @@ trees_ = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(st.lists(trees_, max_size=9), st.integers(1, 5))
 def test_tokens_are_those_of_a_trie_and_order_is_of_adapter_and_prefix(
     drawn: list[Tree], window: int
@@ -491,9 +528,10 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
             return started[-1]
 
         patch.setattr(opening, "VllmEngine", noted)
-        done = ranked(two, plan, engine="vllm", threads=1, size=100)
+        done = ranked(two, plan, engine="vllm", threads=1, size=100, requests=None)
     assert len(started) == 1
-    packed = ranked(two, plan, "packed", engine="packed", threads=1, size=100)
+    given: dict[str, Any] = {"threads": 1, "size": 100, "requests": None}
+    packed = ranked(two, plan, "packed", engine="packed", **given)
     like = open_task(TASK, project=two)
     sides = [
         [read_run(two / folder / name, like.task, like.name).table for name in ("base", *names)]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,12 +29,14 @@ RANK = """
 import os, sys
 import promptrank.api.rank as api
 from promptrank.cli.main import main
+from promptrank.runs import scored_file
+scored_file.FILE_SHARD = 1
 signal, at, score_into = int(sys.argv.pop(1)), int(sys.argv.pop(1)), api.score_into
-def held(path, ranker, sample, facts, say, progress):
+def held(*given, progress, **more):
     def stop(done, total):
-        if done == at:
+        if done == at + 1:  # so many are in shards by then
             os.kill(os.getpid(), signal)
-    return score_into(path, ranker, sample, facts, say, stop)
+    return score_into(*given, progress=stop, **more)
 api.score_into = held
 main()
 """
@@ -80,6 +83,11 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return table.to_pylist()  # type: ignore[no-any-return]
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
 def rank(project: Path, out: Path, **more: Any) -> Ranked:
     return promptrank.rank("toys/like", out, project=project, engine="fake", **more)
 
@@ -92,14 +100,15 @@ def test_a_second_run_is_refused_and_the_first_ends_as_if_alone(
     child = start(signal.SIGSTOP, 4, project, out, temporary)
     try:
         assert os.WIFSTOPPED(os.waitpid(child.pid, os.WUNTRACED)[1])
-        held = (out.parent / "s.parquet.partial").read_bytes()
+        held = contents(out.parent / "s.parquet.partial")
+        assert len(held) > 4
         for more in ({}, {"limit": 3}, {"splits": {"train"}}):
             with pytest.raises(InputError, match=rf"process {child.pid} on .*promptrank rank, sin"):
                 rank(project, out, **more)
         evaluated: dict[str, Any] = {"project": project, "engine": "fake"}
         with pytest.raises(InputError, match=f"is being written by process {child.pid}"):
             promptrank.evaluate("toys/like", out=out.with_name("s.json"), **evaluated)
-        assert (out.parent / "s.parquet.partial").read_bytes() == held
+        assert contents(out.parent / "s.parquet.partial") == held
         child.send_signal(signal.SIGCONT)
         assert child.wait() == 0
     finally:
@@ -125,8 +134,8 @@ def test_a_killed_run_goes_on_or_starts_over_and_leaves_nothing(
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     other = tmp_path / "other" / "s.parquet"
     other.parent.mkdir()
-    journal = (out.parent / "s.parquet.partial").read_bytes()
-    (other.parent / "s.parquet.partial").write_bytes(journal)
+    shutil.copytree(out.parent / "s.parquet.partial", other.parent / "s.parquet.partial")
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 1)
     assert rank(project, out).resumed == 4
     assert rows(out) == rows(tmp_path / "one" / "s.parquet")
     assert list(temporary.iterdir()) == []
@@ -148,8 +157,9 @@ def test_sigterm_ends_a_build_cleanly(project: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("query", ["SELECT * FROM raw", "SELECT raw.* FROM raw, other"])
 def test_a_run_over_a_query_does_not_go_on_over_changed_items(
-    project: Path, tmp_path: Path, query: str
+    project: Path, tmp_path: Path, query: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 1)
     task = project / "tasks/toys/like.yaml"
     task.write_text(
         task.read_text().replace(
@@ -164,7 +174,7 @@ def test_a_run_over_a_query_does_not_go_on_over_changed_items(
     requests.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def stop(done: int, total: int | None) -> None:
-        if done == 2:
+        if done == 3:
             raise KeyboardInterrupt
 
     out, toys = tmp_path / "s.parquet", project / "toys.csv"

@@ -1,18 +1,22 @@
 """``diff``: the scores of one run held against those of another."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.addresses import is_object
 from promptrank.basics.files import write_json
 from promptrank.basics.paths import expanded
 from promptrank.errors import DataError, InputError
+from promptrank.places.local_copies import local_copy
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.replaying import origin_changes
 from promptrank.runs.run_differences import RunDifferences, run_differences
 from promptrank.runs.scores_sides import scores_side
+from promptrank.runs.several_runs import names_of_runs
 
+_BESIDE = (".config.json",)
 TOLERANCE = 1e-4
 """Between scores of one engine in float32, whose batches differ."""
 
@@ -45,6 +49,31 @@ class Compared:
         return given | self.differences.as_dict()
 
 
+@dataclass(frozen=True, slots=True)
+class ComparedRuns:
+    """Two folders of several runs, run by run.
+
+    Attributes:
+        runs: of the runs that both have, by name.
+        gone, new: names of runs that the later folder, and the earlier one, has not.
+    """
+
+    runs: dict[str, Compared]
+    gone: tuple[str, ...]
+    new: tuple[str, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing is another than it was."""
+        apart = any(not compared.differences.same for compared in self.runs.values())
+        return not (apart or self.gone or self.new)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        runs = {name: compared.as_dict() for name, compared in self.runs.items()}
+        return {"runs": runs, "gone_runs": list(self.gone), "new_runs": list(self.new)}
+
+
 def diff(
     then: str | Path,
     now: str | Path,
@@ -68,6 +97,13 @@ def diff(
     """
     if not (math.isfinite(tolerance) and tolerance >= 0):
         raise InputError(f"a tolerance of {tolerance}; give a number of 0 or more")
+    if is_object(then) or is_object(now):
+        with local_copy(then, _BESIDE) as before, local_copy(now, _BESIDE) as after:
+            compared = diff(before, after, tolerance=tolerance, out=out)
+        compared = replace(compared, then=Path(then), now=Path(now))
+        if out is not None:
+            write_json(expanded(out), compared.as_dict())
+        return compared
     places = expanded(then), expanded(now)
     files = [place for place in places if place.is_file()]
     path = check_output(out, (".json",), files) if out is not None else None
@@ -83,6 +119,39 @@ def diff(
         unknown = tuple(side.place.name for side in (earlier, later) if not side.known)
         changes = () if unknown else tuple(origin_changes(earlier.origin, later.origin))
         compared = Compared(*places, differences, changes, unknown)
+        if path is not None:
+            write_json(path, compared.as_dict())
+    return compared
+
+
+def diff_runs(
+    then: str | Path,
+    now: str | Path,
+    *,
+    tolerance: float = TOLERANCE,
+    out: str | Path | None = None,
+) -> ComparedRuns:
+    """Hold several runs against those of the same names in an earlier folder.
+
+    Args:
+        then, now: folders of ``rank --run`` that hold several runs.
+        tolerance, out: as of `diff`.
+
+    Raises:
+        DataError: as of `diff`, or no run in common.
+        InputError: as of `diff`.
+    """
+    earlier, later = expanded(then), expanded(now)
+    before, after = names_of_runs(earlier), names_of_runs(later)
+    both = [name for name in before if name in after]
+    if not both:
+        raise DataError(f"{earlier} and {later} have no run in common; name two of their folders")
+    path = check_output(out, (".json",)) if out is not None else None
+    with taken(path, "diff"):
+        runs = {name: diff(earlier / name, later / name, tolerance=tolerance) for name in both}
+        gone = tuple(name for name in before if name not in after)
+        new = tuple(name for name in after if name not in before)
+        compared = ComparedRuns(runs, gone, new)
         if path is not None:
             write_json(path, compared.as_dict())
     return compared

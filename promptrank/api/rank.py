@@ -12,6 +12,7 @@ from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scored_file import Ranked, score_into
+from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
@@ -43,6 +44,7 @@ def rank(
     dtype: str | None = None,
     allow_changed: bool = False,
     store: bool = False,
+    throughput: Throughput | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -61,6 +63,7 @@ def rank(
         limit: at most this many requests, sampled by a hash of their ids.
         allow_changed: rank although template or answers changed since the adapter was trained.
         store: answer from the project's teacher store where it can be, and add to it what cannot.
+        throughput: is kept up to date, for whoever shows it.
         stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
@@ -95,6 +98,7 @@ def rank(
             "limit": limit,
         }
         chosen: dict[str, Any] = {"say": say, "progress": progress, "stop": stop}
+        chosen |= {"throughput": throughput}
         if baseline is not None:
             sample = Sample(file, splits, limit)
             wanted = WantedBaselines((baseline,), frozenset({baseline}))

@@ -11,19 +11,23 @@ from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
 from promptrank.requests.sampling import request_count
+from promptrank.runs.partitions import DATE
 from promptrank.runs.run_identity import PLAN, RUN, check_folders
 from promptrank.runs.several_runs import begin_several, check_several, finish_several
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
+from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
+from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
+@run_in_store
 def rank_run(
     task: str | OpenTask,
     folder: str | Path,
@@ -42,15 +46,17 @@ def rank_run(
     allow_changed: bool = False,
     size: int = SHARD,
     since: str | Path | None = None,
+    partition: str | None = None,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
     timeout: float | None = None,
+    prepare: int | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
 ) -> RunSummary:
-    """Score and rank requests into ``folder``, so many of them at a time.
+    """Score and rank requests into ``folder``, local or in an object store, by shards.
 
     Neither the requests nor their ids are ever all in memory. A run that was stopped at any moment
     goes on with the same call; what is done is never written again. ``scores/*.parquet`` are what
@@ -61,6 +67,8 @@ def rank_run(
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
             scores from there.
+        partition: ``date``: the scores of each day in a folder of its own, by the requests' times
+            in UTC: ``scores/date=2026-11-27/000042.parquet``.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
@@ -68,6 +76,8 @@ def rank_run(
         timeout: seconds that a step of the engine may take. A process of its own (vllm) is ended
             then and started anew, a server (http) is asked again; an engine that computes here
             ends this process. Where left out: 600 (vllm), 120 (http), and no limit for the others.
+        prepare: processes that read, render and tokenize beside the one that asks the engine; as of
+            `promptrank.workspace.preparing.preparing` where left out.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -77,6 +87,8 @@ def rank_run(
     earlier = expanded(since) if since is not None else None
     if size < 1:
         raise InputError(f"a shard of {size} requests; give 1 or more")
+    if partition not in (None, DATE):
+        raise InputError(f"--partition {partition}: a run can be partitioned by `{DATE}`")
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     check_folders(place, earlier)
@@ -120,10 +132,14 @@ def rank_run(
             splits=splits,
             ids=ids,
             size=size,
+            dated=partition is not None,
             earlier=earlier,
             total=len(ids) if ids is not None else request_count(file.path, splits),
             throughput=throughput,
             with_text=with_text,
+            prepare=preparing(
+                opened, ranker, file, engine=engine, model=model, prepare=prepare, say=say
+            ),
             stop=stop,
             say=say,
             progress=progress,
@@ -141,6 +157,7 @@ Started = Callable[[PlanEntry, Throughput], None]
 """Is told of each run of several as it begins, with what will be kept up to date."""
 
 
+@run_in_store
 def rank_plan(
     plan: str | Path | Sequence[str],
     folder: str | Path,

@@ -19,7 +19,7 @@ from promptrank.errors import DataError
 
 _SHARE = 0.8  # of the free disk: what DuckDB may fill with its database, and with what it spills
 _LOOK = 0.5
-_REMOTE = ("hf://", "s3://", "gs://", "gcs://", "r2://", "http://", "https://")
+_REMOTE = ("hf://", "gcs://", "r2://", "http://", "https://")
 _GLOB = "*?[{"
 
 
@@ -102,7 +102,7 @@ def lock(con: Connection, files: Iterable[str]) -> None:
     paths, folders = [], []
     given = list(files)
     if any(map(is_remote, given)):
-        # The user's stored keys (s3:// and the like) are read now: later their folder is shut.
+        # The user's stored keys (r2:// and the like) are read now: later their folder is shut.
         con.execute("SELECT count(*) FROM duckdb_secrets()").fetchall()
     for file in given:
         sign = min((file.find(s) for s in _GLOB if s in file), default=-1)

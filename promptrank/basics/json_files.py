@@ -8,7 +8,7 @@ the file may hold them. `checked` then holds an object against the types of a da
 
 import json
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -104,7 +104,7 @@ def checked(
         error: another shape; the message lists every problem with its key.
     """
     try:
-        adapter: TypeAdapter[T] = _adapter(cast(Hashable, kind))
+        adapter: TypeAdapter[T] = _adapter(cast(Any, kind))
         return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as fault:
         problems = [
@@ -116,8 +116,8 @@ def checked(
 
 
 @cache
-def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(cast(Any, kind))
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 class _Twice(ValueError):

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from promptrank.basics.addresses import scheme_of
 from promptrank.errors import InputError
 
 NAME_BYTES = 255
@@ -16,9 +17,14 @@ def expanded(path: str | Path) -> Path:
 
     Raises:
         InputError: no such user, or what no file's name can be: one with a NUL character, one
-            that is too long.
+            that is too long. An address (``s3://...``), where a local path is needed.
     """
     text = os.fspath(path)
+    if (scheme := scheme_of(text)) is not None:
+        raise InputError(
+            f"{scheme}: an address stands where a local path is needed; docs/reference/places.md "
+            "says which names are taken where"
+        )
     if "\0" in text:
         raise InputError(f"{text!r}: a name cannot hold a NUL character; take it out")
     names = (name.encode("utf-8", "surrogatepass") for name in Path(text).parts)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 def diff(
     then: Annotated[
         Path,
-        typer.Argument(help="The earlier run: a folder of `rank --run`, or a scores file."),
+        typer.Argument(
+            help="The earlier run, or runs: a folder of `rank --run`, or a scores file."
+        ),
     ],
     now: Annotated[Path, typer.Argument(help="The later run.")],
     tolerance: Annotated[
@@ -29,10 +31,20 @@ def diff(
 ) -> None:
     """Compare two runs; exit code 3 where scores or orders are not the same."""
     from promptrank.api.diff import diff as run
+    from promptrank.api.diff import diff_runs
+    from promptrank.runs.several_runs import names_of_runs
 
-    compared = run(then, now, tolerance=tolerance, out=out)
-    sys.stdout.write("".join(f"{line}\n" for line in _lines(compared)))
-    if not compared.differences.same:
+    if names_of_runs(then) and names_of_runs(now):
+        several = diff_runs(then, now, tolerance=tolerance, out=out)
+        same = several.same
+        lines = [line for compared in several.runs.values() for line in _lines(compared)]
+        lines += [f"{now} has no run {name}" for name in several.gone]
+        lines += [f"{then} had no run {name}" for name in several.new]
+    else:
+        compared = run(then, now, tolerance=tolerance, out=out)
+        same, lines = compared.differences.same, _lines(compared)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    if not same:
         raise typer.Exit(endings.UNMET)
 
 

@@ -30,6 +30,7 @@ from promptrank.cli import (
     join,
     parity,
     plan,
+    publish,
     rank,
     replay,
     report,
@@ -91,6 +92,7 @@ app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
 app.command()(plan.plan)
+app.command()(publish.publish)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)

@@ -1,6 +1,7 @@
 """``promptrank rank``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +62,10 @@ def rank(
         int | None,
         typer.Option("--shard", help="With --run: requests of one shard. Default: 1000."),
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option("--partition", help="With --run: `date` puts each day into a folder."),
+    ] = None,
     plan: options.PlanFile = None,
     summary: Annotated[
         Path | None,
@@ -80,6 +85,14 @@ def rank(
             "--timeout",
             help="With --run: seconds that a step of the engine may take. Default: 600 (vllm), "
             "120 (http); no limit for engines that compute in this process, which a time-out ends.",
+        ),
+    ] = None,
+    prepare: Annotated[
+        int | None,
+        typer.Option(
+            "--prepare",
+            help="With --run: processes that render and tokenize beside the engine. "
+            "Default: 1, and 0 where the engine computes in this process on the CPU.",
         ),
     ] = None,
 ) -> None:
@@ -112,7 +125,7 @@ def rank(
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        given |= {"timeout": timeout}
+        given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
         done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
         for name, each in done.items():
             if len(done) > 1:
@@ -123,9 +136,11 @@ def rank(
     folder_only: dict[str, Any] = {
         "--since": since,
         "--shard": shard,
+        "--partition": partition,
         "--plan": plan,
         "--summary": summary,
         "--timeout": timeout,
+        "--prepare": prepare,
     }
     folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():
@@ -135,12 +150,35 @@ def rank(
     _into_file(one_task(tasks or []), out, given, store)
 
 
+@contextmanager
+def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
+    """Whether to stop between two shards, and the bar."""
+    words = "finishing the shard in hand; Ctrl-C again stops at once"
+    with (
+        if_stopped(_GO_ON),
+        first_ctrl_c(say, words) as stop,
+        progress_bar("ranking", "requests") as progress,
+    ):
+        yield stop, progress
+
+
 def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
     from promptrank.api.rank import rank as rank_into
+    from promptrank.runs.throughput import Throughput
     from promptrank.scores.scores import thin_answers
 
-    with if_stopped(_GO_ON), progress_bar("ranking", "requests") as progress:
-        ranked = rank_into(task, out, **given, store=store, say=say_once(), progress=progress)
+    with _stoppable() as (stop, progress):
+        progress.beside = RunLine(throughput := Throughput())
+        ranked = rank_into(
+            task,
+            out,
+            **given,
+            store=store,
+            throughput=throughput,
+            stop=stop,
+            say=say_once(),
+            progress=progress,
+        )
     of = counted(ranked.requests, "request")
     say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
     if ranked.removed:
@@ -175,11 +213,7 @@ def _into_folder(
     from promptrank.runs.sharded_run import SHARD
     from promptrank.runs.throughput import Throughput
 
-    with (
-        if_stopped(_GO_ON),
-        first_ctrl_c(say, "finishing the shard in hand; Ctrl-C again stops at once") as stop,
-        progress_bar("ranking", "requests") as progress,
-    ):
+    with _stoppable() as (stop, progress):
         line = progress.beside = RunLine(throughput := Throughput())
         options_: dict[str, Any] = {
             "since": since,

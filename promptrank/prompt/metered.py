@@ -102,8 +102,11 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             total = MEMBER * (1 + len(value))
             left = []
             for part in value:
-                if type(part) is str:
+                kind = type(part)
+                if kind is str:
                     total += len(part)
+                elif kind is int or kind is float:
+                    total += MEMBER
                 elif part is not None:
                     left.append(part)
             if not left:
@@ -134,6 +137,8 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         kind = type(made)
         if kind is str:
             self.pay(len(made))
+            return made
+        if kind is float:
             return made
         if isinstance(made, Iterator) and not isinstance(made, LoopContext):
             made = list(islice(made, self.units // MADE + 1))
@@ -264,6 +269,8 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """``+ - * / // ** %`` within bounds that are checked before memory is taken."""
+        if type(left) is float and type(right) is float and operator != "**":
+            return super().call_binop(context, operator, left, right)  # nothing to bound
         for value in (left, right):
             if type(value) is int:
                 small(value)

@@ -63,7 +63,7 @@ def rankings(
         for group in _groups(_by_prefix(begun, ordered) if ordered else begun, opened):
             under_way.append(deque(group))
             _submit(group, opened, watch)
-            if len(under_way) >= opened.engine.groups:
+            if len(under_way) >= opened.ahead:
                 yield from _finish(under_way[0], opened, watch)
                 under_way.popleft()
         for waiting in under_way:

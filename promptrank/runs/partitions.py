@@ -6,6 +6,7 @@ import pyarrow.compute as pc
 DATE = "date"
 NO_DATE = "__HIVE_DEFAULT_PARTITION__"
 """Where Hive, Spark, DuckDB and pyarrow look for rows without a value."""
+_LATEST = 253_402_300_799.0  # seconds: the end of the year 9999; what is beyond has no date
 
 
 def by_date(scores: pa.Table) -> dict[str, pa.Table]:
@@ -15,7 +16,9 @@ def by_date(scores: pa.Table) -> dict[str, pa.Table]:
     midnight ends as an unbroken one, and rows of one request stay together. A table without rows
     is one without a date.
     """
-    seconds = pc.cast(pc.floor(scores.column("time")), pa.timestamp("s"), safe=False)
+    time = pc.floor(scores.column("time"))
+    known = pc.if_else(pc.less_equal(pc.abs(time), _LATEST), time, None)
+    seconds = pc.cast(pc.cast(known, pa.int64()), pa.timestamp("s"))
     days = pc.fill_null(pc.strftime(seconds, "%Y-%m-%d"), NO_DATE).combine_chunks()
     names = sorted(set(days.to_pylist())) or [NO_DATE]
     return {f"{DATE}={name}": scores.filter(pc.equal(days, name)) for name in names}

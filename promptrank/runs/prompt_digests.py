@@ -1,11 +1,11 @@
 """Digests of what is asked: of requests, and of the prompts that they become."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import numpy as np
 import orjson
 
 from promptrank.basics.digests import json_digest
@@ -44,9 +44,14 @@ class PromptDigests:
     itself where the engine reads fields.
     """
 
-    def __init__(self) -> None:
-        """Nothing is noted yet."""
+    def __init__(self, digest_of: Callable[[Work], str] | None = None) -> None:
+        """Nothing is noted yet.
+
+        Args:
+            digest_of: `work_digest`, or what knows its digests from elsewhere.
+        """
         self._by_request: dict[str, str] = {}
+        self._digest_of = digest_of or work_digest
 
     def of(self, request: Request) -> str | None:
         """SHA-256 over its prompts and over whose they are, so that equal ones give equal rows.
@@ -67,7 +72,8 @@ class PromptDigests:
         """Take down works that are submitted."""
         for work in works:
             name = work.tree_id if isinstance(work, Tree) else work.request_id
-            self._by_request.setdefault(name, work_digest(work))
+            if name not in self._by_request:
+                self._by_request[name] = self._digest_of(work)
 
 
 def work_digest(work: Work) -> str:
@@ -88,4 +94,4 @@ def work_digest(work: Work) -> str:
 
 def _take(whole: "hashlib._Hash", ids: Ids) -> None:
     whole.update(len(ids).to_bytes(4, "little"))
-    whole.update(np.asarray(ids, dtype=np.int64).tobytes())
+    whole.update(array("q", ids).tobytes())

@@ -15,12 +15,15 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import shards
+from promptrank.runs.attempts import FOLDER
 from promptrank.runs.manifest import manifest
 from promptrank.scores.origin import Origin
 
 RUN, SUMMARY = "run.json", "summary.json"
 PLAN = "plan.json"
 """Of a folder of several runs."""
+_PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", FOLDER, RUN)
+"""What a folder of a run holds."""
 _OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}
 _TOLD = {
     "task": "task",
@@ -37,6 +40,7 @@ _TOLD = {
     "questions": "question",
     "score": "score expression",
     "steps": "list of steps",
+    "set_aside": "set of rows that building the requests set aside",
 }
 """Facts of a run -> what people call them."""
 
@@ -157,7 +161,10 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
     Raises:
         InputError: it holds something else.
     """
-    if folder.is_dir() and not (folder / RUN).exists():
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else {RUN}
+    if not names:
+        return
+    if RUN not in names and not names <= {*_PARTS}:
         check_folders(folder, None)
     elif folder.exists():
         try:
@@ -172,7 +179,7 @@ def clear_other(folder: Path, identity: str, say: Say) -> None:
 def clear_run(folder: Path) -> None:
     """Remove a run; what says that it is one goes last, so that a kill meanwhile does no harm."""
     if folder.is_dir():
-        for name in (SUMMARY, "begun", "shards", "ids", "prompts", "errors", "scores", RUN):
+        for name in _PARTS:
             remove(folder / name)
         with suppress(OSError):  # somebody has put something else there
             folder.rmdir()

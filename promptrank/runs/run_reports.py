@@ -128,6 +128,7 @@ def metrics_text(reports: list[RunReport]) -> str:
     counts = {key: gauge(end, about) for key, end, about in _NUMBERS}
     started = {key: gauge(end, about) for key, end, about in _STARTED}
     errors = gauge("error_rows", "Error rows by reason.", "reason")
+    faults = gauge("faults", "What went wrong and was mended, by kind.", "kind")
     mass = gauge("label_mass", "Mean probability of a question's answers together.", "question")
     finished = gauge("finished_timestamp_seconds", "When the run was finished.")
     for report in reports:
@@ -139,6 +140,8 @@ def metrics_text(reports: list[RunReport]) -> str:
             number.labels(*about).set(plain["start"][key])
         for reason, rows in plain["errors"].items():
             errors.labels(*about, reason).set(rows)
+        for kind, times in plain["faults"].items():
+            faults.labels(*about, kind).set(times)
         for question, mean in plain["label_mass"].items():
             mass.labels(*about, question).set(mean)
         finished.labels(*about).set(report.finished)

@@ -21,9 +21,10 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.requests.write import TableWriter
 from promptrank.runs import shards
-from promptrank.runs.run_identity import clear_run, identified
+from promptrank.runs.run_identity import RUN, clear_run, identified
 from promptrank.runs.scoring import errors_of
 from promptrank.runs.sharded_run import RunSummary, score_shards
+from promptrank.runs.throughput import Throughput
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA
 from promptrank.scores.read import config_of
@@ -73,6 +74,7 @@ def score_into(
     splits: set[str] | None = None,
     ids: set[str] | None = None,
     total: int | None = None,
+    throughput: Throughput | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Ranked:
     """Scores of requests into ``path``, with its errors file and its config beside it.
@@ -83,6 +85,7 @@ def score_into(
     Args:
         facts: of the run, for its identity and the config: which requests, from where.
         splits, ids, total: of a request file, as of `score_shards`.
+        throughput: is kept up to date, for whoever shows it.
         stop: asked between shards, of `FILE_SHARD` requests.
 
     Raises:
@@ -104,13 +107,14 @@ def score_into(
             size=FILE_SHARD,
             total=total if sample is None else len(sample),
             anew=True,
+            throughput=throughput,
             with_text=True,
             stop=stop,
             say=say,
             progress=progress,
         )
     finally:
-        if not shards.numbers(folder):
+        if (folder / RUN).is_file() and not shards.numbers(folder):
             clear_run(folder)
     identity = summary.identity
     _join(summary, path, schema_of(ranker.task, answers=ranker.method.answers))

@@ -1,7 +1,7 @@
 """Ranking one block of requests into its shard."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +19,7 @@ from promptrank.runs import shards
 from promptrank.runs.attempts import killed_row
 from promptrank.runs.error_texts import without_text
 from promptrank.runs.fault_counts import check_hope, fault_counts, faults_since
-from promptrank.runs.prompt_digests import PromptDigests
+from promptrank.runs.prompt_digests import PromptDigests, work_digest
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard, ShardCounts
 from promptrank.runs.since import Since
@@ -27,6 +27,9 @@ from promptrank.runs.throughput import AskedTokens, Throughput, TokenCounts
 from promptrank.runs.watched_attempts import WatchedAttempt, watched_attempt
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
+
+ShardSteps = Generator[None, None, Shard]
+"""A block being ranked: it pauses once the engine has answered, and then gives its shard."""
 
 ORDERED = 256
 """So many requests of a shard are asked in the order of (adapter, prefix), before the next ones."""
@@ -46,24 +49,28 @@ class ShardRanking:
         *,
         dated: bool = False,
         with_text: bool = False,
+        digest_of: Callable[[Work], str] = work_digest,
     ) -> None:
         self._folder, self._ranker, self._known = folder, ranker, known
         self._identity, self._throughput = identity, throughput
         self._dated, self._with_text = dated, with_text
+        self._digest_of = digest_of
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
-    def rank(self, block: RequestBlock, progress: Callable[[int], None]) -> Shard:
-        """Rank the requests of a block and write their shard.
+    def steps(self, block: RequestBlock, progress: Callable[[int], None]) -> ShardSteps:
+        """Rank the requests of a block, pause, and write their shard.
+
+        What comes after the pause asks the engine nothing; another thread may do it.
 
         Args:
             progress: is told how many of them are ranked.
         """
-        digests = PromptDigests()
+        digests = PromptDigests(self._digest_of)
         reused = self._reused(block.requests, block.contents, digests)
         fresh = [request for request in block.requests if request.request_id not in reused]
         with watched_attempt(self._folder, block, self._identity, fresh, self._ranker) as watched:
-            shard = self._ranked(block, progress, digests, reused, watched)
+            shard = yield from self._ranked(block, progress, digests, reused, watched)
             watched.done()
         return shard
 
@@ -74,8 +81,8 @@ class ShardRanking:
         digests: PromptDigests,
         reused: Mapping[str, pa.Table],
         watched: WatchedAttempt,
-    ) -> Shard:
-        """The shard, ranked and written; ``reused`` has the rows that are there already."""
+    ) -> ShardSteps:
+        """The shard, ranked, and then written; ``reused`` has the rows that are there already."""
         requests, unread, contents = block.requests, block.unread, block.contents
         before = fault_counts(self._ranker.opened)
         rankings, asked = self._rankings(
@@ -109,6 +116,10 @@ class ShardRanking:
         check_hope(self._ranker.opened, len(watched.asked))
         if not self._with_text:
             errors = [without_text(row) for row in errors]
+        faults = faults_since(before, fault_counts(self._ranker.opened))
+        self._throughput.reused += len(reused)
+        self._throughput.requests += len(reused)
+        yield
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)
@@ -131,10 +142,8 @@ class ShardRanking:
             asked.tokens,
             asked.unique,
             asked.shared,
-            faults_since(before, fault_counts(self._ranker.opened)),
+            faults,
         )
-        self._throughput.reused += len(reused)
-        self._throughput.requests += len(reused)
         shard = Shard(
             block.number,
             self._identity,

@@ -7,7 +7,7 @@ gone on with has the files of an unbroken one.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,7 +24,8 @@ from promptrank.runs import shards
 from promptrank.runs.amount import LOOKED_AT, amount
 from promptrank.runs.attempts import clear_ledgers
 from promptrank.runs.fault_counts import told_faults
-from promptrank.runs.request_blocks import Blocks, RequestBlock, request_blocks, sample_blocks
+from promptrank.runs.feeding import Preparing, fed
+from promptrank.runs.request_blocks import RequestBlock, request_blocks, sample_blocks
 from promptrank.runs.run_identity import (
     SUMMARY,
     RunIdentity,
@@ -84,6 +85,7 @@ def score_shards(
     anew: bool = False,
     throughput: Throughput | None = None,
     with_text: bool = False,
+    prepare: Preparing | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -101,6 +103,7 @@ def score_shards(
         anew: what the folder holds of another run goes.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data.
+        prepare: processes that render and tokenize; this one does where left out, and for a sample.
         stop: asked between shards.
 
     Raises:
@@ -115,14 +118,17 @@ def score_shards(
     begin(folder, identity.about, identity.digest)
     shards.clear_shards(folder)
     if sample is not None:
-        blocks: Blocks = partial(sample_blocks, sample, size)
+        prepare, blocks = None, partial(sample_blocks, sample, size)
     else:
         blocks = partial(request_blocks, file, splits, ids, size)
     told = throughput if throughput is not None else Throughput()
     since, read_before = time.monotonic(), prefix_cache(ranker.opened)
     whole, resumed, ranked, there = NOTHING, NOTHING, 0, 0
     count = shard_count(folder, identity.digest)
-    with _earlier(earlier, ranker, identity.about, say) as known:
+    with (
+        _earlier(earlier, ranker, identity.about, say) as known,
+        fed(ranker, blocks, prepare, splits=splits, ids=ids, size=size) as feed,
+    ):
         ranking = ShardRanking(
             folder,
             ranker,
@@ -132,16 +138,28 @@ def score_shards(
             told,
             dated=dated,
             with_text=with_text,
+            digest_of=feed.digest_of,
         )
-        for part in shards_and_blocks(folder, identity.digest, size, blocks, count):
+
+        def count_in(finished: Iterable[Shard]) -> None:
+            nonlocal whole
+            for shard in finished:
+                for words in told_faults(shard.counted.faults, ranker.opened):
+                    say(words)
+                whole = whole.plus(shard.counted)
+
+        read_so_far = 0  # requests
+        for part in shards_and_blocks(folder, identity.digest, size, feed.blocks, count):
             if isinstance(part, Shard):
+                count_in(feed.rest())
                 there += 1
                 resumed = resumed.plus(part.counted)
                 whole = whole.plus(part.counted)
+                read_so_far += part.counted.requests
                 told.taken_over += part.counted.requests
-                progress(whole.requests, total)
+                progress(read_so_far, total)
                 continue
-            if not part.requests and not whole.requests:
+            if not part.requests and not read_so_far:
                 _check_any(file, splits, sample)
             if stop():
                 raise StoppedBetween
@@ -149,15 +167,14 @@ def score_shards(
                 _tell(ranker, part, resumed.requests, total, say)
             if shards.facts_path(folder, part.number).exists():
                 say(f"shard {part.number} of {folder.name} is damaged: it is scored again")
-            before = whole.requests
-            shard = ranking.rank(
+            steps = ranking.steps(
                 part,
-                lambda done, before=before: progress(before + done, total),  # type: ignore[misc]
+                lambda done, before=read_so_far: progress(before + done, total),  # type: ignore[misc]
             )
-            for words in told_faults(shard.counted.faults, ranker.opened):
-                say(words)
+            count_in(feed.rank(steps))
             ranked += 1
-            whole = whole.plus(shard.counted)
+            read_so_far += len(part.requests)
+        count_in(feed.rest())
     if not ranked + there:
         raise _nothing(file)
     if requests_digest(file.path) != identity.origin.requests:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Generic, TypeVar
 
 from promptrank.engine.contract import Answers, EngineInfo, TreeScore
@@ -50,11 +50,35 @@ class Opened(Generic[V]):
         self._closed = False
         self._groups: deque[WorkGroup[V]] = deque()  # the next one first
         self._wake: Callable[[], None] | None = None  # tells who does the steps, if anyone does
+        self._one_caller = False
 
     @property
     def info(self) -> EngineInfo:
         """Facts about what answers."""
         return self.engine.info
+
+    @property
+    def ahead(self) -> int:
+        """Groups that a long run keeps under way.
+
+        One more than the engine works on where a run has it to itself and somebody else does the
+        steps: the engine goes on with it while the run takes what is answered.
+        """
+        fed = self._one_caller and self._wake is not None
+        return self.engine.groups + (1 if fed else 0)
+
+    @contextmanager
+    def one_caller(self) -> Iterator[None]:
+        """Inside, a single run asks: no groups are begun together, nor need they share the steps.
+
+        An engine that works on one group at a time then ends each before the next, so that what the
+        run waits for first is there first.
+        """
+        self._one_caller = True
+        try:
+            yield
+        finally:
+            self._one_caller = False
 
     def submit(self, works: Sequence[V]) -> list[Answer]:
         """Queue works as one group; returns at once.
@@ -67,7 +91,7 @@ class Opened(Generic[V]):
         Raises:
             ModelError: closed.
         """
-        return self._queue(works, joins=True).answers
+        return self._queue(works, joins=not self._one_caller).answers
 
     def result(self, answer: Answer, timeout: float | None = None) -> TreeScore:
         """What a future of `submit` comes to; works on until it is there.
@@ -134,16 +158,17 @@ class Opened(Generic[V]):
         finally:
             self._release()
 
-    def be_stepped(self, wake: Callable[[], None]) -> None:
+    def be_stepped(self, wake: Callable[[], None] | None) -> None:
         """Have somebody else do all steps, who calls `step`: whoever waits only waits from now on.
 
         Args:
-            wake: is called, from any thread, when there may be something to do.
+            wake: is called, from any thread, when there may be something to do; None to have
+                whoever waits do the steps again.
         """
         with self._turn:
             self._wake = wake
             self._turn.notify_all()
-        wake()
+        self._tell()
 
     def step(self) -> bool:
         """One step of the group that is next; for whom `be_stepped` has named.
@@ -186,8 +211,8 @@ class Opened(Generic[V]):
         return group
 
     def _tell(self) -> None:
-        if self._wake is not None:
-            self._wake()
+        if (wake := self._wake) is not None:
+            wake()
 
     def _wait_alone(self) -> None:
         """Wait until nobody has the turn, before any further step; called with the lock."""
@@ -278,7 +303,10 @@ class Opened(Generic[V]):
             if not answer.done() and answer.set_running_or_notify_cancel():
                 answer.set_result(score)
         with self._turn:
-            self._groups.append(group)
+            if self._one_caller and self.engine.groups == 1:
+                self._groups.appendleft(group)
+            else:
+                self._groups.append(group)
 
     def _join(self, group: WorkGroup[V]) -> None:
         """Take in groups that wait right behind, as far as one step has room for them.

@@ -54,5 +54,5 @@ class Stepping:
                 # Whatever comes from here on wakes it again.
                 self._waiting = False
                 opened = tuple(self._opened)
-            while any([each.step() for each in opened]):
+            while not self._closed and any([each.step() for each in opened]):
                 pass

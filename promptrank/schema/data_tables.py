@@ -2,16 +2,18 @@
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from promptrank.basics.addresses import secret_in
 from promptrank.schema.strict import Duration, Ref, Sql, Strict
 
 
 class Source(Strict):
     """Rows from files or from a query; exactly one of ``path`` and ``sql``.
 
-    Paths are relative to the task's data folder; parquet, CSV, JSONL, ``hf://``, ``s3://`` and
-    what else DuckDB reads. A query sees the task's tables by their names.
+    Paths are relative to the task's data folder; parquet, CSV, JSONL, a Delta table, ``s3://``,
+    ``gs://``, ``hf://``, ``postgresql://host/db#schema.table``, ``sqlite:file.db#table`` and what
+    else DuckDB reads. A query sees the task's tables by their names.
     """
 
     path: str | list[str] | None = Field(None, description="File, glob or URL; or several.")
@@ -19,6 +21,15 @@ class Source(Strict):
     columns: dict[str, Sql] = Field(
         default_factory=dict, description="Further columns: name -> DuckDB expression."
     )
+
+    @field_validator("path")
+    @classmethod
+    def _no_secret(cls, value: str | list[str] | None) -> str | list[str] | None:
+        # A task file is kept, shared and copied into manifests.
+        for path in [value] if isinstance(value, str) else value or ():
+            if wrong := secret_in(path):
+                raise ValueError(wrong)
+        return value
 
     @model_validator(mode="after")
     def _path_or_sql(self) -> "Source":

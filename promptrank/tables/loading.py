@@ -1,4 +1,4 @@
-"""The tables of a task as DuckDB relations: files, globs, URLs and queries, each checked.
+"""The tables of a task as DuckDB relations: files, places elsewhere and queries, each checked.
 
 A table of the task keeps its name (queries of the task see it so); the rows to rank from, the
 outcomes and the events are ``src.rows``, ``src.outcomes`` and ``src.events``.
@@ -14,8 +14,11 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, columns, ident, literal, run
 from promptrank.errors import DataError
+from promptrank.places.delta_tables import is_iceberg
+from promptrank.places.table_files import is_elsewhere
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
+from promptrank.tables.brought_tables import brought
 from promptrank.tables.iso_times import refuse_odd_times
 from promptrank.tables.names import FILE, refuse_ours
 from promptrank.tables.reading import table_rows
@@ -127,7 +130,7 @@ def _named(
     """The files that a source may read, with its query; or what is wrong with it.
 
     Args:
-        urls: is told what DuckDB reads for each URL.
+        urls: is told what DuckDB reads for each name that is none of local files.
     """
     try:
         if source.sql is not None:
@@ -137,9 +140,11 @@ def _named(
             raise DataError(f"{where}.path: the list of files is empty")
         files: list[str] = []
         for path in given:
-            if is_remote(path) and path not in urls:
+            if path not in urls and is_elsewhere(path, root):
+                urls[path] = brought(con, where, path, root)
+            elif path not in urls and is_remote(path):
                 urls[path] = remote_files(con, where, path)
-            files += urls[path] if is_remote(path) else _local(where, path, root)
+            files += urls[path] if path in urls else _local(where, path, root)
         return Query("", tuple(files))
     except DataError as error:
         return error
@@ -191,7 +196,7 @@ def _by_path(
     entries = [source.path] if isinstance(source.path, str) else list(source.path or ())
     entry_of: dict[str, str] = {}
     for path in entries:
-        for file in urls[path] if is_remote(path) else _local(where, path, root):
+        for file in urls[path] if path in urls else _local(where, path, root):
             if file in entry_of:
                 raise DataError(
                     f"{where}.path: {file} is read for {entry_of[file]!r} and for {path!r}, and "
@@ -241,6 +246,11 @@ def _kind(where: str, file: str) -> str:
 
 def _local(where: str, path: str, root: Path) -> list[str]:
     full = root / expanded(path)
+    if full.is_dir() and is_iceberg(full):
+        raise DataError(
+            f"{where}.path: {full} is an Iceberg table, which is not read yet; export it "
+            "as parquet, such as by pyiceberg's table.scan().to_arrow(), and name the files"
+        )
     if full.is_dir():
         raise DataError(
             f"{where}.path: {full} is a folder; name its files, such as {path}/*.parquet"

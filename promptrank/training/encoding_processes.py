@@ -1,14 +1,5 @@
-"""Chunks encoded by several processes of this Python, their results in the order of the chunks.
+"""Chunks encoded by several processes of this Python, their results in the order of the chunks."""
 
-The processes are started afresh, never forked: by now threads run here that a fork would break.
-They are not of `multiprocessing`, which would run the user's own script again in each. They talk
-over their own pipes, so what is unpickled was pickled by this program.
-"""
-
-import os
-import pickle
-import signal
-import struct
 import subprocess
 import sys
 import traceback
@@ -17,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from queue import SimpleQueue
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 
+from promptrank.basics.own_processes import answering_pipe, receive, send, started
 from promptrank.errors import DataError, InputError
 from promptrank.training.encoding import Chosen, ChunkEncoder, EncodedChunk, Recipe
 from promptrank.training.example_facts import Facts
 
 _AHEAD = 2  # chunks a process that wait for it, or for their turn to be taken
-_LENGTH = struct.Struct("<Q")
 
 Answer = tuple[bytes, Facts] | str
 """Rows in Arrow's stream format with their facts; or an error as a message."""
@@ -77,13 +68,13 @@ class _Process:
     def tell(self, value: Any) -> None:
         """Hand it something."""
         with suppress(BrokenPipeError):  # it has ended: reading its answer tells
-            _write(self._in, value)
+            send(self._in, value)
 
     def encode(self, chunk: list[Chosen]) -> EncodedChunk:
         """A chunk's examples."""
         self.tell(chunk)
         try:
-            answer: Answer = _read(self._out)
+            answer: Answer = receive(self._out)
         except EOFError:
             code = self._process.wait()
             raise DataError(
@@ -99,34 +90,19 @@ class _Process:
 
 @contextmanager
 def _started(recipe: Recipe) -> Iterator[_Process]:
-    code = f"from {__name__} import serve; serve()"
-    known = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # The tokenizer's own threads would fight for the cores that the processes are there to use.
-    known.setdefault("TOKENIZERS_PARALLELISM", "false")
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=known
-    )
-    try:
+    with started(__name__, "serve") as process:
         made = _Process(process)
         made.tell(recipe)
         yield made
-    finally:
-        process.kill()
-        for pipe in (process.stdin, process.stdout):
-            with suppress(OSError):
-                pipe.close()  # type: ignore[union-attr]
-        process.wait()
 
 
 def serve() -> None:
     """What such a process does: a recipe, then chunks, until nobody sends any more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started it
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
-    encoder = ChunkEncoder(_read(sys.stdin.buffer))
+    answers = answering_pipe()
+    encoder = ChunkEncoder(receive(sys.stdin.buffer))
     while True:
         try:
-            chunk = _read(sys.stdin.buffer)
+            chunk = receive(sys.stdin.buffer)
         except EOFError:
             return
         try:
@@ -137,7 +113,7 @@ def serve() -> None:
         except Exception:
             traceback.print_exc()
             raise
-        _write(answers, answer)
+        send(answers, answer)
 
 
 def _as_stream(rows: pa.RecordBatch) -> bytes:
@@ -145,21 +121,3 @@ def _as_stream(rows: pa.RecordBatch) -> bytes:
     with pa.ipc.new_stream(sink, rows.schema) as stream:
         stream.write_batch(rows)
     return bytes(sink.getvalue().to_pybytes())
-
-
-def _write(pipe: IO[bytes], value: Any) -> None:
-    data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-    pipe.write(_LENGTH.pack(len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def _read(pipe: IO[bytes]) -> Any:
-    head = pipe.read(_LENGTH.size)
-    if len(head) < _LENGTH.size:
-        raise EOFError
-    (length,) = _LENGTH.unpack(head)
-    data = pipe.read(length)
-    if len(data) < length:
-        raise EOFError
-    return pickle.loads(data)

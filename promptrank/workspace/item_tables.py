@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from promptrank.errors import InputError
+from promptrank.places.table_files import is_elsewhere
 from promptrank.requests.items import ItemTable
 from promptrank.workspace.tasks import OpenTask, data_folder
 
@@ -54,8 +55,9 @@ class OwnItemTable:
         names = [table.path] if isinstance(table.path, str) else table.path or []
         if table.sql is None and not any("://" in name for name in names):
             root = data_folder(self._opened)
-            paths = sorted(p for n in names for p in _files(root, n))
-            return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
+            if not any(is_elsewhere(name, root) for name in names):
+                paths = sorted(p for n in names for p in _files(root, n))
+                return [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths]
         try:
             with self.opened() as items:
                 return items.digest

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.basics.addresses import is_object
 from promptrank.basics.digests import file_digest
 from promptrank.basics.json_files import checked, json_object
 from promptrank.basics.paths import expanded
@@ -13,6 +14,7 @@ from promptrank.basics.scratch import scratch
 from promptrank.basics.seals import config_beside, written_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, ErrorRow
+from promptrank.places.local_copies import local_copy
 from promptrank.requests.source import RequestFile
 from promptrank.workspace.correction_files import corrections_on
 from promptrank.workspace.item_tables import OwnItemTable
@@ -66,9 +68,18 @@ def request_file(
 ) -> Iterator[RequestFile]:
     """The given request file, or one built from the task's tables that is gone afterwards.
 
+    One in an object store is fetched, with the items beside it; the copy is gone afterwards too.
+
     Raises:
         DataError: the given file does not exist.
     """
+    if requests is not None and is_object(requests):
+        with (
+            local_copy(requests, (".items.arrow", ".config.json")) as copy,
+            request_file(opened, copy, splits=splits, say=say) as file,
+        ):
+            yield file
+        return
     if requests is not None:
         file = given_file(opened, requests, say)
         own = OwnItemTable(opened)

@@ -1,9 +1,12 @@
 """Scores files for a task: read, and held against the prompts that the task words today."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from promptrank.basics.addresses import address, is_object
 from promptrank.basics.telling import Say
 from promptrank.errors import DataError, ModelError
+from promptrank.places.local_copies import local_copy
 from promptrank.runs.read_run import read_run
 from promptrank.scores.read import read_scores
 from promptrank.scores.scores import Scores
@@ -16,6 +19,8 @@ def open_scores(
 ) -> Scores:
     """A scores file of a task, or a folder of a run: prompts are today's, and no policy has run.
 
+    What lies in an object store is read from a copy that is gone afterwards.
+
     Args:
         allow_changed: only say so where they are not.
 
@@ -23,6 +28,12 @@ def open_scores(
         DataError: no scores file, scores of another task, of other prompts, of requests with
             made-up texts, or of a probe.
     """
+    if is_object(path):
+        with local_copy(path, (".config.json",)) as copy:
+            scores = open_scores(opened, copy, say, allow_changed=allow_changed)
+        if scores.origin.ranker != f"scores:{copy}":
+            return scores
+        return Scores(scores.table, replace(scores.origin, ranker=f"scores:{address(path)}"))
     read = read_run if Path(path).is_dir() else read_scores
     scores = read(Path(path), opened.task, opened.name).before_policy()
     if scores.origin.obscured is not None:

@@ -1,4 +1,4 @@
-"""Surfaces that promptrank itself writes and reads back: adapters, students, the store, journals.
+"""What promptrank itself writes and reads back: adapters, students, the store, stopped runs.
 
 Each makes one whole artefact, keeps what it gives, and then damages its files. What is read from
 a damaged one is what it gave before, or it is refused.
@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 from promptrank.api.distill import distill
 from promptrank.api.rank import rank
 from promptrank.errors import InputError
+from promptrank.runs import scored_file
 from promptrank.workspace.rankers import open_ranker
 from support.engines import adapter
 from support.fuzz.surface import Invented, damaged_bytes
@@ -194,10 +195,11 @@ class TeacherStore(Damaged):
         return self.ranked(engine="fake", store=True)
 
 
-class Journals(Damaged):
+class StoppedRuns(Damaged):
     """A ranking that was stopped, with what it left damaged: the end is that of an unbroken one."""
 
     def make(self) -> Path:
+        scored_file.FILE_SHARD = 2
         place = self.folder / "run"
         place.mkdir()
         self.out = place / "scores.jsonl"

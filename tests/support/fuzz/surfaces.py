@@ -1,6 +1,6 @@
 """Every surface by name."""
 
-from support.fuzz.files import Adapters, Journals, Students, TeacherStore
+from support.fuzz.files import Adapters, StoppedRuns, Students, TeacherStore
 from support.fuzz.surface import Surfaces
 from support.fuzz.texts import CsvTables, RequestLines, SettingsGiven, TaskFiles, Templates
 
@@ -13,5 +13,5 @@ SURFACES: Surfaces = {
     "adapter": Adapters,
     "student": Students,
     "store": TeacherStore,
-    "journal": Journals,
+    "run": StoppedRuns,
 }

@@ -1,0 +1,52 @@
+"""One run of movies/like with an engine of a certain speed, in a process of its own.
+
+    python bench/_batch_run.py REQUESTS FOLDER RATE PREPARE SIZE
+
+RATE is in candidates a second, 0 for an engine that answers at once. Prints JSON: ``seconds`` from
+the engine's first step to the end, ``ready`` seconds before that, ``candidates``.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from _rated import RatedEngine
+
+from promptrank.runs.sharded_run import score_shards
+from promptrank.runtime.opened import Opened
+from promptrank.workspace.preparing import preparing
+from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.request_files import given_file
+from promptrank.workspace.tasks import open_task
+
+TASK = "movies/like"
+
+
+def score(
+    requests: Path, folder: Path, rate: float, prepare: int, size: int
+) -> dict[str, float | int]:
+    """Rank a request file into a folder of shards."""
+    opened = open_task(TASK)
+    began = time.perf_counter()
+    with open_ranker(opened, engine="fake") as ranker:
+        engine = RatedEngine(ranker.info, rate or None)
+        ranker.opened = Opened(engine)
+        file = given_file(opened, requests)
+        prepared = preparing(opened, ranker, file, engine="fake", model=None, prepare=prepare)
+        done = score_shards(folder, ranker, file, {}, size=size, prepare=prepared)
+        ended = time.perf_counter()
+    first = engine.begun if engine.begun is not None else began
+    assert done.counted.set_aside == 0, f"{done.counted.set_aside} candidates without a score"
+    return {
+        "seconds": ended - first,
+        "ready": first - began,
+        "candidates": done.counted.candidates,
+        "whole": ended - began,
+    }
+
+
+if __name__ == "__main__":
+    where, into, speed, processes, requests_a_shard = sys.argv[1:]
+    made = score(Path(where), Path(into), float(speed), int(processes), int(requests_a_shard))
+    print(json.dumps(made))

@@ -1,0 +1,1 @@
+"""Where data lives besides local files: object stores, databases, Delta tables."""

@@ -1,0 +1,230 @@
+"""Processes of their own that read a run's requests, render and tokenize, beside the engine's.
+
+Each reads the file and prepares every so-manieth block; the blocks come in their order, the same as
+`promptrank.runs.request_blocks` makes. A process runs ahead by so many bytes (`AHEAD`), then waits
+until they are taken, so memory is flat. When this process ends, however it does, a process that
+prepares finds its pipe closed, and ends too.
+"""
+
+import gc
+import os
+import sys
+import threading
+import traceback
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from typing import IO, Any
+
+from promptrank.basics.own_processes import (
+    answering_pipe,
+    receive,
+    receive_bytes,
+    send,
+    started,
+    value_of,
+)
+from promptrank.engine.contract import Tree
+from promptrank.errors import DataError, InputError
+from promptrank.ranking.method import AdapterOf, Work
+from promptrank.ranking.posing import Posed, Posing
+from promptrank.records import Request
+from promptrank.runs.preparation import BlockShare, Preparation, PreparedPrompt, prepared
+from promptrank.runs.prompt_digests import work_digest
+from promptrank.runs.request_blocks import RequestBlock
+
+AHEAD = 32_000_000
+"""Bytes that wait, of one process, until it waits too; one message may go beyond."""
+
+
+class PreparedBlocks:
+    """A run's blocks as processes prepare them, and a `Posing` that has their prompts.
+
+    Take one block after another from `blocks`, and pose requests of the last one only. What no
+    process has prepared is posed as without them.
+    """
+
+    def __init__(self, posing: Posing, preparation: Preparation) -> None:
+        """Take what poses without processes, and what these are to do."""
+        self._posing, self._preparation = posing, preparation
+        self._processes = ExitStack()
+        self._prompts: dict[str, PreparedPrompt] = {}
+        self._waiting: Iterator[list[PreparedPrompt]] = iter(())
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the prompts."""
+        return self._posing.fingerprint
+
+    def blocks(self, shares: Sequence[BlockShare]) -> Iterator[RequestBlock]:
+        """The blocks from a place on in their order, by a process for each share.
+
+        Processes that are at other blocks end.
+
+        Raises:
+            InputError: what a process met.
+            DataError: a process ended by itself, such as one that the system killed for its memory.
+        """
+        self.close()
+        processes = [
+            self._processes.enter_context(_Process(self._preparation, share, self._processes))
+            for share in shares
+        ]
+        number = shares[0].before.blocks
+        while True:
+            process = processes[number % len(processes)]
+            for _ in self._waiting:  # of a block whose prompts nobody wanted
+                pass
+            self._prompts.clear()
+            block = process.next()
+            if block is None:
+                return
+            assert isinstance(block, RequestBlock)
+            self._waiting = _prompts(process, block)
+            yield block
+            number += 1
+
+    def close(self) -> None:
+        """End the processes; safe to call twice."""
+        self._waiting = iter(())
+        self._prompts.clear()
+        self._processes.close()
+
+    def pose(self, requests: Iterable[Request], adapter_of: AdapterOf | None) -> Iterator[Posed]:
+        """Requests in their order, lazily."""
+        for request in requests:
+            prompt = self._of(request)
+            if prompt is None:
+                yield from self._posing.pose([request], adapter_of)
+                continue
+            work = prompt.posed.work
+            if adapter_of is not None and isinstance(work, Tree):
+                work = replace(work, adapter=adapter_of(request))
+            yield replace(prompt.posed, request=request, work=work)
+
+    def digest_of(self, work: Work) -> str:
+        """As `work_digest`, but that a process has reckoned it."""
+        name = getattr(work, "tree_id", "")
+        prompt = self._prompts.get(name)
+        return prompt.digest if prompt is not None else work_digest(work)
+
+    def _of(self, request: Request) -> PreparedPrompt | None:
+        name = request.request_id
+        while name not in self._prompts:
+            more = next(self._waiting, None)
+            if more is None:
+                return None
+            self._prompts.update((prompt.posed.request.request_id, prompt) for prompt in more)
+        return self._prompts[name]
+
+
+def _prompts(process: "_Process", block: RequestBlock) -> Iterator[list[PreparedPrompt]]:
+    """The prompts of a block, with its requests put back."""
+    left = deque(block.requests)
+    while left:
+        together = process.next()
+        assert isinstance(together, list)
+        yield [
+            replace(prompt, posed=replace(prompt.posed, request=left.popleft()))
+            for prompt in together
+        ]
+
+
+class _Process:
+    """One process, and a thread that takes what it sends before anybody asks for it."""
+
+    def __init__(self, preparation: Preparation, wanted: BlockShare, stack: ExitStack) -> None:
+        process = stack.enter_context(started(__name__, "serve"))
+        assert process.stdin is not None and process.stdout is not None
+        self._process, self._pipe = process, process.stdout
+        self._held: deque[bytes] = deque()
+        self._size = 0
+        self._over = self._closed = False
+        self._changed = threading.Condition()
+        with suppress(BrokenPipeError):  # it has ended: what is asked of it next tells
+            send(process.stdin, (preparation, wanted))
+        self._thread = threading.Thread(target=self._take, name="prepared", daemon=True)
+
+    def __enter__(self) -> "_Process":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._process.kill()  # so that the thread finds the end
+        self._thread.join()
+
+    def _take(self) -> None:
+        while True:
+            try:
+                data = receive_bytes(self._pipe)
+            except (EOFError, OSError):
+                break
+            with self._changed:
+                self._held.append(data)
+                self._size += len(data)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._size <= AHEAD or self._closed)
+                if self._closed:
+                    break
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
+
+    def next(self) -> Any:
+        """What it sent next; None behind its last block.
+
+        Raises:
+            InputError: what it met.
+            DataError: it ended by itself.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._held or self._over)
+            data = self._held.popleft() if self._held else None
+            self._size -= len(data) if data is not None else 0
+            self._changed.notify_all()
+        if data is None:
+            code = self._process.wait()
+            raise DataError(
+                f"a process that prepared prompts ended by itself ({code}), perhaps for want of "
+                "memory; the same command goes on where it was, and --prepare 0 does without one"
+            )
+        value = value_of(data)
+        if isinstance(value, InputError):
+            raise value
+        return value
+
+
+def serve() -> None:
+    """What such a process does: a preparation, then its blocks, until the last one."""
+    answers = answering_pipe()
+    preparation, wanted = receive(sys.stdin.buffer)
+    # What is made here is handed on and dropped, and hardly any of it holds itself.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+    with suppress(BrokenPipeError):  # whoever wanted it has gone
+        _serve(answers, preparation, wanted)
+    os._exit(0)  # nothing of it is worth the time that taking it apart would take
+
+
+def _serve(answers: IO[bytes], preparation: Preparation, wanted: BlockShare) -> None:
+    try:
+        for each in prepared(preparation, wanted):
+            send(answers, each)
+        send(answers, None)
+    except BrokenPipeError:
+        raise
+    except InputError as error:
+        send(answers, _plain(error))
+    except Exception:
+        traceback.print_exc()
+        raise
+
+
+def _plain(error: InputError) -> InputError:
+    """The error as it can be handed on: its words, and its kind where these make it."""
+    kinds: Mapping[str, type[InputError]] = {"DataError": DataError}
+    return kinds.get(type(error).__name__, InputError)(str(error))

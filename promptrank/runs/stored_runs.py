@@ -1,0 +1,212 @@
+"""A run whose folder lies in an object store, over a working copy on the local disk.
+
+The run is made in the working copy as any other run is. While it is under way a thread puts each
+finished shard into the store: its files first, the facts that say what they are last, as they were
+written. What stands in the store is the truth: a start fetches what the working copy lacks or has
+otherwise, so the run goes on from any machine.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from promptrank.assets.wheels import cache_root
+from promptrank.basics.addresses import is_object
+from promptrank.basics.digests import file_digest, json_digest
+from promptrank.basics.leftovers import remove
+from promptrank.basics.owner import owned
+from promptrank.basics.seals import read_sealed
+from promptrank.basics.telling import silent
+from promptrank.errors import DataError, InputError
+from promptrank.places.local_copies import local_copy, paths_below, speaking_of
+from promptrank.places.object_store import checked, fetch, put, put_new
+from promptrank.runs.run_identity import PLAN, RUN, SUMMARY
+
+_LOOK = 2.0  # seconds between two looks for finished shards
+_SAID = (RUN, PLAN, SUMMARY)
+_KEPT = 86_400.0  # seconds that the working copy of a finished run is kept
+_AGAIN = "name another folder for the run"
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+
+
+def run_in_store(verb: Verb) -> Verb:
+    """Let a verb that makes runs (task, folder, ...) take addresses for its folders."""
+
+    @wraps(verb)
+    def wrapped(task: Any, folder: str | Path, **given: Any) -> Any:
+        since = given.get("since")
+        if since is not None and is_object(since):
+            with local_copy(since) as earlier:
+                return wrapped(task, folder, **(given | {"since": earlier}))
+        if not is_object(folder):
+            return verb(task, folder, **given)
+        say, stop = given.get("say", silent), given.get("stop", lambda: False)
+        with stored_run(checked(folder)) as stored:
+            given["stop"] = lambda: stored.failed or stop()
+            done = verb(task, stored.folder, **given)
+        say(f"{stored.address} has all of it; {stored.folder} is the working copy")
+        return done
+
+    return cast(Verb, wrapped)
+
+
+class StoredRun:
+    """One run in a store, or several in folders of their own."""
+
+    def __init__(self, address: str, folder: Path) -> None:
+        self.address, self.folder = address, folder
+        self._there: dict[str, str] = {}  # path -> digest of what the store has
+        self._done: dict[Path, tuple[int, int]] = {}  # facts -> when written, and their size
+        self._error: Exception | None = None
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="promptrank-store", daemon=True)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the store takes no more."""
+        return self._error is not None
+
+    def begin(self) -> None:
+        """Make the working copy what the store has, and watch for what is finished."""
+        stored = paths_below(self.address)
+        if RUN not in stored and PLAN not in stored:
+            if stored:
+                raise InputError(
+                    f"{self.address}: holds something else, such as {stored[0]}; {_AGAIN}"
+                )
+            remove(self.folder)  # it was removed from the store
+        facts = [path for path in stored if Path(path).parent.name == "shards"]
+        for path in [*facts, *(path for path in stored if Path(path).name in _SAID)]:
+            self._fetch(path)
+        for path in facts:
+            self._fetch_shard(path, set(stored))
+        self._thread.start()
+
+    def end(self) -> None:
+        """Put what has not been put yet, the summary last.
+
+        Raises:
+            DataError: the store does not take it.
+        """
+        self._end.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        self._put_finished()
+        for summary in sorted(self.folder.rglob(SUMMARY), reverse=True):
+            self._put(summary)
+
+    def _fetch(self, path: str) -> None:
+        fetch(f"{self.address}/{path}", self.folder / path)
+        self._there[path] = file_digest(self.folder / path)
+
+    def _fetch_shard(self, facts: str, stored: set[str]) -> None:
+        """Fetch those files of a shard that the working copy does not have as the facts say."""
+        run = Path(facts).parent.parent
+        for name, digest in _files(self.folder / facts).items():
+            path = (run / name).as_posix()
+            local = self.folder / path
+            if local.is_file() and file_digest(local) == digest and path in stored:
+                self._there[path] = digest
+            elif path in stored:
+                self._fetch(path)
+
+    def _watch(self) -> None:
+        try:
+            while not self._end.wait(_LOOK):
+                self._put_finished()
+        except Exception as error:  # told by whoever ranks
+            self._error = error
+
+    def _put_finished(self) -> None:
+        for name in (PLAN, RUN):
+            for path in sorted(self.folder.rglob(name)):
+                self._put(path, new=name == RUN)
+        for facts in sorted(self.folder.rglob("shards/*.json")):
+            about = facts.stat()
+            written = (about.st_mtime_ns, about.st_size)
+            if self._done.get(facts) != written and facts.name[0] != ".":
+                self._put_shard(facts)
+                self._done[facts] = written
+
+    def _put_shard(self, facts: Path) -> None:
+        """Put what the store does not have of a shard; nothing of one that is damaged here."""
+        run = facts.parent.parent
+        files = {run / name: digest for name, digest in _files(facts).items()}
+        if any(not p.is_file() or file_digest(p) != digest for p, digest in files.items()):
+            return
+        for path in (*files, facts):
+            self._put(path)
+
+    def _has(self, path: Path) -> bool:
+        return self._there.get(self._name(path)) == file_digest(path)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _put(self, path: Path, *, new: bool = False) -> None:
+        name = self._name(path)
+        if self._has(path):
+            return
+        digest, address = file_digest(path), f"{self.address}/{name}"
+        if not new or name in self._there:
+            put(path, address)
+        elif not put_new(path, address):
+            self._check_same(path, address)
+        self._there[name] = digest
+
+    def _check_same(self, path: Path, address: str) -> None:
+        """Whoever was first to say what is scored there is right."""
+        with local_copy(address) as other:
+            first, ours = (read_sealed(p, then=_AGAIN).get("identity") for p in (other, path))
+        if first != ours:
+            raise DataError(f"{address}: another run began there meanwhile; {_AGAIN}")
+
+
+@contextmanager
+def stored_run(address: str) -> Iterator[StoredRun]:
+    """Work on a run in a store; on this machine nobody else does.
+
+    Raises:
+        InputError: somebody else does, or the place is taken by something else.
+        DataError: the store cannot be read, or does not take what is written.
+    """
+    readable = re.sub(r"[^\w.-]", "-", address.rpartition("/")[2])[-60:]
+    runs = cache_root() / "runs"
+    folder = runs / f"{readable}-{json_digest(address)[:12]}"
+    stored = StoredRun(address, folder)
+    with owned(folder, "rank", name=f"{folder.name}.store"), speaking_of(address, folder):
+        _clear_finished(runs, folder)
+        stored.begin()
+        try:
+            yield stored
+        except BaseException:
+            with suppress(InputError, OSError):  # what stopped it says more
+                stored.end()
+            if stored._error is not None:
+                raise stored._error from None
+            raise
+        stored.end()
+
+
+def _files(facts: Path) -> dict[str, str]:
+    """Path within its run -> digest, of the files of a shard; none where its facts are damaged."""
+    try:
+        files = read_sealed(facts, then=_AGAIN).get("files")
+    except InputError:
+        return {}
+    return {str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {}
+
+
+def _clear_finished(runs: Path, ours: Path) -> None:
+    """Remove working copies of runs that were finished long ago: their stores have them."""
+    for summary in runs.glob(f"*/{SUMMARY}"):
+        with suppress(OSError):
+            if summary.parent != ours and time.time() - summary.stat().st_mtime > _KEPT:
+                remove(summary.parent)

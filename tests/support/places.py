@@ -1,0 +1,113 @@
+"""Servers of the places where data lives: an object store and a Postgres, on loopback."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BUCKET = "bucket"
+PASSWORD = "geheim-7261"
+_NOBODY = 65534  # Postgres does not run as root
+
+
+@contextmanager
+def object_store() -> Iterator[Any]:
+    """A server of S3 with one empty bucket, named by the usual variables; a client of it."""
+    import boto3
+    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+            patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
+            patch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
+            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+            patch.delenv("PROMPTRANK_OFFLINE", raising=False)
+            client = boto3.client("s3")
+            client.create_bucket(Bucket=BUCKET)
+            yield client
+    finally:
+        server.stop()
+
+
+def objects(client: Any, prefix: str = "") -> dict[str, bytes]:
+    """What is in the bucket, by key."""
+    listed = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    bodies = {o["Key"]: client.get_object(Bucket=BUCKET, Key=o["Key"])["Body"] for o in listed}
+    return {key: body.read() for key, body in bodies.items()}
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The address of an empty database of a Postgres that asks for a password."""
+    spec = find_spec("pgserver")
+    assert spec is not None and spec.origin is not None
+    programs = Path(spec.origin).parent / "pginstall" / "bin"
+    # Not in pytest's own folder, which nobody else may enter.
+    folder = Path(tempfile.mkdtemp(prefix="promptrank-postgres-"))
+    folder.chmod(0o755)
+    data, secret = folder / "data", folder / "secret"
+    data.mkdir(mode=0o700)
+    secret.write_text(PASSWORD)
+    who: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        os.chown(data, _NOBODY, _NOBODY)
+        who = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
+    made = ["--no-sync", "--no-instructions", "--encoding=utf8", "--locale=C"]
+    made += ["--auth=scram-sha-256", f"--pwfile={secret}", "-U", "postgres", "-D", str(data)]
+    subprocess.run([programs / "initdb", *made], check=True, capture_output=True, **who)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    given = ["-D", str(data), "-p", str(port), "-h", "127.0.0.1", "-k", "", "-c", "fsync=off"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen([programs / "postgres", *given], stdout=log, stderr=log, **who)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PGPASSWORD", PASSWORD)
+            address = f"postgresql://postgres@127.0.0.1:{port}/postgres"
+            _wait_for(address, server)
+            yield address
+    finally:
+        server.terminate()
+        server.wait()
+        shutil.rmtree(folder)
+
+
+def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
+    from promptrank.errors import DataError
+    from promptrank.places.postgres import connected
+
+    until = time.monotonic() + 30
+    while True:
+        try:
+            with connected(address):
+                return
+        except DataError:
+            if server.poll() is not None or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+
+
+def run_sql(address: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Run statements in one transaction; the rows of the last one."""
+    from promptrank.places.postgres import connected
+
+    with connected(address) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+        rows = cursor.fetchall() if cursor.description else []
+        connection.commit()
+    return [tuple(row) for row in rows]

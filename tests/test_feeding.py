@@ -1,0 +1,280 @@
+"""Processes that prepare prompts: the files of a run are those without them, whatever happens."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from promptrank.api.rank_run import rank_run
+from promptrank.basics.own_processes import receive, send
+from promptrank.engine.contract import Branch, Slot, SlotScore, Steps, Tree, Window
+from promptrank.engine.fake import FakeEngine
+from promptrank.errors import DataError, InputError
+from promptrank.records import Candidate, Item, Request, Subject
+from promptrank.requests.source import RequestFile
+from promptrank.runs import preparing_processes, shards
+from promptrank.runs.preparation import Preparation, prepared
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+
+TASK = "toys/like"
+TEMPLATE = "templates/toys/like.j2"
+
+
+def run(root: Path, folder: str, **more: Any) -> RunSummary:
+    given: dict[str, Any] = {"engine": "fake", "project": root, "size": 3} | more
+    return rank_run(TASK, root / folder, **given)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """Every file of a run but what only tells of its start, by path."""
+    paths = (path for path in folder.rglob("*") if path.is_file() and path.name != "run.json")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+class Within:
+    """Stands for a process: the same messages, through bytes, made in this process."""
+
+    rendered = 0
+
+    def __init__(self, preparation: Preparation, wanted: Any, stack: Any) -> None:
+        pipe = io.BytesIO()
+        send(pipe, (preparation, wanted))
+        pipe.seek(0)
+        self._made = prepared(*receive(pipe))
+
+    def __enter__(self) -> "Within":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def next(self) -> Any:
+        made = next(self._made, None)
+        if isinstance(made, list):
+            Within.rendered += len(made)
+        pipe = io.BytesIO()
+        send(pipe, made)
+        pipe.seek(0)
+        return receive(pipe)
+
+
+@pytest.fixture
+def within(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(preparing_processes, "_Process", Within)
+    Within.rendered = 0
+    yield
+
+
+@pytest.mark.usefixtures("within")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_files_are_those_without(toys: Path, processes: int) -> None:
+    once = run(toys, "without")
+    told: list[int] = []
+    done = run(toys, "with", prepare=processes, progress=lambda now, total: told.append(now))
+    assert files(toys / "with") == files(toys / "without")
+    assert done.counted == once.counted
+    assert told == sorted(told) and told[-1] == done.counted.requests == Within.rendered
+
+
+@pytest.mark.usefixtures("within")
+def test_a_stopped_run_goes_on_and_renders_nothing_again(toys: Path) -> None:
+    asked: list[int] = []
+
+    def stop() -> bool:
+        asked.append(len(asked))
+        return len(asked) > 2
+
+    with pytest.raises(StoppedBetween):
+        run(toys, "run", stop=stop, prepare=1)
+    assert len(shards.numbers(toys / "run")) == 2  # the one in hand was finished
+    Within.rendered = 0
+    done = run(toys, "run", prepare=1)
+    assert (done.resumed, Within.rendered) == (2, done.counted.requests - 2 * 3)
+    run(toys, "without")
+    assert files(toys / "run") == files(toys / "without")
+    # Of a gap between shards that are done, only that is prepared.
+    (toys / "run" / "summary.json").unlink()
+    (toys / "run" / "scores" / "000001.parquet").write_bytes(b"")
+    Within.rendered = 0
+    assert run(toys, "run", prepare=1).resumed == done.shards - 1
+    assert Within.rendered == 3
+    assert files(toys / "run") == files(toys / "without")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("within")
+def test_since_takes_over_what_processes_have_prepared(toys: Path) -> None:
+    run(toys, "old")
+    again = run(toys, "again", since=toys / "old", prepare=2)
+    assert again.counted.reused == again.counted.requests
+    plain = run(toys, "plain", since=toys / "old")
+    assert files(toys / "again") == files(toys / "plain")
+    assert plain.counted == again.counted
+
+
+@pytest.mark.usefixtures("within")
+def test_rows_at_fault_are_told_as_without(toys: Path) -> None:
+    template = toys / TEMPLATE
+    template.write_text(template.read_text().replace("item.title", "item.title / 2"))
+    assert run(toys, "without").counted.errors > 0
+    run(toys, "with", prepare=2)
+    assert files(toys / "with") == files(toys / "without")
+    (toys / "torn.jsonl").write_text('{"request_id": "r1"\n{"request_id": "r2", "item_id": "i"}\n')
+    run(toys, "torn", requests=toys / "torn.jsonl", prepare=2)
+    assert run(toys, "torn0", requests=toys / "torn.jsonl").counted.unread > 0
+    assert files(toys / "torn") == files(toys / "torn0")
+
+
+class Slow(FakeEngine):
+    """Says how many groups wait whenever it is asked for another."""
+
+    window = Window(2, 1000)
+    seen: ClassVar[list[tuple[str, ...]]] = []
+
+    def begin(self, trees: Any) -> Steps:
+        Slow.seen.append(tuple(tree.tree_id for tree in trees))
+        for ready in super().begin(trees):
+            time.sleep(0.001)
+            yield ready
+
+
+@pytest.mark.usefixtures("within")
+def test_groups_are_the_same_and_never_cross_a_shard(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.engine.fake.FakeEngine", Slow)
+    seen: list[list[tuple[str, ...]]] = []
+    for folder, count in (("without", 0), ("with", 1)):
+        Slow.seen = []
+        run(toys, folder, prepare=count, size=5)
+        seen.append(Slow.seen)
+    assert seen[0] == seen[1]
+    assert {len(group) for group in seen[0]} == {1, 2}
+    assert files(toys / "with") == files(toys / "without")
+
+
+@pytest.mark.usefixtures("within")
+def test_what_cannot_be_prepared_is_refused(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="--prepare -1: give 0 to"):
+        run(toys, "run", prepare=-1)
+    stamps = iter(["before", "before", "after"])
+    monkeypatch.setattr(RequestFile, "items_stamp", lambda self: next(stamps))
+    with pytest.raises(DataError, match="table of items changed"):
+        run(toys, "run", prepare=1)
+
+
+@dataclass(frozen=True)
+class Odd:
+    """A dataclass without slots."""
+
+    one: int
+
+
+_values = st.recursive(
+    st.none() | st.integers() | st.floats(allow_nan=False) | st.text() | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(_values, st.lists(st.integers(0, 2**40), max_size=5))
+@settings(max_examples=30, deadline=None)
+def test_what_is_handed_over_comes_back_the_same(value: Any, ids: list[int]) -> None:
+    item = Item("i", {"a": value}, ("key", 3))
+    tree = Tree("r", tuple(ids), (Branch(tuple(ids), (Slot((1,), ((2, 3), (4,))),)),), 1)
+    request = Request("r", Subject("m", {"x": value}), (Candidate("c", item), Candidate("d", item)))
+    given = [request, tree, Odd(3), SlotScore((0.5,), 0.1, None)]
+    pipe = io.BytesIO()
+    send(pipe, given)
+    pipe.seek(0)
+    back = receive(pipe)
+    assert back == given
+    assert back[0].candidates[0].item is back[0].candidates[1].item
+    with pytest.raises(EOFError):
+        receive(pipe)
+
+
+def many(root: Path, count: int) -> Path:
+    rows = (
+        {"request_id": f"r{n}", "member_id": f"m{n}", "member": {"name": f"N{n}"}}
+        | {"candidate_id": c, "item_id": f"{c}{n}", "item": {"title": f"T{n}", "color": "red"}}
+        for n in range(count)
+        for c in "ab"
+    )
+    path = root / "many.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def command(root: Path, folder: str, count: int) -> list[str]:
+    words = ["rank", TASK, "--engine", "fake", "--project", str(root), "--shard", "20"]
+    words += ["--requests", str(many(root, count)), "--run", str(root / folder), "--prepare", "2"]
+    return [sys.executable, "-m", "promptrank", *words]
+
+
+def until_shards(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
+    while process.poll() is None and (not folder.exists() or len(shards.numbers(folder)) < count):
+        time.sleep(0.002)
+    assert process.poll() is None, process.communicate()
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_are_told_and_leave_no_orphans(toys: Path) -> None:
+    count = 6000
+    words = command(toys, "run", count)
+    folder = toys / "run"
+    # A process that prepares is killed.
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True)
+    until_shards(process, folder, 3)
+    prepares = psutil.Process(process.pid).children()
+    assert len(prepares) == 2
+    prepares[1].send_signal(signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 2, said
+    assert "a process that prepared prompts ended by itself (-9)" in said
+    psutil.wait_procs(prepares, timeout=20)
+    assert not any(each.is_running() for each in prepares)
+    # The one that asks the engine is killed.
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, text=True)
+    until_shards(process, folder, len(shards.numbers(folder)) + 3)
+    prepares = psutil.Process(process.pid).children()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _, left = psutil.wait_procs(prepares, timeout=60)
+    assert not left
+    # Ctrl-C goes to all of them.
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    until_shards(process, folder, len(shards.numbers(folder)) + 3)
+    prepares = psutil.Process(process.pid).children()
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "the same command goes on where it was" in said
+    assert "Traceback" not in said
+    assert not psutil.wait_procs(prepares, timeout=20)[1]
+    assert len(shards.numbers(folder)) < count / 20
+    subprocess.run(words, check=True, capture_output=True)
+    run(toys, "without", requests=toys / "many.jsonl", size=20)
+    assert files(folder) == files(toys / "without")
+
+
+@pytest.mark.slow
+def test_what_a_process_meets_is_told_in_its_words(toys: Path) -> None:
+    path = many(toys, 100)
+    with path.open("a") as file:
+        file.write('{"request_id": "z", "item_id": "i", "colour": 1}\n')
+    for count in (0, 1):
+        with pytest.raises(DataError, match=r"many\.jsonl:201: no column 'colour'"):
+            run(toys, f"run{count}", requests=path, prepare=count)
