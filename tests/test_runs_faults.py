@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from promptrank.api.rank_run import rank_run
 from promptrank.basics.owner import lock_file, owned
 from promptrank.cli.endings import ending
 from promptrank.engine.contract import Failure, Steps
@@ -23,8 +24,9 @@ from promptrank.errors import DataError, InputError, PromptrankError
 from promptrank.requests.write import TableWriter
 from promptrank.runs import shards
 from support.damage import damages
-from support.sharded import Scoring, SteppingEngine, errors_of, files_of, rows_of
+from support.sharded import TASK, Scoring, SteppingEngine, errors_of, files_of, rows_of
 from support.toys import make_project
+from support.vllm import use_stub
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +122,29 @@ def test_rows_in_are_rows_out_and_rows_in_errors(
     assert said["candidates"] == said["scored"] + said["removed"] + said["set_aside"]
     raised = any(kind in ("raises", "full", "once") for kind in orders.values())
     assert ("engine_errors" in said["faults"]) == raised
+
+
+@pytest.mark.parametrize("what", ["die", pytest.param("hang", marks=pytest.mark.slow)])
+def test_vllm_is_started_anew_in_a_run(
+    toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    use_stub(tmp_path, monkeypatch)
+    (tmp_path / "once").write_text(what)
+    (tmp_path / "unarmed").touch()
+    said: list[str] = []
+    done = rank_run(
+        TASK,
+        toys / "run",
+        engine="vllm",
+        project=toys,
+        timeout=8.0 if what == "hang" else None,
+        say=said.append,
+    )
+    assert (done.counted.set_aside, dict(done.counted.faults)) == (0, {"restarts": 1})
+    words = "signal 9" if what == "die" else "sent nothing for 8 s and was ended"
+    assert any(words in line and "starting another" in line for line in said)
+    assert "the engine's process died and was started anew 1 time" in said
+    assert (tmp_path / "log").read_text().count("start\n") == 2
 
 
 def test_an_engine_that_answers_nothing_writes_nothing(

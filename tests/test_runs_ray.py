@@ -94,8 +94,8 @@ def opened_with(change: Callable[[Any], None], at: pytest.MonkeyPatch) -> None:
     """Workers open as ever, and then call ``change`` with the class of the fake engine."""
 
     def opening(*given: Any, **more: Any) -> Ranker:
-        from promptrank.api.rank_run import open_in_worker
         from promptrank.engine.fake import FakeEngine
+        from promptrank.workspace.run_opening import open_in_worker
 
         change(FakeEngine)
         return open_in_worker(*given, **more)
@@ -245,8 +245,8 @@ def test_a_worker_with_other_files_is_refused(
         import os
         import time
 
-        from promptrank.api.rank_run import open_in_worker
         from promptrank.engine.fake import FakeEngine
+        from promptrank.workspace.run_opening import open_in_worker
 
         try:
             os.close(os.open(taken, os.O_CREAT | os.O_EXCL))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
@@ -80,7 +81,8 @@ def rank(
         stack.enter_context(taken(path, "rank"))
         if baseline is None:
             kept = stack.enter_context(score_cache(opened.project, cache, say))
-            given["runtime"] = stack.enter_context(Runtime(cache=kept))
+            runtime = Runtime(Restarts(say, FREE_IN_RUNS), cache=kept)
+            given["runtime"] = stack.enter_context(runtime)
             ranker = stack.enter_context(open_ranker(opened, **given))
         if requests is None:
             check_splits(opened.task, splits)

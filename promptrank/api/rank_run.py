@@ -9,18 +9,13 @@ from typing import Any
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.caching.score_cache import ScoreCache
-from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
 from promptrank.project import open_project
-from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
 from promptrank.runs.ray_pool import worker_pool
 from promptrank.runs.ray_run import score_shards_on_workers
-from promptrank.runs.ray_session import WantedWorkers
-from promptrank.runs.run_identity import PLAN, RUN, check_folders
-from promptrank.runs.several_runs import begin_several, check_several, finish_several
+from promptrank.runs.several_runs import begin_several, check_several, finish_several, run_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.runs.stored_runs import run_in_store
@@ -33,6 +28,7 @@ from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_pla
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
+from promptrank.workspace.run_opening import open_in_worker, run_runtime, wanted_workers
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -118,7 +114,7 @@ def rank_run(
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     check_cached(engine, cache)
-    wanted = _wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
+    wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
     if wanted is not None and cache is not False:
         raise InputError("--cache is for one machine; leave it out, or --on")
     if wanted is not None and threads is None:
@@ -139,7 +135,7 @@ def rank_run(
         if wanted is None:
             if runtime is None:
                 kept = stack.enter_context(score_cache(opened.project, cache, say))
-                runtime = stack.enter_context(_runtime(timeout, say, kept))
+                runtime = stack.enter_context(run_runtime(timeout, say, kept))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
         elif prepare:
@@ -189,46 +185,6 @@ def rank_run(
         )
 
 
-def _wanted_workers(
-    on: str | None,
-    workers: int | None,
-    cpus: float | None,
-    gpus: float | None,
-    threads: int | None,
-) -> WantedWorkers | None:
-    if on is not None:
-        return WantedWorkers(on, workers, float(threads or 1) if cpus is None else cpus, gpus)
-    if (workers, cpus, gpus) != (None, None, None):
-        raise InputError(
-            "--workers, --cpus-per-worker and --gpus-per-worker go with --on; --on ray starts Ray "
-            "on this machine"
-        )
-    return None
-
-
-def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[str, Any]) -> Ranker:
-    """The ranker of a run in a process of its own, by the files on its machine.
-
-    Args:
-        given: arguments of `promptrank.open_ranker`.
-    """
-    runtime = _runtime(timeout, silent, None)
-    try:
-        ranker = open_ranker(task, **given, runtime=runtime)
-    except BaseException:
-        runtime.close()
-        raise
-    ranker.on_close(runtime.close)
-    return ranker
-
-
-def _runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:
-    """For runs, which nobody watches: engines are started anew where that is possible."""
-    if timeout is not None and not timeout > 0:
-        raise InputError(f"a time-out of {timeout:g} s; give more than 0")
-    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout, cache=cache)
-
-
 Started = Callable[[PlanEntry, Throughput], None]
 """Is told of each run of several as it begins, with what will be kept up to date."""
 
@@ -276,13 +232,13 @@ def rank_plan(
     earlier = expanded(since) if since is not None else None
     check_several(place)
     entries = open_plan(plan, given, project=project, settings=settings or [])
-    folders = {entry.name: _folders(place, earlier, entry.name, say) for entry in entries}
+    folders = {entry.name: run_folders(place, earlier, entry.name, say) for entry in entries}
     done: dict[str, RunSummary] = {}
     failed: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
         kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
-        runtime = stack.enter_context(_runtime(timeout, say, kept))
+        runtime = stack.enter_context(run_runtime(timeout, say, kept))
         check_entries(entries, folders, runtime, plan=plan, say=say)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:
@@ -312,19 +268,3 @@ def rank_plan(
         raise DataError(f"{len(failed)} of {len(entries)} runs did not finish\n{words}")
     finish_several(place, done)
     return done
-
-
-def _folders(place: Path, earlier: Path | None, name: str, say: Say) -> tuple[Path, Path | None]:
-    """Of a run among several, and of the run that it takes scores over from."""
-    if earlier is None:
-        return place / name, None
-    if earlier.resolve() == place.resolve():
-        raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
-    if (earlier / RUN).is_file():
-        raise InputError(f"--since {earlier}: is one run; name a folder of several")
-    if not (earlier / PLAN).is_file():
-        raise InputError(f"--since {earlier}: is no folder of runs; `rank --run` makes one")
-    if not (earlier / name / RUN).is_file():
-        say(f"{earlier} has no run {name}, so {name} is ranked as a whole")
-        return place / name, None
-    return place / name, earlier / name

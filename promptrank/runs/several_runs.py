@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.seals import read_sealed, write_sealed
+from promptrank.basics.telling import Say
 from promptrank.errors import DataError, InputError
 from promptrank.runs.run_identity import PLAN, RUN, SUMMARY
 from promptrank.runs.sharded_run import RunSummary
@@ -63,3 +64,19 @@ def names_of_runs(folder: Path) -> Sequence[str]:
     if not isinstance(runs, dict):
         raise DataError(f"{folder / PLAN}: names no runs; the command that made it writes it again")
     return tuple(map(str, runs))
+
+
+def run_folders(place: Path, earlier: Path | None, name: str, say: Say) -> tuple[Path, Path | None]:
+    """Of a run among several, and of the run that it takes scores over from."""
+    if earlier is None:
+        return place / name, None
+    if earlier.resolve() == place.resolve():
+        raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
+    if (earlier / RUN).is_file():
+        raise InputError(f"--since {earlier}: is one run; name a folder of several")
+    if not (earlier / PLAN).is_file():
+        raise InputError(f"--since {earlier}: is no folder of runs; `rank --run` makes one")
+    if not (earlier / name / RUN).is_file():
+        say(f"{earlier} has no run {name}, so {name} is ranked as a whole")
+        return place / name, None
+    return place / name, earlier / name

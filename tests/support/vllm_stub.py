@@ -3,7 +3,9 @@
 PROMPTRANK_STUB in the environment is a folder, in which ``log`` gets a line for its start, each
 adapter and each prompt; a file ``slow`` makes each message wait until that is gone; ``broken`` ends
 a start; with ``deadly`` any adapter kills it. Any prompt that holds POISON kills it, and so does
-loading an adapter in a folder called so; at one that holds HANGS it waits for ever.
+loading an adapter in a folder called so; at one that holds HANGS it waits for ever; with a file
+``unarmed`` these ids mean nothing. A file ``once`` has it do either at the next prompt, by its text
+(``die``, ``hang``), and is gone then.
 """
 
 import json
@@ -55,11 +57,16 @@ def main() -> None:
                 die()
             tell(adapter=[number, None])
         elif "score" in message:
+            if (folder / "once").exists():
+                what = (folder / "once").read_text()
+                (folder / "once").unlink()
+                die() if what == "die" else time.sleep(600)
             for number, ids, wanted, adapter in message["score"]:
                 log(f"prompt {ids[0]}")
-                if POISON in ids:
+                armed = not (folder / "unarmed").exists()
+                if POISON in ids and armed:
                     die()
-                while HANGS in ids:
+                while HANGS in ids and armed:
                     time.sleep(1)
                 done = [number, logprobs(ids, wanted, adapter), wanted[0]]
                 tell(done=[done], tokens=[len(ids), 1])
