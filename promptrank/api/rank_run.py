@@ -15,6 +15,7 @@ from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
 from promptrank.runs.ray_pool import worker_pool
 from promptrank.runs.ray_run import score_shards_on_workers
+from promptrank.runs.run_identity import check_folders
 from promptrank.runs.several_runs import begin_several, check_several, finish_several, run_folders
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
