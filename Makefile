@@ -84,6 +84,7 @@ bench: $(STAMP) $(VLLM)
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/data.py --examples 100000 1000000
 	$(BIN)/python bench/look_up.py
+	$(BIN)/python bench/cache.py
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/students.py
 	$(BIN)/python bench/serve.py

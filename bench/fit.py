@@ -3,7 +3,7 @@
     python bench/fit.py [--teacher base|adapter:NAME|scores:FILE] [--train 400] [--test 200]
 
 jobs/fit on a simulated marketplace (docs/reference/simulation.md), six pairs a request. The
-decoder answers a sample of requests, kept in the teacher store of --project, so that a second run
+decoder answers a sample of requests, kept in the score cache of --project, so that a second run
 asks nothing. A gbdt learns from these answers and never sees a label (``--labels 0 --loss
 direct``). On held-out members it is judged twice: by what the decoder calls bad, and by what
 the simulator knows. Beside it, learned from the recorded labels of the same requests: another gbdt,
@@ -91,7 +91,7 @@ def ranked(
             path = Path(other)
         else:
             if name == DECODER:
-                who = {"adapter": other or None, "store": True}
+                who = {"adapter": other or None, "cache": True}
             with progress_bar(name, "requests") as progress:
                 who |= {"project": opened.project, "progress": progress}
                 rank(TASK, path, requests=requests, splits={"test"}, limit=given.test, **who)

@@ -100,11 +100,8 @@ def apart(expected: Path, path: Path) -> Iterator[str]:
 
 
 def names(project: Path) -> set[str]:
-    """Everything that lies in a project, but for the store's parts, which bear random names."""
-    return {
-        "teacher/part" if path.name.startswith("part-") else str(path.relative_to(project))
-        for path in project.rglob("*")
-    }
+    """Everything that lies in a project."""
+    return {str(path.relative_to(project)) for path in project.rglob("*")}
 
 
 def kill(

@@ -105,7 +105,7 @@ def ask(opened: OpenTask, requests: Path, out: Path, given: argparse.Namespace) 
             limit=given.test,
             adapter=adapter_of(given.teacher),
             threads=CORES,
-            store=True,
+            cache=True,
             progress=progress,
         )
 

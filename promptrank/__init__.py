@@ -50,7 +50,9 @@ _EXPORTS = {
     "open_ranker": "promptrank.workspace.rankers",
     "parity": "promptrank.api.parity",
     "plan": "promptrank.api.plan",
+    "precompute": "promptrank.api.precompute",
     "pull": "promptrank.api.tasks",
+    "purge": "promptrank.api.purge",
     "rank": "promptrank.api.rank",
     "replay": "promptrank.api.replay",
     "report": "promptrank.api.report",
@@ -72,6 +74,8 @@ if TYPE_CHECKING:
     from promptrank.api.join import join as join
     from promptrank.api.parity import parity as parity
     from promptrank.api.plan import plan as plan
+    from promptrank.api.precompute import precompute as precompute
+    from promptrank.api.purge import purge as purge
     from promptrank.api.rank import rank as rank
     from promptrank.api.replay import replay as replay
     from promptrank.api.report import report as report

@@ -73,7 +73,7 @@ def test_names_that_are_none_are_refused_before_anything_is_read(
     [
         ({"engine": "baseline:popularty"}, "did you mean 'popularity'"),
         ({"engine": "baseline:bm25", "model": "m"}, "leave --model and --adapter out"),
-        ({"engine": "baseline:bm25", "store": True}, "the store is for decoders"),
+        ({"engine": "baseline:bm25", "cache": True}, "the score cache is for decoders"),
     ],
 )
 def test_rank_refuses_them_too(

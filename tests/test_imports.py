@@ -27,6 +27,7 @@ LAYERS = (
     "requests",
     "tables",
     "engine",
+    "caching",
     "prompt",
     "probes",
     "runtime",
@@ -42,6 +43,7 @@ LAYERS = (
     "workspace",
     "serve",
     "workbench",
+    "purging",
     "api",
     "cli",
 )

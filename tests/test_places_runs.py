@@ -10,6 +10,8 @@ import pytest
 
 from promptrank.api.build import build
 from promptrank.api.diff import diff
+from promptrank.api.evaluate import evaluate
+from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.errors import DataError, InputError
 from promptrank.places import object_store
@@ -94,7 +96,7 @@ def test_a_stopped_run_goes_on_from_another_machine(
 ) -> None:
     address, put = f"s3://{BUCKET}/{place}", object_store.put
     with pytest.raises(StoppedBetween):
-        run(toys, address, stop=stop_after(2))
+        run(toys, address, stop=stop_after(2), partition="date")
     names = there(bucket, place)
     assert {n for n in names if n.startswith("shards/")} == {f"shards/00000{i}.json" for i in "01"}
     with pytest.raises(DataError, match=rf"{address}: the run is not finished"):
@@ -107,16 +109,16 @@ def test_a_stopped_run_goes_on_from_another_machine(
         put(path, name)
 
     monkeypatch.setattr(stored_runs, "put", noted)
-    done = run(toys, address)
+    done = run(toys, address, partition="date")
     assert done.resumed == 2
-    run(toys, toys / "unbroken")
+    run(toys, toys / "unbroken", partition="date")
     assert there(bucket, place) == local(toys / "unbroken")
     # What says that a shard is done comes after its files, and the summary after everything.
     assert order[-1] == "summary.json" and not any("00000" + i in n for n in order for i in "01")
     for name in (name for name in order if name.startswith("shards/")):
         number = Path(name).stem
-        files = {f"scores/{number}.parquet", f"errors/{number}.jsonl", f"prompts/{number}.parquet"}
-        assert files <= set(order[: order.index(name)])
+        files = {n for n in order if Path(n).stem == number and n != name}
+        assert len(files) >= 3 and files <= set(order[: order.index(name)])
 
 
 def test_a_store_that_takes_no_more_ends_the_run_and_it_goes_on(
@@ -197,6 +199,13 @@ def test_requests_come_from_a_store(toys: Path, bucket: Any, place: str) -> None
     for path in toys.glob("requests.*"):
         bucket.upload_file(str(path), BUCKET, f"{place}/{path.name}")
     run(toys, toys / "from-store", requests=address)
+    rank(TASK, toys / "one.parquet", requests=address, engine="fake", project=toys)
+    report = evaluate(TASK, scores=toys / "one.parquet", requests=address, project=toys)
+    bucket.upload_file(str(toys / "one.parquet"), BUCKET, f"{place}/one.parquet")
+    scores = f"s3://{BUCKET}/{place}/one.parquet"
+    out = toys / "report.json"
+    again = evaluate(TASK, scores=scores, requests=address, project=toys, out=out)
+    assert again.rankers[0].cells == report.rankers[0].cells
     run(toys, toys / "from-file", requests=toys / "requests.parquet")
     assert local(toys / "from-store") == local(toys / "from-file")
     # Another content under the same name is another run.

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightgbm
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from promptrank.adapters.alias import read_aliases, rollback, set_alias
@@ -20,8 +19,6 @@ from promptrank.adapters.weights import weights_digest
 from promptrank.assets.resolve import resolve_model
 from promptrank.basics.json_files import DEEP, json_object, read_json
 from promptrank.basics.seals import SEAL, read_sealed, sealed, write_sealed
-from promptrank.engine.contract import Branch, Slot, Tree
-from promptrank.engine.fake import FakeEngine
 from promptrank.engine.limits import model_limits
 from promptrank.engine.plain_json import read_json as engine_json
 from promptrank.errors import DataError, InputError, ModelError, PromptrankError
@@ -32,7 +29,6 @@ from promptrank.students.gbdt import trees as gbdt
 from promptrank.students.kinds import kind_of
 from promptrank.students.lessons import Learning
 from promptrank.students.sequence import sasrec as sequence
-from promptrank.students.teacher_store import StoredEngine
 from promptrank.training import checkpoints
 from support.adapters import a_card, a_folder
 from support.damage import ODD, damages, odd_values, refused_or_the_same
@@ -328,69 +324,6 @@ def test_a_sequence_students_parts_are_of_one_size(made: Path, tmp_path: Path) -
         write_sealed(folder / "inputs.json", {**held, key: value})
         with pytest.raises(ModelError, match="distill the student again"):
             sequence.load(planted_task(), folder, None)
-
-
-# -- teacher stores ----------------------------------------------------------------------------
-
-SLOT = Slot((9,), ((10,), (11, 12)))
-TREES = [
-    Tree(f"t{i}", (1, 2, i), tuple(Branch((b,), (SLOT,)) for b in range(4)), 0) for i in range(5)
-]
-
-
-def asked(folder: Path) -> tuple[list[Any], int]:
-    engine = StoredEngine(FakeEngine(), folder, lambda adapter: adapter)
-    found = list(engine.score(TREES))
-    engine.close()
-    return found, engine.asked
-
-
-def test_teacher_stores(tmp_path: Path) -> None:
-    first, count = asked(tmp_path)
-    assert count == 20
-    (part,) = tmp_path.glob("*/part-*.parquet")
-    assert refused_or_the_same(part, lambda: asked(tmp_path), 200) == 0
-    part.unlink()
-    assert asked(tmp_path) == (first, 20)
-
-
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("logprobs", [[50.0, -1.0]]),
-        ("logprobs", [[float("nan"), -1.0]]),
-        ("logprobs", [[float("inf"), -1.0]]),
-        ("logprobs", [[None, -1.0]]),
-        ("logprobs", [None]),
-        ("logprobs", None),
-        ("logprobs", [[-1.0, -2.0, -3.0]]),
-        ("logprobs", [[-1.0]]),
-        ("logprobs", [[-1.0, -1.0], [-1.0, -1.0]]),
-        ("label_mass", [1.5]),
-        ("label_mass", [float("nan")]),
-        ("label_mass", [-0.1]),
-        ("label_mass", []),
-        ("argmax", [2]),
-        ("argmax", [-1]),
-    ],
-)
-def test_numbers_that_no_engine_answers_with_give_no_scores(
-    tmp_path: Path, column: str, value: Any
-) -> None:
-    """In a part of an older version, whose name is no digest."""
-    import pyarrow.parquet as pq
-
-    asked(tmp_path)
-    (part,) = tmp_path.glob("*/part-*.parquet")
-    table = pq.read_table(part)
-    given = table.to_pylist()
-    given[7][column] = value
-    part.unlink()
-    pq.write_table(
-        pa.Table.from_pylist(given, schema=table.schema), part.parent / "part-0a.parquet"
-    )
-    with pytest.raises(DataError, match="remove"):
-        asked(tmp_path)
 
 
 # -- checkpoints, models -----------------------------------------------------------------------

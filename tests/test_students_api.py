@@ -166,7 +166,7 @@ def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
         requests=more,
         engine="fake",
         project=project,
-        store=True,
+        cache=True,
     )
     make(project, "known", teacher="base", engine="fake")
     made = make(project, "more", teacher="base", engine="fake", unlabelled=more)
@@ -176,6 +176,7 @@ def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
 
 
 def test_teacher_students_and_baselines_in_one_report(students: Path) -> None:
+    said: list[str] = []
     report = compare_students(
         "toys/like",
         teacher="base",
@@ -184,7 +185,9 @@ def test_teacher_students_and_baselines_in_one_report(students: Path) -> None:
         project=students,
         draws=100,
         out=students / "students.json",
+        say=said.append,
     )
+    assert not [line for line in said if "cache" in line]
     assert [row.name for row in report.rankers][:3] == ["teacher", "taught", "plain"]
     assert report.metrics[0] == "ndcg@10"
     taught, plain = report.ranker("taught"), report.ranker("plain")

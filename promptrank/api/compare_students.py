@@ -3,14 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.caching.cached_engine import CachedEngine
 from promptrank.engine.compute import Compute
+from promptrank.engine.contract import Engine
 from promptrank.errors import InputError
 from promptrank.records import Request
 from promptrank.runs.outputs import check_output, taken
-from promptrank.workspace.learned_from import with_store
+from promptrank.workspace.kept_scores import score_cache
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_named, open_ranker
@@ -51,7 +53,7 @@ def compare_students(
     for students, the share of the teacher's lift that it keeps.
 
     Args:
-        teacher: ``base``, ``adapter:NAME`` (through the teacher store) or ``scores:FILE``.
+        teacher: ``base``, ``adapter:NAME`` (through the project's score cache) or ``scores:FILE``.
         students: names in ``students/``, or folders.
         without: student -> the one that was trained without the teacher; where left out, a student
             among ``students`` of the same kind, loss ``labels`` and as many labels, and of the same
@@ -129,10 +131,15 @@ def _teacher(
     if who.kind == "scores":
         return open_scores(on.opened, who.name, say), Cost()
     compute = Compute(1, "cpu" if engine in ("packed", "plain") else "auto")
-    with open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker:
+    with (
+        score_cache(on.opened.project, True, say) as kept,
+        open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker,
+    ):
         size = _model_size(on.opened, model, ranker.adapter)
         cost = _cost(ranker.rank, wide[:1], size, runs=2)
-        with_store(ranker, on.opened.project)
+        if kept is not None:  # only now, since a look-up says nothing of what it costs
+            inner = cast(Engine, ranker.opened.engine)
+            ranker.put_before(CachedEngine(inner, kept, say=say))
         say("ranking with the teacher")
         scores, _ = on.scores(ranker, None, say, progress)
         return scores, cost

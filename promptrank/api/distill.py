@@ -12,6 +12,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.requests.source import Sample
 from promptrank.runs.manifest import manifest, versions
 from promptrank.runs.outputs import check_output, taken
+from promptrank.workspace.kept_scores import CacheChoice
 from promptrank.workspace.learned_from import LearnedFrom, counts, teach
 from promptrank.workspace.policies import without_steps
 from promptrank.workspace.request_files import request_file
@@ -33,7 +34,7 @@ class Distilled:
     """What `distill` made.
 
     Attributes:
-        asked: prompts that the teacher had to answer now; what the store held is not asked again.
+        asked: prompts that the teacher had to answer now, without those in the score cache.
         report: of the student on ``valid``; None where nothing there is labelled.
     """
 
@@ -64,6 +65,7 @@ def distill(
     threads: int | None = None,
     device: str = "auto",
     dtype: str | None = None,
+    cache: CacheChoice = True,
     timed: int = TIMED,
     report: str | Path | None = None,
     say: Say = silent,
@@ -72,7 +74,7 @@ def distill(
     """Train a student on the ``train`` part and write ``students/NAME/``.
 
     Args:
-        teacher: ``base``, ``adapter:NAME`` (answers are kept in the project's ``teacher/``) or
+        teacher: ``base``, ``adapter:NAME`` (answers are kept in the score cache) or
             ``scores:FILE`` (a file that `rank` wrote); not needed for losses ``labels`` and
             ``self-auxiliary``.
         student: kind: ``gbdt``, ``sequence`` or ``decoder``.
@@ -85,6 +87,8 @@ def distill(
             training); 0: of none, for a student of the teacher alone.
         device: of the teacher, and of a student of kind ``decoder`` while it learns.
         dtype: of the teacher's weights.
+        cache: where the teacher's answers are kept: True for the project's score cache, a folder,
+            or False for nowhere.
         replace_: put the student in the place of one of that name.
         timed: requests that are timed for its card.
         report: where to write, as JSON, how it does on ``valid``.
@@ -120,7 +124,7 @@ def distill(
         request_file(opened, requests, splits=None, say=say) as file,
     ):
         source = LearnedFrom(opened, file, unlabelled, limit)
-        taught = teach(source, teacher, engine, model, compute, say, progress)
+        taught = teach(source, teacher, engine, model, compute, say, progress, cache)
         lessons = source.lessons(taught.scores, labels)
         data = counts(opened.task, lessons)
         if teacher is not None and not any(data["taught"].values()):

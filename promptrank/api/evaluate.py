@@ -18,6 +18,7 @@ from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import unfused
+from promptrank.workspace.kept_scores import CacheChoice, score_cache, tell_use
 from promptrank.workspace.named import Named
 from promptrank.workspace.policies import open_policy, policy_rows, without_steps
 from promptrank.workspace.rankers import open_ranker
@@ -47,6 +48,7 @@ def evaluate(
     device: str = "auto",
     dtype: str | None = None,
     allow_changed: bool = False,
+    cache: CacheChoice = False,
     vs: Sequence[str] = (),
     obscure: Sequence[str] = (),
     probes: Sequence[str] = (),
@@ -69,6 +71,8 @@ def evaluate(
         limit: at most this many of its requests, sampled by a hash of their ids; baselines still
             learn from all of ``train``.
         allow_changed: take ``scores`` of other prompts than the task words today.
+        cache: have every decoder answer from the score cache where it can, and add to it what it
+            cannot: True for the project's, or a folder.
         vs: further rankers on the same candidates, each with its paired difference:
             ``student:NAME``, ``adapter:NAME``, ``base``, ``baseline:NAME`` or ``baseline:all``
             (those of `promptrank.baselines.listing` that are not always there), ``template:FILE``
@@ -167,7 +171,8 @@ def evaluate(
         taken(kept, "eval"),
         taken(kept_obscured, "eval"),
         measured_on(opened, requests, split, limit, say, wanted.baselines, check) as on,
-        Runtime() as runtime,
+        score_cache(opened.project, cache, say) as kept_scores,
+        Runtime(cache=kept_scores) as runtime,
     ):
         check_fitted(wanted, on)
         given: dict[str, Any] = {"model": model, "runtime": runtime, "say": say}
@@ -233,6 +238,7 @@ def evaluate(
         )
         notes = (*report.notes, *audits)
         report = replace(report, notes=notes, probes=probed)
+        tell_use(kept_scores, say)
         report = concluded(report, wanted, on, own, slicings, with_text=with_text)
         if out is not None:
             write_as(report, Path(out))

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
 from promptrank.requests.source import Sample
 from promptrank.runs.outputs import check_output, taken
 from promptrank.runs.scored_file import Ranked, score_into
 from promptrank.runs.throughput import Throughput
+from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
     baseline_ranker,
     fit_on,
 )
-from promptrank.workspace.learned_from import with_store
+from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache, tell_use
 from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
@@ -41,7 +41,7 @@ def rank(
     device: str = "auto",
     dtype: str | None = None,
     allow_changed: bool = False,
-    store: bool = False,
+    cache: CacheChoice = False,
     throughput: Throughput | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
@@ -60,7 +60,8 @@ def rank(
         splits: only these parts; ``test`` where the task declares a split, else everything.
         limit: at most this many requests, sampled by a hash of their ids.
         allow_changed: rank although template or answers changed since the adapter was trained.
-        store: answer from the project's teacher store where it can be, and add to it what cannot.
+        cache: answer from the score cache where it can be, and add to it what cannot: True for
+            the project's, or a folder.
         throughput: is kept up to date, for whoever shows it.
         stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
@@ -70,17 +71,17 @@ def rank(
     path = check_output(out, (".parquet", ".jsonl"), [requests])
     opened = open_task(task, project=project, settings=settings)
     baseline = baseline_engine(opened, engine, model, adapter)
-    if baseline is not None and store:
-        raise InputError(f"{engine}: the store is for decoders; leave --store out")
+    check_cached(engine, cache)
+    kept = None
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
     given |= {"allow_changed": allow_changed, "say": say}
-    stored = None
     with ExitStack() as stack:
         stack.enter_context(taken(path, "rank"))
         if baseline is None:
+            kept = stack.enter_context(score_cache(opened.project, cache, say))
+            given["runtime"] = stack.enter_context(Runtime(cache=kept))
             ranker = stack.enter_context(open_ranker(opened, **given))
-            stored = with_store(ranker, opened.project) if store else None
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
@@ -107,6 +108,5 @@ def rank(
             chosen |= {"splits": splits, "ids": ids}
             total = len(ids) if ids is not None else request_count(file.path, splits)
             ranked = score_into(path, ranker, file, facts, **chosen, total=total)
-    if stored is not None:
-        say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the model")
+        tell_use(kept, say)
     return ranked

@@ -9,8 +9,10 @@ from typing import Any
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Progress, Say, no_progress, silent
+from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import DataError, InputError
+from promptrank.project import open_project
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
@@ -26,6 +28,7 @@ from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
+from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
@@ -53,6 +56,7 @@ def rank_run(
     size: int = SHARD,
     since: str | Path | None = None,
     partition: str | None = None,
+    cache: CacheChoice = False,
     runtime: Runtime | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
@@ -79,6 +83,8 @@ def rank_run(
             scores from there.
         partition: ``date``: the scores of each day in a folder of its own, by the requests' times
             in UTC: ``scores/date=2026-11-27/000042.parquet``.
+        cache: answer from the score cache where it can be, and add to it what cannot: True for
+            the project's, or a folder. A runtime that is given has its own, or none.
         runtime: owns the opened models, where runs share them.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
@@ -111,7 +117,10 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
+    check_cached(engine, cache)
     wanted = _wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
+    if wanted is not None and cache is not False:
+        raise InputError("--cache is for one machine; leave it out, or --on")
     if wanted is not None and threads is None:
         threads = max(1, int(wanted.cpus))
     given: dict[str, Any] = {
@@ -129,7 +138,8 @@ def rank_run(
         ranker = None
         if wanted is None:
             if runtime is None:
-                runtime = stack.enter_context(_runtime(timeout, say))
+                kept = stack.enter_context(score_cache(opened.project, cache, say))
+                runtime = stack.enter_context(_runtime(timeout, say, kept))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
         elif prepare:
@@ -202,7 +212,7 @@ def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[s
     Args:
         given: arguments of `promptrank.open_ranker`.
     """
-    runtime = _runtime(timeout, silent)
+    runtime = _runtime(timeout, silent, None)
     try:
         ranker = open_ranker(task, **given, runtime=runtime)
     except BaseException:
@@ -212,11 +222,11 @@ def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[s
     return ranker
 
 
-def _runtime(timeout: float | None, say: Say) -> Runtime:
+def _runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:
     """For runs, which nobody watches: engines are started anew where that is possible."""
     if timeout is not None and not timeout > 0:
         raise InputError(f"a time-out of {timeout:g} s; give more than 0")
-    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout)
+    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout, cache=cache)
 
 
 Started = Callable[[PlanEntry, Throughput], None]
@@ -232,6 +242,7 @@ def rank_plan(
     settings: list[str] | None = None,
     size: int = SHARD,
     since: str | Path | None = None,
+    cache: CacheChoice = False,
     with_text: bool = False,
     timeout: float | None = None,
     started: Started = lambda entry, throughput: None,
@@ -249,7 +260,7 @@ def rank_plan(
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
         since: the folder of one run, or of several: each takes over scores of the run of its name.
-        with_text, timeout: as of `rank_run`.
+        cache, with_text, timeout: as of `rank_run`.
         started: is told which run begins.
         stop: asked between shards; True ends it by `StoppedBetween`.
         given: options of `rank_run`, for runs of the plan that do not say otherwise.
@@ -270,7 +281,8 @@ def rank_plan(
     failed: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        runtime = stack.enter_context(_runtime(timeout, say))
+        kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
+        runtime = stack.enter_context(_runtime(timeout, say, kept))
         check_entries(entries, folders, runtime, plan=plan, say=say)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:

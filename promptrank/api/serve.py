@@ -15,6 +15,7 @@ from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
 from promptrank.project import open_project
 from promptrank.runtime.runtime import Runtime
+from promptrank.workspace.kept_scores import CacheChoice, score_cache
 from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.shadows import open_shadow, parse_shadows
@@ -58,6 +59,7 @@ def serve(
     say: Say = silent,
     log: Say = silent,
     with_text: bool = False,
+    cache: CacheChoice = False,
 ) -> None:
     """Answer requests over HTTP until SIGTERM or Ctrl-C, and then what is under way.
 
@@ -82,6 +84,8 @@ def serve(
             `build` left in the project are looked up.
         log: is given a line of JSON for every request.
         with_text: whether that line has what was sent.
+        cache: answer from the score cache what it knows, and add to it what it does not: True for
+            the project's, or a folder.
 
     Raises:
         InputError: whatever in the input keeps it from serving.
@@ -134,7 +138,8 @@ def serve(
     hosted = Hosted(names, restarts := Restarts(say))
     look_ups: dict[str, LookUp] = {}
     with (
-        Runtime(restarts, stepping=True) as runtime,
+        score_cache(open_project(project).root, cache, say) as kept,
+        Runtime(restarts, stepping=True, cache=kept) as runtime,
         ExitStack() as stack,
         on_hangup(look_ups, say),
     ):

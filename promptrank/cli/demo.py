@@ -48,7 +48,7 @@ def demo(
     """Rank real movies for real members of MovieLens-100K; train, fuse, distil; compare all.
 
     Shows one ranking within a minute and the conclusion after some six. Outputs go to demo/,
-    adapters/demo, fusions/, students/ and teacher/.
+    adapters/demo, fusions/, students/ and cache/.
     """
     with if_stopped("the same command starts over, with what is ranked already in demo/"):
         _demo(limit, threads)
@@ -198,7 +198,7 @@ def _rank_all(requests: Path, limit: int, threads: int | None) -> "Report":
         adapter: str | None = None,
         engine: str = "packed",
         settings: list[str] | None = None,
-        store: bool = False,
+        cache: bool = False,
     ) -> Path:
         path = FOLDER / f"{stem}.scores.parquet"
         with progress_bar(f"  {what}", "members") as progress:
@@ -212,13 +212,13 @@ def _rank_all(requests: Path, limit: int, threads: int | None) -> "Report":
                 adapter=adapter,
                 settings=settings,
                 threads=threads,
-                store=store,
+                cache=cache,
                 progress=progress,
             )
         return path
 
-    # Kept in the teacher store, the answers are there when the student is compared.
-    fused = scores("fused", "the shipped adapter", adapter=ADAPTER, settings=FUSED, store=True)
+    # Kept in the score cache, the answers are there when the student is compared.
+    fused = scores("fused", "the shipped adapter", adapter=ADAPTER, settings=FUSED, cache=True)
     others = {
         scores("own", "your adapter of step 1", adapter=OWN): "decoder, your adapter of step 1",
         scores("untuned", "the model untuned"): "decoder, untuned",

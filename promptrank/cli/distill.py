@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from promptrank.basics.stopping import if_stopped
-from promptrank.cli import options
+from promptrank.cli import cache_option, options
 from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
 
@@ -56,12 +56,12 @@ def distill(
     threads: options.Threads = None,
     device: options.Device = "auto",
     dtype: options.Dtype = None,
+    cache: cache_option.Cache = None,
     report: options.SideReport = None,
 ) -> None:
     """Train a small ranker on a decoder's answers and the labels, and write students/NAME/.
 
-    The teacher's answers are kept in teacher/ by prompt and model: the next student does not ask
-    again.
+    The teacher's answers are kept in the score cache: the next student does not ask again.
     """
     from promptrank.api.distill import distill as run
 
@@ -90,6 +90,7 @@ def distill(
             threads=threads,
             device=device,
             dtype=dtype,
+            cache=cache_option.chosen(cache) or True,
             report=report,
             say=say_once(),
             progress=progress,

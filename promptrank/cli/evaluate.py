@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptrank.basics.stopping import if_stopped
-from promptrank.cli import endings, options
+from promptrank.cli import cache_option, endings, options
 from promptrank.cli.terminal import progress_bar, say, say_once, show
 from promptrank.errors import InputError
 
@@ -39,6 +39,7 @@ def eval_(
         bool,
         typer.Option("--allow-changed", help="Take --scores of other prompts than today's."),
     ] = False,
+    cache: cache_option.Cache = None,
     vs: Annotated[
         list[str] | None,
         typer.Option(
@@ -142,6 +143,7 @@ def eval_(
             device=device,
             dtype=dtype,
             allow_changed=allow_changed,
+            cache=cache_option.chosen(cache),
             vs=vs or (),
             obscure=obscure or (),
             probes=probe or (),

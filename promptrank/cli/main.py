@@ -20,6 +20,7 @@ from promptrank.basics.stopping import how_to_go_on
 from promptrank.cli import (
     adapters,
     build,
+    cache,
     demo,
     diff,
     distill,
@@ -30,7 +31,9 @@ from promptrank.cli import (
     join,
     parity,
     plan,
+    precompute,
     publish,
+    purge,
     rank,
     replay,
     report,
@@ -43,6 +46,7 @@ from promptrank.cli import (
     tasks,
     train,
 )
+from promptrank.cli.cache_option import CachingCommand
 from promptrank.cli.one_output import OneOutput
 from promptrank.cli.terminal import say
 from promptrank.errors import InputError
@@ -80,23 +84,26 @@ app.command()(tasks.pull)
 app.command()(tasks.validate)
 app.command()(tasks.render)
 app.command(cls=OneOutput)(build.build)
-app.command(cls=OneOutput)(rank.rank)
+app.command(cls=CachingCommand)(rank.rank)
 app.command(cls=OneOutput)(fuse.fuse)
-app.command(name="eval", cls=OneOutput)(evaluate.eval_)
+app.command(name="eval", cls=CachingCommand)(evaluate.eval_)
 app.command(cls=OneOutput)(report.report)
 app.command(cls=OneOutput)(parity.parity)
 app.command()(train.train)
 app.command(cls=OneOutput)(export.export)
-app.command()(serve.serve)
+app.command(cls=CachingCommand)(serve.serve)
 app.command(cls=OneOutput)(replay.replay)
 app.command(cls=OneOutput)(join.join)
 app.command(cls=OneOutput)(diff.diff)
 app.command()(plan.plan)
 app.command()(publish.publish)
+app.command(cls=CachingCommand)(precompute.precompute)
+app.command()(purge.purge)
 app.command()(demo.demo)
 app.add_typer(simulate.app)
 app.add_typer(adapters.app)
-app.command()(distill.distill)
+app.add_typer(cache.app)
+app.command(cls=CachingCommand)(distill.distill)
 app.add_typer(students.app)
 
 

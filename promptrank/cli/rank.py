@@ -9,7 +9,7 @@ import typer
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
-from promptrank.cli import options
+from promptrank.cli import cache_option, options
 from promptrank.cli.run_line import RunLine
 from promptrank.cli.run_words import check_report_files, one_task, say_run, write_report_files
 from promptrank.cli.signals import first_ctrl_c
@@ -47,10 +47,7 @@ def rank(
     device: options.Device = "auto",
     dtype: options.Dtype = None,
     allow_changed: options.AllowChanged = False,
-    store: Annotated[
-        bool,
-        typer.Option("--store", help="Keep answers in teacher/, and take known ones from there."),
-    ] = False,
+    cache: cache_option.Cache = None,
     since: Annotated[
         Path | None,
         typer.Option(
@@ -134,14 +131,13 @@ def rank(
         "device": device,
         "dtype": dtype,
         "allow_changed": allow_changed,
+        "cache": cache_option.chosen(cache),
     }
     if (out is None) == (run is None):
         raise InputError("name a file by -o, or a folder by --run")
     if plan is not None and tasks:
         raise InputError("name tasks, or a --plan; a plan names its tasks itself")
     if run is not None:
-        if store:
-            raise InputError("--store goes with -o; leave it out, or --run")
         check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
@@ -177,7 +173,7 @@ def rank(
         if value is not None:
             raise InputError(f"{option} goes with --run")
     assert out is not None
-    _into_file(one_task(tasks or []), out, given, store)
+    _into_file(one_task(tasks or []), out, given)
 
 
 @contextmanager
@@ -192,7 +188,7 @@ def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
         yield stop, progress
 
 
-def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> None:
+def _into_file(task: str, out: Path, given: Mapping[str, Any]) -> None:
     from promptrank.api.rank import rank as rank_into
     from promptrank.runs.throughput import Throughput
     from promptrank.scores.scores import thin_answers
@@ -203,7 +199,6 @@ def _into_file(task: str, out: Path, given: Mapping[str, Any], store: bool) -> N
             task,
             out,
             **given,
-            store=store,
             throughput=throughput,
             stop=stop,
             say=say_once(),

@@ -63,14 +63,18 @@ def say_run(done: "RunSummary", since: Path | None) -> None:
 
     all_ = done.counted
     taken_out = f"{all_.removed:,} taken out by steps + " if all_.removed else ""
+    purged = f" + {all_.purged:,} purged" if all_.purged else ""
     if done.resumed:
         say(f"{done.resumed:,} of {counted(done.shards, 'shard')} were done already")
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
-        f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside -> {done.folder}"
+        f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside{purged} "
+        f"-> {done.folder}"
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
+    if (use := done.throughput.cache) is not None:
+        say(f"{use.hits:,} prompts answered from the cache, {use.asked:,} by the model")
     for words in told_faults(all_.faults):
         say(words)
     if all_.cut_events:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from promptrank.cli import options
+from promptrank.cli import cache_option, options
 from promptrank.cli.terminal import say
 
 
@@ -64,6 +64,7 @@ def serve(
         bool,
         typer.Option("--with-text", help="What was sent stands in the log's line of a request."),
     ] = False,
+    cache: cache_option.Cache = None,
     shadow: Annotated[
         list[str] | None,
         typer.Option(
@@ -117,4 +118,5 @@ def serve(
         say=say,
         log=say,
         with_text=with_text,
+        cache=cache_option.chosen(cache),
     )

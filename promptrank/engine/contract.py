@@ -59,6 +59,8 @@ class Tree:
         shared: how many leading prefix tokens stay the same from request to request (the
             instruction); a hint for engines that keep keys and values, never a change of meaning.
         adapter: path of a peft adapter folder, or None for the base model.
+        subject: id of whom or what it is ranked for, for those who keep answers; no engine looks
+            at it, and it changes no score.
     """
 
     tree_id: str
@@ -66,6 +68,7 @@ class Tree:
     branches: tuple[Branch, ...]
     shared: int = 0
     adapter: str | None = None
+    subject: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

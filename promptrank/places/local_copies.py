@@ -11,7 +11,7 @@ from promptrank.basics.scratch import scratch
 from promptrank.errors import DataError, InputError
 from promptrank.places.object_store import checked, fetch, is_there, names_below
 
-_NAME = re.compile(r"[\w.-][\w. -]*")
+_NAME = re.compile(r"[\w.=-][\w.= -]*")
 
 
 @contextmanager

@@ -220,7 +220,13 @@ class Encoder:
             shared = len(start)
             if self._rendering.static_instruction:
                 shared += len(ids_of(made.instruction))
-            tree = Tree(request.request_id, tuple(prefix), tuple(branches), shared)
+            tree = Tree(
+                request.request_id,
+                tuple(prefix),
+                tuple(branches),
+                shared,
+                subject=request.subject.subject_id or None,
+            )
         ids = tuple([candidate_id for candidate_id, *_ in made.candidates])
         turns = tuple(self._turns(made)) if tree is not None and self._rendering.turns else ()
         return Encoded(

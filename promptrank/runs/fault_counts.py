@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from promptrank.basics.plurals import counted
+from promptrank.caching.cached_engine import bare_engine
 from promptrank.engine.contract import Restarting, Shrinking
 from promptrank.runtime.opened import Opened
 
@@ -12,7 +13,7 @@ MEMORY, RESTARTS, RAISED = "out_of_memory", "restarts", "engine_errors"
 
 def fault_counts(opened: Opened[Any]) -> dict[str, int]:
     """By kind, how often so far: memory that ran out, processes started anew, steps that raised."""
-    engine = opened.engine
+    engine = bare_engine(opened.engine)
     return {
         MEMORY: engine.shrunk if isinstance(engine, Shrinking) else 0,
         RESTARTS: engine.restarted if isinstance(engine, Restarting) else 0,
@@ -33,7 +34,7 @@ def told_faults(faults: Mapping[str, int], opened: Opened[Any] | None = None) ->
     """
     lines = []
     if many := faults.get(MEMORY):
-        engine = opened.engine if opened is not None else None
+        engine = bare_engine(opened.engine) if opened is not None else None
         now = (
             f", to {engine.forward_tokens} tokens at a time"
             if isinstance(engine, Shrinking)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from promptrank.basics.addresses import address
 from promptrank.basics.owner import owned
 from promptrank.basics.paths import NAME_BYTES, expanded
 from promptrank.errors import InputError
@@ -40,7 +41,7 @@ def check_output(
     except OSError as error:
         raise InputError(f"{path.parent}: no folder can be made there ({error.strerror})") from None
     for given in inputs:
-        if given is None:
+        if given is None or address(given) is not None:
             continue
         other = expanded(given)
         same = path.exists() and other.exists() and path.samefile(other)  # under two names
@@ -54,7 +55,7 @@ def check_output(
 
 def same_file(one: str | Path, other: str | Path | None) -> bool:
     """Whether both paths are one file, under whatever names."""
-    if other is None:
+    if other is None or address(one) is not None or address(other) is not None:
         return False
     first, second = expanded(one), expanded(other)
     if first.exists() and second.exists():

@@ -28,6 +28,8 @@ _STARTED = (
     ("seconds", "seconds", "Seconds of the last start of the run."),
     ("prompt_tokens", "read_tokens", "Tokens of prompts the engine read since the last start."),
     ("cached_tokens", "cached_tokens", "Those of them that its prefix cache had."),
+    ("cache_hits", "cache_hits", "Prompts that the score cache answered since the last start."),
+    ("cache_asked", "cache_asked", "Prompts that the model was asked, where there is a cache."),
 )
 """Key of a report, end of the metric's name, help."""
 

@@ -23,6 +23,7 @@ from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import shards
 from promptrank.runs.amount import LOOKED_AT, amount
 from promptrank.runs.attempts import clear_ledgers
+from promptrank.runs.cache_use import cache_use
 from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.feeding import Preparing, fed
 from promptrank.runs.request_blocks import RequestBlock, request_blocks, sample_blocks
@@ -123,6 +124,7 @@ def score_shards(
         blocks = partial(request_blocks, file, splits, ids, size)
     told = throughput if throughput is not None else Throughput()
     since, read_before = time.monotonic(), prefix_cache(ranker.opened)
+    used_before = cache_use(ranker.opened)
     whole, resumed, ranked, there = NOTHING, NOTHING, 0, 0
     count = shard_count(folder, identity.digest)
     with (
@@ -167,16 +169,18 @@ def score_shards(
                 _tell(ranker, part, resumed.requests, total, say)
             if shards.facts_path(folder, part.number).exists():
                 say(f"shard {part.number} of {folder.name} is damaged: it is scored again")
-            steps = ranking.steps(
-                part,
-                lambda done, before=read_so_far: progress(before + done, total),  # type: ignore[misc]
-            )
-            count_in(feed.rank(steps))
+
+            def ranked_so_far(done: int, before: int = read_so_far) -> None:
+                told.cache = cache_use(ranker.opened, used_before)
+                progress(before + done, total)
+
+            count_in(feed.rank(ranking.steps(part, ranked_so_far)))
             ranked += 1
             read_so_far += len(part.requests)
         count_in(feed.rest())
     read = prefix_cache(ranker.opened)
     told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
+    told.cache = cache_use(ranker.opened, used_before)
     told.seconds = time.monotonic() - since
     summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
     end_run(summary, file, write=bool(ranked) or count is None, elsewhere=not anew)

@@ -52,6 +52,7 @@ class ShardCounts:
         tokens, unique_tokens, shared_tokens: of the prompts that were asked, those of ``reused``
             left out (`promptrank.runs.throughput.TokenCounts`).
         faults: what went wrong and was mended, such as ``out_of_memory`` -> how often.
+        purged: candidates that `promptrank purge` took out since.
     """
 
     requests: int
@@ -70,6 +71,7 @@ class ShardCounts:
     unique_tokens: int
     shared_tokens: int
     faults: Mapping[str, int]
+    purged: int = 0
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""

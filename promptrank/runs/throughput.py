@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from promptrank.engine.contract import Caching, Ids, Tree, TreeScore
 from promptrank.ranking.method import Work
 from promptrank.ranking.ranking import Ranking
+from promptrank.runs.cache_use import CacheUse
 from promptrank.runs.planning import shared_length, unique_tokens
 from promptrank.runtime.opened import Opened
 
@@ -98,6 +99,7 @@ class Throughput:
         errors: reason -> error rows.
         prompt_tokens: that the engine read, by its own count; 0 where it does not tell.
         cached_tokens: those of them that its prefix cache had.
+        cache: prompts that the score cache had, and that the model was asked; None without one.
         seconds: from the first request to the end; 0 until then.
     """
 
@@ -109,6 +111,7 @@ class Throughput:
     errors: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cache: CacheUse | None = None
     seconds: float = 0.0
 
     def add(self, ranking: Ranking, tokens: TokenCounts) -> None:
@@ -146,6 +149,8 @@ class Throughput:
             "prompt_tokens": self.prompt_tokens,
             "cached_tokens": self.cached_tokens,
             "cached_share": self.cached_share,
+            "cache_hits": self.cache.hits if self.cache is not None else 0,
+            "cache_asked": self.cache.asked if self.cache is not None else 0,
         }
 
 

@@ -148,12 +148,14 @@ def checked(engine: Answers[Any], work: object, score: TreeScore) -> TreeScore:
     if not isinstance(score, tuple) or len(score) != len(work.branches):
         given = len(score) if isinstance(score, tuple) else type(score).__name__
         return _odd(engine, work, f"{given} in place of {len(work.branches)} candidates")
-    return tuple(
-        _odd(engine, work, what)
+    odd = {
+        place: _odd(engine, work, what)
+        for place, (branch, slots) in enumerate(zip(work.branches, score, strict=True))
         if not isinstance(slots, Failure) and (what := _what_is_odd(branch, slots))
-        else slots
-        for branch, slots in zip(work.branches, score, strict=True)
-    )
+    }
+    if not odd:
+        return score  # as it is: it may say what of it a cache had
+    return tuple(odd.get(place, slots) for place, slots in enumerate(score))
 
 
 def _what_is_odd(branch: Branch, slots: Sequence[SlotScore]) -> str | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from promptrank.caching.cached_engine import CachedEngine, bare_engine
 from promptrank.engine.compute import Compute
 from promptrank.engine.contract import Answers, Engine, Tree
 from promptrank.engine.vllm_engine.restarts import Restarts
@@ -18,6 +19,7 @@ from promptrank.runtime.stepping import Stepping
 from promptrank.runtime.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    from promptrank.caching.score_cache import ScoreCache
     from promptrank.prompt.tokenizer import TextTokenizer
 
 V = TypeVar("V")
@@ -60,18 +62,21 @@ class Runtime:
         restarts: Restarts | None = None,
         *,
         stepping: bool = False,
+        cache: "ScoreCache | None" = None,
         timeout: float | None = None,
     ) -> None:
         """Own nothing yet.
 
         Args:
             restarts: takes what has engines whose process dies start another.
+            cache: stands before every decoder that is opened; it stays open when this is closed.
             stepping: one thread does the steps of all decoders that compute in this process, for
                 servers; whoever waits does them where left out, which is faster for few callers.
             timeout: seconds that a step may take. A process of the engine's own is ended then; an
                 engine that computes in this process ends it (`promptrank.runtime.watchdog`).
         """
         self.restarts, self.stepping, self.timeout = restarts, stepping, timeout
+        self._cache = cache
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
         self._closed = False
@@ -93,7 +98,7 @@ class Runtime:
         return once.get(lambda: self._watched(Opened(make())))
 
     def _watched(self, opened: Opened[V]) -> Opened[V]:
-        if self.timeout is not None and not apart(opened.engine):
+        if self.timeout is not None and not apart(bare_engine(opened.engine)):
             opened.watched = Watchdog(self.timeout, opened.info.name)
         return opened
 
@@ -132,15 +137,26 @@ class Runtime:
         place = folder.resolve()
         opened = self.opened(
             ("decoder", place, engine, compute),
-            lambda: open_engine(
-                engine, folder, name, adapter, compute, longest, say, self.restarts, self.timeout
+            lambda: self._cached(
+                open_engine(
+                    engine,
+                    folder,
+                    name,
+                    adapter,
+                    compute,
+                    longest,
+                    say,
+                    self.restarts,
+                    self.timeout,
+                ),
+                say,
             ),
         )
         shared = cast(Engine, opened.engine)
         if self._stepping is not None and engine in ("packed", "plain", "fake"):
             self._stepping.take(opened)
         if engine == "vllm":
-            opened.alone(lambda: make_room(shared, place, longest))
+            opened.alone(lambda: make_room(bare_engine(shared), place, longest))
         if adapter is not None:
             opened.alone(lambda: shared.load(adapter))
         return opened
@@ -155,8 +171,8 @@ class Runtime:
             every = list(self._opened.values())
         for once in every:
             opened = once.taken()
-            if opened is not None and ailing(opened.engine):
-                opened.alone(partial(mend, opened.engine))
+            if opened is not None and ailing(bare_engine(opened.engine)):
+                opened.alone(partial(mend, bare_engine(opened.engine)))
 
     def know(self, folder: str, digest: str) -> None:
         """Hold the files of an adapter or a model against those loaded from this folder before.
@@ -230,6 +246,11 @@ class Runtime:
                 opened.close()
         if self._stepping is not None:
             self._stepping.close()
+
+    def _cached(self, engine: Engine, say: Callable[[str], None]) -> Engine:
+        if self._cache is None:
+            return engine
+        return CachedEngine(engine, self._cache, say=say)
 
     def _check_open(self) -> None:
         if self._closed:

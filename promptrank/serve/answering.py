@@ -143,6 +143,7 @@ class Answering:
                 rankings = await self.seats.take(rank, ticket, large, end)
         except InputError as error:  # the engine is gone, or an adapter
             raise _engine_gone(error, trail) from None
+        trail.cached = ticket.cached
         return Done(trail.request_id, served, rankings, ticket.tokens, wanted.looked_up)
 
     def _pace(self, served: HostedTask) -> EnginePace:

@@ -35,6 +35,8 @@ from promptrank.serve.told import Told
 from promptrank.serve.trail import begin_trail
 
 REQUEST_ID = "X-Request-Id"
+CACHED = "X-Promptrank-Cached"
+"""Header of an answer: prompts, one for each candidate and question, that the score cache had."""
 LOOPBACK = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _GONE = 499  # as proxies write it down; nobody reads the answer
@@ -178,6 +180,8 @@ class _Door:
             try:
                 self._check(request, open_to_all)
                 status, said = await answer(request, request_id)
+                if trail.cached is not None:
+                    headers[CACHED] = str(trail.cached)
             except Refused as error:
                 refusal = error.refusal
                 status, reason, said = refusal.status, refusal.reason, worded(refusal, request_id)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from promptrank.caching.cached_engine import PartlyKnown
 from promptrank.engine.contract import TreeScore
 from promptrank.ranking.method import Work
 from promptrank.serve.bounds import Bounds
@@ -36,16 +37,30 @@ class Ticket:
         self._lock = threading.Lock()
         self._given_up = False
         self._asked: list[Future[TreeScore]] = []
+        self._results: list[Future[TreeScore]] = []
 
     def watch(self, works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
         """A `promptrank.ranking.loop.Watch`."""
         self.tokens += sum(map(self._size, works))
         with self._lock:
+            self._results += results
             self._asked = [result for result in self._asked if not result.done()]
             self._asked += results
             given_up = self._given_up
         if given_up:
             self.give_up()
+
+    @property
+    def cached(self) -> int | None:
+        """Prompts that were answered from the score cache; None where there is none.
+
+        Of what is there by now: ask once all is.
+        """
+        with self._lock:
+            done = [each for each in self._results if each.done() and not each.cancelled()]
+        scores = [each.result() for each in done if each.exception() is None]
+        hits = [each.hits for each in scores if isinstance(each, PartlyKnown)]
+        return sum(hits) if hits else None
 
     def give_up(self) -> None:
         """What is not computed yet is dropped; whoever waits for it gets CancelledError."""

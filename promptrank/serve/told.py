@@ -67,6 +67,7 @@ class Told:
             "task": trail.task,
             "candidates": trail.candidates,
             "tokens": trail.tokens,
+            "cached": trail.cached,
             "stages": {s.name: round(s.seconds * 1000, 2) for s in trail.stages()} or None,
             "reason": reason,
             "cause": trail.cause,

@@ -41,6 +41,7 @@ class Trail:
         task: that it is about, once that is known.
         candidates: in it, once they are known.
         tokens: that were asked of an engine.
+        cached: prompts that were answered from the score cache; None where there is none.
         cause: why an engine cannot be used, for the log: it may name folders of this machine.
         sent: the body; it goes nowhere unless the log was asked for texts.
         ended: nanoseconds since 1970, once there is an answer.
@@ -52,6 +53,7 @@ class Trail:
         self.task: str | None = None
         self.candidates: int | None = None
         self.tokens: int | None = None
+        self.cached: int | None = None
         self.cause: str | None = None
         self.sent: dict[str, Any] | None = None
         self.begun = time.time_ns()

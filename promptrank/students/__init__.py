@@ -1,1 +1,1 @@
-"""From a decoder's answers to small students: the teacher store, losses, kinds of students."""
+"""From a decoder's answers to small students: lessons, losses, kinds of students."""

@@ -3,30 +3,24 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Progress, Say
 from promptrank.engine.compute import Compute
-from promptrank.engine.contract import Engine
-from promptrank.errors import InputError
-from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
 from promptrank.records import Request
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.scoring import score
+from promptrank.runtime.runtime import Runtime
 from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
 from promptrank.students.lessons import Lessons, make_lessons
-from promptrank.students.teacher_store import StoredEngine
+from promptrank.workspace.kept_scores import CacheChoice, score_cache, tell_use
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.rankers import open_named
 from promptrank.workspace.request_files import given_file
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import OpenTask
-
-TEACHER = "teacher"
-"""Folder of a project that holds its teacher store."""
 
 
 class LearnedFrom:
@@ -77,7 +71,7 @@ class Taught:
     Attributes:
         scores: None without a teacher.
         facts: who it was, for the student's card.
-        asked: prompts that the teacher had to answer now; others came from the store.
+        asked: prompts that the teacher had to answer now; others came from the score cache.
     """
 
     scores: Scores | None = None
@@ -93,8 +87,9 @@ def teach(
     compute: Compute,
     say: Say,
     progress: Progress,
+    cache: CacheChoice = True,
 ) -> Taught:
-    """Have a teacher answer for the requests; a decoder's answers are kept in the store."""
+    """Have a teacher answer for the requests; a decoder's answers are kept in the score cache."""
     if teacher is None:
         return Taught()
     who = parse_named(teacher, ("adapter", "base", "scores"))
@@ -103,10 +98,12 @@ def teach(
         for name in source.opened.task.questions:
             scores.logprobs(source.opened.task, name)  # a baseline's scores teach nothing
         return Taught(scores, {"name": str(who), **scores.origin.as_dict(), **_count(scores)})
-    with open_named(
-        source.opened, who, engine=engine, model=model, compute=compute, say=say
-    ) as ranker:
-        stored = with_store(ranker, source.opened.project)
+    given: dict[str, Any] = {"engine": engine, "model": model, "compute": compute, "say": say}
+    with (
+        score_cache(source.opened.project, cache, say) as kept,
+        Runtime(cache=kept) as runtime,
+        open_named(source.opened, who, runtime=runtime, **given) as ranker,
+    ):
         total = sum(1 for _ in source.requests())
         lost: list[str] = []  # why, for each candidate that got no answer
         scores = score(
@@ -117,24 +114,11 @@ def teach(
             say=say,
             watch=lambda ranking: lost.extend(_unanswered(ranking)),
         )
-    say(f"{stored.found:,} prompts answered from the store, {stored.asked:,} by the teacher")
+        tell_use(kept, say, "teacher")
     if lost:
         say(f"{len(lost):,} candidates could not be asked, first: {next(filter(None, lost), '')}")
     facts = {"name": str(who), **scores.origin.as_dict(), **_count(scores)}
-    return Taught(scores, facts, stored.asked)
-
-
-def with_store(ranker: Ranker, project: Path) -> StoredEngine:
-    """Put a project's teacher store before the engine of a ranker that shares it with nobody.
-
-    Raises:
-        InputError: the ranker is a student, whose answers are cheaper than a look-up.
-    """
-    if ranker.encoder is None:
-        raise InputError(f"{ranker.info.model}: the store is for decoders; leave --store out")
-    stored = StoredEngine(cast(Engine, ranker.opened.engine), project / TEACHER, adapter_digest)
-    ranker.put_before(stored)
-    return stored
+    return Taught(scores, facts, kept.asked if kept is not None else len(scores))
 
 
 def counts(task: Task, lessons: Lessons) -> dict[str, Any]:

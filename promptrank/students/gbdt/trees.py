@@ -121,7 +121,7 @@ def load(task: Task, folder: Path, threads: int | None) -> Gbdt:
     if kept.boosters is None:
         raise ModelError(
             f"{path}: has no digests of its trees, as of older versions, and a damaged text "
-            f"of trees would end the process; {AGAIN} (its teacher's answers are in the store)"
+            f"of trees would end the process; {AGAIN} (its teacher's answers are kept)"
         )
     boosters = {
         name: _booster(_text_of(folder, name), kept.boosters.get(name), len(features.names))

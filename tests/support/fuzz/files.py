@@ -184,15 +184,15 @@ class Students(Damaged):
         return self.ranked(engine="student:small", threads=1)
 
 
-class TeacherStore(Damaged):
-    """Answers kept for students, damaged on disk."""
+class ScoreCaches(Damaged):
+    """Answers that are kept, damaged on disk."""
 
     def make(self) -> Path:
-        self.ranked(engine="fake", store=True)
-        return self.root / "teacher"
+        self.ranked(engine="fake", cache=True)
+        return self.root / "cache"
 
     def given(self) -> Rows:
-        return self.ranked(engine="fake", store=True)
+        return self.ranked(engine="fake", cache=True)
 
 
 class StoppedRuns(Damaged):

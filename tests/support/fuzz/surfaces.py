@@ -1,6 +1,6 @@
 """Every surface by name."""
 
-from support.fuzz.files import Adapters, StoppedRuns, Students, TeacherStore
+from support.fuzz.files import Adapters, ScoreCaches, StoppedRuns, Students
 from support.fuzz.surface import Surfaces
 from support.fuzz.texts import CsvTables, RequestLines, SettingsGiven, TaskFiles, Templates
 
@@ -12,6 +12,6 @@ SURFACES: Surfaces = {
     "csv": CsvTables,
     "adapter": Adapters,
     "student": Students,
-    "store": TeacherStore,
+    "cache": ScoreCaches,
     "run": StoppedRuns,
 }
