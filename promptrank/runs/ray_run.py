@@ -119,6 +119,8 @@ def score_shards_on_workers(
         shown = max(shown, requests + ranked)  # what an ended worker had ranked is ranked again
         progress(shown, total)
 
+    if not shards.numbers(folder):
+        progress(0, total)  # speed is counted from here
     try:
         for shard in pool.ranked(blocks(), stop, in_hand):
             done[shard.number] = shard.counted
