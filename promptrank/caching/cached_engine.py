@@ -3,18 +3,24 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.caching.guarded_cache import GuardedCache, Kept
+from promptrank.caching.looked_up import (
+    LookedUp,
+    answered_keys,
+    answered_slots,
+    joined_scores,
+    partly_known,
+    standing,
+)
 from promptrank.caching.prompt_keys import Answerer, answerer, branch_key, slot_keys
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.contract import (
     Answers,
     Branch,
-    BranchScore,
     Caching,
     Engine,
     EngineInfo,
@@ -38,50 +44,6 @@ Digest = Callable[[str | None], str | None]
 
 _WINDOW = 256  # trees looked up together
 _COUNTED = 10_000  # hits that are noted in the file together
-
-
-class PartlyKnown(tuple[BranchScore, ...]):
-    """A tree's scores, some of them from a cache.
-
-    Attributes:
-        hits: prompts that were, one for each candidate and question.
-    """
-
-    hits: int
-
-
-@dataclass(slots=True)
-class _Looked:
-    """A tree, and what is known of it.
-
-    Attributes:
-        keys: by branch and slot; None where it has none.
-        known: by branch and slot.
-    """
-
-    tree: Tree
-    keys: list[tuple[bytes, ...]] | None
-    known: list[list[SlotScore | None]]
-
-    @property
-    def unknown(self) -> list[int]:
-        """Places of the branches that have to be asked: of those without a slot nothing is kept."""
-        return [n for n, slots in enumerate(self.known) if None in slots or not slots]
-
-    @property
-    def hits(self) -> int:
-        """Prompts that are known."""
-        return sum(score is not None for slots in self.known for score in slots)
-
-    def asked(self) -> Tree:
-        """The tree with those branches and slots alone that are not known."""
-        branches = []
-        for place in self.unknown:
-            branch = self.tree.branches[place]
-            pairs = zip(branch.slots, self.known[place], strict=True)
-            slots = tuple(slot for slot, score in pairs if score is None)
-            branches.append(replace(branch, slots=slots))
-        return replace(self.tree, branches=tuple(branches))
 
 
 class CachedEngine:
@@ -150,7 +112,7 @@ class CachedEngine:
         places = [n for n, each in enumerate(looked) if each.unknown or not each.tree.branches]
         asked = set(places)
         whole: list[tuple[int, TreeScore]] = [
-            (n, _partly(each, _answered(each.known)))
+            (n, partly_known(each, answered_slots(each.known)))
             for n, each in enumerate(looked)
             if n not in asked
         ]
@@ -167,7 +129,7 @@ class CachedEngine:
                     results = self._kept(looked, results)
                     for place, _ in results:
                         self._count(looked[place])
-                    yield [(n, _joined(looked[n], result)) for n, result in results]
+                    yield [(n, joined_scores(looked[n], result)) for n, result in results]
             done += len(together)
 
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
@@ -189,19 +151,19 @@ class CachedEngine:
         self._note_hits()
         self.inner.close()
 
-    def _look_up(self, trees: Sequence[Tree]) -> list[_Looked]:
+    def _look_up(self, trees: Sequence[Tree]) -> list[LookedUp]:
         looked = []
         wanted: list[tuple[bytes, str | None]] = []
         for tree in trees:
             keys = slot_keys(tree, self._of(tree.adapter).scope)
-            looked.append(_Looked(tree, keys, [[None] * len(b.slots) for b in tree.branches]))
+            looked.append(LookedUp(tree, keys, [[None] * len(b.slots) for b in tree.branches]))
             wanted += [(key, tree.subject) for of_branch in keys or () for key in of_branch]
         known = self._guarded.look_up(wanted)
         for each in looked:
             self._fill_in(each, known)
         return looked
 
-    def _fill_in(self, looked: _Looked, known: Mapping[bytes, SlotScore]) -> None:
+    def _fill_in(self, looked: LookedUp, known: Mapping[bytes, SlotScore]) -> None:
         """Put what is known in its places; what the engine would refuse stays unknown."""
         tree, most = looked.tree, self.info.max_tokens
         taken: list[Kept] = []  # from an earlier version's store
@@ -219,7 +181,7 @@ class CachedEngine:
                 scores[:] = held
         self._guarded.keep(self._of(tree.adapter), taken)
 
-    def _count(self, looked: _Looked) -> None:
+    def _count(self, looked: LookedUp) -> None:
         """Count a tree once it is answered: one that is tried again counts once."""
         hits, adapter = looked.hits, looked.tree.adapter
         for counted in (self, self.cache):
@@ -241,7 +203,7 @@ class CachedEngine:
         return self._parts[scope].get(branch_key(tree.prefix, branch), branch)
 
     def _kept(
-        self, looked: Sequence[_Looked], results: Sequence[tuple[int, TreeScore]]
+        self, looked: Sequence[LookedUp], results: Sequence[tuple[int, TreeScore]]
     ) -> list[tuple[int, TreeScore]]:
         """Keep what the engine has answered, and nothing that failed.
 
@@ -252,7 +214,7 @@ class CachedEngine:
         fresh: dict[str | None, list[Kept]] = {}
         for place, result in results:
             each = looked[place]
-            for keys, scores in _answered_keys(each, result):
+            for keys, scores in answered_keys(each, result):
                 if not isinstance(scores, Failure):
                     of = [each.tree.subject] * len(keys)
                     fresh.setdefault(each.tree.adapter, []).extend(
@@ -261,7 +223,7 @@ class CachedEngine:
         there: dict[bytes, SlotScore] = {}
         for adapter, answers in fresh.items():
             there |= self._guarded.keep(self._of(adapter), answers)
-        return [(place, _standing(looked[place], result, there)) for place, result in results]
+        return [(place, standing(looked[place], result, there)) for place, result in results]
 
     def _of(self, adapter: str | None) -> Answerer:
         if adapter not in self._who:
@@ -277,53 +239,3 @@ class CachedEngine:
 def bare_engine(engine: Answers[Any]) -> Any:
     """What answers, without the cache that may stand before it."""
     return engine.inner if isinstance(engine, CachedEngine) else engine
-
-
-def _answered(known: Sequence[Sequence[SlotScore | None]]) -> tuple[BranchScore, ...]:
-    return tuple(tuple(score for score in slots if score is not None) for slots in known)
-
-
-def _answered_keys(looked: _Looked, result: TreeScore) -> Iterator[tuple[list[bytes], BranchScore]]:
-    """What came back of each branch that was asked, with the keys of its slots."""
-    if isinstance(result, Failure) or looked.keys is None:
-        return
-    for branch, scores in zip(looked.unknown, result, strict=True):
-        pairs = zip(looked.keys[branch], looked.known[branch], strict=True)
-        yield [key for key, score in pairs if score is None], scores
-
-
-def _standing(looked: _Looked, result: TreeScore, there: Mapping[bytes, SlotScore]) -> TreeScore:
-    """A result with the answers that are kept in the place of its own."""
-    if isinstance(result, Failure) or looked.keys is None:
-        return result
-    return tuple(
-        scores
-        if isinstance(scores, Failure)
-        else tuple(there.get(key, score) for key, score in zip(keys, scores, strict=True))
-        for keys, scores in _answered_keys(looked, result)
-    )
-
-
-def _joined(looked: _Looked, result: TreeScore) -> TreeScore:
-    """Known and fresh answers of a tree in their order; a branch that fails has none."""
-    asked = looked.unknown
-    if isinstance(result, Failure):
-        if len(asked) == len(looked.known):
-            return result
-        result = (result,) * len(asked)
-    joined: list[BranchScore] = list(_answered(looked.known))
-    for place, scores in zip(asked, result, strict=True):
-        if isinstance(scores, Failure):
-            joined[place] = scores
-            continue
-        fresh = iter(scores)
-        joined[place] = tuple(
-            next(fresh) if score is None else score for score in looked.known[place]
-        )
-    return _partly(looked, joined)
-
-
-def _partly(looked: _Looked, scores: Iterable[BranchScore]) -> PartlyKnown:
-    result = PartlyKnown(scores)
-    result.hits = looked.hits
-    return result
