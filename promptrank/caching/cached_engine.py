@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from promptrank.adapters.shelf import adapter_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.caching.guarded_cache import GuardedCache, Kept
-from promptrank.caching.looked_up import (
-    LookedUp,
+from promptrank.caching.known_tree import (
+    KnownTree,
     answered_keys,
     answered_slots,
     joined_scores,
@@ -151,19 +151,19 @@ class CachedEngine:
         self._note_hits()
         self.inner.close()
 
-    def _look_up(self, trees: Sequence[Tree]) -> list[LookedUp]:
+    def _look_up(self, trees: Sequence[Tree]) -> list[KnownTree]:
         looked = []
         wanted: list[tuple[bytes, str | None]] = []
         for tree in trees:
             keys = slot_keys(tree, self._of(tree.adapter).scope)
-            looked.append(LookedUp(tree, keys, [[None] * len(b.slots) for b in tree.branches]))
+            looked.append(KnownTree(tree, keys, [[None] * len(b.slots) for b in tree.branches]))
             wanted += [(key, tree.subject) for of_branch in keys or () for key in of_branch]
         known = self._guarded.look_up(wanted)
         for each in looked:
             self._fill_in(each, known)
         return looked
 
-    def _fill_in(self, looked: LookedUp, known: Mapping[bytes, SlotScore]) -> None:
+    def _fill_in(self, looked: KnownTree, known: Mapping[bytes, SlotScore]) -> None:
         """Put what is known in its places; what the engine would refuse stays unknown."""
         tree, most = looked.tree, self.info.max_tokens
         taken: list[Kept] = []  # from an earlier version's store
@@ -181,7 +181,7 @@ class CachedEngine:
                 scores[:] = held
         self._guarded.keep(self._of(tree.adapter), taken)
 
-    def _count(self, looked: LookedUp) -> None:
+    def _count(self, looked: KnownTree) -> None:
         """Count a tree once it is answered: one that is tried again counts once."""
         hits, adapter = looked.hits, looked.tree.adapter
         for counted in (self, self.cache):
@@ -203,7 +203,7 @@ class CachedEngine:
         return self._parts[scope].get(branch_key(tree.prefix, branch), branch)
 
     def _kept(
-        self, looked: Sequence[LookedUp], results: Sequence[tuple[int, TreeScore]]
+        self, looked: Sequence[KnownTree], results: Sequence[tuple[int, TreeScore]]
     ) -> list[tuple[int, TreeScore]]:
         """Keep what the engine has answered, and nothing that failed.
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from promptrank.caching.looked_up import PartlyKnown
+from promptrank.caching.known_tree import PartlyKnown
 from promptrank.engine.contract import TreeScore
 from promptrank.ranking.method import Work
 from promptrank.serve.bounds import Bounds

@@ -17,7 +17,7 @@ class PartlyKnown(tuple[BranchScore, ...]):
 
 
 @dataclass(slots=True)
-class LookedUp:
+class KnownTree:
     """A tree, and what is known of it.
 
     Attributes:
@@ -55,7 +55,9 @@ def answered_slots(known: Sequence[Sequence[SlotScore | None]]) -> tuple[BranchS
     return tuple(tuple(score for score in slots if score is not None) for slots in known)
 
 
-def answered_keys(looked: LookedUp, result: TreeScore) -> Iterator[tuple[list[bytes], BranchScore]]:
+def answered_keys(
+    looked: KnownTree, result: TreeScore
+) -> Iterator[tuple[list[bytes], BranchScore]]:
     """What came back of each branch that was asked, with the keys of its slots."""
     if isinstance(result, Failure) or looked.keys is None:
         return
@@ -64,7 +66,7 @@ def answered_keys(looked: LookedUp, result: TreeScore) -> Iterator[tuple[list[by
         yield [key for key, score in pairs if score is None], scores
 
 
-def standing(looked: LookedUp, result: TreeScore, there: Mapping[bytes, SlotScore]) -> TreeScore:
+def standing(looked: KnownTree, result: TreeScore, there: Mapping[bytes, SlotScore]) -> TreeScore:
     """A result with the answers that are kept in the place of its own."""
     if isinstance(result, Failure) or looked.keys is None:
         return result
@@ -76,7 +78,7 @@ def standing(looked: LookedUp, result: TreeScore, there: Mapping[bytes, SlotScor
     )
 
 
-def joined_scores(looked: LookedUp, result: TreeScore) -> TreeScore:
+def joined_scores(looked: KnownTree, result: TreeScore) -> TreeScore:
     """Known and fresh answers of a tree in their order; a branch that fails has none."""
     asked = looked.unknown
     if isinstance(result, Failure):
@@ -95,7 +97,7 @@ def joined_scores(looked: LookedUp, result: TreeScore) -> TreeScore:
     return partly_known(looked, joined)
 
 
-def partly_known(looked: LookedUp, scores: Iterable[BranchScore]) -> PartlyKnown:
+def partly_known(looked: KnownTree, scores: Iterable[BranchScore]) -> PartlyKnown:
     """Scores of a tree, with how many of them the cache had."""
     result = PartlyKnown(scores)
     result.hits = looked.hits
