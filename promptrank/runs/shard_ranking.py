@@ -102,6 +102,7 @@ class ShardRanking:
             elif name in watched.accused:
                 errors.append(killed_row(name))
                 partial += 1
+                digests.forget(request)  # it has no rows that a later run could take over
             else:
                 ranking = rankings[name]
                 tables.append(ranking)
@@ -198,8 +199,11 @@ class ShardRanking:
             digests(next(asking, ()), ())
             asking.close()
             key = (digests.of(request) or "", contents[request.request_id])
-            if self._known.known(request.request_id, *key):
-                reused[request.request_id] = self._known.rows(request, *key).cast(self._schema)
+            if not self._known.known(request.request_id, *key):
+                continue
+            rows = self._known.rows(request, *key)
+            if len(rows) == len(request.candidates):  # else what has none is tried again
+                reused[request.request_id] = rows.cast(self._schema)
         return reused
 
     def _table(self, parts: list[pa.Table | Ranking]) -> pa.Table:
