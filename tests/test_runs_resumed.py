@@ -4,6 +4,7 @@ import json
 import random
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,15 @@ from promptrank.api.diff import diff
 from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_run
 from promptrank.engine.fake import FakeEngine
-from promptrank.errors import DataError, InputError
+from promptrank.errors import DataError, ErrorRow, InputError
 from promptrank.requests import format as request_format
-from promptrank.requests.source import RequestFile
+from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import scored_file, shards
 from promptrank.runs.read_run import read_run
 from promptrank.runs.request_blocks import Before, RequestBlock, request_blocks
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import open_task
 from support.data import make_task
 
@@ -221,6 +224,25 @@ def test_a_file_is_made_of_shards_and_goes_on_from_them(
         "s.errors.jsonl",
         f"s.{ending}",
     ]
+
+
+def test_rows_behind_a_sample_s_last_request_are_kept_by_whoever_goes_on(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: Any) -> None:
+        raise StoppedBetween
+
+    def ranked(name: str) -> int:
+        given = replace(sample.file, set_aside=(ErrorRow(None, None, "data", "x", "of nobody"),))
+        with open_ranker(open_task(TASK, project=toys), engine="fake") as ranker:
+            return scored_file.score_into(toys / name, ranker, Sample(given), {}).errors
+
+    sample = Sample(given_file(open_task(TASK, project=toys), damaged_requests(toys)))
+    unbroken = ranked("unbroken.parquet")
+    with monkeypatch.context() as patch, suppress(StoppedBetween):
+        patch.setattr(scored_file, "_join", stopped)
+        ranked("resumed.parquet")
+    assert ranked("resumed.parquet") == unbroken
 
 
 def test_what_stands_where_the_shards_go(toys: Path) -> None:

@@ -17,6 +17,7 @@ def shards_and_blocks(
     count: int | None = None,
     *,
     ahead: bool = False,
+    short_is_last: bool = True,
 ) -> Iterator[Shard | RequestBlock]:
     """Each shard of a run in order, where it is done; else the block that is to become it.
 
@@ -24,9 +25,11 @@ def shards_and_blocks(
     Whoever takes a block writes its shard before the next is asked for, or works ``ahead``.
 
     Args:
-        size: requests of a shard; one that has fewer is the last.
+        size: requests of a shard.
         count: of all shards, where a finished run said so.
         ahead: shards are written whenever they are; a hash of each id in their blocks is kept.
+        short_is_last: whether nothing comes behind a shard of fewer requests; where ``count`` is
+            known it says where the end is.
     """
     kept: dict[int, IdHashes] = {}
     there = set(shards.numbers(folder))
@@ -40,7 +43,8 @@ def shards_and_blocks(
         while shard is not None:
             yield shard
             number, end = number + 1, shard.end
-            if number == count or shard.counted.requests < size:
+            short = count is None and short_is_last and shard.counted.requests < size
+            if number == count or short:
                 return
             shard = done_at(number)
         ids = [
