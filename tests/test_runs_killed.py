@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from promptrank.basics.digests import json_digest
 from promptrank.errors import ModelError
 from promptrank.runs.attempts import Attempt, Suspicion, attempt, ledger_path
+from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.sharded_run import RunSummary
 from support.sharded import AT_ONCE, TASK, Scoring, errors_of, files_of, rows_of
 from support.toys import make_project
@@ -46,11 +48,11 @@ class Dying:
     def run(self, name: str = "run", **more: Any) -> RunSummary:
         return self.scoring.run(self.folder / name, **more)
 
-    def until_done(self, name: str = "run", most: int = 12) -> tuple[RunSummary, int]:
+    def until_done(self, name: str = "run", most: int = 12, **more: Any) -> tuple[RunSummary, int]:
         """Its end, and how often it was killed before."""
         for kills in range(most):
             with suppress(Killed):
-                return self.run(name), kills
+                return self.run(name, **more), kills
         raise AssertionError(f"killed {most} times")
 
 
@@ -110,6 +112,26 @@ def test_a_request_that_kills_before_the_engine_has_it_is_known_too(
     assert kills == 3
     rows = [row for row in unbroken if row["request_id"] != "r13"]
     assert rows_of(dying.folder / "run") == rows
+
+
+@pytest.mark.parametrize("noted", [False, True])
+def test_it_is_tried_again_every_night(
+    dying: Dying,
+    unbroken: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    noted: bool,
+) -> None:
+    dying.dies = lambda ids: "r13" in ids
+    dying.until_done("first")
+    with monkeypatch.context() as patch:
+        if noted:  # as by an earlier version, which noted its prompts as those of a scored one
+            patch.setattr(PromptDigests, "forget", lambda *args: None)
+        second, kills = dying.until_done("second", earlier=dying.folder / "first")
+    assert kills == 3 and second.counted.reasons == {"killed_the_process": 1}
+    dying.dies = lambda ids: False
+    third = dying.run("third", earlier=dying.folder / "second")
+    assert (third.counted.set_aside, third.counted.reused) == (0, third.counted.requests - 1)
+    assert rows_of(dying.folder / "third") == unbroken
 
 
 def test_who_is_in_hand(dying: Dying) -> None:
@@ -230,8 +252,12 @@ def after(folder: Path, content: str = "c") -> Suspicion:
     return suspicion
 
 
+def fresh(content: str) -> Suspicion:
+    return Suspicion("i", content, json_digest(IDS))
+
+
 def test_the_ledger_by_hand(tmp_path: Path) -> None:
-    assert killed(tmp_path, ("batch", 0, 1), ("batch", 1, 4)) == Suspicion("i", "c")
+    assert killed(tmp_path, ("batch", 0, 1), ("batch", 1, 4)) == fresh("c")
     second = killed(tmp_path, ("alone", 0, 1), ("alone", 1, 2))
     assert second.suspects == ("r1", "r2", "r3") and not second.known
     third = killed(tmp_path, ("alone", 0, 1))
@@ -244,7 +270,7 @@ def test_the_ledger_by_hand(tmp_path: Path) -> None:
     assert fifth.kills == 4
     # An attempt that ended by itself changes nothing; another shard in its place begins anew.
     assert after(tmp_path) == fifth
-    assert after(tmp_path, "other") == Suspicion("i", "other")
+    assert after(tmp_path, "other") == fresh("other")
 
 
 def test_a_survivor_is_no_longer_suspected(tmp_path: Path) -> None:
@@ -254,6 +280,15 @@ def test_a_survivor_is_no_longer_suspected(tmp_path: Path) -> None:
     assert known.suspects == ("r2", "r3") and known.known
     assert after(tmp_path).suspects == ("r3",)
     assert after(tmp_path).known and not after(tmp_path).accused
+
+
+def test_places_are_of_the_requests_that_were_asked_then(tmp_path: Path) -> None:
+    # Begun anew with an earlier run, which has the rows of the first two.
+    killed(tmp_path, ("batch", 0, 2))
+    with begin(tmp_path, IDS[2:]) as ledger:
+        assert not ledger.suspicion.suspects
+    killed(tmp_path, ("batch", 0, 2))
+    assert after(tmp_path).suspects == ("r0", "r1")
 
 
 def test_a_ledger_that_is_damaged_is_none(tmp_path: Path) -> None:

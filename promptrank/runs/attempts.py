@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+from promptrank.basics.digests import json_digest
 from promptrank.basics.files import beside
 from promptrank.basics.json_files import checked
 from promptrank.basics.seals import sealed, sealed_object
@@ -44,6 +45,8 @@ class Suspicion:
 
     Attributes:
         identity, content: of the shard, as in its facts.
+        ids: digest of the ids by whose places the ledger counts; rows that an earlier run gives
+            are none of them, so another earlier run makes other ones.
         kills: processes that were killed while they ranked it.
         accused: ids that are set aside.
         suspects: ids that go first, one by one.
@@ -55,6 +58,7 @@ class Suspicion:
 
     identity: str
     content: str
+    ids: str = ""
     kills: int = 0
     accused: tuple[str, ...] = ()
     suspects: tuple[str, ...] = ()
@@ -134,7 +138,7 @@ def attempt(
         ModelError: the process has been killed by each of several requests, and survived none.
     """
     path = ledger_path(folder, number)
-    suspicion = _suspicion(path, Suspicion(identity, content), ids)
+    suspicion = _suspicion(path, Suspicion(identity, content, json_digest([*ids])), ids)
     if len(suspicion.accused) >= HOPELESS and not suspicion.survived:
         raise ModelError(
             f"{path}: this process was killed {suspicion.kills} times, at every request that it "
@@ -184,7 +188,7 @@ def _suspicion(path: Path, fresh: Suspicion, ids: Sequence[str]) -> Suspicion:
         places = [place for word in words for place in _places(word)]
     except (OSError, ValueError, DataError):
         return fresh  # none, or damaged: then it is the first attempt
-    if (before.identity, before.content) != (fresh.identity, fresh.content):
+    if any(getattr(before, n) != getattr(fresh, n) for n in ("identity", "content", "ids")):
         return fresh
     if what == _IDLE:
         return before
