@@ -122,6 +122,23 @@ def test_a_folder_is_of_one_run(toys: Path) -> None:
         run(toys, "other")
 
 
+def test_a_folder_without_a_finished_shard_is_the_next_command_s(toys: Path) -> None:
+    (toys / "odd.csv").write_text("a\n")
+    with pytest.raises(DataError, match="ends in .parquet or .jsonl"):
+        run(toys, requests=toys / "odd.csv")
+    assert not (toys / "run" / "run.json").exists()
+    broken = toys / "broken.jsonl"
+    broken.write_text('{"request_id": 1, "item_id": "a" "x"}\n')
+    told = r"no request to rank in broken.jsonl; 1 row could not .*broken.jsonl:1: not JSON"
+    with pytest.raises(DataError, match=told):
+        run(toys, requests=broken)
+    with pytest.raises(StoppedBetween):
+        run(toys, stop=lambda: True)
+    done = run(toys, size=4)
+    assert files(toys / "run") == files(run(toys, "other", size=4).folder)
+    assert done.resumed == 0
+
+
 def test_two_cannot_write_one_run(toys: Path) -> None:
     with owned(toys / "run", "rank"), pytest.raises(InputError, match="run"):
         run(toys)

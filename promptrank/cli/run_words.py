@@ -65,7 +65,8 @@ def say_run(done: "RunSummary", since: Path | None) -> None:
     taken_out = f"{all_.removed:,} taken out by steps + " if all_.removed else ""
     purged = f" + {all_.purged:,} purged" if all_.purged else ""
     if done.resumed:
-        say(f"{done.resumed:,} of {counted(done.shards, 'shard')} were done already")
+        were = "was" if done.resumed == 1 else "were"
+        say(f"{done.resumed:,} of {counted(done.shards, 'shard')} {were} done already")
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
         f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside{purged} "

@@ -120,7 +120,8 @@ def identified_by(
 def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
     """Write ``run.json``, or find that it is of the same run.
 
-    Where it is damaged or gone it is written again, unless there are shards of another run.
+    Where it is damaged or gone it is written again, unless there are shards of another run; and
+    where no shard of another run was finished, the folder is this one's.
 
     Raises:
         InputError: it is of another one.
@@ -142,6 +143,9 @@ def begin(folder: Path, about: Mapping[str, Any], identity: str) -> None:
         write_sealed(place, {**about, "identity": identity})
         return
     if written.get("identity") == identity:
+        return
+    if not shards.numbers(folder) and not (folder / SUMMARY).exists():
+        write_sealed(place, {**about, "identity": identity})
         return
     changed = [
         f"{option} {_option(written.get(name))} (now {_option(about.get(name))})"

@@ -7,16 +7,17 @@ gone on with has the files of an unbroken one.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.plurals import counted
 from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import DataError
+from promptrank.errors import DataError, ErrorRow
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
@@ -24,6 +25,7 @@ from promptrank.runs import shards
 from promptrank.runs.amount import LOOKED_AT, amount
 from promptrank.runs.attempts import clear_ledgers
 from promptrank.runs.cache_use import cache_use
+from promptrank.runs.error_texts import without_text
 from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.feeding import Preparing, fed
 from promptrank.runs.request_blocks import RequestBlock, request_blocks, sample_blocks
@@ -170,7 +172,7 @@ def score_shards(
                 progress(read_so_far, total)
                 continue
             if not part.requests and not read_so_far:
-                _check_any(file, splits, sample)
+                _check_any(file, splits, sample, part.unread)
             if stop():
                 raise StoppedBetween
             if not ranked:
@@ -216,8 +218,8 @@ def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: b
         )
     clear_ledgers(folder)
     if write:
-        counted = {"identity": identity.digest, "shards": summary.shards} | asdict(summary.counted)
-        write_sealed(folder / SUMMARY, counted)
+        facts = {"identity": identity.digest, "shards": summary.shards} | asdict(summary.counted)
+        write_sealed(folder / SUMMARY, facts)
 
 
 def _tell(ranker: Ranker, block: RequestBlock, resumed: int, total: int | None, say: Say) -> None:
@@ -228,14 +230,23 @@ def _tell(ranker: Ranker, block: RequestBlock, resumed: int, total: int | None, 
         say(words)
 
 
-def _check_any(file: RequestFile, splits: set[str] | None, sample: Sample | None) -> None:
+def _check_any(
+    file: RequestFile,
+    splits: set[str] | None,
+    sample: Sample | None,
+    unread: Sequence[ErrorRow],
+) -> None:
     """Whether there are requests at all, if only such as could not be read."""
     if not (file.ids(splits, 1) if sample is None else sample.ids):
-        raise _nothing(file)
+        raise _nothing(file, unread)
 
 
-def _nothing(file: RequestFile) -> DataError:
-    return DataError(f"no request to rank in {file.path.name}")
+def _nothing(file: RequestFile, unread: Sequence[ErrorRow] = ()) -> DataError:
+    words = f"no request to rank in {file.path.name}"
+    if unread:
+        first = without_text(unread[0]).message
+        words += f"; {counted(len(unread), 'row')} could not be read, the first: {first}"
+    return DataError(words)
 
 
 @contextmanager

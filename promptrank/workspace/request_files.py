@@ -56,6 +56,8 @@ def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> Request
     if not place.is_file():
         there = "is no plain file" if place.exists() else "`promptrank build` writes one"
         raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
+    if place.suffix not in (".parquet", ".jsonl"):
+        raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
     stated = written_digest(place, config_beside(place))
     if stated is not None and stated != file_digest(place):
         say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
