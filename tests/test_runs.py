@@ -124,7 +124,7 @@ def test_a_folder_is_of_one_run(toys: Path) -> None:
 
 def test_a_folder_without_a_finished_shard_is_the_next_command_s(toys: Path) -> None:
     (toys / "odd.csv").write_text("a\n")
-    with pytest.raises(DataError, match="ends in .parquet or .jsonl"):
+    with pytest.raises(DataError, match=r"ends in \.parquet or \.jsonl"):
         run(toys, requests=toys / "odd.csv")
     assert not (toys / "run" / "run.json").exists()
     broken = toys / "broken.jsonl"
