@@ -188,6 +188,21 @@ def test_a_candidate_that_cannot_be_used_is_an_error_row_and_the_ranking_is_part
     }
 
 
+def test_error_rows_beside_a_file_quote_the_data_where_that_is_asked_for(
+    run: Run, project: Path, tmp_path: Path
+) -> None:
+    requests = tmp_path / "r.jsonl"
+    row = {"request_id": "r1", "member": {"name": "Ann"}, "item_id": "t1"}
+    requests.write_text(json.dumps({**row, "outcomes": {"like": "Secret"}}) + "\n")
+    told = []
+    for name, options in (("a", ()), ("b", ("--with-text",))):
+        given = ("--requests", requests, "-o", tmp_path / f"{name}.parquet")
+        run("rank", "toys/like", *given, *options)
+        told.append((tmp_path / f"{name}.errors.jsonl").read_text())
+    assert all("unknown_label" in text for text in told)
+    assert ["Secret" in text for text in told] == [False, True]
+
+
 def test_rows_that_building_sets_aside_are_told_by_rank_and_eval(
     run: Run, project: Path, tmp_path: Path
 ) -> None:

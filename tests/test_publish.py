@@ -81,6 +81,12 @@ def test_what_cannot_be_published_is_told(toys: Path) -> None:
         publish(done, "s3://bucket/table")
     with pytest.raises(InputError, match="with a password or key in it"):
         publish(done, f"postgresql://me:{PASSWORD}@host/db#scores")
+    for scheme in ("POSTGRESQL", "postgresql+psycopg2", "oracle"):
+        with pytest.raises(InputError, match="with a password or key in it") as error:
+            publish(done, f"{scheme}://me:{PASSWORD}@host/db#scores")
+        assert PASSWORD not in str(error.value)
+    with pytest.raises(InputError, match="name a table to write to"):
+        publish(done, "oracle://me@host/db#scores")
     with pytest.raises(DataError, match="no folder"):
         publish(done, f"sqlite://{toys}/none/shop.db#scores")
     (done / "summary.json").unlink()

@@ -497,8 +497,31 @@ def test_a_failing_template_keeps_its_place() -> None:
     assert "Ann" not in without_text(row).message
     event = replace(row, reason="event_template", message=f"event with item 7: {said}")
     assert without_text(event).message.startswith("event with item 7: template a: b.j2, block can")
+    absent = replace(row, reason="undefined", message=f"{said[:46]}: no field 'Ann'")
+    assert "Ann" not in without_text(absent).message
     kept = replace(row, reason="too_long", message="request r: 400 tokens")
     assert without_text(kept) == kept
+
+
+def test_what_an_engine_or_a_row_quotes_is_left_out() -> None:
+    tail = "2 times when it was asked this alone; try another engine (--engine)"
+    said = f"request r: engine packed raised ValueError: no float: 'Ann, 3 times when x', {tail}"
+    row = ErrorRow("r", None, "engine", "engine_error", said)
+    told = without_text(row).message
+    assert told.startswith("request r: engine packed raised ValueError (what the data says is")
+    assert told.endswith(tail) and "Ann" not in told
+    full = replace(row, reason="out_of_memory", message="request r: does not fit into memory")
+    assert without_text(full) == full
+    for message, kept in (
+        ("r.jsonl:7: not JSON in UTF-8 (Ann)", "r.jsonl:7: it cannot be read"),
+        ("weight: -41 is less than 0", "weight: it cannot be read"),
+        ("history[0]: time: Ann is not finite", "history[0]: it cannot be read"),
+        ("history[0]: time: expected a number, got str", "history[0]: time: expected a number, g"),
+    ):
+        told = without_text(replace(row, reason="bad_row", message=message)).message
+        assert told.startswith(kept) and "Ann" not in told and "41" not in told
+    told = without_text(replace(row, reason="a_new_one", message="Ann")).message
+    assert "Ann" not in told and told.startswith("a_new_one: docs/reference/errors.md")
 
 
 def test_options_that_do_not_go_together_are_told(two: Path) -> None:

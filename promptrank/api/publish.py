@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from promptrank.basics.addresses import address
+from promptrank.basics.addresses import address, secret_in
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
@@ -64,6 +64,8 @@ def publish(
         DataError: scores that are not finished or damaged, or what the database says is wrong.
         InputError: a table that is none.
     """
+    if wrong := secret_in(table):
+        raise InputError(wrong)
     whole = address(table)
     if whole is None:
         raise InputError(

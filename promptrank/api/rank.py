@@ -44,6 +44,7 @@ def rank(
     allow_changed: bool = False,
     cache: CacheChoice = False,
     throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -64,6 +65,8 @@ def rank(
         cache: answer from the score cache where it can be, and add to it what cannot: True for
             the project's, or a folder.
         throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data, such as a value that a template
+            cannot take.
         stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
@@ -97,7 +100,7 @@ def rank(
             "limit": limit,
         }
         chosen: dict[str, Any] = {"say": say, "progress": progress, "stop": stop}
-        chosen |= {"throughput": throughput}
+        chosen |= {"throughput": throughput, "with_text": with_text}
         if baseline is not None:
             sample = Sample(file, splits, limit)
             wanted = WantedBaselines((baseline,), frozenset({baseline}))

@@ -12,11 +12,13 @@ from urllib.parse import parse_qsl
 OBJECTS = ("s3", "gs")
 """Schemes of object stores that are read and written here."""
 _DATABASES = ("postgresql", "postgres", "sqlite")
-_OTHERS = ("gcs", "r2", "http", "https", "hf", "abfs", "abfss", "az", "azure", "mysql")
 _ADDRESS = re.compile(
-    rf"(?P<scheme>{'|'.join((*OBJECTS, *_DATABASES, *_OTHERS))}):(?P<slashes>/*)(?P<rest>.*)",
-    re.DOTALL,
+    r"(?P<scheme>sqlite(?=:)|[a-z][a-z0-9+.-]+(?=:/)):(?P<slashes>/*)(?P<rest>.*)",
+    re.DOTALL | re.IGNORECASE,
 )
+"""Of any scheme: what is not known is refused, and not taken for a local path."""
+_HOSTS = ("s3", "gs", "http", "https", "hf")
+"""Schemes whose user and password end at the first slash."""
 _SECRET = re.compile(
     r"(x-(amz|goog)-(signature|credential|security-token)|sig|signature|awsaccesskeyid"
     r"|googleaccessid|(ssl)?password|passwd|pwd|access_key(_id)?|secret(_(access_)?key)?|token"
@@ -41,16 +43,15 @@ POSTGRES_OPTIONS = (
 def address(name: str | Path) -> str | None:
     """The address that a name is; None for the path of a local file.
 
-    ``s3:/bucket/key``, which a `Path` makes of ``s3://bucket/key``, is the same one.
+    ``s3:/bucket/key``, which a `Path` makes of ``s3://bucket/key``, is the same one. Schemes are
+    of any name with two letters or more, and in any case: ``S3://bucket/key`` is the same too.
     """
     parts = _ADDRESS.fullmatch(os.fspath(name))
     if parts is None:
         return None
-    scheme, slashes, rest = parts["scheme"], parts["slashes"], parts["rest"]
+    scheme, slashes, rest = parts["scheme"].lower(), parts["slashes"], parts["rest"]
     if scheme == "sqlite":  # with slashes an absolute path, without a relative one
         return f"sqlite:///{rest}" if slashes else f"sqlite:{rest}"
-    if not slashes:
-        return None
     return f"{'postgresql' if scheme == 'postgres' else scheme}://{rest}"
 
 
@@ -80,7 +81,7 @@ def secret_in(name: str | Path) -> str | None:
         return None
     scheme, _, rest = whole.partition("://")
     bare, _, query = rest.partition("#")[0].partition("?")
-    user = bare if scheme == "postgresql" else bare.partition("/")[0]
+    user = bare.partition("/")[0] if scheme in _HOSTS else bare
     before, at, _ = user.rpartition("@")
     if at and ":" in before:
         return f"a {scheme}:// address with a password or key in it; {_instead(scheme)}"
@@ -98,6 +99,8 @@ def secret_in(name: str | Path) -> str | None:
 def _instead(scheme: str) -> str:
     if scheme == "postgresql":
         return "take it out, and set PGPASSWORD or write it into ~/.pgpass"
+    if scheme.startswith("postgres"):
+        return "take it out, write postgresql://, and set PGPASSWORD or write it into ~/.pgpass"
     if scheme == "s3":
         return "take it out, and set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile"
     if scheme == "gs":

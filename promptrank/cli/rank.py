@@ -94,7 +94,7 @@ def rank(
     ] = None,
     with_text: Annotated[
         bool,
-        typer.Option("--with-text", help="With --run: error rows may quote what the data says."),
+        typer.Option("--with-text", help="Error rows may quote what the data says."),
     ] = False,
     timeout: Annotated[
         float | None,
@@ -167,13 +167,13 @@ def rank(
         "--workers": workers,
         "--cpus-per-worker": cpus_per_worker,
         "--gpus-per-worker": gpus_per_worker,
+        "--metrics": metrics,
     }
-    folder_only |= {"--metrics": metrics, "--with-text": with_text or None}
     for option, value in folder_only.items():
         if value is not None:
             raise InputError(f"{option} goes with --run")
     assert out is not None
-    _into_file(one_task(tasks or []), out, given)
+    _into_file(one_task(tasks or []), out, {**given, "with_text": with_text})
 
 
 @contextmanager

@@ -4,30 +4,93 @@ A run's files are read by more people than its tables are, and are kept for long
 candidate, template and line it is about stays, so that whoever may see the data finds it.
 """
 
+import re
 from dataclasses import replace
 
 from promptrank.errors import ErrorRow
 
 CUT = "(what the data says is left out; --with-text keeps it)"
 _AT = " block "
+_KNOWN = (
+    "bad_adapter",
+    "bad_answers",
+    "candidate_too_long",
+    "duplicate_candidate",
+    "empty_question",
+    "fusion_not_a_number",
+    "future_history",
+    "item_not_found",
+    "killed_engine",
+    "killed_the_process",
+    "no_candidates",
+    "no_prompt",
+    "no_score",
+    "not_a_number",
+    "not_plain",
+    "null",
+    "null_key",
+    "odd_answer",
+    "prefix_too_long",
+    "purged",
+    "scattered",
+    "score_undefined",
+    "too_long",
+    "too_long_text",
+    "torn_request",
+    "unknown_token",
+)
+"""Reasons whose messages hold ids, names and counts alone."""
 _LABELS = {
     "unknown_label": "no answer has the label of an outcome; add it to an answer's labels",
     "unknown_answer": "an outcome of the history is no answer of the question of the history",
 }
 """Reasons whose messages quote an outcome as the data has it -> what is said in their place."""
+_TEMPLATE = ("template", "undefined")
+_ENGINE = ("engine_error", "out_of_memory")
+_RAISED = re.compile(
+    r"(?P<before>.*? raised \w+)(?P<said>: .*)?(?P<after>, \d+ times when .*)", re.DOTALL
+)
+_TYPES = re.compile(r"(?P<where>.*: )?(expected [a-z ]+, got \w+|not an object)")
+_PLACE = re.compile(r"(?P<where>.*?:\d+|[a-z_]+(\[\d+\])?): .*", re.DOTALL)
 
 
 def without_text(row: ErrorRow) -> ErrorRow:
-    """The row, without what a failing template or an unknown outcome quotes."""
+    """The row; of its message what may quote the data is left out."""
     reason = row.reason.removeprefix("event_")
+    if reason in _KNOWN:
+        return row
     if reason in _LABELS:
-        return replace(row, message=f"{_LABELS[reason]} {CUT}")
-    if reason == "template":
-        # "template likes.j2, block candidate, line 3: could not convert string to float: 'Ann'"
-        where, block, more = row.message.partition(_AT)
-        if block:
-            where += f"{block}{more.partition(': ')[0]}"
-        else:
-            where = "a template"
-        return replace(row, message=f"{where}: it fails {CUT}")
-    return row
+        message = f"{_LABELS[reason]} {CUT}"
+    elif reason in _TEMPLATE:
+        message = _of_a_template(row.message)
+    elif reason in _ENGINE:
+        message = _of_an_engine(row.message)
+    elif reason == "bad_row":
+        message = _of_a_bad_row(row.message)
+    else:
+        message = f"{row.reason}: docs/reference/errors.md says what it means {CUT}"
+    return replace(row, message=message)
+
+
+def _of_a_template(message: str) -> str:
+    # "template likes.j2, block candidate, line 3: could not convert string to float: 'Ann'"
+    where, block, more = message.partition(_AT)
+    where = f"{where}{block}{more.partition(': ')[0]}" if block else "a template"
+    return f"{where}: it fails {CUT}"
+
+
+def _of_an_engine(message: str) -> str:
+    """Which kind of error it raised, and not what that error says."""
+    raised = _RAISED.fullmatch(message)
+    if raised is None:
+        return message  # our own words: what does not fit, and how large it is
+    cut = f" {CUT}" if raised["said"] else ""
+    return f"{raised['before']}{cut}{raised['after']}"
+
+
+def _of_a_bad_row(message: str) -> str:
+    # "history[2]: time: expected a number, got str", "weight: -1 is less than 0"
+    if _TYPES.fullmatch(message):
+        return message
+    place = _PLACE.fullmatch(message)
+    return f"{place['where'] if place else 'a row'}: it cannot be read {CUT}"

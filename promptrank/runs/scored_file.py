@@ -75,6 +75,7 @@ def score_into(
     ids: set[str] | None = None,
     total: int | None = None,
     throughput: Throughput | None = None,
+    with_text: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Ranked:
     """Scores of requests into ``path``, with its errors file and its config beside it.
@@ -86,6 +87,7 @@ def score_into(
         facts: of the run, for its identity and the config: which requests, from where.
         splits, ids, total: of a request file, as of `score_shards`.
         throughput: is kept up to date, for whoever shows it.
+        with_text: error rows keep what they quote of the data.
         stop: asked between shards, of `FILE_SHARD` requests.
 
     Raises:
@@ -108,7 +110,7 @@ def score_into(
             total=total if sample is None else len(sample),
             anew=True,
             throughput=throughput,
-            with_text=True,
+            with_text=with_text,
             stop=stop,
             say=say,
             progress=progress,

@@ -38,7 +38,7 @@ def try_ranking(ranker: "Ranker", file: "RequestFile", folder: Path) -> tuple[in
     sample = Sample(file, None, REQUESTS)
     if not sample.ids:
         return 0, []
-    ranked = score_into(folder / "scores.parquet", ranker, sample, {})
+    ranked = score_into(folder / "scores.parquet", ranker, sample, {}, with_text=True)
     read_scores(ranked.path, ranker.task, ranker.origin.task or "")
     rows = [row for row in error_rows(ranked.errors_path) if row.stage == "engine"]
     return ranked.candidates, rows
