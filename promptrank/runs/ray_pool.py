@@ -5,7 +5,6 @@ and Ray is told to restart and retry nothing: who died with what is counted here
 ``max_task_retries=-1`` would try a block that ends its worker for ever.
 """
 
-import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +14,7 @@ from typing import Any
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError
 from promptrank.runs.ray_session import WantedWorkers, ray_session, workers_that_fit
+from promptrank.runs.ray_waiting import WaitForWorkers
 from promptrank.runs.ray_worker import Opening, RankingWorker, WorkerFacts, WorkerRun
 from promptrank.runs.request_blocks import RequestBlock
 from promptrank.runs.shards import Shard
@@ -27,7 +27,6 @@ Three are enough to know a request that ends its process, and the fourth sets it
 """
 _STARTS = 3  # workers that end while they start, one after another, before it is given up
 _LOOK = 1.0  # seconds between two looks at how far blocks in hand are
-_PATIENCE = 30.0  # seconds without a worker after which it is said what is waited for
 _ON_GPUS = ("packed", "plain", "vllm")
 _CLOSING = 20.0  # seconds that workers have for closing
 
@@ -54,10 +53,12 @@ class WorkerPool:
         self._ray, self._wanted, self._opening_of, self._say = ray, wanted, opening, say
         self._count = wanted.workers or 1
         self._opening: dict[Any, Any] = {}  # answer that is awaited -> worker
+        self._placed: dict[Any, Any] = {}  # the same -> an answer that comes once it has room
         self._beginning: dict[Any, Any] = {}
         self._busy: dict[Any, tuple[Any, RequestBlock]] = {}
         self._idle: list[Any] = []
         self._failed_starts = 0
+        self._wait = WaitForWorkers(ray, wanted, say)
 
     def start(self) -> None:
         """Start the workers; nothing is waited for."""
@@ -68,9 +69,8 @@ class WorkerPool:
         """What the first worker that is ready has opened; None where ``stop`` came first.
 
         Raises:
-            InputError: whatever keeps it from opening.
+            InputError: whatever keeps it from opening; or the cluster has no room for it.
         """
-        since, told = time.monotonic(), False
         while not stop():
             ready, _ = self._ray.wait([*self._opening], num_returns=1, timeout=_LOOK)
             for ref in ready:
@@ -78,10 +78,9 @@ class WorkerPool:
                 if facts is None:
                     self._start_anew(self._opening.pop(ref))
                     continue
+                self._wait.over()
                 return facts  # type: ignore[no-any-return]
-            if not told and time.monotonic() - since > _PATIENCE:
-                told = True
-                self._say(self._waiting())
+            self._wait_on()
         return None
 
     def begin(self, run: WorkerRun, check: Callable[[WorkerFacts], None]) -> None:
@@ -106,7 +105,8 @@ class WorkerPool:
             progress: is told of requests that are ranked in blocks in hand.
 
         Raises:
-            InputError: what a worker raised, once the others have finished what they had.
+            InputError: what a worker raised, once the others have finished what they had; or the
+                cluster has no room for any worker.
         """
         ahead: deque[RequestBlock] = deque()
         attempts: Counter[int] = Counter()
@@ -129,6 +129,7 @@ class WorkerPool:
                 more = _draw(blocks, ahead)
             ready, _ = self._ray.wait(self._awaited(), num_returns=1, timeout=_LOOK)
             if not ready:
+                self._wait_on()
                 progress(self._in_hand())
             for ref in ready:
                 try:
@@ -144,7 +145,6 @@ class WorkerPool:
                     self._idle.append(worker)
                     yield shard
                     continue
-                self._start_anew(worker)
                 attempts[block.number] += 1
                 if attempts[block.number] < ATTEMPTS:
                     ahead.appendleft(block)
@@ -153,6 +153,10 @@ class WorkerPool:
                     )
                 else:
                     self.lost.append(block.number)
+                try:
+                    self._start_anew(worker)
+                except Exception as error:  # the others finish what they have
+                    failed = failed or error
         if failed is not None:
             raise failed
 
@@ -177,7 +181,9 @@ class WorkerPool:
         }
         actor = self._ray.remote(**options)(RankingWorker)
         worker = actor.remote(str(Path.cwd()))
-        self._opening[worker.open.remote(self._opening_of)] = worker
+        opened = worker.open.remote(self._opening_of)
+        self._opening[opened] = worker
+        self._placed[opened] = worker.ranked.options(concurrency_group="telling").remote()
 
     def _start_anew(self, worker: Any) -> None:
         """A worker in the place of one that has ended."""
@@ -203,6 +209,7 @@ class WorkerPool:
         else:
             self._idle.append(worker)
             self._failed_starts = 0
+            self._wait.over()
 
     def _answer(self, ref: Any, none: Any = None) -> Any:
         """What a worker answered; ``none`` where it has ended.
@@ -238,13 +245,16 @@ class WorkerPool:
         with suppress(self._ray.exceptions.RayError, ValueError):
             self._ray.kill(worker)
 
-    def _waiting(self) -> str:
-        has = self._ray.cluster_resources()
-        return (
-            f"no worker has started yet; each takes {self._wanted.cpus:g} CPUs and "
-            f"{self._wanted.gpus or 0:g} GPUs, and the cluster has {has.get('CPU', 0):g} and "
-            f"{has.get('GPU', 0):g}"
-        )
+    def _wait_on(self) -> None:
+        """Say what is waited for where no worker can rank, and end where none has room for long."""
+        if self._busy or self._idle:
+            return
+        self._placed = {ref: self._placed[ref] for ref in self._opening}
+        asked = [*self._placed.values()]
+        placed = bool(self._beginning)
+        if asked and not placed:
+            placed = bool(self._ray.wait(asked, num_returns=1, timeout=0)[0])
+        self._wait.goes_on(placed)
 
 
 @contextmanager
