@@ -145,14 +145,14 @@ class Library(RuntimeError):
         ),
         (
             OSError(errno.ENOSPC, "whatever Arrow says"),
-            2,
+            75,
             "error: a file: No space left on device; free some space, or choose a place on another "
             "disk",
         ),
-        (MemoryError(), 2, "error: out of memory; try fewer requests with --limit, shorter"),
-        (OutOfMemoryException("1 GB"), 2, "error: out of memory (1 GB); try fewer requests"),
+        (MemoryError(), 75, "error: out of memory; try fewer requests with --limit, shorter"),
+        (OutOfMemoryException("1 GB"), 75, "error: out of memory (1 GB); try fewer requests"),
         (ValueError("embedded null byte"), 2, "error: a path holds a NUL character"),
-        (Library("IO: x.db: No space left on device"), 2, "error: IO: x.db: No space left on"),
+        (Library("IO: x.db: No space left on device"), 75, "error: IO: x.db: No space left on"),
         ("é".encode("latin-1"), 2, "error: a text is not UTF-8"),
         (KeyboardInterrupt(), 130, "stopped; nothing was written; the same command starts over"),
         (KeyError("x"), 1, f"promptrank {__version__} met a fault of its own: KeyError: 'x'"),

@@ -531,6 +531,10 @@ def test_options_that_do_not_go_together_are_told(two: Path) -> None:
         ([TASK, "toys/buy", "-o", "s.parquet"], "name one task, not 2"),
         ([TASK, "--plan", plan, "--run", two / "x"], "or a --plan"),
         (["--run", two / "x"], "name a task"),
+        ([TASK, "--run", two / "x", "-o", "s.parquet"], "-o and --run are both given"),
+        ([plan, "--run", two / "x"], "is a plan, no task; give it by --plan"),
+        ([TASK, "--run", two / "x", "--metrics", two / "no/x.prom"], "no folder .*no; make it"),
+        ([TASK, "--run", two / "x", "--summary", two / "no/x.json"], "no folder .*no; make it"),
         ([TASK, "--run", two / "x", "--metrics", two / "x.txt"], r"\.prom"),
     ):
         ran = invoke(two, "rank", *words)

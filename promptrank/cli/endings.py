@@ -16,7 +16,8 @@ from promptrank import __version__
 from promptrank.basics.stopping import how_to_go_on
 from promptrank.errors import InputError
 
-FINE, BUG, INPUT, UNMET, STOPPED = 0, 1, 2, 3, 130
+FINE, BUG, INPUT, UNMET, AGAIN, STOPPED = 0, 1, 2, 3, 75, 130
+"""AGAIN is EX_TEMPFAIL: another start may mend it. A time-out of the engine ends with it too."""
 
 _NEXT = {
     errno.EACCES: "choose another place, or change the permissions",
@@ -90,7 +91,7 @@ def ending(error: BaseException, *, stopped: bool = False, verb: str = "") -> En
         return Ending(FINE, None)
     words = str(error) if isinstance(error, InputError) else _environment(error, verb)
     if words is not None:
-        return Ending(INPUT, f"error: {words}")
+        return Ending(AGAIN if _may_pass(error) else INPUT, f"error: {words}")
     return Ending(BUG, _bug(error))
 
 
@@ -102,11 +103,26 @@ def _behind(error: SystemExit) -> BaseException:
     return behind if isinstance(behind, KeyboardInterrupt | BrokenPipeError) else error
 
 
+def _may_pass(error: BaseException) -> bool:
+    """Whether a full disk or too little memory is behind it, which may be otherwise later."""
+    if isinstance(error, InputError):
+        return False
+    full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, OSError) and error.errno in (*full, errno.ENOMEM):
+        return True
+    return _out_of_memory(error) or any(os.strerror(number) in str(error) for number in full)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    names = ("OutOfMemoryException", "OutOfMemoryError")  # DuckDB's and PyTorch's
+    known = isinstance(error, MemoryError) or type(error).__name__ in names
+    return known or "can't allocate memory" in str(error)
+
+
 def _environment(error: BaseException, verb: str) -> str | None:
     """A sentence for what the machine or the user's files brought about; None for all else."""
-    kind, text = type(error).__name__, " ".join(str(error).split())
-    ours = kind in ("OutOfMemoryException", "OutOfMemoryError") or "can't allocate memory" in text
-    if isinstance(error, MemoryError) or ours:
+    text = " ".join(str(error).split())
+    if _out_of_memory(error):
         detail = f" ({text[:200]})" if text else ""
         return f"out of memory{detail}; try {_LESS.get(verb, _LESS_RANKING)}"
     if isinstance(error, OSError):

@@ -64,7 +64,9 @@ def plan(
         "settings": set_,
         "say": say_once(),
     }
-    if (task is None) == (plan_file is None):
+    if task is not None and plan_file is not None:
+        raise InputError("a task and a --plan are both given; leave one out")
+    if task is None and plan_file is None:
         raise InputError("name a task, or a --plan")
     if plan_file is not None:
         each, planned = plan_runs(plan_file, **given)

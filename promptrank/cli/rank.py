@@ -133,8 +133,12 @@ def rank(
         "allow_changed": allow_changed,
         "cache": cache_option.chosen(cache),
     }
-    if (out is None) == (run is None):
+    if out is not None and run is not None:
+        raise InputError("-o and --run are both given; one place is written, so leave one out")
+    if out is None and run is None:
         raise InputError("name a file by -o, or a folder by --run")
+    for task in tasks or []:
+        _refuse_a_plan(task)
     if plan is not None and tasks:
         raise InputError("name tasks, or a --plan; a plan names its tasks itself")
     if run is not None:
@@ -174,6 +178,18 @@ def rank(
             raise InputError(f"{option} goes with --run")
     assert out is not None
     _into_file(one_task(tasks or []), out, {**given, "with_text": with_text})
+
+
+def _refuse_a_plan(task: str) -> None:
+    """A plan that stands where a task is expected is told as one."""
+    from promptrank.schema.load import read_yaml
+
+    path = Path(task).expanduser()
+    if path.suffix not in (".yaml", ".yml") or not path.is_file():
+        return
+    values = read_yaml(path)
+    if "runs" in values and "template" not in values:
+        raise InputError(f"{task}: is a plan, no task; give it by --plan {task}")
 
 
 @contextmanager

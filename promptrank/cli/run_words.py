@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptrank.basics.files import write_text
+from promptrank.basics.paths import expanded
 from promptrank.basics.plurals import counted
 from promptrank.cli.terminal import say
 from promptrank.errors import InputError
@@ -22,16 +23,26 @@ def check_report_files(summary: Path | None, metrics: Path | None) -> None:
     """Told before anything is ranked.
 
     Raises:
-        InputError: another ending than programs look for, or no library for metrics.
+        InputError: another ending than programs look for, no such folder, or no library for
+            metrics.
     """
     from promptrank.runs.outputs import check_output
     from promptrank.runs.run_reports import check_metrics
 
     if summary is not None and summary != STDOUT:
         check_output(summary, (".json",))
+        _check_folder("--summary", summary)
     if metrics is not None:
         check_metrics()
         check_output(metrics, (".prom",))
+        _check_folder("--metrics", metrics)
+
+
+def _check_folder(option: str, file: Path) -> None:
+    """Nobody would look into a folder that is made from a mistyped name."""
+    folder = expanded(file).parent
+    if not folder.is_dir():
+        raise InputError(f"{option} {file}: no folder {folder}; make it, or correct the path")
 
 
 def write_report_files(
