@@ -61,12 +61,15 @@ def purge_run(
             clear_made(folder)
             shards.clear_shards(folder)
         whole, known = NOTHING, set[Path]()
+        identity = _identity(folder)
         for number in shards.numbers(folder):
             shard = shards.read_shard(folder, number)
             if wrong := shards.damage(folder, shard):
                 raise DataError(f"{wrong}; {_AGAIN}")
             known |= {folder / name for name in shard.files}
-            whole = whole.plus(_purge_shard(folder, shard, subject, requests, removed, dry).counted)
+            now = _purge_shard(folder, shard, subject, requests, removed, dry)
+            if shard.identity == identity:
+                whole = whole.plus(now.counted)
         for path in _unfinished(folder, known):
             if any(occurrences(path, subject)):
                 removed.add("unfinished file")
@@ -75,9 +78,14 @@ def purge_run(
         summary = folder / SUMMARY
         if not dry and summary.is_file():
             told = read_sealed(summary, then=_AGAIN)
-            if told != (now := told | asdict(whole)):
-                write_sealed(summary, now)
+            if told != (summed := told | asdict(whole)):
+                write_sealed(summary, summed)
     return removed
+
+
+def _identity(folder: Path) -> str:
+    """That of a run: shards of another one that lie in its folder are in no sum of it."""
+    return str(read_sealed(folder / RUN, then=_AGAIN).get("identity"))
 
 
 def _sum_up(folder: Path, names: Sequence[str]) -> None:
@@ -89,8 +97,9 @@ def _sum_up(folder: Path, names: Sequence[str]) -> None:
     runs = {name: dict(facts) for name, facts in told["runs"].items()}
     for name in names:
         run = folder / name
-        counted = [shards.read_shard(run, number).counted for number in shards.numbers(run)]
-        mine = reduce(ShardCounts.plus, counted, NOTHING)
+        every = [shards.read_shard(run, number) for number in shards.numbers(run)]
+        own = [shard.counted for shard in every if shard.identity == _identity(run)]
+        mine = reduce(ShardCounts.plus, own, NOTHING)
         runs[name] |= asdict(mine)
         whole = whole.plus(mine)
     now |= {key: value for key, value in asdict(whole).items() if key != "label_mass"}

@@ -10,9 +10,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from promptrank.basics.scratch import scratch
+from promptrank.basics.seals import read_sealed
 from promptrank.errors import DataError
 from promptrank.records import Request
 from promptrank.runs import shards
+from promptrank.runs.run_identity import RUN
 
 
 class Since:
@@ -54,14 +56,15 @@ class Since:
 
 @contextmanager
 def scored_since(folder: Path, whole: bool) -> Iterator[Since]:
-    """Open a run to take scores over from.
+    """Open a run to take scores over from; shards of another run that lie there are not its own.
 
     Args:
         whole: whether scores depend on more of a request than its prompts, as with steps.
 
     Raises:
-        DataError: a shard of it is damaged.
+        DataError: its ``run.json`` or a shard of it is damaged.
     """
+    identity = read_sealed(folder / RUN, then="name the folder of a run after --since")["identity"]
     with scratch() as place:
         index = sqlite3.connect(place / "known.sqlite")
         try:
@@ -71,6 +74,8 @@ def scored_since(folder: Path, whole: bool) -> Iterator[Since]:
             )
             for number in shards.numbers(folder):
                 shard = shards.read_shard(folder, number)
+                if shard.identity != identity:
+                    continue
                 if wrong := shards.damage(folder, shard):
                     raise DataError(f"{wrong}; run the command that made {folder} again")
                 table = pq.read_table(shards.prompts_path(folder, number), partitioning=None)
