@@ -259,7 +259,7 @@ def test_a_small_disk(tmp_path: Path) -> None:
         after = {n: shards.facts_path(disk / "run", n).stat().st_mtime_ns for n in there}
         assert after == before
     finally:
-        subprocess.run(["umount", str(disk)], check=False, capture_output=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=False, capture_output=True)
 
 
 # ---- damaged files

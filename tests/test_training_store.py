@@ -176,7 +176,9 @@ def test_training_from_disk_is_training_from_memory_and_is_reused(
         counts = in_memory(patch)
         memory = run(toys, "memory", training=training, encoding=lambda *s: encoded.append(s))
     assert counts == [24] and encoded == [(24, 24)]
-    assert apart(first.path, second.path) == apart(first.path, memory.path) == 0
+    assert apart(first.path, second.path) == 0
+    # Another cache has other measured ways of the products, which round otherwise.
+    assert apart(first.path, memory.path) < 1e-5
 
 
 def test_what_changes_examples_makes_new_ones(

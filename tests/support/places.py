@@ -63,6 +63,9 @@ def postgres() -> Iterator[str]:
     secret.write_text(PASSWORD)
     who: dict[str, Any] = {}
     if os.geteuid() == 0:
+        # Nor may nobody enter every folder that packages are installed in.
+        shutil.copytree(programs.parent, folder / "pginstall", symlinks=True)
+        programs = folder / "pginstall" / "bin"
         os.chown(data, _NOBODY, _NOBODY)
         who = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
     made = ["--no-sync", "--no-instructions", "--encoding=utf8", "--locale=C"]
