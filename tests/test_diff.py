@@ -125,6 +125,11 @@ def test_runs_are_the_same_and_what_changed_is_told(toys: Path) -> None:
     first = run(toys, "first")
     ran = CliRunner().invoke(command, ["diff", str(first), str(run(toys, "second"))])
     assert ran.exit_code == 0 and "nothing changed since" in ran.stdout, ran.output
+    fewer = run(toys, "fewer", limit=1)
+    ran = CliRunner().invoke(command, ["diff", str(first), str(fewer)])
+    assert ran.exit_code == 3 and "nothing changed since" not in ran.stdout, ran.output
+    assert "but other requests; look at --split and --limit" in ran.stdout
+    assert "  requests that differ, such as " in ran.stdout
     template = toys / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("You rank toys", "You order toys"))
     third, out = run(toys, "third"), toys / "diff.json"

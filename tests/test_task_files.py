@@ -1,5 +1,6 @@
 """Task files: what is read, what is refused, and that every problem is reported at once."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,13 @@ def test_rows_come_from_exactly_one_place(kind: type[Source], fields: dict[str, 
     for given in ({}, {"path": "a.csv", "sql": "SELECT 1"}):
         with pytest.raises(ValidationError, match="give exactly one of path and sql"):
             kind.model_validate({**fields, **given})
+
+
+def test_a_mistake_in_an_override_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text(json.dumps(GOOD))
+    with pytest.raises(TaskError, match=r"^--set: histroy: unknown key; did you mean 'history'"):
+        load_task(path, ["histroy.last=2"])
+    path.write_text(json.dumps({**GOOD, "budgte": 1}))
+    with pytest.raises(TaskError, match=r"good\.yaml: budgte: unknown key"):
+        load_task(path, ["history.last=2"])

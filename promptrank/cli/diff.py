@@ -82,8 +82,13 @@ def _lines(compared: "Compared") -> list[str]:
     if compared.unknown:
         which = " and ".join(compared.unknown)
         lines.append(f"  what changed since is not known: nothing says how {which} was made")
-    else:
+    elif compared.changes or not (apart.gone_requests or apart.new_requests):
         lines += change_lines(compared.changes)
+    else:
+        lines.append(
+            "  the same task, prompts, model, adapter and engine, but other requests; look at "
+            "--split and --limit of both"
+        )
     return [*lines, *example_lines(apart.examples)]
 
 

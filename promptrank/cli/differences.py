@@ -36,4 +36,4 @@ def change_lines(changes: Sequence[str]) -> list[str]:
 
 def example_lines(examples: Sequence[str]) -> list[str]:
     """Ids of a few requests that differ."""
-    return [f"  such as {', '.join(examples[:5])}"] if examples else []
+    return [f"  requests that differ, such as {', '.join(examples[:5])}"] if examples else []

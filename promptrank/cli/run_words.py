@@ -30,12 +30,12 @@ def check_report_files(summary: Path | None, metrics: Path | None) -> None:
     from promptrank.runs.run_reports import check_metrics
 
     if summary is not None and summary != STDOUT:
+        _check_folder("--summary", summary)  # before the check that makes it
         check_output(summary, (".json",))
-        _check_folder("--summary", summary)
     if metrics is not None:
         check_metrics()
+        _check_folder("--metrics", metrics)  # before the check that makes it
         check_output(metrics, (".prom",))
-        _check_folder("--metrics", metrics)
 
 
 def _check_folder(option: str, file: Path) -> None:

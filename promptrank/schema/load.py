@@ -147,5 +147,17 @@ def override(values: dict[str, Any], settings: list[str]) -> dict[str, Any]:
 
 
 def load_task(path: Path, settings: list[str] | None = None) -> Task:
-    """The task in a YAML file, ``--set`` overrides applied."""
-    return parse_task(override(read_yaml(path), settings or []), str(path))
+    """The task in a YAML file, ``--set`` overrides applied.
+
+    Raises:
+        TaskError: every problem of the file; of the overrides, where the file has none.
+    """
+    values = read_yaml(path)
+    if settings:
+        values, written = override(values, settings), values
+        try:
+            return parse_task(values, "--set")
+        except TaskError:
+            parse_task(written, str(path))
+            raise
+    return parse_task(values, str(path))

@@ -76,7 +76,9 @@ def open_plan(
         try:
             opened = open_task(run.task, project=at, settings=[*settings, *run.settings])
         except InputError as error:
-            problems += [f"runs.{number}.task: {line}" for line in str(error).splitlines()]
+            for line in str(error).splitlines():
+                key = "set" if line.startswith("--set: ") else "task"
+                problems.append(f"runs.{number}.{key}: {line.removeprefix('--set: ')}")
             continue
         name = run.name or _NO_NAME.sub("-", opened.name).strip("-.")[-100:]
         if name.casefold() in (PLAN, SUMMARY):
