@@ -28,6 +28,7 @@ from promptrank.engine.contract import SlotScore
 from promptrank.errors import InputError
 from promptrank.runs.cache_use import CacheUse
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.workspace.kept_scores import teachers_cache
 
 TASK = "toys/like"
 
@@ -112,7 +113,10 @@ def test_the_command_shows_and_prunes(toys: Path) -> None:
         assert result.exit_code == code or (code and result.exception is not None), result.output
         return result.output
 
-    told("cache", "info", code=2)
+    for words in (("info",), ("prune", "--older-than", "30d")):
+        assert "no score cache there yet" in told("cache", *words)
+    assert json.loads(told("cache", "info", "--json"))["entries"] == 0
+    assert not (toys / "cache").exists()
     out = str(toys / "a.parquet")
     told("rank", TASK, "--limit", "7", "--engine", "fake", "--cache", "-o", out)
     file = json.loads(told("cache", "info", "--json"))
@@ -123,11 +127,38 @@ def test_the_command_shows_and_prunes(toys: Path) -> None:
     table = told("cache", "info")
     assert f"{count:,} entries" in table
     assert file["answerers"][0]["model"] in table
+    printed = CliRunner().invoke(app, ["cache", "info", "--project", str(toys)]).stdout
+    assert [line.split()[0] for line in printed.splitlines()[1:]] == ["model", "fake"]
+    assert f"{count:,} entries" in printed
     told("cache", "prune", code=2)
     assert "0 entries removed" in told("cache", "prune", "--older-than", "30d")
     assert f"{count:,} entries removed" in told("cache", "prune", "--max-size", "1kB")
     assert cache_info(project=toys).entries == 0
     assert prune_cache(project=toys, older_than=0.0)[0] == 0
+
+
+def test_a_finished_run_says_nothing_of_the_cache(toys: Path) -> None:
+    words = ["rank", TASK, "--limit", "3", "--engine", "fake", "--run", str(toys / "run")]
+    words += ["--project", str(toys), "--cache"]
+    first, second = (CliRunner().invoke(app, words).output for _ in range(2))
+    assert "from the cache" in first
+    assert "from the cache" not in second
+
+
+def test_servers_have_no_cache(toys: Path) -> None:
+    given: dict[str, Any] = {"engine": "http://127.0.0.1:9", "project": toys, "cache": True}
+    for refused in (
+        lambda: rank(TASK, toys / "a.parquet", **given),
+        lambda: rank_run(TASK, toys / "run", **given),
+        lambda: rank_plan([TASK], toys / "runs", **given),
+        lambda: evaluate(TASK, **given),
+    ):
+        with pytest.raises(InputError, match=r"weights answer at an address is not known"):
+            refused()
+    said: list[str] = []
+    assert teachers_cache("http://127.0.0.1:9", True, said.append) is False
+    assert "not kept" in said[0]
+    assert teachers_cache("packed", True, said.append) is True
 
 
 def test_numbers_with_units_are_read() -> None:

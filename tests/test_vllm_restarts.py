@@ -76,6 +76,13 @@ def answers(engine: VllmEngine, trees: Sequence[Tree]) -> dict[int, TreeScore]:
     return {place: score for ready in engine.begin(trees) for place, score in ready}
 
 
+def test_the_process_says_what_it_computes_on(make: Make) -> None:
+    engine = make(None)
+    assert engine.info.device == "cuda"
+    engine.lengthen(128)
+    assert (engine.info.device, engine.info.max_tokens) == ("cuda", 128)
+
+
 def kill(engine: VllmEngine) -> None:
     assert engine.process_id is not None
     os.kill(engine.process_id, signal.SIGKILL)

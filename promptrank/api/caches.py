@@ -4,21 +4,23 @@ from pathlib import Path
 
 from promptrank.caching.score_cache import FILE, ScoreCache
 from promptrank.caching.upkeep import CacheInfo
-from promptrank.errors import InputError
 from promptrank.project import open_project
 from promptrank.workspace.kept_scores import CacheChoice, cache_folder
 
 
 def cache_info(cache: CacheChoice = True, *, project: str | Path | None = None) -> CacheInfo:
-    """What a score cache holds, by model and adapter.
+    """What a score cache holds, by model and adapter; nothing where there is none yet.
 
     Args:
         cache: that of the project (True), or one in a folder.
 
     Raises:
-        InputError: there is none, or it is damaged.
+        InputError: it is damaged.
     """
-    with _opened(cache, project) as opened:
+    path = _path(cache, project)
+    if not path.is_file():
+        return _none(path)
+    with ScoreCache(path) as opened:
         return opened.info()
 
 
@@ -29,7 +31,7 @@ def prune_cache(
     older_than: float | None = None,
     max_bytes: int | None = None,
 ) -> tuple[int, CacheInfo]:
-    """Remove what was not used lately.
+    """Remove what was not used lately; nothing where there is no cache yet.
 
     Args:
         older_than: seconds; entries go that were not used for so long, by whole days.
@@ -39,16 +41,20 @@ def prune_cache(
         How many entries went, and what is left.
 
     Raises:
-        InputError: there is no cache, it is damaged, or others hold it.
+        InputError: it is damaged, or others hold it.
     """
-    with _opened(cache, project) as opened:
+    path = _path(cache, project)
+    if not path.is_file():
+        return 0, _none(path)
+    with ScoreCache(path) as opened:
         gone = opened.prune(older_than=older_than, max_bytes=max_bytes)
         return gone, opened.info()
 
 
-def _opened(cache: CacheChoice, project: str | Path | None) -> ScoreCache:
+def _path(cache: CacheChoice, project: str | Path | None) -> Path:
     folder = cache_folder(open_project(project).root, cache)
-    path = folder if folder.suffix == ".sqlite" else folder / FILE
-    if not path.is_file():
-        raise InputError(f"{path}: no score cache there; `promptrank rank --cache` makes one")
-    return ScoreCache(path)
+    return folder if folder.suffix == ".sqlite" else folder / FILE
+
+
+def _none(path: Path) -> CacheInfo:
+    return CacheInfo(path, 0, 0, 0, None, ())

@@ -12,7 +12,7 @@ from promptrank.engine.contract import Engine
 from promptrank.errors import InputError
 from promptrank.records import Request
 from promptrank.runs.outputs import check_output, taken
-from promptrank.workspace.kept_scores import score_cache
+from promptrank.workspace.kept_scores import score_cache, teachers_cache
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_named, open_ranker
@@ -132,7 +132,7 @@ def _teacher(
         return open_scores(on.opened, who.name, say), Cost()
     compute = Compute(1, "cpu" if engine in ("packed", "plain") else "auto")
     with (
-        score_cache(on.opened.project, True, say) as kept,
+        score_cache(on.opened.project, teachers_cache(engine, True, say), say) as kept,
         open_named(on.opened, who, engine=engine, model=model, compute=compute, say=say) as ranker,
     ):
         size = _model_size(on.opened, model, ranker.adapter)

@@ -18,7 +18,12 @@ from promptrank.scores.scores import Scores
 from promptrank.workspace.baselines import baseline_ranker
 from promptrank.workspace.encoders import encoder_of
 from promptrank.workspace.fusions import unfused
-from promptrank.workspace.kept_scores import CacheChoice, score_cache, tell_use
+from promptrank.workspace.kept_scores import (
+    CacheChoice,
+    check_weights_known,
+    score_cache,
+    tell_use,
+)
 from promptrank.workspace.named import Named
 from promptrank.workspace.policies import open_policy, policy_rows, without_steps
 from promptrank.workspace.rankers import open_ranker
@@ -127,6 +132,7 @@ def evaluate(
     from promptrank.workspace.wanted_evaluation import wanted_evaluation
     from promptrank.workspace.wanted_on_requests import check_fitted, planned_on, slicings_on
 
+    check_weights_known(engine, cache)
     compute = Compute(threads, device, dtype)
     declared = open_task(task, project=project, settings=settings)
     policy, opened = open_policy(declared, explore=False), without_steps(declared)

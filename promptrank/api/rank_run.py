@@ -24,7 +24,12 @@ from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
-from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
+from promptrank.workspace.kept_scores import (
+    CacheChoice,
+    check_cached,
+    check_weights_known,
+    score_cache,
+)
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
@@ -69,9 +74,9 @@ def rank_run(
 ) -> RunSummary:
     """Score and rank requests into ``folder``, local or in an object store, by shards.
 
-    Neither the requests nor their ids are ever all in memory. A run that was stopped at any moment
-    goes on with the same call; what is done is never written again. ``scores/*.parquet`` are what
-    ``rank`` writes into one file.
+    The requests are never all in memory, nor are their ids, but a hash of each id is. A run that
+    was stopped at any moment goes on with the same call; what is done is never written again.
+    ``scores/*.parquet`` are what ``rank`` writes into one file.
 
     Args:
         requests, splits, limit, engine: as of `promptrank.rank`; no baseline.
@@ -233,6 +238,8 @@ def rank_plan(
     earlier = expanded(since) if since is not None else None
     check_several(place)
     entries = open_plan(plan, given, project=project, settings=settings or [])
+    for entry in entries:
+        check_weights_known(entry.given.get("engine", "packed"), cache)
     folders = {entry.name: run_folders(place, earlier, entry.name, say) for entry in entries}
     done: dict[str, RunSummary] = {}
     failed: list[str] = []

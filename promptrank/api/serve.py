@@ -15,7 +15,7 @@ from promptrank.engine.vllm_engine.restarts import Restarts
 from promptrank.errors import InputError
 from promptrank.project import open_project
 from promptrank.runtime.runtime import Runtime
-from promptrank.workspace.kept_scores import CacheChoice, score_cache
+from promptrank.workspace.kept_scores import CacheChoice, check_weights_known, score_cache
 from promptrank.workspace.look_ups import open_look_up
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.shadows import open_shadow, parse_shadows
@@ -116,6 +116,8 @@ def serve(
     if twice or not names:
         raise InputError(f"{', '.join(twice)}: named twice" if twice else "name a task to serve")
     engine_of = _by_task("--engine", engines, names, "packed")
+    for name in names:
+        check_weights_known(engine_of[name] or "packed", cache)
     adapter_of = _by_task("--adapter", adapters, names, None)
     file_of = _by_task("--requests", requests, names, None)
     if workbench not in WORKBENCH:

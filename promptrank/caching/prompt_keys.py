@@ -1,7 +1,7 @@
 """Keys of answers: what answered, and every token id that an answer depends on.
 
 A key is a keyed BLAKE2b of 16 bytes. Its key is the scope, a digest of the model's weights, their
-dtype, the adapter's weights, and the device where that is no CPU; its text are the token ids of
+dtype, the adapter's weights, and the device (a CPU adds nothing); its text are the token ids of
 prefix, branch, slot and answer paths. So another template, history or answer wording is another
 key, whatever task, file or run it comes from, and a prompt that two tasks share is answered once.
 """
@@ -43,8 +43,8 @@ class Answerer:
     def scope(self) -> bytes:
         """Eight bytes that stand for all of it that may change an answer."""
         facts = [self.model_digest, self.dtype, self.adapter_digest]
-        if self.device not in (None, "cpu"):
-            facts.append(self.device)
+        if self.device != "cpu":
+            facts.append(self.device or "unknown")
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).digest()
 
 

@@ -43,7 +43,7 @@ def info(
     if json_:
         sys.stdout.write(json.dumps(told.as_dict(), indent=1, ensure_ascii=False) + "\n")
         return
-    _say_size(told)
+    sys.stdout.write(f"{_size(told)}\n")
     rows = [
         (
             who.model,
@@ -59,7 +59,9 @@ def info(
     ]
     head = ("model", "adapter", "computes in", "entries", "size", "hits", "oldest", "last used")
     if rows:
-        print_table(columns(head, rows))
+        table = columns(head, rows)
+        table.show_header = True
+        print_table(table)
 
 
 @app.command()
@@ -89,7 +91,7 @@ def prune(
         max_bytes=bytes_of(max_size) if max_size is not None else None,
     )
     say(f"{counted(gone, 'entry', 'entries')} removed")
-    _say_size(left)
+    say(_size(left))
 
 
 def seconds_of(text: str) -> float:
@@ -125,8 +127,10 @@ def size_text(size: float) -> str:
     return f"{size:,.1f} GB"
 
 
-def _say_size(told: "CacheInfo") -> None:
-    say(f"{told.path}: {counted(told.entries, 'entry', 'entries')}, {size_text(told.bytes)}")
+def _size(told: "CacheInfo") -> str:
+    if not told.path.is_file():
+        return f"{told.path}: no score cache there yet; `promptrank rank --cache` makes one"
+    return f"{told.path}: {counted(told.entries, 'entry', 'entries')}, {size_text(told.bytes)}"
 
 
 def _day(moment: str | None) -> str:

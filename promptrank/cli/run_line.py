@@ -33,7 +33,7 @@ class RunLine:
         if self._throughput.reused:
             told.append(f"{self._throughput.reused:,} kept")
         if (use := self._throughput.cache) is not None and use.hits:
-            told.append(f"{use.hits:,} prompts from the cache")
+            told.append(f"{counted(use.hits, 'prompt')} from the cache")
         if errors := self._throughput.errors.total():
             told.append(counted(errors, "error row"))
         return ", ".join(told)

@@ -85,8 +85,8 @@ def say_run(done: "RunSummary", since: Path | None) -> None:
     )
     if all_.reused:
         say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
-    if (use := done.throughput.cache) is not None:
-        say(f"{use.hits:,} prompts answered from the cache, {use.asked:,} by the model")
+    if (use := done.throughput.cache) is not None and use.hits + use.asked:
+        say(f"{counted(use.hits, 'prompt')} answered from the cache, {use.asked:,} by the model")
     for words in told_faults(all_.faults):
         say(words)
     if all_.cut_events:

@@ -15,7 +15,7 @@ from promptrank.runtime.runtime import Runtime
 from promptrank.schema.task import Task
 from promptrank.scores.scores import Scores
 from promptrank.students.lessons import Lessons, make_lessons
-from promptrank.workspace.kept_scores import CacheChoice, score_cache, tell_use
+from promptrank.workspace.kept_scores import CacheChoice, score_cache, teachers_cache, tell_use
 from promptrank.workspace.named import parse_named
 from promptrank.workspace.rankers import open_named
 from promptrank.workspace.request_files import given_file
@@ -99,6 +99,7 @@ def teach(
             scores.logprobs(source.opened.task, name)  # a baseline's scores teach nothing
         return Taught(scores, {"name": str(who), **scores.origin.as_dict(), **_count(scores)})
     given: dict[str, Any] = {"engine": engine, "model": model, "compute": compute, "say": say}
+    cache = teachers_cache(engine, cache, say)
     with (
         score_cache(source.opened.project, cache, say) as kept,
         Runtime(cache=kept) as runtime,

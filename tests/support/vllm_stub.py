@@ -49,7 +49,7 @@ def main() -> None:
             if (folder / "broken").exists():
                 tell(error="RuntimeError: broken")
                 return
-            tell(up=True)
+            tell(up=True, device="cuda")
         elif "adapter" in message:
             number, _, path = message["adapter"]
             log(f"adapter {Path(path).name}")

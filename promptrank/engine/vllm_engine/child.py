@@ -1,7 +1,8 @@
 """The process that runs vLLM: ``python -m promptrank.engine.vllm_engine.child IN OUT``.
 
 IN and OUT are file descriptors of pipes; every message is a line of JSON (with NaN and Infinity,
-as Python writes them). First comes ``{"open": settings}``, answered by ``up`` or ``error``. Then:
+as Python writes them). First comes ``{"open": settings}``, answered by ``error``, or by ``up``
+and the kind of ``device``. Then:
 
     {"adapter": [number, name, folder]}     -> {"adapter": [number, error or null]}
     {"unload": number}                         no answer; no prompt of it is under way
@@ -44,7 +45,7 @@ def main() -> None:
     # Whatever goes wrong in vLLM has to reach the other process as a sentence.
     try:
         engine = _open(Launch(**inbox.get()["open"]))
-        tell(up=True)
+        tell(up=True, device=_device())
         _serve(engine, inbox, tell)
     except BrokenPipeError:
         os._exit(0)
@@ -107,6 +108,13 @@ def _open(settings: Launch) -> Any:
     )
     # Of an offline run: larger batches than a server's.
     return LLMEngine.from_engine_args(args, usage_context=UsageContext.LLM_CLASS)
+
+
+def _device() -> str:
+    """Kind of device that vLLM computes on, as `EngineInfo` names it."""
+    from vllm.platforms import current_platform
+
+    return str(current_platform.device_type)
 
 
 def _serve(engine: Any, inbox: "queue.SimpleQueue[Message]", tell: Any) -> None:

@@ -30,6 +30,7 @@ class Conversation:
         read_tokens: of prompts that were answered so far.
         cached_tokens: those of them that the prefix cache had.
         restarted: processes that were started in the place of dead ones.
+        device: kind of device that the process computes on; None where it does not say.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Conversation:
         self.settings, self.adapters = settings, adapters
         self.read_tokens = self.cached_tokens = self.restarted = 0
         self.pending: dict[int, tuple[Work, Place]] = {}
+        self.device: str | None = None
         self._numbers = count(1)
         self._adapter_numbers = count(1)
         self._loaded: dict[str, int | str] = {}  # by adapter name: its number, or why it has none
@@ -226,7 +228,7 @@ class Conversation:
         self._process = Process(self.settings)
         self._finalizer = weakref.finalize(self, self._process.close)
         try:
-            self._process.wait_until_up()
+            self.device = self._process.wait_until_up()
         except ModelError:
             self._end_process()
             raise

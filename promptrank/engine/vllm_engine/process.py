@@ -67,13 +67,14 @@ class Process:
         """Whether it is gone; what it sent before may still be read."""
         return self._process.poll() is not None
 
-    def wait_until_up(self) -> None:
-        """Return when vLLM is ready.
+    def wait_until_up(self) -> str | None:
+        """Return when vLLM is ready: the kind of device that it computes on, if it says so.
 
         Raises:
             ModelError: it cannot be, and why.
         """
-        self.receive()
+        device: str | None = self.receive().get("device")
+        return device
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message.

@@ -29,10 +29,10 @@ class VllmEngine:
         restarts: Restarts | None = None,
         seconds: float | None = None,
     ) -> None:
-        self.info = info
         self._limits = limits
         self._adapters = ReadAdapters(Path(settings.model))
         self._said = Conversation(settings, self._adapters, restarts, seconds)
+        self.info = replace(info, device=self._said.device)
 
     def size(self, tree: Tree) -> int:
         """Tokens of all paths, shared ones as often as they are sent."""
