@@ -121,6 +121,14 @@ def put(path: Path, name: str) -> None:
             stream.close()
 
 
+def take_away(name: str) -> None:
+    """Remove an object; there may be none of that name."""
+    with _told(name):
+        store, path = _opened(name)
+        if is_there(name):
+            store.delete_file(path)
+
+
 def put_new(path: Path, name: str) -> bool:
     """Make a local file the content of an object that is not there yet; False where it is.
 

@@ -24,8 +24,9 @@ from promptrank.basics.seals import read_sealed
 from promptrank.basics.telling import silent
 from promptrank.errors import DataError, InputError
 from promptrank.places.local_copies import local_copy, paths_below, speaking_of
-from promptrank.places.object_store import checked, fetch, put, put_new
-from promptrank.runs.run_identity import PLAN, RUN, SUMMARY
+from promptrank.places.object_store import checked, fetch, put, put_new, take_away
+from promptrank.runs.run_identity import PLAN, RUN, SUMMARY, clear_run
+from promptrank.runs.several_runs import names_of_runs
 
 _LOOK = 2.0  # seconds between two looks for finished shards
 _SAID = (RUN, PLAN, SUMMARY)
@@ -81,6 +82,9 @@ class StoredRun:
                     f"{self.address}: holds something else, such as {stored[0]}; {_AGAIN}"
                 )
             remove(self.folder)  # it was removed from the store
+        if PLAN not in stored:
+            (self.folder / PLAN).unlink(missing_ok=True)
+        self._clear_others({path for path in stored if Path(path).name == RUN})
         facts = [path for path in stored if Path(path).parent.name == "shards"]
         for path in [*facts, *(path for path in stored if Path(path).name in _SAID)]:
             self._fetch(path)
@@ -102,13 +106,28 @@ class StoredRun:
         for summary in sorted(self.folder.rglob(SUMMARY), reverse=True):
             self._put(summary)
 
+    def _clear_others(self, runs: set[str]) -> None:
+        """Remove what the working copy has of runs that the store does not have, or has no more."""
+        for path in list(self.folder.rglob(RUN)):
+            if self._name(path) not in runs:
+                clear_run(path.parent)
+        for path in map(self.folder.joinpath, runs):
+            if path.parent.is_dir():
+                before = _identity(path)
+                self._fetch(self._name(path))
+                if _identity(path) != before:
+                    clear_run(path.parent)
+
     def _fetch(self, path: str) -> None:
         fetch(f"{self.address}/{path}", self.folder / path)
         self._there[path] = file_digest(self.folder / path)
 
     def _fetch_shard(self, facts: str, stored: set[str]) -> None:
-        """Fetch those files of a shard that the working copy does not have as the facts say."""
-        run = Path(facts).parent.parent
+        """Fetch those files of a shard that the working copy does not have as the facts say.
+
+        Where store and working copy then have all of them, nothing of it is to be put.
+        """
+        run, written = Path(facts).parent.parent, _written(self.folder / facts)
         for name, digest in _files(self.folder / facts).items():
             path = (run / name).as_posix()
             local = self.folder / path
@@ -116,6 +135,9 @@ class StoredRun:
                 self._there[path] = digest
             elif path in stored:
                 self._fetch(path)
+        files = _files(self.folder / facts)
+        if files and all(self._there.get((run / n).as_posix()) == d for n, d in files.items()):
+            self._done[self.folder / facts] = written
 
     def _watch(self) -> None:
         try:
@@ -125,19 +147,40 @@ class StoredRun:
             self._error = error
 
     def _put_finished(self) -> None:
-        for name in (PLAN, RUN):
-            for path in sorted(self.folder.rglob(name)):
-                self._put(path, new=name == RUN)
-        for facts in sorted(self.folder.rglob("shards/*.json")):
-            about = facts.stat()
-            written = (about.st_mtime_ns, about.st_size)
+        runs = self._runs()
+        self._take_summaries_away()
+        for path in (self.folder / PLAN, *(run / RUN for run in runs)):
+            if path.is_file():
+                self._put(path, new=path.name == RUN)
+        for facts in (path for run in runs for path in sorted(run.glob("shards/*.json"))):
+            written = _written(facts)
             if self._done.get(facts) != written and facts.name[0] != ".":
                 self._put_shard(facts)
                 self._done[facts] = written
 
+    def _take_summaries_away(self) -> None:
+        """What the working copy has begun anew is not finished in the store either."""
+        for name in [name for name in self._there if Path(name).name == SUMMARY]:
+            if not (self.folder / name).is_file():
+                take_away(f"{self.address}/{name}")
+                del self._there[name]
+
+    def _runs(self) -> list[Path]:
+        """Folders in which there may be a run."""
+        try:
+            names = names_of_runs(self.folder)
+        except DataError:  # whoever ranks writes the plan again
+            names = ()
+        return [self.folder, *map(self.folder.joinpath, names)]
+
     def _put_shard(self, facts: Path) -> None:
-        """Put what the store does not have of a shard; nothing of one that is damaged here."""
+        """Put what the store does not have of a shard; nothing of one that is damaged here.
+
+        Nor of one that belongs to another run.
+        """
         run = facts.parent.parent
+        if _identity(facts) != _identity(run / RUN):
+            return
         files = {run / name: digest for name, digest in _files(facts).items()}
         if any(not p.is_file() or file_digest(p) != digest for p, digest in files.items()):
             return
@@ -181,7 +224,7 @@ def stored_run(address: str) -> Iterator[StoredRun]:
     runs = cache_root() / "runs"
     folder = runs / f"{readable}-{json_digest(address)[:12]}"
     stored = StoredRun(address, folder)
-    with owned(folder, "rank", name=f"{folder.name}.store"), speaking_of(address, folder):
+    with owned(folder, "rank", name=_lock_of(folder)), speaking_of(address, folder):
         _clear_finished(runs, folder)
         stored.begin()
         try:
@@ -195,6 +238,14 @@ def stored_run(address: str) -> Iterator[StoredRun]:
         stored.end()
 
 
+def _lock_of(folder: Path) -> str:
+    return f"{folder.name}.store"
+
+
+def _is_old(summary: Path) -> bool:
+    return time.time() - summary.stat().st_mtime > _KEPT
+
+
 def _files(facts: Path) -> dict[str, str]:
     """Path within its run -> digest, of the files of a shard; none where its facts are damaged."""
     try:
@@ -204,9 +255,26 @@ def _files(facts: Path) -> dict[str, str]:
     return {str(k): str(v) for k, v in files.items()} if isinstance(files, dict) else {}
 
 
+def _identity(path: Path) -> str | None:
+    """Of which run a file says that it is; None where it is damaged or not there."""
+    try:
+        identity = read_sealed(path, then=_AGAIN).get("identity")
+    except InputError:
+        return None
+    return str(identity)
+
+
+def _written(path: Path) -> tuple[int, int]:
+    """When a file was written, and its size."""
+    about = path.stat()
+    return about.st_mtime_ns, about.st_size
+
+
 def _clear_finished(runs: Path, ours: Path) -> None:
     """Remove working copies of runs that were finished long ago: their stores have them."""
     for summary in runs.glob(f"*/{SUMMARY}"):
-        with suppress(OSError):
-            if summary.parent != ours and time.time() - summary.stat().st_mtime > _KEPT:
-                remove(summary.parent)
+        with suppress(InputError, OSError):  # somebody is at work on it
+            if summary.parent != ours and _is_old(summary):
+                with owned(summary.parent, "rank", name=_lock_of(summary.parent), wait=0):
+                    if _is_old(summary):  # nobody has begun it anew meanwhile
+                        remove(summary.parent)
