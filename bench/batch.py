@@ -82,7 +82,10 @@ def run_apart(
     """
     words = [str(requests), str(folder), str(rate), str(prepare), str(SHARD)]
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "_batch_run.py"), *words], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+        [sys.executable, str(HERE / "_batch_run.py"), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
     )
     most = 0
     watched = psutil.Process(process.pid)

@@ -207,7 +207,9 @@ def test_a_fusion_belongs_to_its_adapter(run: Run, project: Path, tmp_path: Path
     assert two.is_dir()
 
 
-def test_a_stopped_fit_goes_on(project: Path) -> None:
+def test_a_stopped_fit_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 3)
+
     def stop(done: int, total: int | None) -> None:
         if done == 4:
             raise KeyboardInterrupt
