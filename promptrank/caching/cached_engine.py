@@ -197,10 +197,10 @@ class CachedEngine:
             return None
         from promptrank.caching.teacher_parts import TeacherParts
 
-        scope = self._of(tree.adapter).scope
-        if scope not in self._parts:
-            self._parts[scope] = TeacherParts(self.cache.teacher / scope.hex(), self._say)
-        return self._parts[scope].get(branch_key(tree.prefix, branch), branch)
+        store = self._of(tree.adapter).store
+        if store not in self._parts:
+            self._parts[store] = TeacherParts(self.cache.teacher / store.hex(), self._say)
+        return self._parts[store].get(branch_key(tree.prefix, branch), branch)
 
     def _kept(
         self, looked: Sequence[KnownTree], results: Sequence[tuple[int, TreeScore]]

@@ -42,9 +42,15 @@ class Answerer:
     @cached_property
     def scope(self) -> bytes:
         """Eight bytes that stand for all of it that may change an answer."""
-        facts = [self.model_digest, self.dtype, self.adapter_digest]
-        if self.device != "cpu":
-            facts.append(self.device or "unknown")
+        return self._digest([] if self.device == "cpu" else [self.device or "unknown"])
+
+    @cached_property
+    def store(self) -> bytes:
+        """The same in teacher stores of older versions, which took an unnamed device for a CPU."""
+        return self._digest([] if self.device in (None, "cpu") else [self.device])
+
+    def _digest(self, device: Sequence[str | None]) -> bytes:
+        facts = [self.model_digest, self.dtype, self.adapter_digest, *device]
         return hashlib.blake2b(json.dumps(facts).encode(), digest_size=8).digest()
 
 
