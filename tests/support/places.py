@@ -64,8 +64,11 @@ def postgres() -> Iterator[str]:
     who: dict[str, Any] = {}
     if os.geteuid() == 0:
         # Nor may nobody enter every folder that packages are installed in.
-        shutil.copytree(programs.parent, folder / "pginstall", symlinks=True)
-        programs = folder / "pginstall" / "bin"
+        packages = programs.parent.parent.parent
+        for name in ("pgserver", "pgserver.libs"):
+            if (packages / name).is_dir():
+                shutil.copytree(packages / name, folder / name, symlinks=True)
+        programs = folder / "pgserver" / "pginstall" / "bin"
         os.chown(data, _NOBODY, _NOBODY)
         who = {"user": _NOBODY, "group": _NOBODY, "extra_groups": []}
     made = ["--no-sync", "--no-instructions", "--encoding=utf8", "--locale=C"]
