@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from promptrank.api.publish import publish
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError
 from support.places import PASSWORD, postgres, run_sql
@@ -122,3 +122,17 @@ def test_a_run_stands_once_in_a_table_of_postgres(toys: Path, database: str) -> 
     run_sql(database, "CREATE TABLE odd (run text)")
     with pytest.raises(DataError, match=r"#odd: Column .task. does not exist"):
         publish(first, f"{database}#odd")
+
+
+def test_nights_of_a_plan_do_not_take_each_others_rows(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toys)
+    plan = toys / "nightly.yaml"
+    plan.write_text(f"runs:\n  - task: {TASK}\n    name: like\n")
+    rows = 0
+    for night in ("monday", "tuesday"):
+        rank_plan(plan, toys / night, engine="fake", project=toys)
+        rows += publish(toys / night / "like", "sqlite:shop.db#scores").rows
+    there = _sqlite(toys / "shop.db")
+    assert {row[0] for row in there} == {"monday/like", "tuesday/like"} and len(there) == rows

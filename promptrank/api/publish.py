@@ -13,6 +13,7 @@ from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.places.database_writing import replace_rows
 from promptrank.places.local_copies import local_copy
+from promptrank.runs.run_identity import PLAN
 from promptrank.runs.scores_sides import scores_side
 
 PUBLISHED = pa.schema(
@@ -58,7 +59,8 @@ def publish(
         scores: the folder of a run or a parquet file, local or in an object store.
         table: ``postgresql://user@host/db#schema.table`` or ``sqlite:file.db#table``; it is made
             where it is not there.
-        name: of the run, in the column ``run``; the name of its folder or file where left out.
+        name: of the run, in the column ``run``. Where left out, the name of its folder or file, and
+            before that of a local run of a plan the plan's folder: ``2026-11-28/like``.
 
     Raises:
         DataError: scores that are not finished or damaged, or what the database says is wrong.
@@ -74,7 +76,7 @@ def publish(
         )
     # Of the address, since the copy of it may be called otherwise.
     whose = Path(address(scores) or expanded(scores).resolve())
-    run = name if name is not None else whose.name.removesuffix(".parquet")
+    run = name if name is not None else _default_name(whose)
     with local_copy(scores, (".config.json",)) as place:
         side = scores_side(place)
         if side.paths[0].suffix != ".parquet":
@@ -84,6 +86,12 @@ def publish(
         say(f"writing {run}")
         rows = replace_rows(whole, Path.cwd(), batches, _KEY, run)
     return Published(whole, run, rows)
+
+
+def _default_name(whose: Path) -> str:
+    """Runs of a plan bear the same names every night, and may not take each other's rows."""
+    name = whose.name.removesuffix(".parquet")
+    return f"{whose.parent.name}/{name}" if (whose.parent / PLAN).is_file() else name
 
 
 def _batches(paths: tuple[Path, ...], run: str, task: str | None) -> Iterator[pa.RecordBatch]:
