@@ -51,7 +51,7 @@ PIPED = "; exit ${PIPESTATUS[0]}"
         ("pr schema | head -1 >/dev/null" + PIPED, 0, ""),
         ("pr ls >&-", 0, ""),
         ("pr ls <&- >&- 2>&-", 0, ""),
-        ("pr ls >/dev/full", 2, "error: standard output: No space left on device; free some"),
+        ("pr ls >/dev/full", 75, "error: standard output: No space left on device; free some"),
         ("pr rank nope -o a.parquet 2>/dev/full", 2, ""),
         ("pr schema -o /dev/stdout", 2, "write to a file that ends in .json"),
         ("mkdir a.json; pr schema -o a.json", 2, "a.json: is a folder; name a file"),

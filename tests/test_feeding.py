@@ -232,7 +232,7 @@ def until_shards(process: "subprocess.Popen[str]", folder: Path, count: int) -> 
 
 @pytest.mark.slow
 def test_processes_that_are_killed_are_told_and_leave_no_orphans(toys: Path) -> None:
-    count = 6000
+    count = 40_000  # more than is prepared ahead, so that who prepares is at it when killed
     words = command(toys, "run", count)
     folder = toys / "run"
     # A process that prepares is killed.
