@@ -6,7 +6,7 @@ Jinja would write out as words.
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from itertools import pairwise
 from typing import Any
@@ -28,6 +28,8 @@ _EACH = ("map", "reject", "rejectattr", "select", "selectattr")
 _UNITS_OF = {"title": 64, "wordcount": 16} | dict.fromkeys(_SORTING, 20) | dict.fromkeys(_EACH, 8)
 """Filters that cost more than a look at what they are given, in looks."""
 
+_AMONG: Mapping[str, Callable[[list[Any]], Any]] = {"min": min, "max": max}
+_NUMBERS = frozenset((int, float))
 _NO_POLICY: Any = None  # `do_truncate` reads its environment for a leeway that is left out
 
 _UNITS = (("hour", 3600), ("day", 86400), ("week", 604800), ("month", 2592000), ("year", 31536000))
@@ -183,6 +185,19 @@ def _round(value: Any, precision: int = 0, method: str = "common") -> float:
     return float(whole / 10**precision)
 
 
+def _extreme(function: Callable[..., Any], among: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+    """``min`` or ``max``: Jinja's own, and Python's where a list holds numbers alone."""
+
+    @wraps(function)
+    def extreme(environment: Any, values: Any, *others: Any, **options: Any) -> Any:
+        if type(values) is list and _NUMBERS.issuperset(map(type, values)):
+            if values and not others and not options:
+                return among(values)
+        return function(environment, values, *others, **options)
+
+    return extreme
+
+
 def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
     """A text filter of Jinja's behind `text_of`; keeps the mark of what it is passed first."""
     marked = hasattr(function, "jinja_pass_arg")
@@ -202,6 +217,7 @@ def all_filters() -> dict[str, Callable[..., Any]]:
     filters = {name: FILTERS[name] for name in BUILT_IN}
     filters |= {name: _checked(FILTERS[name]) for name in _TEXT}
     filters |= {name: costing(filters[name], units) for name, units in _UNITS_OF.items()}
+    filters |= {name: _extreme(filters[name], among) for name, among in _AMONG.items()}
     ours = (percentile, ago, bucket, trim, truncate, truncate_words, join_nonempty, join, replace)
     return filters | {f.__name__: f for f in ours} | {"round": _round}
 

@@ -19,7 +19,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 
 from promptrank.basics.numbers import is_number
-from promptrank.prompt.bounded_tests import COMPARISONS, bounded_tests, small
+from promptrank.prompt.bounded_tests import COMPARISONS, LARGEST, bounded_tests, small
 from promptrank.prompt.metered_nodes import Unfolded, rewrite
 from promptrank.prompt.printing import MAX_TEXT, TooLong
 
@@ -38,6 +38,10 @@ MADE = 64
 
 MOST_DEPTH = 50
 """Macros that may be called from each other, so that Python's own limit is never met."""
+
+
+_NUMBERS = frozenset((int, float))
+_SCOPES = frozenset(("_block_vars", "_loop_vars"))  # what Jinja itself adds to every call
 
 
 class MeteredEnvironment(ImmutableSandboxedEnvironment):
@@ -135,10 +139,14 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
     def pay_for(self, made: Any) -> Any:
         """What was made, paid for; what would be made bit by bit becomes a list."""
         kind = type(made)
+        if kind is float:
+            return made
         if kind is str:
             self.pay(len(made))
             return made
-        if kind is float:
+        if kind is int:
+            if not -LARGEST < made < LARGEST:
+                small(made)
             return made
         if isinstance(made, Iterator) and not isinstance(made, LoopContext):
             made = list(islice(made, self.units // MADE + 1))
@@ -148,8 +156,6 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             self.pay(len(made))
         elif isinstance(made, dict):
             self.pay(2 * MADE * len(made))
-        elif kind is int:
-            small(made)
         return made
 
     # -- what templates say ------------------------------------------------------------------
@@ -163,7 +169,10 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         raise NotImplementedError
 
     def _concat(self, pieces: Iterable[str]) -> str:
-        texts = list(islice(pieces, self.units + 1))
+        if type(pieces) is list and len(pieces) <= self.units:
+            texts = pieces
+        else:
+            texts = list(islice(pieces, self.units + 1))
         length = sum(map(len, texts))
         if length > MAX_TEXT:
             raise TooLong(f"a text of {length:,} characters; the limit is {MAX_TEXT:,}")
@@ -213,23 +222,29 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
     def _paid(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """A filter that pays for what it looks at and for what it makes."""
         mark = getattr(function, "jinja_pass_arg", None)
-        place = 0 if mark is None else 1
         factor = getattr(function, "units", 1)
 
-        def paid(*values: Any, **options: Any) -> Any:
-            units = factor * self.weight(values[place])
-            if len(values) > place + 1 or options:
-                units += sum(map(self.weight, (*values[place + 1 :], *options.values())))
+        def charge(value: Any, others: tuple[Any, ...], options: Mapping[str, Any]) -> None:
+            units = factor * self.weight(value)
+            if others or options:
+                units += sum(map(self.weight, (*others, *options.values())))
             self.pay(units)
-            made = function(*values, **options)
-            if type(made) is str:
-                self.pay(len(made))
-                return made
-            return self.pay_for(made)
 
-        if mark is not None:
-            paid.jinja_pass_arg = mark  # type: ignore[attr-defined]
-        return paid
+        def paid(value: Any, *others: Any, **options: Any) -> Any:
+            if type(value) not in _NUMBERS or others or options or self.units < factor:
+                charge(value, others, options)
+            else:  # most often, and quickly told
+                self.units -= factor
+            return self.pay_for(function(value, *others, **options))
+
+        def paid_behind(passed: Any, value: Any, *others: Any, **options: Any) -> Any:
+            charge(value, others, options)
+            return self.pay_for(function(passed, value, *others, **options))
+
+        if mark is None:
+            return paid
+        paid_behind.jinja_pass_arg = mark  # type: ignore[attr-defined]
+        return paid_behind
 
     def call_filter(self, name: str, *others: Any, **options: Any) -> Any:
         """A filter by a name that was computed, as `map` does."""
@@ -253,6 +268,8 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
                     raise TemplateRuntimeError(
                         f"macros call each other more than {MOST_DEPTH} deep; write it flatter"
                     )
+                if _plain_call(__context, __obj, args, kwargs):
+                    return __obj._func(*args)
                 return super().call(__context, __obj, *args, **kwargs)
             finally:
                 __self._depth -= 1
@@ -269,11 +286,11 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """``+ - * / // ** %`` within bounds that are checked before memory is taken."""
-        if type(left) is float and type(right) is float and operator != "**":
-            return super().call_binop(context, operator, left, right)  # nothing to bound
         for value in (left, right):
-            if type(value) is int:
+            if type(value) is int and not -LARGEST < value < LARGEST:
                 small(value)
+        if type(left) in _NUMBERS and type(right) in _NUMBERS and operator != "**":
+            return self.binop_table[operator](left, right)  # nothing more to bound
         if operator == "**":
             fits = is_number(left) and is_number(right) and abs(right) <= 64
             if not fits or abs(left) > 2**32:
@@ -296,3 +313,19 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
         self._sizes[name] = rewrite(tree)
         tree.set_environment(self)
         return tree
+
+
+def _plain_call(
+    context: Context, macro: Macro, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> bool:
+    """Whether every parameter has its argument by place, so that the macro's function may be called.
+
+    Most calls are such, and sorting out the arguments costs more than what most macros do.
+    """
+    return (
+        len(args) == len(macro.arguments)
+        and not (macro.catch_kwargs or macro.catch_varargs or macro.caller)
+        and kwargs.keys() <= _SCOPES
+        and not context.eval_ctx.autoescape
+        and type(macro) is Macro
+    )
