@@ -20,6 +20,7 @@ from promptrank.engine.foreign_files import foreign
 from promptrank.errors import ModelError
 from promptrank.prompt.chat import Chat, split_chat
 from promptrank.prompt.model_words import check_ids, wanted_bos
+from promptrank.prompt.words import Words, word_cut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -58,6 +59,8 @@ class TextTokenizer:
         # Ids above 256 are new objects each time; one shared object an id keeps caches small.
         self._shared = list(range(max(known, default=0) + 1))
         self.text_ids = frozenset(known) - self._control.keys()
+        cut = None if self._anchor else word_cut(self._data)
+        self._words = Words(self._data, cut, self._shared, self._control) if cut else None
         self.bos = self._bos()
         self.wanted_bos: int | None = None
         self.fingerprint = hashlib.sha256(definition.encode()).hexdigest()
@@ -71,6 +74,16 @@ class TextTokenizer:
 
         Texts must hold no unpaired surrogates (`clean`) and must not start with white space.
         """
+        if self._words is None:
+            return self._whole(texts)
+        made = self._words.ids_of(texts)
+        left = iter(self._whole([t for t, ids in zip(texts, made, strict=True) if ids is None]))
+        return [next(left) if ids is None else ids for ids in made]
+
+    def _whole(self, texts: Sequence[str]) -> list[Ids]:
+        """Ids of texts, each encoded at once."""
+        if not texts:
+            return []
         anchor, skip = self._anchor, len(self._anchor_ids)
         given = [anchor + t for t in texts] if anchor else texts
         encodings = self._data.encode_batch_fast(given, add_special_tokens=False)
