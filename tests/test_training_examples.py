@@ -71,7 +71,7 @@ def test_ids_trained_on_are_ids_ranked_on(
     task = opened(toys, settings)
     encoder = open_encoder(task, tiny_llama_path, 2048)
     requests = given_file(task, file).read({"train"})
-    ranked = {e.request.request_id: e for e in encoder.encode_many(requests)}
+    ranked = {e.request.request_id: e for e in encoder.encode_many(requests, turns=True)}
     assert examples
     for example in examples:
         encoded = ranked[example.request_id]

@@ -42,4 +42,4 @@ def logsumexp(values: Iterable[float]) -> float:
     top = max(given, default=-math.inf)
     if top == -math.inf:
         return -math.inf
-    return top + math.log(sum(math.exp(v - top) for v in given))
+    return top + math.log(sum([math.exp(v - top) for v in given]))

@@ -73,24 +73,29 @@ class Encoder:
         self.fingerprints = self._fingerprints()
         self.fingerprint = json_digest(self.fingerprints)
 
-    def encode(self, request: Request) -> Encoded:
+    def encode(self, request: Request, *, turns: bool = False) -> Encoded:
         """One request; see `encode_many`."""
-        return next(self.encode_many([request]))
+        return next(self.encode_many([request], turns=turns))
 
-    def encode_many(self, requests: Iterable[Request]) -> Iterator[Encoded]:
+    def encode_many(
+        self, requests: Iterable[Request], *, turns: bool = False
+    ) -> Iterator[Encoded]:
         """Requests in their order, lazily; reads up to `WINDOW` requests ahead.
 
         New text of a whole window is tokenized in one batch. What cannot be encoded is in
         `Encoded.errors`; nothing is raised for a row.
+
+        Args:
+            turns: whether `Encoded.turns` is wanted; its other parts do not depend on it.
         """
         self._check()
         window: list[_Plan] = []
         for request in requests:
             window.append(self._plan(request))
             if len(window) == WINDOW:
-                yield from self._finish(window)
+                yield from self._finish(window, turns)
                 window = []
-        yield from self._finish(window)
+        yield from self._finish(window, turns)
 
     def preview(self, request: Request) -> Preview:
         """The request's prompt as pieces (kind, text, ids), made of the ids that are sent."""
@@ -161,10 +166,10 @@ class Encoder:
         else:
             plan.events.append((event, asked))
 
-    def _finish(self, window: list[_Plan]) -> Iterator[Encoded]:
+    def _finish(self, window: list[_Plan], turns: bool) -> Iterator[Encoded]:
         self._rendering.blocks.flush()
         for plan in window:
-            yield self._encoded(plan.request, self._assemble(plan))
+            yield self._encoded(plan.request, self._assemble(plan), turns)
 
     def _assemble(self, plan: _Plan) -> Assembled:
         request, errors = plan.request, plan.errors
@@ -209,7 +214,7 @@ class Encoder:
             history.asked,
         )
 
-    def _encoded(self, request: Request, made: Assembled) -> Encoded:
+    def _encoded(self, request: Request, made: Assembled, turns: bool = False) -> Encoded:
         tree = None
         if made.candidates:
             start = self._rendering.start.ids
@@ -228,9 +233,10 @@ class Encoder:
                 subject=request.subject.subject_id or None,
             )
         ids = tuple([candidate_id for candidate_id, *_ in made.candidates])
-        turns = tuple(self._turns(made)) if tree is not None and self._rendering.turns else ()
+        turns &= tree is not None and self._rendering.turns
+        answered = tuple(self._turns(made)) if turns else ()
         return Encoded(
-            request, tree, ids, self._questions, self._paths, made.errors, made.cuts, turns
+            request, tree, ids, self._questions, self._paths, made.errors, made.cuts, answered
         )
 
     def _turns(self, made: Assembled) -> Iterator[Turn]:

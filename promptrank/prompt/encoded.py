@@ -42,7 +42,8 @@ class Encoded:
         errors: what was set aside. With a candidate id: that candidate. Without one: the whole
             request where ``tree`` is None, else an event (the reason begins with ``event_``).
         cuts: what the prompt leaves out.
-        turns: under ``as: turns``, the answered questions of the prefix, in order.
+        turns: under ``as: turns``, the answered questions of the prefix, in order, for whoever
+            wants them of `Encoder.encode_many`.
     """
 
     request: Request

@@ -2,14 +2,14 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 import orjson
 
 from promptrank.basics.digests import json_digest
-from promptrank.engine.contract import Ids, Tree, TreeScore
+from promptrank.engine.contract import Ids, Slot, Tree, TreeScore
 from promptrank.errors import ErrorRow
 from promptrank.ranking.method import Work
 from promptrank.records import Request
@@ -80,18 +80,24 @@ def work_digest(work: Work) -> str:
     """SHA-256 over what an engine is asked; an adapter does not count."""
     if not isinstance(work, Tree):
         return content_digest(work)
-    whole = hashlib.sha256()
-    _take(whole, work.prefix)
+    whole = hashlib.sha256(_counted(work.prefix))
+    slots_of: dict[int, bytes] = {}  # most often all branches have the very same slots
     for branch in work.branches:
-        _take(whole, branch.ids)
-        for slot in branch.slots:
-            _take(whole, slot.ids)
-            for path in slot.paths:
-                _take(whole, path)
+        whole.update(_counted(branch.ids))
+        slots = slots_of.get(id(branch.slots))
+        if slots is None:
+            slots = slots_of[id(branch.slots)] = b"".join(map(_counted, _parts(branch.slots)))
+        whole.update(slots)
         whole.update(b";")
     return whole.hexdigest()
 
 
-def _take(whole: "hashlib._Hash", ids: Ids) -> None:
-    whole.update(len(ids).to_bytes(4, "little"))
-    whole.update(array("q", ids).tobytes())
+def _parts(slots: Sequence[Slot]) -> Iterator[Ids]:
+    for slot in slots:
+        yield slot.ids
+        yield from slot.paths
+
+
+def _counted(ids: Ids) -> bytes:
+    """How many ids, and these."""
+    return len(ids).to_bytes(4, "little") + array("q", ids).tobytes()

@@ -138,7 +138,7 @@ def examples(
         dropped: is told how many events of a history did not fit.
     """
     makers = makers_of(task, weights)
-    for encoded in encoder.encode_many(requests):
+    for encoded in encoder.encode_many(requests, turns=turns):
         for row in encoded.errors:
             errors(row)
         if encoded.tree is None:
