@@ -37,7 +37,8 @@ CORPUS = [
     "don't -- (a) item's   $3.50; WE'RE\there\r\n  `x` 12,345\n\tend ...\x1c\x0b?",
 ] * 3
 TEXT = st.text(
-    st.sampled_from([*"aBsrevtmld'TRE 018 \t\n\r\x0b\x0c\x1c\x00.,;:!?()-$%é中😀\u00a0"]), max_size=60
+    st.sampled_from([*"aBsrevtmld'TRE 018 \t\n\r\x0b\x0c\x1c\x00.,;:!?()-$%é中😀\u00a0"]),
+    max_size=60,
 )
 
 

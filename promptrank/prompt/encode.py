@@ -77,9 +77,7 @@ class Encoder:
         """One request; see `encode_many`."""
         return next(self.encode_many([request], turns=turns))
 
-    def encode_many(
-        self, requests: Iterable[Request], *, turns: bool = False
-    ) -> Iterator[Encoded]:
+    def encode_many(self, requests: Iterable[Request], *, turns: bool = False) -> Iterator[Encoded]:
         """Requests in their order, lazily; reads up to `WINDOW` requests ahead.
 
         New text of a whole window is tokenized in one batch. What cannot be encoded is in

@@ -6,7 +6,6 @@ until they are taken, so memory is flat. When this process ends, however it does
 prepares finds its pipe closed, and ends too.
 """
 
-import gc
 import os
 import sys
 import threading
@@ -17,6 +16,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from typing import IO, Any
 
+from promptrank.basics.collecting import seldom_collected
 from promptrank.basics.own_processes import (
     answering_pipe,
     receive,
@@ -202,10 +202,7 @@ def serve() -> None:
     """What such a process does: a preparation, then its blocks, until the last one."""
     answers = answering_pipe()
     preparation, wanted = receive(sys.stdin.buffer)
-    # What is made here is handed on and dropped, and hardly any of it holds itself.
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
-    with suppress(BrokenPipeError):  # whoever wanted it has gone
+    with suppress(BrokenPipeError), seldom_collected():  # whoever wanted it has gone
         _serve(answers, preparation, wanted)
     os._exit(0)  # nothing of it is worth the time that taking it apart would take
 

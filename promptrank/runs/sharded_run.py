@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.collecting import seldom_collected
 from promptrank.basics.plurals import counted
 from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
@@ -130,6 +131,7 @@ def score_shards(
     whole, resumed, ranked, there = NOTHING, NOTHING, 0, 0
     count = shard_count(folder, identity.digest)
     with (
+        seldom_collected(),
         _earlier(earlier, ranker, identity.about, say) as known,
         fed(ranker, blocks, prepare, splits=splits, ids=ids, size=size) as feed,
     ):
