@@ -34,5 +34,5 @@ def test_what_somebody_else_froze_stays() -> None:
 def test_cycles_go_in_the_end() -> None:
     with seldom_collected():
         ring = weakref.ref(_Ring())
-        kept = [{} for _ in range(200_000)]
+        kept: list[dict[str, int]] = [{} for _ in range(200_000)]
         assert ring() is None, len(kept)

@@ -186,10 +186,10 @@ def test_a_small_request_does_not_wait_for_a_large_one_to_be_tokenized(toys: Pat
         begun, go_on = threading.Event(), threading.Event()
         encode = posing._for_large.encode_many
 
-        def slowly(requests: Any) -> Any:
+        def slowly(requests: Any, *, turns: bool = False) -> Any:
             begun.set()
             assert go_on.wait(20)
-            yield from encode(requests)
+            yield from encode(requests, turns=turns)
 
         posing._for_large.encode_many = slowly  # type: ignore[method-assign]
         answers: list[Any] = []

@@ -190,9 +190,9 @@ def _extreme(function: Callable[..., Any], among: Callable[[list[Any]], Any]) ->
 
     @wraps(function)
     def extreme(environment: Any, values: Any, *others: Any, **options: Any) -> Any:
-        if type(values) is list and _NUMBERS.issuperset(map(type, values)):
-            if values and not others and not options:
-                return among(values)
+        plain = type(values) is list and values and not others and not options
+        if plain and _NUMBERS.issuperset(map(type, values)):
+            return among(values)
         return function(environment, values, *others, **options)
 
     return extreme

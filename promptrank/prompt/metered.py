@@ -318,9 +318,9 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
 def _plain_call(
     context: Context, macro: Macro, args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> bool:
-    """Whether every parameter has its argument by place, so that the macro's function may be called.
+    """Whether every parameter has its argument by place: the macro's function may be called itself.
 
-    Most calls are such, and sorting out the arguments costs more than what most macros do.
+    Most calls are such, and sorting out their arguments costs more than what most macros do.
     """
     return (
         len(args) == len(macro.arguments)

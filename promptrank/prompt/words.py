@@ -135,8 +135,8 @@ def _known(pre_tokenizer: Any) -> str | None:
 def _in_ascii(pattern: str) -> str:
     """The expression with its classes of Unicode cut down to ASCII."""
     for name, characters in ((r"\p{L}", "A-Za-z"), (r"\p{N}", "0-9")):
-        inside = re.sub(
-            r"\[[^\]]*\]", lambda m, n=name, c=characters: m.group().replace(n, c), pattern
-        )
-        pattern = inside.replace(name, f"[{characters}]")
+        parts = re.split(r"(\[[^\]]*\])", pattern)  # every second one is a class of characters
+        parts[0::2] = [part.replace(name, f"[{characters}]") for part in parts[0::2]]
+        parts[1::2] = [part.replace(name, characters) for part in parts[1::2]]
+        pattern = "".join(parts)
     return pattern

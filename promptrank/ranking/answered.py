@@ -45,8 +45,9 @@ def answer(question: Question, names: Sequence[str], slot: SlotScore) -> Answere
             by_name[name].append(logprob)
         logprobs = {name: logsumexp(wordings) for name, wordings in by_name.items()}
     total = logsumexp(logprobs.values())
-    relevant = [n for n, a in question.answers.items() if a.value >= question.relevant_at]
-    yes = logsumexp(logprobs[n] for n in relevant)
+    least = question.relevant_at
+    relevant = [n for n, a in question.answers.items() if a.value >= least]
+    yes = logsumexp([logprobs[n] for n in relevant])
     match question.score:
         case "expected":
             answers = question.answers

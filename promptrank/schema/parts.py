@@ -1,5 +1,6 @@
 """Questions, history, statistics and budget of a task."""
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -78,14 +79,12 @@ class Question(Strict):
             raise ValueError("every answer's value reaches `relevant`")
         return self
 
-    @property
+    @cached_property
     def relevant_at(self) -> float:
         """The value from which an answer counts as relevant."""
-        return (
-            self.relevant
-            if self.relevant is not None
-            else max(a.value for a in self.answers.values())
-        )
+        if self.relevant is not None:
+            return self.relevant
+        return max(a.value for a in self.answers.values())
 
     def answer_of(self, label: str | None) -> str | None:
         """The answer that a label in the data stands for, or None."""
