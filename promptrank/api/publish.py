@@ -7,14 +7,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from promptrank.basics.addresses import address, is_database, is_object, secret_in
+from promptrank.basics.addresses import address, is_object
 from promptrank.basics.paths import expanded
 from promptrank.basics.telling import Say, silent
-from promptrank.errors import DataError, InputError
+from promptrank.errors import DataError
 from promptrank.places.database_writing import Layout, OwnedRows, replace_rows
 from promptrank.places.local_copies import local_copy
 from promptrank.places.object_store import is_there
-from promptrank.places.open_tables import EXAMPLES
+from promptrank.places.open_tables import table_address
 from promptrank.runs.run_identity import PLAN
 from promptrank.runs.scores_sides import ScoresSide, scores_side
 from promptrank.runs.several_runs import names_of_runs
@@ -86,12 +86,7 @@ def publish(
         DataError: scores that are not finished or damaged, or what the database says is wrong.
         InputError: a table that is none.
     """
-    if wrong := secret_in(table):
-        raise InputError(wrong)
-    whole = address(table)
-    if whole is None or not is_database(whole):
-        shown = table if whole is None else f"{whole.partition(':')[0]}:"
-        raise InputError(f"{shown}: is no table of a database; write {EXAMPLES}")
+    whole = table_address(table)
     # Of the address, since the copy of it may be called otherwise.
     whose = address(scores) or str(expanded(scores).resolve())
     run = name if name is not None else _default_name(whose)

@@ -56,13 +56,13 @@ def replace_rows(
     the new ones are there; where anything goes wrong nothing has changed.
 
     Args:
-        name: ``postgresql://user@host/db#schema.table`` or ``sqlite:file.db#table``.
+        name: as `table_address` gives it.
         root: folder that a path of SQLite without a leading slash is relative to.
 
     Raises:
         DataError: no connection, a table of another layout, a row that comes twice, or what else
             the database says is wrong.
-        InputError: an address that is not of a table.
+        InputError: an address that names no table.
     """
     with open_table(name, root, write=True, new=True) as table:
         table.make(layout.schema, layout.key)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from promptrank.basics.addresses import scheme_of
+from promptrank.basics.addresses import address, is_database, scheme_of, secret_in
 from promptrank.basics.sql import ident, seconds
 from promptrank.errors import DataError, InputError
 from promptrank.places.database_names import table_name
@@ -18,6 +18,7 @@ from promptrank.places.sqlite_tables import opened, sqlite_file
 
 EXAMPLES = "postgresql://user@host/db#schema.table, or sqlite:file.db#table"
 _POSTGRES = {pa.string(): "text", pa.int32(): "integer", pa.float64(): "double precision"}
+_NUMBERS = ("integer", "real", "bigint", "smallint", "numeric", "double precision")
 _SQLITE = {pa.string(): "TEXT", pa.int32(): "INTEGER", pa.float64(): "REAL"}
 
 
@@ -42,6 +43,9 @@ class OpenTable(Protocol):
     def make(self, schema: pa.Schema, key: Sequence[str]) -> None:
         """Make it where it is not there: texts, 32-bit integers and floats."""
 
+    def holding(self, column: str, text: str) -> list[tuple[str, bool]]:
+        """Different values of a column, as text, that hold a text; and whether they are numbers."""
+
     def columns(self) -> list[str]:
         """Names of its columns.
 
@@ -63,12 +67,27 @@ class OpenTable(Protocol):
         """Keep what was done."""
 
 
+def table_address(name: str | Path) -> str:
+    """The address of a table, once it is seen that it is one and holds no secret.
+
+    Raises:
+        InputError: it does, or is something else.
+    """
+    if wrong := secret_in(name):
+        raise InputError(wrong)
+    whole = address(name)
+    if whole is None or not is_database(whole):
+        shown = name if whole is None else f"{whole.partition(':')[0]}:"
+        raise InputError(f"{shown}: is no table of a database; write {EXAMPLES}")
+    return whole
+
+
 @contextmanager
 def open_table(name: str, root: Path, *, write: bool, new: bool = False) -> Iterator[OpenTable]:
     """A table to read, or to write in one transaction.
 
     Args:
-        name: ``postgresql://user@host/db#schema.table`` or ``sqlite:file.db#table``.
+        name: as `table_address` gives it.
         root: folder that a path of SQLite without a leading slash is relative to.
         new: the database's file may be a new one.
 
@@ -80,7 +99,7 @@ def open_table(name: str, root: Path, *, write: bool, new: bool = False) -> Iter
         database, parts = table_name(name, example="postgresql://user@host/db#schema.table")
         with connected(database) as connection, connection.cursor() as cursor, told(name):
             yield _PostgresTable(name, parts, connection, cursor, write)
-    elif scheme_of(name) == "sqlite":
+    else:
         file, plain = sqlite_file(name, root)
         if not file.parent.is_dir():
             raise DataError(f"{name}: no folder {file.parent}; make it, or name another file")
@@ -88,8 +107,6 @@ def open_table(name: str, root: Path, *, write: bool, new: bool = False) -> Iter
             raise DataError(f"{name}: no file {file}; look at the path")
         with opened(file, name, write=write) as connection:
             yield _SqliteTable(name, plain, connection, write)
-    else:
-        raise InputError(f"{name}: is no table of a database; write {EXAMPLES}")
 
 
 class _PostgresTable:
@@ -110,6 +127,11 @@ class _PostgresTable:
 
     def make(self, schema: pa.Schema, key: Sequence[str]) -> None:
         self.ask(f"CREATE TABLE IF NOT EXISTS {self.sql} ({_columns(schema, key, _POSTGRES)})")
+
+    def holding(self, column: str, text: str) -> list[tuple[str, bool]]:
+        value, kind = f"CAST({ident(column)} AS text)", f"pg_typeof({ident(column)})::text"
+        asked = f"SELECT DISTINCT {value}, {kind} FROM {self.sql} WHERE strpos({value}, $1) > 0"
+        return [(value, kind in _NUMBERS) for value, kind in self.ask(asked, text)]
 
     def columns(self) -> list[str]:
         self._cursor.execute(f"SELECT * FROM {self.sql} LIMIT 0")
@@ -147,6 +169,11 @@ class _SqliteTable:
 
     def make(self, schema: pa.Schema, key: Sequence[str]) -> None:
         self.ask(f"CREATE TABLE IF NOT EXISTS {self.sql} ({_columns(schema, key, _SQLITE)})")
+
+    def holding(self, column: str, text: str) -> list[tuple[str, bool]]:
+        value, kind = f"CAST({ident(column)} AS TEXT)", f"typeof({ident(column)})"
+        asked = f"SELECT DISTINCT {value}, {kind} FROM {self.sql} WHERE instr({value}, $1) > 0"
+        return [(value, kind in _NUMBERS) for value, kind in self.ask(asked, text)]
 
     def columns(self) -> list[str]:
         told = self._connection.execute(f"SELECT * FROM {self.sql} LIMIT 0").description
