@@ -31,11 +31,6 @@ def is_delta(name: str) -> bool:
     return (Path(place) / _LOG).is_dir()
 
 
-def is_iceberg(folder: Path) -> bool:
-    """Whether a folder holds an Iceberg table, which is not read here."""
-    return any((folder / "metadata").glob("*.metadata.json"))
-
-
 def read_delta(name: str, path: Path) -> None:
     """Write the rows of a Delta table, or of a version of it, to a parquet file.
 
