@@ -216,12 +216,19 @@ def test_a_delta_table_is_read_as_of_a_version(tmp_path: Path) -> None:
     assert rows("lake/items") == {"b": (2, "y"), "c": (3, "x")}
     assert rows("lake/items@0") == {"a": (1, "x"), "b": (2, "y")}
     assert rows(f"{folder}@1") == {"a": (1, "x"), "b": (2, "y"), "c": (3, "x")}
-    with pytest.raises(DataError, match=r"items@7: .*version"):
+    with pytest.raises(DataError, match=r"items@7: .* has no such version; its last one is 2"):
         rows("lake/items@7")
-    (tmp_path / "ice" / "metadata").mkdir(parents=True)
-    (tmp_path / "ice" / "metadata" / "v1.metadata.json").write_text("{}")
-    with pytest.raises(DataError, match="Iceberg table, which is not read yet; export it"):
-        rows("ice")
+    file = next(folder.glob("day=y/*.parquet"))
+    whole = file.read_bytes()
+    for left in (b"", whole[:20]):
+        file.write_bytes(left)
+        with pytest.raises(DataError, match=rf"is gone or damaged: {file.name}; restore it, or"):
+            rows("lake/items")
+    file.write_bytes(whole)
+    log = folder / "_delta_log" / "00000000000000000002.json"
+    log.write_text("{torn")
+    with pytest.raises(DataError, match=r"the log of the Delta table \(_delta_log\) is damaged"):
+        rows("lake/items")
 
 
 @pytest.mark.slow

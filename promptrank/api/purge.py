@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from promptrank.basics.addresses import is_object
 from promptrank.basics.paths import expanded
 from promptrank.basics.seals import read_sealed
 from promptrank.caching.score_cache import FILE
 from promptrank.errors import DataError
+from promptrank.places.object_store import checked
+from promptrank.places.open_tables import table_address
 from promptrank.project import open_project
 from promptrank.purging.proof import Occurrence, files_below, occurrences
 from promptrank.purging.purge_caches import cache_file, cache_occurrences, purge_cache
@@ -18,7 +21,18 @@ from promptrank.purging.purge_desk import (
     purge_workbench,
     workbench_occurrences,
 )
-from promptrank.purging.purge_runs import purge_run
+from promptrank.purging.purge_published import (
+    purge_table,
+    table_beyond,
+    table_occurrences,
+)
+from promptrank.purging.purge_runs import purge_run, runs_in
+from promptrank.purging.purge_stored import (
+    purge_stored,
+    stored_beyond,
+    stored_occurrences,
+    stored_runs_in,
+)
 from promptrank.purging.purge_tables import (
     identity_of,
     purge_log,
@@ -32,6 +46,7 @@ from promptrank.requests.format import errors_path_of, items_path_of
 from promptrank.runs.run_identity import RUN
 from promptrank.runs.scored_file import partial_of
 from promptrank.runs.several_runs import names_of_runs
+from promptrank.runs.working_copies import working_copy
 from promptrank.scores.read import config_of
 from promptrank.workspace.kept_scores import CACHE, TEACHER
 
@@ -52,7 +67,8 @@ class Purged:
 
     Attributes:
         removed: by place.
-        looked: how many files were looked at.
+        looked: how many files and objects were looked at.
+        tables: how many tables of databases were.
         left: places where the person still stands.
         as_items: places where the id stands as an item's, which count as left where nobody has
             said that items are something else.
@@ -61,6 +77,7 @@ class Purged:
 
     removed: tuple[Removed, ...]
     looked: int
+    tables: int
     left: tuple[Occurrence, ...]
     as_items: tuple[Occurrence, ...]
     beyond: tuple[str, ...]
@@ -74,6 +91,7 @@ def purge(
     logs: Sequence[str | Path] = (),
     caches: Sequence[str | Path] = (),
     requests: Sequence[str | Path] = (),
+    tables: Sequence[str | Path] = (),
     items: bool | None = None,
     dry: bool = False,
 ) -> Purged:
@@ -84,10 +102,13 @@ def purge(
 
     Args:
         subject: id of the person, as requests have it.
-        runs: folders of runs, and scores files.
+        runs: folders of runs or of many such folders, local or in an object store, and local
+            scores files.
         logs: folders of ``serve --log``.
         caches: folders of score caches.
         requests: request files. They go last: runs over them are known by their digest.
+        tables: that scores were published to: ``postgresql://user@host/db#schema.table`` or
+            ``sqlite:file.db#table``.
         items: whether items of that id are the same person, whom others are shown: then they go
             as candidates too. None: nobody knows, and such places count as left.
         dry: count and look, and write nothing.
@@ -97,17 +118,24 @@ def purge(
     """
     whom = PurgedSubject(subject, items)
     root = open_project(project).root
-    scored, logged, asked = (_paths(given) for given in (runs, logs, requests))
+    scored, logged, asked = (_paths(given) for given in (_local(runs), logs, requests))
+    published = [table_address(table) for table in dict.fromkeys(tables)]
     for path in (*scored, *logged, *asked):
         if not path.exists():
             raise DataError(f"{path}: there is no such file or folder; look at the path")
+    addresses = {checked(each): None for each in runs if is_object(each)}
+    stored = list(dict.fromkeys(each for a in addresses for each in stored_runs_in(a)))
     known = {identity_of(path): requests_in(path, whom) for path in asked}
+    every = set[str]().union(*known.values())
     removed = [
         purge_run(path, whom, _known(path, known), dry=dry)
         if path.is_dir()
-        else purge_scores(path, whom, set().union(*known.values()), dry=dry)
-        for path in scored
+        else purge_scores(path, whom, every, dry=dry)
+        for path in dict.fromkeys(each for path in scored for each in runs_in(path))
     ]
+    for name in stored:
+        removed += purge_stored(name, whom, lambda folder: _known(folder, known), dry=dry)
+    removed += [purge_table(name, Path.cwd(), whom, every, dry=dry) for name in published]
     removed += [purge_log(path, whom, dry=dry) for path in logged]
     kept = _caches(caches, root)
     removed += [purge_cache(path, whom, dry=dry) for path in kept]
@@ -116,20 +144,30 @@ def purge(
         removed.append(purge_workbench(database, whom, dry=dry))
     removed += [purge_labels(path, whom, dry=dry) for path in label_files(root)]
     removed += [purge_requests(path, whom, dry=dry) for path in asked]
-    files = [*_files(scored, logged, asked, root), *kept]
+    copies = [copy for copy in map(working_copy, stored) if copy.is_dir()]
+    files = [*_files([*scored, *copies], logged, asked, root), *kept]
     left = [each for path in files for each in occurrences(path, whom)]
+    objects: list[str] = []
+    left += [each for name in stored for each in stored_occurrences(name, whom, objects)]
+    left += [each for name in published for each in table_occurrences(name, Path.cwd(), whom)]
     left += [each for path in kept for each in cache_occurrences(path, whom)]
     if database.is_file():
         left += workbench_occurrences(database, whom)
     counted = [each for each in left if not each.item or items is not False]
-    beyond = (*BEYOND, STORE) if (root / TEACHER).is_dir() else BEYOND
+    beyond = [*BEYOND, *([STORE] if (root / TEACHER).is_dir() else []), *stored_beyond(stored)]
+    beyond += [words for name in published if (words := table_beyond(name, Path.cwd()))]
     return Purged(
         tuple(removed),
-        len(files),
+        len(files) + len(objects),
+        len(published),
         tuple(counted),
         tuple(each for each in left if each.item),
-        beyond,
+        tuple(beyond),
     )
+
+
+def _local(given: Sequence[str | Path]) -> list[str | Path]:
+    return [each for each in given if not is_object(each)]
 
 
 def _paths(given: Sequence[str | Path]) -> list[Path]:

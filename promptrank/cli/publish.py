@@ -11,7 +11,8 @@ from promptrank.cli.terminal import say
 
 def publish(
     scores: Annotated[
-        Path, typer.Argument(help="The folder of a finished `rank --run`, or a scores file.")
+        Path,
+        typer.Argument(help="The folder of a finished `rank --run`, or a parquet file of scores."),
     ],
     to: Annotated[
         str,
@@ -24,8 +25,13 @@ def publish(
         typer.Option("--name", help="What its rows have as their run. Default: the folder's name."),
     ] = None,
 ) -> None:
-    """Put the scores of a run into a table of a database, in place of those it has of that run."""
+    """Put the scores of a run, or of a plan's runs, into a table of a database.
+
+    Rows that it has of the same run and task are replaced.
+    """
     from promptrank.api.publish import publish as run
 
     done = run(scores, to, name=name)
-    say(f"{counted(done.rows, 'row')} of {done.run} -> {done.table}")
+    for each in done.runs:
+        replaced = f", in place of {each.replaced:,}" if each.replaced else ""
+        say(f"{counted(each.rows, 'row')} of {each.run} -> {done.table}{replaced}")

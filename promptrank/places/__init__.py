@@ -1,1 +1,1 @@
-"""Where data lives besides local files: object stores, databases, Delta tables."""
+"""Where data lives besides local files: object stores, databases, Delta and Iceberg tables."""

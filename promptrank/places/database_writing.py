@@ -1,114 +1,117 @@
 """Rows into a table of a database: all of them in one transaction, in place of those of before."""
 
-import math
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
-from promptrank.basics.addresses import scheme_of
-from promptrank.basics.sql import ident, seconds
-from promptrank.errors import DataError, InputError
-from promptrank.places.database_names import table_name
-from promptrank.places.postgres import connected, told
-from promptrank.places.sqlite_tables import opened, sqlite_file
+from promptrank.basics.sql import ident
+from promptrank.errors import DataError
+from promptrank.places.open_tables import DuplicateRow, OpenTable, open_table
 
-_TYPES: Mapping[pa.DataType, tuple[str, str]] = {
-    pa.string(): ("text", "TEXT"),
-    pa.int32(): ("integer", "INTEGER"),
-    pa.float64(): ("double precision", "REAL"),
-}
-"""Arrow's type -> Postgres' and SQLite's."""
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Of a table that is written to.
+
+    Attributes:
+        schema: texts, 32-bit integers and floats.
+        key: columns that tell one row from another, texts.
+        owner: the first of them: rows that have the same values there are replaced together.
+    """
+
+    schema: pa.Schema
+    key: tuple[str, ...]
+    owner: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedRows:
+    """Rows that take the place of those of the same owner.
+
+    Attributes:
+        owner: its value in each column of `Layout.owner`. Rows that have none count as "".
+    """
+
+    owner: tuple[str, ...]
+    batches: Iterable[pa.RecordBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenRows:
+    """How many rows of one owner were written, and how many were replaced."""
+
+    rows: int
+    replaced: int
 
 
 def replace_rows(
-    name: str, root: Path, batches: pa.RecordBatchReader, key: tuple[str, ...], of: str
-) -> int:
-    """Put rows into a table, in place of those whose first key column is ``of``.
+    name: str, root: Path, layout: Layout, given: Sequence[OwnedRows]
+) -> list[WrittenRows]:
+    """Put rows into a table, in place of those of the same owners, in one transaction.
 
     The table is made where it is not there. Whoever reads it sees the rows of before until all of
     the new ones are there; where anything goes wrong nothing has changed.
 
     Args:
-        name: ``postgresql://user@host/db#schema.table`` or ``sqlite:file.db#table``.
+        name: as `table_address` gives it.
         root: folder that a path of SQLite without a leading slash is relative to.
-        batches: columns of texts, 32-bit integers and floats.
-        key: columns that tell one row from another, the first of which is what is replaced.
-
-    Returns:
-        How many rows.
 
     Raises:
-        DataError: no connection, or what the database says is wrong.
-        InputError: an address that is not of a table.
+        DataError: no connection, a table of another layout, a row that comes twice, or what else
+            the database says is wrong.
+        InputError: an address that names no table.
     """
-    if scheme_of(name) == "postgresql":
-        return _postgres(name, batches, key, of)
-    if scheme_of(name) == "sqlite":
-        return _sqlite(name, root, batches, key, of)
-    raise InputError(
-        "name a table to write to: postgresql://user@host/db#schema.table, or sqlite:file.db#table"
-    )
+    with open_table(name, root, write=True, new=True) as table:
+        table.make(layout.schema, layout.key)
+        table.take_turns()
+        check_columns(table, layout.schema.names)
+        done = [_replace(table, layout, rows) for rows in given]
+        table.commit()
+    return done
 
 
-def _postgres(name: str, batches: pa.RecordBatchReader, key: tuple[str, ...], of: str) -> int:
-    database, parts = table_name(name, example="postgresql://user@host/db#schema.table")
-    table = ".".join(map(ident, parts))
-    limit = seconds()
-    milliseconds = 0 if math.isinf(limit) else max(1, round(limit * 1000))
-    counted = _Counted(batches)
-    with connected(database) as connection, connection.cursor() as cursor, told(name):
-        cursor.execute(f"SET LOCAL statement_timeout = {milliseconds}")
-        cursor.execute(f"CREATE TABLE IF NOT EXISTS {table} ({_columns(batches.schema, key, 0)})")
-        # Two that write the same take turns; whoever reads is not kept waiting.
-        cursor.execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
-        cursor.execute(f"DELETE FROM {table} WHERE {ident(key[0])} = $1", (of,))
-        schema = parts[0] if len(parts) == 2 else None
-        rows = pa.RecordBatchReader.from_batches(batches.schema, counted)
-        cursor.adbc_ingest(parts[-1], rows, mode="append", db_schema_name=schema)
-        connection.commit()
-    return counted.rows
-
-
-def _sqlite(
-    name: str, root: Path, batches: pa.RecordBatchReader, key: tuple[str, ...], of: str
-) -> int:
-    file, plain = sqlite_file(name, root)
-    table = ident(plain)
-    if not file.parent.is_dir():
-        raise DataError(f"{name}: no folder {file.parent}")
-    names = ", ".join(map(ident, batches.schema.names))
-    marks = ", ".join("?" * len(batches.schema))
-    counted = _Counted(batches)
-    with opened(file, name, write=True) as connection:
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(
-            f"CREATE TABLE IF NOT EXISTS {table} ({_columns(batches.schema, key, 1)})"
+def check_columns(table: OpenTable, names: Sequence[str]) -> None:
+    """DataError for a table that was not made by `replace_rows`, or not by this version."""
+    there = table.columns()
+    if missing := [name for name in names if name not in there]:
+        raise DataError(
+            f"{table.name}: has no column {missing[0]}, so it is not a table that publish made; "
+            "name another table, which publish makes where it is not there"
         )
-        connection.execute(f"DELETE FROM {table} WHERE {ident(key[0])} = ?", (of,))
-        for batch in counted:
-            rows = zip(*(column.to_pylist() for column in batch.columns), strict=True)
-            connection.executemany(f"INSERT INTO {table} ({names}) VALUES ({marks})", rows)
-        connection.execute("COMMIT")
-    return counted.rows
 
 
-class _Counted:
-    """Batches as they come, and how many rows they had."""
+def _replace(table: OpenTable, layout: Layout, rows: OwnedRows) -> WrittenRows:
+    columns = enumerate(layout.owner, 1)
+    asked = " AND ".join(f"coalesce({ident(name)}, '') = ${place}" for place, name in columns)
+    ((replaced,),) = table.ask(f"SELECT count(*) FROM {table.sql} WHERE {asked}", *rows.owner)
+    table.ask(f"DELETE FROM {table.sql} WHERE {asked}", *rows.owner)
+    try:
+        return WrittenRows(table.insert(layout.schema, rows.batches), replaced)
+    except DuplicateRow as error:
+        raise DataError(_twice(table.name, layout, str(error))) from None
 
-    def __init__(self, batches: pa.RecordBatchReader) -> None:
-        self._batches, self.rows = batches, 0
 
-    def __iter__(self) -> Iterator[Any]:
-        for batch in self._batches:
-            self.rows += batch.num_rows
-            yield batch
+def _twice(name: str, layout: Layout, told: str) -> str:
+    """A row that comes twice, or another one's in a table whose key is shorter than ours.
 
-
-def _columns(schema: pa.Schema, key: tuple[str, ...], database: int) -> str:
-    columns = [
-        f"{ident(f.name)} {_TYPES[f.type][database]}{' NOT NULL' if f.name in key else ''}"
-        for f in schema
-    ]
-    return ", ".join([*columns, f"PRIMARY KEY ({', '.join(map(ident, key))})"])
+    Both databases name the columns of the key that is there.
+    """
+    named = re.search(r"(?:Key \(|failed: )([^)]*)", told)
+    there = (
+        {column.rpartition(".")[2].strip(' "') for column in named[1].split(",")} if named else ()
+    )
+    lacking = [column for column in layout.key if there and column not in there]
+    if lacking:
+        return (
+            f"{name}: its key is without {', '.join(lacking)}, as in tables of earlier versions, "
+            "so runs of one name with several tasks have no room in it; name another table, give "
+            f"--name, or make the key ({', '.join(layout.key)})"
+        )
+    *_, request, candidate = layout.key
+    return (
+        f"{name}: one {candidate} comes twice in one {request}; give each candidate of a request "
+        "one row in the scores"
+    )

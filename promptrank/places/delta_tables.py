@@ -13,7 +13,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.places.object_store import names_below
 from promptrank.places.streams import write_stream
 
-_VERSION = re.compile(r"(?P<place>.+)@(?P<version>\d+)", re.DOTALL)
+_VERSION = re.compile(r"(?P<place>.+)@(?P<version>\d{1,18})", re.DOTALL)
 _LOG = "_delta_log"
 
 
@@ -29,11 +29,6 @@ def is_delta(name: str) -> bool:
     if is_object(place):
         return bool(names_below(f"{place.rstrip('/')}/{_LOG}"))
     return (Path(place) / _LOG).is_dir()
-
-
-def is_iceberg(folder: Path) -> bool:
-    """Whether a folder holds an Iceberg table, which is not read here."""
-    return any((folder / "metadata").glob("*.metadata.json"))
 
 
 def read_delta(name: str, path: Path) -> None:
@@ -69,9 +64,29 @@ def _told(name: str) -> Iterator[None]:
     try:
         yield
     except TableNotFoundError:
-        raise DataError(f"{name}: there is no such Delta table or version") from None
-    except (DeltaError, pa.ArrowException, OSError) as error:
+        raise DataError(f"{name}: there is no such Delta table; look at the path") from None
+    except (DeltaError, DataError, pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # a local file
             raise
-        lines = str(error).splitlines() or [type(error).__name__]
-        raise DataError(f"{name}: cannot be read as a Delta table: {lines[0][:300]}") from None
+        raise DataError(f"{name}: {_wrong(str(error))}") from None
+
+
+def _wrong(told: str) -> str:
+    """What delta-rs raised, in our words; its own stand in brackets where we know none."""
+    place = r"[^/\s]+\.parquet"
+    if "specified end version" in told:
+        last = re.search(r"end version (\d+) not", told)
+        there = f"; its last one is {last[1]}" if last else ""
+        return f"the Delta table has no such version{there}"
+    if re.search(r"error sending request|Generic (S3|HTTP) error", told) is not None:
+        return "the store of the Delta table cannot be reached, or refuses its keys; try again"
+    if (file := re.search(place, told)) is not None:
+        return (
+            f"a file of the Delta table is gone or damaged: {file[0]}; restore it, or name a "
+            "version that does not need it, as folder@version"
+        )
+    first = (told.splitlines() or [""])[0].removeprefix("Kernel error: ")[:200]
+    return (
+        f"the log of the Delta table (_delta_log) is damaged, or of a kind that is not read "
+        f"({first}); restore it, or export the table as parquet"
+    )

@@ -122,7 +122,15 @@ def put(path: Path, name: str) -> None:
 
 
 def take_away(name: str) -> None:
-    """Remove an object; there may be none of that name."""
+    """Remove an object; there may be none of that name.
+
+    On S3 without boto3 Arrow leaves an empty object in its place that stands for the folder.
+    """
+    if name.startswith("s3://") and (client := _client()) is not None:
+        bucket, _, key = name.partition("://")[2].partition("/")
+        with _told_by_boto(name, "removed"):
+            client.delete_object(Bucket=bucket, Key=key)
+        return
     with _told(name):
         store, path = _opened(name)
         if is_there(name):
@@ -142,18 +150,26 @@ def put_new(path: Path, name: str) -> bool:
             return False
         put(path, name)
         return True
+    with _told_by_boto(name, "written") as refused:
+        client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes(), IfNoneMatch="*")
+    return not refused
+
+
+@contextmanager
+def _told_by_boto(name: str, what: str) -> Iterator[list[str]]:
+    """What boto3 raises, as one sentence; given is why the store refused since it has one."""
     from botocore.exceptions import BotoCoreError, ClientError
 
+    refused: list[str] = []
     try:
-        client.put_object(Bucket=bucket, Key=key, Body=path.read_bytes(), IfNoneMatch="*")
+        yield refused
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
-        if code in ("PreconditionFailed", "ConditionalRequestConflict"):
-            return False
-        raise DataError(f"{name}: cannot be written ({code})") from None
+        if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+            raise DataError(f"{name}: cannot be {what} ({code})") from None
+        refused.append(code)
     except BotoCoreError as error:
-        raise DataError(f"{name}: cannot be written ({type(error).__name__})") from None
-    return True
+        raise DataError(f"{name}: cannot be {what} ({type(error).__name__})") from None
 
 
 def _client() -> Any:

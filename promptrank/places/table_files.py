@@ -7,6 +7,7 @@ memory; the disk has to hold it.
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from promptrank.basics.addresses import is_database, is_object, scheme_of
 from promptrank.basics.paths import expanded
 from promptrank.errors import DataError, InputError
 from promptrank.places.delta_tables import is_delta, read_delta
+from promptrank.places.iceberg_tables import METADATA, is_iceberg, read_iceberg
 from promptrank.places.object_store import GLOB, fetch, matches
 from promptrank.places.postgres import read_postgres
 from promptrank.places.sqlite_tables import read_sqlite
@@ -41,7 +43,7 @@ def is_elsewhere(name: str, root: Path) -> bool:
     """
     if is_object(name) or is_database(name):
         return True
-    return scheme_of(name) is None and _delta(name, root) is not None
+    return scheme_of(name) is None and _lake(name, root) is not None
 
 
 def table_files(name: str, root: Path, folder: Path) -> TableFiles:
@@ -60,8 +62,9 @@ def table_files(name: str, root: Path, folder: Path) -> TableFiles:
             return TableFiles((path,), frozenset(read_postgres(name, path)))
         if is_object(name):
             _refuse_offline(name)
-        if (delta := _delta(name, root)) is not None:
-            read_delta(delta, path)
+        if (lake := _lake(name, root)) is not None:
+            read, whole = lake
+            read(whole, path)
             return TableFiles((path,))
         paths = []
         for number, item in enumerate(matches(name), count):
@@ -74,12 +77,16 @@ def table_files(name: str, root: Path, folder: Path) -> TableFiles:
         raise error if isinstance(error, DataError) else DataError(str(error)) from None
 
 
-def _delta(name: str, root: Path) -> str | None:
-    """The Delta table that a name is; None for any other."""
-    if is_object(name) and (any(sign in name for sign in GLOB) or _FILE.search(name)):
+def _lake(name: str, root: Path) -> tuple[Callable[[str, Path], None], str] | None:
+    """How the Delta or Iceberg table that a name is is read, and its name; None for any other."""
+    if is_object(name) and any(sign in name for sign in GLOB):
+        return None
+    if is_object(name) and _FILE.search(name) and not name.endswith(METADATA):
         return None
     whole = name if is_object(name) else str(root / expanded(name))
-    return whole if is_delta(whole) else None
+    if is_iceberg(whole):
+        return read_iceberg, whole
+    return (read_delta, whole) if is_delta(whole) else None
 
 
 def _refuse_offline(name: str) -> None:

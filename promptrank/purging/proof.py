@@ -27,11 +27,12 @@ class Occurrence:
     """A place within a file where the id stands.
 
     Attributes:
+        path: of a file, or an address.
         where: a column, a key, or what else it is in; never the text itself.
         item: whether it stands there as an id of an item.
     """
 
-    path: Path
+    path: Path | str
     where: str
     item: bool = False
 
@@ -74,7 +75,7 @@ def _values(path: Path, subject: PurgedSubject) -> Iterator[_Value]:
                     yield from _table(pa.Table.from_batches([reader.get_batch(number)]))
         elif head.startswith(b"SQLite format 3"):
             yield from _sqlite(path)
-            yield from _bytes(path, subject)
+            yield from ((f"bytes of {name}", subject.id, "") for name in bytes_with(path, subject))
         else:
             yield from _lines(path, subject)
     except FileNotFoundError:
@@ -210,13 +211,21 @@ def _sqlite(path: Path) -> Iterator[_Value]:
                         yield where, value, field
 
 
-def _bytes(path: Path, subject: PurgedSubject) -> Iterator[_Value]:
-    """What no table of a database shows: free pages, and the write-ahead log."""
-    if len(subject.id.encode("utf-8", "surrogatepass")) < _RAW:
+def bytes_with(path: Path, subject: PurgedSubject, *, anywhere: bool = False) -> Iterator[str]:
+    """Names of the files of a database of SQLite that hold the id where no table shows it.
+
+    Free pages do, and logs. Of an id of less than six bytes that would be an accident.
+
+    Args:
+        anywhere: within longer words too: cells of one row stand side by side without a gap.
+    """
+    plain = subject.id.encode("utf-8", "surrogatepass")
+    if len(plain) < _RAW:
         return
     for place in (path, *(path.with_name(path.name + end) for end in ("-wal", "-journal"))):
-        if place.is_file() and any(map(subject.stands_in_bytes, _blocks(place))):
-            yield f"bytes of {place.name}", subject.id, ""
+        blocks = _blocks(place) if place.is_file() else ()
+        if any(plain in block if anywhere else subject.stands_in_bytes(block) for block in blocks):
+            yield place.name
 
 
 def _blocks(path: Path) -> Iterable[bytes]:

@@ -20,15 +20,25 @@ from promptrank.purging.removed import Removed
 from promptrank.purging.tables_without import Row, Without, row_of, tables_in, write_without
 from promptrank.runs import shards
 from promptrank.runs.attempts import ledger_path
-from promptrank.runs.run_identity import RUN, SUMMARY
+from promptrank.runs.run_identity import PLAN, PURGE, RUN, SUMMARY
 from promptrank.runs.several_runs import names_of_runs
 from promptrank.runs.shards import NOTHING, Shard, ShardCounts
 
-INTENT = "purge.json"
 _AGAIN = "the command that made it goes on with it; then purge again"
 PURGED = "purged"
 NAMELESS = {"request_id": None, "candidate_id": None, "stage": "data", "reason": PURGED}
 """The error row that stays of a request that was set aside as a whole."""
+
+
+def runs_in(place: Path) -> list[Path]:
+    """What a name stands for: itself, or those runs and plans that lie right in a folder."""
+    if not place.is_dir() or _is_run(place):
+        return [place]
+    return [path for path in sorted(place.iterdir()) if _is_run(path)] or [place]
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / RUN).is_file() or (folder / PLAN).is_file()
 
 
 def purge_run(
@@ -54,10 +64,10 @@ def purge_run(
                 _sum_up(folder, names)
         return removed
     if not (folder / RUN).is_file():
-        raise DataError(f"{folder}: is no folder of a run; `promptrank rank --run` makes one")
+        raise DataError(f"{folder}: is no folder of a run, nor of several; look at the path")
     with owned(folder, "purge"):
         if not dry:
-            finish(folder / INTENT)
+            finish(folder / PURGE)
             clear_made(folder)
             shards.clear_shards(folder)
         whole, known = NOTHING, set[Path]()
@@ -177,7 +187,7 @@ def _purge_shard(
     if not dry:
         digests = [file_digest(made_for(path)) for path in paths]
         now = replace(now, files={**shard.files, **dict(zip(names, digests, strict=True))})
-        exchange(folder / INTENT, paths, {shards.facts_path(folder, shard.number): asdict(now)})
+        exchange(folder / PURGE, paths, {shards.facts_path(folder, shard.number): asdict(now)})
     return now
 
 

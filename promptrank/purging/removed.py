@@ -12,12 +12,13 @@ class Removed:
     """Of one place.
 
     Attributes:
+        path: of a file or folder, or an address.
         requests: ids of requests that were theirs.
         amounts: what -> how many.
         notes: what else there is to know, in words.
     """
 
-    path: Path
+    path: Path | str
     requests: set[str] = field(default_factory=set)
     amounts: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
@@ -29,7 +30,7 @@ class Removed:
 
     def join(self, other: "Removed") -> None:
         """Take in what was taken out of a part of the place."""
-        self.requests |= {f"{other.path.name}/{name}" for name in other.requests}
+        self.requests |= {f"{Path(other.path).name}/{name}" for name in other.requests}
         self.amounts += other.amounts
 
     def told(self) -> str:

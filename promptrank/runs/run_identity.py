@@ -23,6 +23,8 @@ from promptrank.scores.origin import Origin
 RUN, SUMMARY = "run.json", "summary.json"
 PLAN = "plan.json"
 """Of a folder of several runs."""
+PURGE = "purge.json"
+"""Of a purge that is to be finished."""
 _PARTS = (SUMMARY, "shards", "ids", "prompts", "errors", "scores", FOLDER, RUN)
 """What a folder of a run holds."""
 _OPTIONS = {"shard": "--shard", "partition": "--partition", "limit": "--limit", "splits": "--split"}

@@ -6,31 +6,27 @@ written. What stands in the store is the truth: a start fetches what the working
 otherwise, so the run goes on from any machine.
 """
 
-import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from promptrank.assets.wheels import cache_root
 from promptrank.basics.addresses import is_object
-from promptrank.basics.digests import file_digest, json_digest
+from promptrank.basics.digests import file_digest
 from promptrank.basics.leftovers import remove
-from promptrank.basics.owner import owned
 from promptrank.basics.seals import read_sealed
-from promptrank.basics.telling import silent
+from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.places.local_copies import local_copy, paths_below, speaking_of
 from promptrank.places.object_store import checked, fetch, put, put_new, take_away
-from promptrank.runs.run_identity import PLAN, RUN, SUMMARY, clear_run
+from promptrank.runs.run_identity import PLAN, PURGE, RUN, SUMMARY, clear_run
 from promptrank.runs.several_runs import names_of_runs
+from promptrank.runs.working_copies import at_work, clear_copies, note_use, working_copy
 
 _LOOK = 2.0  # seconds between two looks for finished shards
 _SAID = (RUN, PLAN, SUMMARY)
-_KEPT = 86_400.0  # seconds that the working copy of a finished run is kept
 _AGAIN = "name another folder for the run"
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
@@ -48,7 +44,7 @@ def run_in_store(verb: Verb) -> Verb:
         if not is_object(folder):
             return verb(task, folder, **given)
         say, stop = given.get("say", silent), given.get("stop", lambda: False)
-        with stored_run(checked(folder)) as stored:
+        with stored_run(checked(folder), say) as stored:
             given["stop"] = lambda: stored.failed or stop()
             done = verb(task, stored.folder, **given)
         say(f"{stored.address} has all of it; {stored.folder} is the working copy")
@@ -82,6 +78,12 @@ class StoredRun:
                     f"{self.address}: holds something else, such as {stored[0]}; {_AGAIN}"
                 )
             remove(self.folder)  # it was removed from the store
+        if any(Path(path).name == PURGE for path in stored):
+            raise InputError(
+                f"{self.address}: a purge of it was stopped; give that `promptrank purge` again, "
+                "which finishes it"
+            )
+        note_use(self.folder, self.address)
         if PLAN not in stored:
             (self.folder / PLAN).unlink(missing_ok=True)
         self._clear_others({path for path in stored if Path(path).name == RUN})
@@ -213,19 +215,17 @@ class StoredRun:
 
 
 @contextmanager
-def stored_run(address: str) -> Iterator[StoredRun]:
+def stored_run(address: str, say: Say = silent) -> Iterator[StoredRun]:
     """Work on a run in a store; on this machine nobody else does.
 
     Raises:
         InputError: somebody else does, or the place is taken by something else.
         DataError: the store cannot be read, or does not take what is written.
     """
-    readable = re.sub(r"[^\w.-]", "-", address.rpartition("/")[2])[-60:]
-    runs = cache_root() / "runs"
-    folder = runs / f"{readable}-{json_digest(address)[:12]}"
+    folder = working_copy(address)
     stored = StoredRun(address, folder)
-    with owned(folder, "rank", name=_lock_of(folder)), speaking_of(address, folder):
-        _clear_finished(runs, folder)
+    with at_work(folder, "rank"), speaking_of(address, folder):
+        clear_copies(folder, say)
         stored.begin()
         try:
             yield stored
@@ -236,14 +236,6 @@ def stored_run(address: str) -> Iterator[StoredRun]:
                 raise stored._error from None
             raise
         stored.end()
-
-
-def _lock_of(folder: Path) -> str:
-    return f"{folder.name}.store"
-
-
-def _is_old(summary: Path) -> bool:
-    return time.time() - summary.stat().st_mtime > _KEPT
 
 
 def _files(facts: Path) -> dict[str, str]:
@@ -268,13 +260,3 @@ def _written(path: Path) -> tuple[int, int]:
     """When a file was written, and its size."""
     about = path.stat()
     return about.st_mtime_ns, about.st_size
-
-
-def _clear_finished(runs: Path, ours: Path) -> None:
-    """Remove working copies of runs that were finished long ago: their stores have them."""
-    for summary in runs.glob(f"*/{SUMMARY}"):
-        with suppress(InputError, OSError):  # somebody is at work on it
-            if summary.parent != ours and _is_old(summary):
-                with owned(summary.parent, "rank", name=_lock_of(summary.parent), wait=0):
-                    if _is_old(summary):  # nobody has begun it anew meanwhile
-                        remove(summary.parent)

@@ -14,7 +14,6 @@ from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, columns, ident, literal, run
 from promptrank.errors import DataError
-from promptrank.places.delta_tables import is_iceberg
 from promptrank.places.table_files import is_elsewhere
 from promptrank.schema.data_tables import Source
 from promptrank.schema.task import Task
@@ -246,11 +245,6 @@ def _kind(where: str, file: str) -> str:
 
 def _local(where: str, path: str, root: Path) -> list[str]:
     full = root / expanded(path)
-    if full.is_dir() and is_iceberg(full):
-        raise DataError(
-            f"{where}.path: {full} is an Iceberg table, which is not read yet; export it "
-            "as parquet, such as by pyiceberg's table.scan().to_arrow(), and name the files"
-        )
     if full.is_dir():
         raise DataError(
             f"{where}.path: {full} is a folder; name its files, such as {path}/*.parquet"
