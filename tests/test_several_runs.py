@@ -223,11 +223,29 @@ def test_several_runs_are_compared_by_name(two: Path) -> None:
     ("text", "told"),
     [
         ("- task: x\n", "expected keys and values"),
-        ("runs: []\n", r"line 1: runs: List should have at least 1"),
+        ("runs: []\n", r"line 1: runs: has 0 entries; give 1 or more"),
+        ("runs: x\n", r"line 1: runs: expected a list: each entry after a dash, .*got 'x'"),
+        ("runs: [x]\n", r"line 1: runs\.0: expected keys and values, got 'x'"),
+        ("runs:\n  - task: 5\n", r"line 2: runs\.0\.task: expected text, got 5"),
+        ("runs:\n  - task: ''\n", r"line 2: runs\.0\.task: is empty; write something"),
+        (
+            "runs:\n  - task: toys/like\n    split: 3\n    allow_changed: maybe\n",
+            r"line 3: runs\.0\.split: expected a list(.|\n)*line 4: .*: expected true or false",
+        ),
+        (
+            "runs:\n  - task: toys/like\n    set: {budget.tokens: x}\n",
+            r"line 3: runs\.0\.set: budget\.tokens: expected a whole number, got 'x'",
+        ),
         ("runs:\n  - task: toys/like\n    limt: 3\n", r"line 3: runs\.0\.limt: .*'limit'"),
-        ("runs:\n  - task: toys/like\n    limit: 0\n", r"line 3: runs\.0\.limit: .*got 0"),
+        (
+            "runs:\n  - task: toys/like\n    limit: 0\n",
+            r"line 3: runs\.0\.limit: expected 1 or more, got 0",
+        ),
         ("runs:\n  - adapter: x\n", r"line 2: runs\.0\.task: is missing"),
-        ("runs:\n  - task: toys/like\n    name: ../up\n", r"line 3: runs\.0\.name"),
+        (
+            "runs:\n  - task: toys/like\n    name: ../up\n",
+            r"line 3: runs\.0\.name: expected up to 100 let",
+        ),
         ("runs:\n  - task: toys/like\n    name: plan.json\n", r"line 3: .*a file of the folder"),
         ("runs:\n  - task: toys/lke\n  - task: toys/like\n", r"line 2: runs\.0\.task: .*toys/like"),
         (
