@@ -6,24 +6,36 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from promptrank.api.build import build
+from promptrank.api.rank_run import rank_run
 from promptrank.cli import rank as verb
 from promptrank.cli.endings import ending
 from promptrank.cli.main import app
+from promptrank.cli.run_words import say_run
 from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError
 from promptrank.requests.write import TableWriter
 from promptrank.runs.error_texts import error_words
-from promptrank.runs.sharded_run import StoppedBetween
+from promptrank.runs.run_identity import RunIdentity
+from promptrank.runs.run_reports import TOTALS, RunReport, metrics_text
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runs.shards import NOTHING
+from promptrank.runs.throughput import Throughput
+from promptrank.scores.origin import Origin
+from support.pages import DOCS
 from support.toys import make_project
 
+ADDED = ("scored", "removed", "set_aside", "purged")
+RED = {"color": "red"}
 SUM = re.compile(r"(?P<candidates>[\d,]+) candidates of (?P<requests>[\d,]+) requests = (.*) -> ")
 
 
@@ -199,3 +211,93 @@ def test_words_of_an_error_hold_nothing_of_the_data() -> None:
     assert error_words(DataError("x 'Ann'"), with_text=True) == "x 'Ann'"
     assert error_words(OSError(errno.ENOSPC, "Ann", "a/b")) == "a/b: No space left on device"
     assert error_words(KeyError("Ann")) == "KeyError"
+
+
+def test_every_word_of_the_sum_is_a_key_of_the_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    numbers = {"requests": 3, "candidates": 29, "scored": 11, "removed": 7, "set_aside": 6}
+    counts = replace(NOTHING, **numbers, purged=5)  # type: ignore[arg-type]
+    origin = Origin("decoder", task="t", engine={"name": "fake", "model": "m"})
+    identity = RunIdentity(origin, {}, "")
+    done = RunSummary(Path("runs/a"), 1, 0, counts, 0, identity, Throughput())
+    say_run(done)
+    line = capsys.readouterr().err.splitlines()[0].partition(" -> ")[0]
+    assert line.count(" = ") == 1
+    words = re.findall(r"(\d+) ([a-z ]+?)(?: by steps)?(?= of | = | \+ |$)", line)
+    said = {word.replace(" ", "_"): int(number) for number, word in words}
+    assert said == {**numbers, "purged": 5}
+    assert counts.candidates == sum(counts_of for key, counts_of in said.items() if key in ADDED)
+    told = RunReport("a", done, 0.0).as_dict()
+    assert said == {key: told[key] for key in said} == {k: asdict(counts)[k] for k in said}
+    assert set(said) | {"unread"} == set(TOTALS)
+    gauges = set(re.findall(r"^# HELP promptrank_run_(\w+) ", metrics_text([]), re.M))
+    assert set(TOTALS) <= gauges
+
+
+@pytest.mark.parametrize("left", [1, 3])
+def test_counts_are_those_of_an_unbroken_run_after_a_stop_and_after_damage(
+    made: Path, tmp_path: Path, left: int
+) -> None:
+    row: dict[str, Any] = {"item_id": "i", "member_id": "m", "member": {"name": "Ann"}}
+    lines = [
+        json.dumps(row | {"request_id": f"r{n}", "candidate_id": c, "item": {"title": t, **RED}})
+        for n in range(7)
+        for c, t in (("b", "Ball"), ("c", None if n % 3 == 0 else "Car"))
+    ]
+    lines.insert(6, "no json")
+    (tmp_path / "some.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    given: dict[str, Any] = {"engine": "fake", "project": made, "size": 2}
+    given["requests"] = tmp_path / "some.jsonl"
+    unbroken = rank_run("toys/like", tmp_path / "unbroken", **given)
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > left
+
+    with pytest.raises(StoppedBetween):
+        rank_run("toys/like", tmp_path / "run", stop=stop, **given)
+    scores = tmp_path / "run/scores/000000.parquet"
+    for start, resumed in enumerate((left, unbroken.shards - 1, unbroken.shards)):
+        done = rank_run("toys/like", tmp_path / "run", **given)
+        assert (done.resumed, done.shards) == (resumed, unbroken.shards)
+        assert done.counted == unbroken.counted
+        written = json.loads((tmp_path / "run/summary.json").read_text())
+        assert {key: written[key] for key in TOTALS} == {
+            key: getattr(unbroken.counted, key) for key in TOTALS
+        }
+        if start == 0:
+            scores.write_bytes(scores.read_bytes()[:-1])
+    whole = unbroken.counted
+    assert (whole.candidates, whole.scored, whole.set_aside, whole.unread) == (14, 11, 3, 1)
+    assert whole.errors == sum(whole.reasons.values()) == 4
+
+
+@pytest.mark.slow
+def test_each_run_of_a_plan_opens_as_a_dataset(made: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    for name in ("a", "b"):
+        rank_run(
+            "toys/like",
+            tmp_path / "runs" / name,
+            engine="fake",
+            project=made,
+            requests=made / "requests.parquet",
+            size=3 if name == "a" else 4,
+            partition="date" if name == "b" else None,
+        )
+    code = (DOCS / "reference/several-runs.md").read_text().partition("```python\n")[2]
+    room: dict[str, Any] = {}
+    code = code.partition("```")[0].replace("runs/2026-11-27", str(tmp_path / "runs"))
+    (tmp_path / "runs/plan.json").write_text(json.dumps({"runs": {"a": "toys/like", "b": "x"}}))
+    datasets.disable_progress_bars()
+    exec(code, room)
+    for name, scores in room["runs"].items():
+        files = sorted((tmp_path / "runs" / name).glob("scores/**/*.parquet"))
+        tables = [pq.read_table(path, partitioning=None) for path in files]
+        assert scores.num_rows == sum(map(len, tables)) > 0
+        ids = {x for table in tables for x in table.column("request_id").to_pylist()}
+        assert set(scores["request_id"]) == ids
+    assert list(room["runs"]) == ["a", "b"]

@@ -35,6 +35,7 @@ from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
 from promptrank.schema.run_plan import load_plan
+from promptrank.workspace.kept_scores import weights_known
 from promptrank.workspace.planned_runs import open_plan
 from promptrank.workspace.tasks import open_task
 from support.models import make_model
@@ -599,3 +600,42 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
         assert told.prompt_tokens == summary.counted.tokens  # answers here are of one token
         expected = summary.counted.shared_tokens / summary.counted.tokens
         assert 0 < (told.cached_share or 0) <= expected
+
+
+def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> None:
+    plan = planned(two, "runs: [{task: toys/like}, {task: toys/buy}]")
+    said: list[str] = []
+    nights = two / "nights"
+    first = ranked(two, plan, "nights/2026-11-26", since=nights, say=said.append)
+    assert [done.counted.reused for done in first.values()] == [0, 0]
+    assert sum("has no finished run" in line for line in said) == 2
+    ranked(two, plan, "nights/2026-11-27", since=nights)
+    # In the last night one of the runs was not finished.
+    (nights / "2026-11-27/toys-buy/summary.json").unlink()
+    (nights / "2026-11-27/summary.json").unlink()
+    said.clear()
+    third = ranked(two, plan, "nights/2026-11-28", since=nights, say=said.append)
+    assert all(done.counted.reused == done.counted.requests for done in third.values())
+    for night, name in (("2026-11-27", "toys-like"), ("2026-11-26", "toys-buy")):
+        assert any(line.endswith(f"taken over from {nights / night / name}") for line in said)
+    given: dict[str, Any] = {"engine": "fake", "project": two}
+    given["requests"] = two / "requests.parquet"
+    for night in ("2026-11-26", "2026-11-27"):
+        done = rank_run(TASK, two / "alone" / night, since=two / "alone", **given)
+    assert done.counted.reused == done.counted.requests
+    with pytest.raises(InputError, match="is no folder of a run"):
+        rank_run(TASK, two / "x", since=two / "tasks", **given)
+
+
+def test_nothing_is_taken_over_where_the_weights_are_not_known(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not weights_known("http://localhost:8000")
+    given: dict[str, Any] = {"engine": "fake", "project": two}
+    given["requests"] = two / "requests.parquet"
+    rank_run(TASK, two / "then", **given)
+    monkeypatch.setattr("promptrank.api.rank_run.weights_known", lambda engine: False)
+    said: list[str] = []
+    done = rank_run(TASK, two / "now", since=two / "then", say=said.append, **given)
+    assert done.counted.reused == 0 < done.counted.tokens
+    assert any("which weights answer at an address is not known" in line for line in said)

@@ -20,7 +20,14 @@ from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.room import is_full
 from promptrank.runs.run_ends import RunEnds, Unfinished
 from promptrank.runs.run_identity import check_folders
-from promptrank.runs.several_runs import begin_several, check_several, finish_several, run_folders
+from promptrank.runs.several_runs import (
+    begin_several,
+    check_several,
+    finish_several,
+    is_of_nights,
+    last_finished,
+    run_folders,
+)
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.runs.stored_runs import run_in_store
@@ -33,6 +40,7 @@ from promptrank.workspace.kept_scores import (
     check_cached,
     check_weights_known,
     score_cache,
+    weights_known,
 )
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
@@ -93,7 +101,9 @@ def rank_run(
         requests, splits, limit, engine: as of `promptrank.rank`; no baseline.
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
-            scores from there.
+            scores from there; or the folder that such runs lie in, of which the last one by name
+            is taken that is finished. With a server nothing is taken over, as its weights are not
+            known.
         partition: ``date``: the scores of each day in a folder of its own, by the requests' times
             in UTC: ``scores/date=2026-11-27/000042.parquet``.
         cache: answer from the score cache where it can be, and add to it what cannot: True for
@@ -127,9 +137,17 @@ def rank_run(
         raise InputError(f"a shard of {size} requests; give 1 or more")
     if partition not in (None, DATE):
         raise InputError(f"--partition {partition}: a run can be partitioned by `{DATE}`")
+    if earlier is not None and is_of_nights(earlier, place):
+        earlier = last_finished(earlier, place, "", say)
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     check_folders(place, earlier)
+    if earlier is not None and not weights_known(engine):
+        say(
+            f"{engine}: which weights answer at an address is not known, so nothing of {earlier} "
+            "is taken over"
+        )
+        earlier = None
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
@@ -242,7 +260,9 @@ def rank_plan(
 
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
-        since: the folder of one run, or of several: each takes over scores of the run of its name.
+        since: an earlier folder of several runs: each takes over scores of the run of its name; or
+            the folder that such folders lie in, of which each run takes the last that has it
+            finished.
         cache, with_text, timeout, timed_out: as of `rank_run`.
         ends: is kept up to date with what became of each run; empty until all are opened.
         started: is told which run begins.

@@ -50,7 +50,8 @@ def rank(
         Path | None,
         typer.Option(
             "--since",
-            help="With --run: an earlier run, whose scores of equal prompts are taken over.",
+            help="With --run: an earlier run, whose scores of equal prompts are taken over, or a "
+            "folder of such runs, of which the last finished one by name.",
         ),
     ] = None,
     shard: Annotated[

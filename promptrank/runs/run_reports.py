@@ -91,6 +91,8 @@ def _plain(summary: RunSummary) -> dict[str, Any]:
     return {
         "shards": summary.shards,
         "resumed": summary.resumed,
+        "splits": summary.identity.about.get("splits"),
+        "limit": summary.identity.about.get("limit"),
         **counts,
         "shared_share": shared,
         "label_mass": {name: total / rows for name, total in mass.items()} if rows else {},
