@@ -116,7 +116,7 @@ def test_a_reading_is_stopped_and_the_tables_of_before_stay(
 
     said: list[str] = []
     with LookUp(task, tmp_path) as look_up:
-        monkeypatch.setattr("promptrank.tables.look_up.make_sums", for_ever)
+        monkeypatch.setattr("promptrank.tables.look_up_store.make_sums", for_ever)
         with on_hangup({"t": look_up}, said.append):
             os.kill(os.getpid(), signal.SIGHUP)
             assert begun.wait(20)

@@ -35,6 +35,7 @@ from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.throughput import AskedTokens, Throughput
 from promptrank.runtime.opened import Opened
 from promptrank.schema.run_plan import load_plan
+from promptrank.workspace.kept_scores import weights_known
 from promptrank.workspace.planned_runs import open_plan
 from promptrank.workspace.tasks import open_task
 from support.models import make_model
@@ -223,11 +224,29 @@ def test_several_runs_are_compared_by_name(two: Path) -> None:
     ("text", "told"),
     [
         ("- task: x\n", "expected keys and values"),
-        ("runs: []\n", r"line 1: runs: List should have at least 1"),
+        ("runs: []\n", r"line 1: runs: has 0 entries; give 1 or more"),
+        ("runs: x\n", r"line 1: runs: expected a list: each entry after a dash, .*got 'x'"),
+        ("runs: [x]\n", r"line 1: runs\.0: expected keys and values, got 'x'"),
+        ("runs:\n  - task: 5\n", r"line 2: runs\.0\.task: expected text, got 5"),
+        ("runs:\n  - task: ''\n", r"line 2: runs\.0\.task: is empty; write something"),
+        (
+            "runs:\n  - task: toys/like\n    split: 3\n    allow_changed: maybe\n",
+            r"line 3: runs\.0\.split: expected a list(.|\n)*line 4: .*: expected true or false",
+        ),
+        (
+            "runs:\n  - task: toys/like\n    set: {budget.tokens: x}\n",
+            r"line 3: runs\.0\.set: budget\.tokens: expected a whole number, got 'x'",
+        ),
         ("runs:\n  - task: toys/like\n    limt: 3\n", r"line 3: runs\.0\.limt: .*'limit'"),
-        ("runs:\n  - task: toys/like\n    limit: 0\n", r"line 3: runs\.0\.limit: .*got 0"),
+        (
+            "runs:\n  - task: toys/like\n    limit: 0\n",
+            r"line 3: runs\.0\.limit: expected 1 or more, got 0",
+        ),
         ("runs:\n  - adapter: x\n", r"line 2: runs\.0\.task: is missing"),
-        ("runs:\n  - task: toys/like\n    name: ../up\n", r"line 3: runs\.0\.name"),
+        (
+            "runs:\n  - task: toys/like\n    name: ../up\n",
+            r"line 3: runs\.0\.name: expected up to 100 let",
+        ),
         ("runs:\n  - task: toys/like\n    name: plan.json\n", r"line 3: .*a file of the folder"),
         ("runs:\n  - task: toys/lke\n  - task: toys/like\n", r"line 2: runs\.0\.task: .*toys/like"),
         (
@@ -581,3 +600,42 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
         assert told.prompt_tokens == summary.counted.tokens  # answers here are of one token
         expected = summary.counted.shared_tokens / summary.counted.tokens
         assert 0 < (told.cached_share or 0) <= expected
+
+
+def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> None:
+    plan = planned(two, "runs: [{task: toys/like}, {task: toys/buy}]")
+    said: list[str] = []
+    nights = two / "nights"
+    first = ranked(two, plan, "nights/2026-11-26", since=nights, say=said.append)
+    assert [done.counted.reused for done in first.values()] == [0, 0]
+    assert sum("has no finished run" in line for line in said) == 2
+    ranked(two, plan, "nights/2026-11-27", since=nights)
+    # In the last night one of the runs was not finished.
+    (nights / "2026-11-27/toys-buy/summary.json").unlink()
+    (nights / "2026-11-27/summary.json").unlink()
+    said.clear()
+    third = ranked(two, plan, "nights/2026-11-28", since=nights, say=said.append)
+    assert all(done.counted.reused == done.counted.requests for done in third.values())
+    for night, name in (("2026-11-27", "toys-like"), ("2026-11-26", "toys-buy")):
+        assert any(line.endswith(f"taken over from {nights / night / name}") for line in said)
+    given: dict[str, Any] = {"engine": "fake", "project": two}
+    given["requests"] = two / "requests.parquet"
+    for night in ("2026-11-26", "2026-11-27"):
+        done = rank_run(TASK, two / "alone" / night, since=two / "alone", **given)
+    assert done.counted.reused == done.counted.requests
+    with pytest.raises(InputError, match="is no folder of a run"):
+        rank_run(TASK, two / "x", since=two / "tasks", **given)
+
+
+def test_nothing_is_taken_over_where_the_weights_are_not_known(
+    two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not weights_known("http://localhost:8000")
+    given: dict[str, Any] = {"engine": "fake", "project": two}
+    given["requests"] = two / "requests.parquet"
+    rank_run(TASK, two / "then", **given)
+    monkeypatch.setattr("promptrank.api.rank_run.weights_known", lambda engine: False)
+    said: list[str] = []
+    done = rank_run(TASK, two / "now", since=two / "then", say=said.append, **given)
+    assert done.counted.reused == 0 < done.counted.tokens
+    assert any("which weights answer at an address is not known" in line for line in said)

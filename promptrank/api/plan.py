@@ -117,7 +117,7 @@ def plan_runs(
     Args:
         plan_file: as of ``rank --plan``.
         candidates_per_day: tell of so many too, in the proportions of the plan.
-        limit: how many requests of each run to encode.
+        limit: how many requests of each run to encode; how many it ranks says its own ``limit``.
         given: ``requests``, ``splits`` and ``model`` of runs that do not say otherwise.
 
     Raises:

@@ -6,23 +6,24 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
+from promptrank.errors import InputError
 from promptrank.requests.sampling import request_count
-from promptrank.requests.source import Sample
+from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs.outputs import check_output, taken
+from promptrank.runs.run_ends import RunEnds, Unfinished
 from promptrank.runs.scored_file import Ranked, score_into
 from promptrank.runs.throughput import Throughput
-from promptrank.runtime.runtime import Runtime
 from promptrank.workspace.baselines import (
     WantedBaselines,
     baseline_engine,
     baseline_ranker,
     fit_on,
 )
-from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache, tell_use
+from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.request_files import request_file
+from promptrank.workspace.run_opening import run_runtime
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -45,6 +46,9 @@ def rank(
     cache: CacheChoice = False,
     throughput: Throughput | None = None,
     with_text: bool = False,
+    timeout: float | None = None,
+    ends: RunEnds | None = None,
+    timed_out: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -67,6 +71,9 @@ def rank(
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data, such as a value that a template
             cannot take.
+        timeout, timed_out: as of `promptrank.api.rank_run.rank_run`; not for baselines.
+        ends: is kept up to date with what became of the run, by the file's name without its
+            ending; empty until everything is opened.
         stop: asked between shards, of some hundred requests; True ends it by `StoppedBetween`.
 
     Raises:
@@ -75,8 +82,9 @@ def rank(
     path = check_output(out, (".parquet", ".jsonl"), [requests])
     opened = open_task(task, project=project, settings=settings)
     baseline = baseline_engine(opened, engine, model, adapter)
+    if baseline is not None and timeout is not None:
+        raise InputError(f"{engine}: a baseline asks no engine; leave --timeout out")
     check_cached(engine, cache)
-    kept = None
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
     given |= {"allow_changed": allow_changed, "say": say}
@@ -84,8 +92,7 @@ def rank(
         stack.enter_context(taken(path, "rank"))
         if baseline is None:
             kept = stack.enter_context(score_cache(opened.project, cache, say))
-            runtime = Runtime(Restarts(say, FREE_IN_RUNS), cache=kept)
-            given["runtime"] = stack.enter_context(runtime)
+            given["runtime"] = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
             ranker = stack.enter_context(open_ranker(opened, **given))
         if requests is None:
             check_splits(opened.task, splits)
@@ -107,11 +114,14 @@ def rank(
             fitted = fit_on(opened, file, sample, wanted, say)
             ranker = baseline_ranker(opened, baseline, fitted, file)
             ranker = with_policy(opened, ranker, open_policy(opened))
-            ranked = score_into(path, ranker, sample, facts, **chosen)
+            source: RequestFile | Sample = sample
         else:
             ids = set(file.ids(splits, limit)) if limit is not None else None
-            chosen |= {"splits": splits, "ids": ids}
             total = len(ids) if ids is not None else request_count(file.path, splits)
-            ranked = score_into(path, ranker, file, facts, **chosen, total=total)
-        tell_use(kept, say)
+            chosen |= {"splits": splits, "ids": ids, "total": total}
+            source = file
+        ends = ends if ends is not None else {}
+        ends[path.stem] = Unfinished(path, ranker.origin, begun=True)
+        ranked = score_into(path, ranker, source, facts, **chosen)
+        ends[path.stem] = ranked.summary
     return ranked

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,21 @@ from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, InputError
 from promptrank.project import open_project
 from promptrank.requests.sampling import request_count
+from promptrank.runs.error_texts import error_words
 from promptrank.runs.partitions import DATE
 from promptrank.runs.ray_pool import worker_pool
 from promptrank.runs.ray_run import score_shards_on_workers
+from promptrank.runs.room import is_full
+from promptrank.runs.run_ends import RunEnds, Unfinished
 from promptrank.runs.run_identity import check_folders
-from promptrank.runs.several_runs import begin_several, check_several, finish_several, run_folders
+from promptrank.runs.several_runs import (
+    begin_several,
+    check_several,
+    finish_several,
+    is_of_nights,
+    last_finished,
+    run_folders,
+)
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
 from promptrank.runs.stored_runs import run_in_store
@@ -29,12 +40,18 @@ from promptrank.workspace.kept_scores import (
     check_cached,
     check_weights_known,
     score_cache,
+    weights_known,
 )
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
-from promptrank.workspace.run_opening import open_in_worker, run_runtime, wanted_workers
+from promptrank.workspace.run_opening import (
+    open_in_worker,
+    origin_of_options,
+    run_runtime,
+    wanted_workers,
+)
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -68,6 +85,8 @@ def rank_run(
     workers: int | None = None,
     cpus_per_worker: float | None = None,
     gpus_per_worker: float | None = None,
+    ends: RunEnds | None = None,
+    timed_out: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -82,7 +101,9 @@ def rank_run(
         requests, splits, limit, engine: as of `promptrank.rank`; no baseline.
         size: requests of one shard.
         since: folder of an earlier run: requests whose prompts are as they were there keep the
-            scores from there.
+            scores from there; or the folder that such runs lie in, of which the last one by name
+            is taken that is finished. With a server nothing is taken over, as its weights are not
+            known.
         partition: ``date``: the scores of each day in a folder of its own, by the requests' times
             in UTC: ``scores/date=2026-11-27/000042.parquet``.
         cache: answer from the score cache where it can be, and add to it what cannot: True for
@@ -102,6 +123,9 @@ def rank_run(
         workers: of them; as many as the cluster has room for where left out.
         cpus_per_worker: ``threads`` where left out, or 1; threads are as many where left out.
         gpus_per_worker: 1 where left out, the cluster has GPUs and the engine takes them.
+        ends: is kept up to date with what became of the run, for whoever tells it; empty until
+            it is opened.
+        timed_out: is told why, before a time-out ends this process.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -113,9 +137,17 @@ def rank_run(
         raise InputError(f"a shard of {size} requests; give 1 or more")
     if partition not in (None, DATE):
         raise InputError(f"--partition {partition}: a run can be partitioned by `{DATE}`")
+    if earlier is not None and is_of_nights(earlier, place):
+        earlier = last_finished(earlier, place, "", say)
     if earlier is not None and earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     check_folders(place, earlier)
+    if earlier is not None and not weights_known(engine):
+        say(
+            f"{engine}: which weights answer at an address is not known, so nothing of {earlier} "
+            "is taken over"
+        )
+        earlier = None
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
@@ -138,10 +170,11 @@ def rank_run(
         stack.enter_context(owned(place, "rank"))
         score: Callable[..., RunSummary]
         ranker = None
+        ends = ends if ends is not None else {}
         if wanted is None:
             if runtime is None:
                 kept = stack.enter_context(score_cache(opened.project, cache, say))
-                runtime = stack.enter_context(run_runtime(timeout, say, kept))
+                runtime = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
         elif prepare:
@@ -174,7 +207,9 @@ def rank_run(
             "splits": sorted(splits) if splits else None,
             "limit": limit,
         }
-        return score(
+        origin = ranker.origin if ranker is not None else origin_of_options(opened, given)
+        ends[place.name] = Unfinished(place, origin, begun=True)
+        ends[place.name] = summary = score(
             file,
             facts,
             splits=splits,
@@ -189,6 +224,7 @@ def rank_run(
             say=say,
             progress=progress,
         )
+        return summary
 
 
 Started = Callable[[PlanEntry, Throughput], None]
@@ -207,6 +243,8 @@ def rank_plan(
     cache: CacheChoice = False,
     with_text: bool = False,
     timeout: float | None = None,
+    ends: RunEnds | None = None,
+    timed_out: Callable[[str], None] | None = None,
     started: Started = lambda entry, throughput: None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
@@ -216,13 +254,17 @@ def rank_plan(
     """Several runs, one after another, each into a folder of its own under ``folder``.
 
     They share one runtime: a model is in memory once, with the adapters of all. Every model,
-    adapter and template is opened before anything is ranked. A run whose request file is at fault
-    is told at the end, after the others. The same call goes on with what is not finished.
+    adapter and template is opened before anything is ranked. A run whose request file or folder is
+    at fault is told at the end, after the others; a full disk, and an engine that fails at
+    everything, are at fault for all and end it. The same call goes on with what is not finished.
 
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
-        since: the folder of one run, or of several: each takes over scores of the run of its name.
-        cache, with_text, timeout: as of `rank_run`.
+        since: an earlier folder of several runs: each takes over scores of the run of its name; or
+            the folder that such folders lie in, of which each run takes the last that has it
+            finished.
+        cache, with_text, timeout, timed_out: as of `rank_run`.
+        ends: is kept up to date with what became of each run; empty until all are opened.
         started: is told which run begins.
         stop: asked between shards; True ends it by `StoppedBetween`.
         given: options of `rank_run`, for runs of the plan that do not say otherwise.
@@ -231,8 +273,9 @@ def rank_plan(
         What each run came to, by name, in the order of the plan.
 
     Raises:
-        InputError: whatever in the input keeps any of the runs from starting.
-        DataError: runs whose request files are at fault; the others are finished.
+        InputError: whatever in the input keeps any of the runs from starting; runs that did not
+            finish, of which the others did.
+        DataError: the same, where their request files are at fault.
     """
     place = expanded(folder)
     earlier = expanded(since) if since is not None else None
@@ -242,16 +285,21 @@ def rank_plan(
         check_weights_known(entry.given.get("engine", "packed"), cache)
     folders = {entry.name: run_folders(place, earlier, entry.name, say) for entry in entries}
     done: dict[str, RunSummary] = {}
-    failed: list[str] = []
+    ends = ends if ends is not None else {}
+    failed: dict[str, InputError] = {}
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
         kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
-        runtime = stack.enter_context(run_runtime(timeout, say, kept))
-        check_entries(entries, folders, runtime, plan=plan, say=say)
+        runtime = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
+        origins = check_entries(entries, folders, runtime, plan=plan, say=say)
+        for name, origin in origins.items():
+            ends[name] = Unfinished(folders[name][0], origin)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:
             own, before = folders[entry.name]
             options: Mapping[str, Any] = entry.given
+            under_way = Unfinished(own, origins[entry.name], begun=True)
+            ends[entry.name] = under_way
             throughput = Throughput()
             started(entry, throughput)
             try:
@@ -264,15 +312,23 @@ def rank_plan(
                     runtime=runtime,
                     throughput=throughput,
                     with_text=with_text,
+                    ends=ends,
                     stop=stop,
                     say=say,
                     progress=progress,
                 )
-            except DataError as error:
-                failed.append(f"{entry.name}: {error}")
+            except InputError as error:
+                if is_full(error):
+                    raise
+                failed[entry.name] = error
+                words = error_words(error, with_text=with_text)
+                ends[entry.name] = replace(under_way, error=words)
                 say(f"{entry.name}: {error}")
     if failed:
-        words = "\n".join(failed)
-        raise DataError(f"{len(failed)} of {len(entries)} runs did not finish\n{words}")
+        lines = "\n".join(f"{name}: {error}" for name, error in failed.items())
+        whose = all(isinstance(error, DataError) for error in failed.values())
+        raise (DataError if whose else InputError)(
+            f"{len(failed)} of {len(entries)} runs did not finish\n{lines}"
+        )
     finish_several(place, done)
     return done

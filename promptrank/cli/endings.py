@@ -105,9 +105,9 @@ def _behind(error: SystemExit) -> BaseException:
 
 def _may_pass(error: BaseException) -> bool:
     """Whether a full disk or too little memory is behind it, which may be otherwise later."""
-    if isinstance(error, InputError):
-        return False
     full = (errno.ENOSPC, errno.EDQUOT)
+    if isinstance(error, InputError):  # a run says of a full disk what a shard takes
+        return isinstance(error.__cause__, OSError) and error.__cause__.errno in full
     if isinstance(error, OSError) and error.errno in (*full, errno.ENOMEM):
         return True
     return _out_of_memory(error) or any(os.strerror(number) in str(error) for number in full)

@@ -32,7 +32,13 @@ def plan(
     requests: options.RequestFile = None,
     split: options.Splits = None,
     limit: Annotated[
-        int, typer.Option("--limit", min=1, help="How many requests to encode, sampled.")
+        int,
+        typer.Option(
+            "--limit",
+            min=1,
+            help="How many requests to encode, sampled; of a --plan, of each run. How many a run "
+            "ranks, its own `limit` in the plan says.",
+        ),
     ] = 256,
     model: options.ModelName = None,
     project: options.ProjectFolder = None,

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptrank.basics.plurals import counted
 from promptrank.basics.stopping import if_stopped
 from promptrank.cli import cache_option, options
 from promptrank.cli.run_line import RunLine
-from promptrank.cli.run_words import check_report_files, one_task, say_run, write_report_files
+from promptrank.cli.run_words import ReportFiles, one_task, say_run
 from promptrank.cli.signals import first_ctrl_c
 from promptrank.cli.terminal import progress_bar, say, say_once
 from promptrank.errors import InputError
 
 if TYPE_CHECKING:
-    from promptrank.runs.sharded_run import RunSummary
     from promptrank.workspace.planned_runs import PlanEntry
 
 _GO_ON = "the same command goes on where it was"
@@ -52,7 +50,8 @@ def rank(
         Path | None,
         typer.Option(
             "--since",
-            help="With --run: an earlier run, whose scores of equal prompts are taken over.",
+            help="With --run: an earlier run, whose scores of equal prompts are taken over, or a "
+            "folder of such runs, of which the last finished one by name.",
         ),
     ] = None,
     shard: Annotated[
@@ -86,11 +85,11 @@ def rank(
     plan: options.PlanFile = None,
     summary: Annotated[
         Path | None,
-        typer.Option("--summary", help="With --run: what came of it as JSON; - for stdout."),
+        typer.Option("--summary", help="What became of each run as JSON; - for stdout."),
     ] = None,
     metrics: Annotated[
         Path | None,
-        typer.Option("--metrics", help="With --run: a .prom file for node-exporter."),
+        typer.Option("--metrics", help="The same as a .prom file, for node-exporter."),
     ] = None,
     with_text: Annotated[
         bool,
@@ -100,7 +99,7 @@ def rank(
         float | None,
         typer.Option(
             "--timeout",
-            help="With --run: seconds that a step of the engine may take. Default: 600 (vllm), "
+            help="Seconds that a step of the engine may take. Default: 600 (vllm), "
             "120 (http); no limit for engines that compute in this process, which a time-out ends.",
         ),
     ] = None,
@@ -132,6 +131,8 @@ def rank(
         "dtype": dtype,
         "allow_changed": allow_changed,
         "cache": cache_option.chosen(cache),
+        "timeout": timeout,
+        "with_text": with_text,
     }
     if out is not None and run is not None:
         raise InputError("-o and --run are both given; one place is written, so leave one out")
@@ -141,43 +142,35 @@ def rank(
         _refuse_a_plan(task)
     if plan is not None and tasks:
         raise InputError("name tasks, or a --plan; a plan names its tasks itself")
+    files = ReportFiles(summary, metrics, with_text=with_text)
     if run is not None:
-        check_report_files(summary, metrics)
         if plan is None and not tasks:
             raise InputError("name a task, or several, or a --plan")
-        given |= {"timeout": timeout, "partition": partition, "prepare": prepare}
+        given |= {"partition": partition, "prepare": prepare}
         on_ray: dict[str, Any] = {"on": on, "workers": workers}
         on_ray |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
         if any(value is not None for value in on_ray.values()):
             if plan is not None or len(tasks or []) > 1:
                 raise InputError("--on ranks one task; give a command for each")
             given |= on_ray
-        done = _into_folder(plan or tasks or [], run, given, since, shard, with_text)
-        for name, each in done.items():
-            if len(done) > 1:
-                say(f"{name}:")
-            say_run(each, since)
-        write_report_files(done, summary, metrics)
+        _into_folder(plan or tasks or [], run, given, since, shard, files)
         return
     folder_only: dict[str, Any] = {
         "--since": since,
         "--shard": shard,
         "--partition": partition,
         "--plan": plan,
-        "--summary": summary,
-        "--timeout": timeout,
         "--prepare": prepare,
         "--on": on,
         "--workers": workers,
         "--cpus-per-worker": cpus_per_worker,
         "--gpus-per-worker": gpus_per_worker,
-        "--metrics": metrics,
     }
     for option, value in folder_only.items():
         if value is not None:
             raise InputError(f"{option} goes with --run")
     assert out is not None
-    _into_file(one_task(tasks or []), out, {**given, "with_text": with_text})
+    _into_file(one_task(tasks or []), out, given, files)
 
 
 def _refuse_a_plan(task: str) -> None:
@@ -204,41 +197,28 @@ def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
         yield stop, progress
 
 
-def _into_file(task: str, out: Path, given: Mapping[str, Any]) -> None:
+def _into_file(task: str, out: Path, given: Mapping[str, Any], files: ReportFiles) -> None:
     from promptrank.api.rank import rank as rank_into
     from promptrank.runs.throughput import Throughput
-    from promptrank.scores.scores import thin_answers
 
-    with _stoppable() as (stop, progress):
+    with _stoppable() as (stop, progress), files.written(stop):
         progress.beside = RunLine(throughput := Throughput())
         ranked = rank_into(
             task,
             out,
             **given,
             throughput=throughput,
+            ends=files.ends,
+            timed_out=files.failed,
             stop=stop,
             say=say_once(),
             progress=progress,
         )
-    of = counted(ranked.requests, "request")
-    say(f"{counted(ranked.candidates, 'candidate')} of {of} -> {ranked.path}")
-    if ranked.removed:
-        say(f"{ranked.removed:,} of them taken out by steps, which have no rank")
+    say_run(ranked.summary, errors=ranked.errors_path)
     if ranked.removed == ranked.candidates > 0:
-        say(f"warning: steps took out every candidate; `promptrank validate {task}` looks at them")
-    if ranked.cut_events:
-        say(f"{ranked.cut_events:,} history events did not fit their prompts")
+        say(f"warning: steps removed every candidate; `promptrank validate {task}` looks at them")
     for note in ranked.notes:
         say(note)
-    for name, mass in ranked.label_mass.items():
-        say(f"{name}: the declared answers hold {mass:.1%} of the model's probability")
-    for warning in thin_answers(ranked.label_mass):
-        say(f"warning: {warning}")
-    if ranked.errors:
-        say(
-            f"{counted(ranked.errors, 'row')} set aside, {counted(ranked.partial, 'ranking')} "
-            f"partial -> {ranked.errors_path}"
-        )
 
 
 def _into_folder(
@@ -247,30 +227,47 @@ def _into_folder(
     given: Mapping[str, Any],
     since: Path | None,
     shard: int | None,
-    with_text: bool,
-) -> "dict[str, RunSummary]":
+    files: ReportFiles,
+) -> None:
     """Rank one task into a folder, or several into folders of their own there."""
     from promptrank.api.rank_run import rank_plan, rank_run
     from promptrank.runs.sharded_run import SHARD
     from promptrank.runs.throughput import Throughput
 
-    with _stoppable() as (stop, progress):
+    with _finished_told(files, since), _stoppable() as (stop, progress), files.written(stop):
         line = progress.beside = RunLine(throughput := Throughput())
         options_: dict[str, Any] = {
             "since": since,
             "size": SHARD if shard is None else shard,
-            "with_text": with_text,
+            "ends": files.ends,
+            "timed_out": files.failed,
             "stop": stop,
             "say": say_once(),
             "progress": progress,
         }
         if not isinstance(plan, Path) and len(plan) == 1:
-            done = rank_run(plan[0], folder, **given, **options_, throughput=throughput)
-            return {folder.name: done}
+            rank_run(plan[0], folder, **given, **options_, throughput=throughput)
+            return
 
         def started(entry: "PlanEntry", throughput: Throughput) -> None:
             progress.close()
             progress.what = f"ranking {entry.name}"
             line.begin(throughput)
 
-        return rank_plan(plan, folder, **given, **options_, started=started)
+        rank_plan(plan, folder, **given, **options_, started=started)
+
+
+@contextmanager
+def _finished_told(files: ReportFiles, since: Path | None) -> Iterator[None]:
+    """What the runs that finished came to is said in the end, whatever became of the others."""
+    from promptrank.runs.run_ends import Unfinished
+
+    try:
+        yield
+    finally:
+        for name, each in files.ends.items():
+            if isinstance(each, Unfinished):
+                continue
+            if len(files.ends) > 1:
+                say(f"{name}:")
+            say_run(each, since)

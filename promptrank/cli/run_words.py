@@ -1,19 +1,21 @@
 """What is said of runs that are finished: lines for people, and files for machines."""
 
-import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from promptrank.basics.files import write_text
 from promptrank.basics.paths import expanded
 from promptrank.basics.plurals import counted
+from promptrank.cli import signals
 from promptrank.cli.terminal import say
 from promptrank.errors import InputError
 
 if TYPE_CHECKING:
+    from promptrank.runs.run_ends import RunEnd, RunEnds
     from promptrank.runs.sharded_run import RunSummary
 
 STDOUT = Path("-")
@@ -46,41 +48,88 @@ def _check_folder(option: str, file: Path) -> None:
 
 
 def write_report_files(
-    done: "Mapping[str, RunSummary]", summary: Path | None, metrics: Path | None
+    ends: "Mapping[str, RunEnd]", summary: Path | None, metrics: Path | None
 ) -> None:
     """Write what was asked for, each beside its place and renamed; a summary may go to stdout."""
-    from promptrank.runs.run_reports import metrics_text, run_reports
+    from promptrank.runs.run_reports import metrics_text, run_reports, summary_text
 
     if summary is None and metrics is None:
         return
-    reports = run_reports(done, time.time())
+    reports = run_reports(ends, time.time())
     if metrics is not None:
         write_text(metrics, metrics_text(reports))
-    if summary is None:
-        return
-    runs = [report.as_dict() for report in reports]
-    totals = {key: sum(run[key] for run in runs) for key in ("requests", "candidates", "scored")}
-    text = json.dumps({**totals, "runs": runs}, indent=2, ensure_ascii=False) + "\n"
     if summary == STDOUT:
-        sys.stdout.write(text)
-    else:
-        write_text(summary, text)
+        sys.stdout.write(summary_text(reports))
+    elif summary is not None:
+        write_text(summary, summary_text(reports))
 
 
-def say_run(done: "RunSummary", since: Path | None) -> None:
-    """What a run came to."""
+class ReportFiles:
+    """``--summary`` and ``--metrics``, of runs that finish and of those that do not.
+
+    Attributes:
+        ends: what became of each run so far; nothing is written while it is empty.
+    """
+
+    def __init__(self, summary: Path | None, metrics: Path | None, *, with_text: bool) -> None:
+        """Take where they go.
+
+        Raises:
+            InputError: as `check_report_files`.
+        """
+        check_report_files(summary, metrics)
+        self.ends: RunEnds = {}
+        self._places, self._with_text = (summary, metrics), with_text
+
+    @contextmanager
+    def written(self, stopped: Callable[[], bool]) -> Iterator[None]:
+        """They are written when what is inside ends, by an error too.
+
+        Whoever stops it, by Ctrl-C or a signal, goes on later: files of before stay as they are.
+
+        Args:
+            stopped: whether somebody has pressed Ctrl-C, which libraries turn into their errors.
+        """
+        from promptrank.runs.error_texts import error_words
+
+        try:
+            yield
+        except Exception as error:
+            if not stopped() and signals.stopped() is None:
+                self.failed(error_words(error, with_text=self._with_text))
+            raise
+        write_report_files(self.ends, *self._places)
+
+    def failed(self, words: str) -> None:
+        """Write them of a command that has failed, as far as they can be written."""
+        from promptrank.runs.run_ends import ended_by
+
+        if not self.ends:
+            return
+        try:
+            write_report_files(ended_by(self.ends, words), *self._places)
+        except OSError as error:  # the disk is full: what has failed says more
+            say(f"--summary and --metrics are not written: {error}")
+
+
+def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | None = None) -> None:
+    """What a run came to.
+
+    Args:
+        errors: where its error rows are; in its folder where left out.
+    """
     from promptrank.runs.fault_counts import told_faults
     from promptrank.scores.scores import thin_answers
 
     all_ = done.counted
-    taken_out = f"{all_.removed:,} taken out by steps + " if all_.removed else ""
+    removed = f"{all_.removed:,} removed by steps + " if all_.removed else ""
     purged = f" + {all_.purged:,} purged" if all_.purged else ""
     if done.resumed:
         were = "was" if done.resumed == 1 else "were"
         say(f"{done.resumed:,} of {counted(done.shards, 'shard')} {were} done already")
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
-        f"{all_.scored:,} scored + {taken_out}{all_.set_aside:,} set aside{purged} "
+        f"{all_.scored:,} scored + {removed}{all_.set_aside:,} set aside{purged} "
         f"-> {done.folder}"
     )
     if all_.reused:
@@ -106,8 +155,8 @@ def say_run(done: "RunSummary", since: Path | None) -> None:
         reasons = ", ".join(f"{count:,} {name}" for name, count in all_.reasons.items())
         say(
             f"{counted(all_.errors, 'error row')} ({reasons}), {counted(all_.unread, 'row')} of "
-            f"the file not read, {counted(all_.partial, 'ranking')} partial -> "
-            f"{done.folder / 'errors'}"
+            f"the file unread, {counted(all_.partial, 'ranking')} partial -> "
+            f"{errors or done.folder / 'errors'}"
         )
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from promptrank.errors import RowError
 from promptrank.requests.cells import text
-from promptrank.requests.format import column_batches, parts
+from promptrank.requests.row_parts import column_batches, parts
 
 _SUBJECT = ("member_id", "query_id", "source_id")
 _KEY = ("request_id", "candidate_id", "item_id", *_SUBJECT)

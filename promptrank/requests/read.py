@@ -10,10 +10,11 @@ from promptrank.basics.seals import config_beside, written_digest
 from promptrank.errors import DataError, ErrorRow, RowError
 from promptrank.records import Candidate, Event, Item, Request, Subject
 from promptrank.requests import cells as values
-from promptrank.requests.format import EVENT, Rows, digest_in, items_path_of
+from promptrank.requests.format import EVENT, Rows, items_path_of
 from promptrank.requests.items import ItemTable
 from promptrank.requests.marks import Marker
 from promptrank.requests.row_blocks import Errors, RowBlock, blocks
+from promptrank.requests.row_parts import digest_in
 from promptrank.schema.task import Task
 
 OwnItems = Callable[[], AbstractContextManager[ItemTable]]

@@ -8,7 +8,7 @@ from typing import Any
 
 from promptrank.errors import ErrorRow, RowError
 from promptrank.requests.cells import text
-from promptrank.requests.format import COLUMNS, LOST, RowPart, Rows, parts
+from promptrank.requests.format import COLUMNS, LOST, RowPart, Rows
 from promptrank.requests.lost import (
     REQUEST_COLUMNS,
     Lost,
@@ -18,6 +18,7 @@ from promptrank.requests.lost import (
     took_head,
 )
 from promptrank.requests.marks import FileMark, Marker, id_hash
+from promptrank.requests.row_parts import parts
 
 Errors = Callable[[ErrorRow], None]
 

@@ -11,8 +11,9 @@ from promptrank.basics.digests import files_digest
 from promptrank.basics.door import reading
 from promptrank.basics.sql import explain, literal
 from promptrank.errors import DataError
-from promptrank.requests.format import items_path_of, parts
+from promptrank.requests.format import items_path_of
 from promptrank.requests.row_blocks import in_splits
+from promptrank.requests.row_parts import parts
 
 
 def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = None) -> list[str]:

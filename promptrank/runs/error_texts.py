@@ -1,13 +1,14 @@
-"""Error rows without what they quote of people's data.
+"""Error rows, and errors that end a run, without what they quote of people's data.
 
 A run's files are read by more people than its tables are, and are kept for long. Which request,
 candidate, template and line it is about stays, so that whoever may see the data finds it.
 """
 
+import os
 import re
 from dataclasses import replace
 
-from promptrank.errors import ErrorRow
+from promptrank.errors import ErrorRow, InputError
 
 CUT = "(what the data says is left out; --with-text keeps it)"
 _AT = " block "
@@ -52,6 +53,7 @@ _RAISED = re.compile(
 )
 _TYPES = re.compile(r"(?P<where>.*: )?(expected [a-z ]+, got \w+|not an object)")
 _PLACE = re.compile(r"(?P<where>.*?:\d+|[a-z_]+(\[\d+\])?): .*", re.DOTALL)
+_QUOTED = re.compile(r"""(?<!\w)['"](?:.*['"](?!\w)|.*)""", re.DOTALL)
 
 
 def without_text(row: ErrorRow) -> ErrorRow:
@@ -70,6 +72,24 @@ def without_text(row: ErrorRow) -> ErrorRow:
     else:
         message = f"{row.reason}: docs/reference/errors.md says what it means {CUT}"
     return replace(row, message=message)
+
+
+def error_words(error: BaseException, *, with_text: bool = False) -> str:
+    """What an error says that ended a run, in one line.
+
+    What stands in quotation marks may be a value of the data, and is left out; of errors that are
+    not our own the type stays, and of the system's the file too.
+
+    Args:
+        with_text: all of it.
+    """
+    if isinstance(error, OSError) and error.errno is not None:
+        names = [os.fsdecode(n) for n in (error.filename,) if isinstance(n, str | bytes)]
+        return ": ".join([*names, os.strerror(error.errno)])
+    text = " ".join(str(error).split())
+    if isinstance(error, InputError):
+        return text if with_text else _QUOTED.sub("'...'", text)
+    return f"{type(error).__name__}: {text}" if with_text else type(error).__name__
 
 
 def _of_a_template(message: str) -> str:

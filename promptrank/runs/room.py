@@ -34,6 +34,12 @@ def told_if_full(folder: Path, number: int, wanted: int) -> Iterator[None]:
         ) from error
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether a full disk is behind an error: its own, or that which it was raised from."""
+    behind = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(behind, OSError) and behind.errno in _FULL
+
+
 def _free(folder: Path) -> str:
     try:
         return _size(shutil.disk_usage(folder).free)

@@ -15,10 +15,9 @@ from promptrank.basics.door import lock, workspace
 from promptrank.basics.scratch import scratch
 from promptrank.basics.sql import Connection, explain
 from promptrank.errors import DataError
+from promptrank.runs.difference_sql import BY_REQUEST, COMMON, OVERLAP, PAIRS, SUMS
 from promptrank.runs.scores_sides import ScoresSide, mass_column
 
-OVERLAP = 10
-"""Of so many first candidates it is told how many stay."""
 _WORST = 20  # requests that are named
 
 
@@ -151,9 +150,9 @@ def run_differences(then: ScoresSide, now: ScoresSide, tolerance: float) -> RunD
                 raise DataError(f"{side.place}: cannot be read: {explain(error)}") from None
             _check(con, name, side.place)
         try:
-            con.execute(_PAIRS)
-            con.execute(_COMMON)
-            con.execute(_BY_REQUEST.replace("$tolerance", repr(float(tolerance))))
+            con.execute(PAIRS)
+            con.execute(COMMON)
+            con.execute(BY_REQUEST.replace("$tolerance", repr(float(tolerance))))
             return _differences(con, then, now, tolerance)
         except duckdb.Error as error:
             raise DataError(f"cannot be compared: {explain(error)}") from None
@@ -176,67 +175,11 @@ def _check(con: Connection, table: str, place: Path) -> None:
         )
 
 
-_PAIRS = """
-CREATE TABLE pairs AS
-SELECT request_id, candidate_id, coalesce(l.part, e.part) AS part,
-  e.score AS earlier, l.score AS later, e.place AS earlier_place, l.place AS later_place,
-  abs(e.score - l.score) AS apart
-FROM earlier e FULL JOIN later l USING (request_id, candidate_id)
-"""
-# Places among the candidates that both rank: one that is gone moves nobody.
-_COMMON = """
-CREATE TABLE common AS
-SELECT request_id, candidate_id, earlier, later,
-  row_number() OVER (PARTITION BY request_id ORDER BY earlier_place, candidate_id) AS was,
-  row_number() OVER (PARTITION BY request_id ORDER BY later_place, candidate_id) AS "is"
-FROM pairs WHERE earlier_place IS NOT NULL AND later_place IS NOT NULL
-"""
-# A struct is never null, where `arg_min` would pass over a first candidate without a score.
-_BY_REQUEST = f"""
-CREATE TABLE by_request AS
-WITH moved AS (
-  SELECT a.request_id, true AS moved FROM common a
-  JOIN common b ON a.request_id = b.request_id AND a.was = b."is"
-  WHERE a.candidate_id <> b.candidate_id AND abs(a.earlier - b.earlier) > $tolerance
-  GROUP BY a.request_id
-), correlated AS (
-  SELECT request_id, corr(was, "is") AS correlation FROM common
-  GROUP BY request_id HAVING count(*) > 1
-), kept AS (
-  SELECT request_id,
-    count(*) FILTER (earlier_place <= {OVERLAP} AND later_place <= {OVERLAP}) / {OVERLAP} AS overlap
-  FROM pairs GROUP BY request_id
-  HAVING count(earlier_place) > {OVERLAP} AND count(later_place) > {OVERLAP}
-), whole AS (
-  SELECT request_id, min(part) AS part,
-    count(earlier) AS had, count(later) AS have, count(apart) AS "both",
-    max(apart) AS largest, sum(apart) AS total, count(*) FILTER (apart > $tolerance) AS beyond,
-    arg_min({{'id': candidate_id, 'score': earlier}}, earlier_place) AS was,
-    arg_min({{'id': candidate_id, 'score': earlier}}, later_place) AS "is",
-    coalesce(bool_or((earlier_place IS NULL) <> (later_place IS NULL))
-      FILTER (apart IS NOT NULL), false) AS taken
-  FROM pairs GROUP BY request_id
-)
-SELECT request_id, part, had, have, "both", largest, total, beyond, correlation, overlap,
-  had > 0 AND have > 0 AS met,
-  met AND (taken OR coalesce(moved, false)) AS "order",
-  met AND was.id IS DISTINCT FROM "is".id
-    AND coalesce(abs(was.score - "is".score) > $tolerance, true) AS top
-FROM whole LEFT JOIN moved USING (request_id) LEFT JOIN correlated USING (request_id)
-LEFT JOIN kept USING (request_id)
-"""
-_SUMS = """
-count(*) FILTER (met), coalesce(sum("both"), 0)::BIGINT, coalesce(sum(total), 0),
-coalesce(max(largest), 0), coalesce(sum(beyond), 0)::BIGINT, count(*) FILTER (top),
-count(*) FILTER ("order")
-"""
-
-
 def _differences(
     con: Connection, then: ScoresSide, now: ScoresSide, tolerance: float
 ) -> RunDifferences:
     requests, candidates, total, largest, beyond, top, order = _row(
-        con, f"SELECT {_SUMS} FROM by_request"
+        con, f"SELECT {SUMS} FROM by_request"
     )
     if not candidates:
         raise DataError(f"{then.place} and {now.place} have no candidate in common")
@@ -249,7 +192,7 @@ def _differences(
     parts = {
         str(part): PartDifferences(r, c, t / c if c else 0.0, most, b / c if c else 0.0, tops, o)
         for part, r, c, t, most, b, tops, o in con.execute(
-            f"SELECT part, {_SUMS} FROM by_request WHERE part IS NOT NULL GROUP BY part ORDER BY 1"
+            f"SELECT part, {SUMS} FROM by_request WHERE part IS NOT NULL GROUP BY part ORDER BY 1"
         ).fetchall()
     }
     worst = con.execute(

@@ -1,16 +1,20 @@
-"""What runs came to, for machines: as JSON, and as a Prometheus text file."""
+"""What became of runs, for machines: as JSON, and as a Prometheus text file."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from promptrank.basics.seals import read_sealed
 from promptrank.errors import InputError
-from promptrank.runs.run_identity import RUN
+from promptrank.runs.run_ends import RunEnd, Unfinished
 from promptrank.runs.sharded_run import RunSummary
+from promptrank.scores.origin import Origin
+
+TOTALS = ("requests", "candidates", "scored", "removed", "set_aside", "unread", "purged")
+"""Counts that are summed over runs."""
 
 _NUMBERS = (
     ("requests", "requests", "Requests read."),
@@ -18,6 +22,7 @@ _NUMBERS = (
     ("scored", "scored", "Candidates with a score."),
     ("removed", "removed", "Candidates that a step took out."),
     ("set_aside", "set_aside", "Candidates without a row, which error rows account for."),
+    ("purged", "purged", "Candidates that a purge took out since."),
     ("unread", "unread", "Rows of the request file that could not be read."),
     ("reused", "reused", "Requests that kept the scores of an earlier run."),
     ("tokens", "tokens", "Tokens of all prompts, each by itself."),
@@ -36,72 +41,82 @@ _STARTED = (
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What one run came to.
+    """What became of one run.
 
     Attributes:
         name: of its folder.
-        adapter: its folder's name; empty for the base model.
-        finished: unix seconds.
+        end: what it came to, or why it did not finish.
+        moment: unix seconds of this report.
     """
 
     name: str
-    task: str
-    adapter: str
-    model: str
-    engine: str
-    finished: float
-    summary: RunSummary
+    end: RunEnd
+    moment: float
+
+    @property
+    def labels(self) -> tuple[str, str, str, str]:
+        """The run, its task, the name of its adapter's folder (empty without one), its model."""
+        origin, engine = self._origin, self._origin.engine or {}
+        adapter = Path(origin.adapter).name if origin.adapter else ""
+        return self.name, origin.task or "", adapter, str(engine.get("model") or "")
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        counts = asdict(self.summary.counted)
-        counts["errors"], counts["error_rows"] = counts.pop("reasons"), counts["errors"]
-        rows = counts["scored"] + counts["removed"]
-        mass = counts.pop("label_mass")
-        start = self.summary.throughput.as_dict()
-        moment = datetime.fromtimestamp(self.finished, UTC)
-        return {
-            "name": self.name,
-            "folder": str(self.summary.folder),
-            "task": self.task,
-            "adapter": self.adapter or None,
-            "model": self.model,
-            "engine": self.engine,
-            "finished": moment.isoformat(timespec="seconds"),
-            "shards": self.summary.shards,
-            "resumed": self.summary.resumed,
-            **counts,
-            "shared_share": counts["shared_tokens"] / counts["tokens"]
-            if counts["tokens"]
-            else None,
-            "label_mass": {name: total / rows for name, total in mass.items()} if rows else {},
-            "start": start,
+        """Plain values; a run that did not finish has no counts."""
+        name, task, adapter, model = self.labels
+        about: dict[str, Any] = {
+            "name": name,
+            "folder": str(self.end.folder),
+            "task": task,
+            "adapter": adapter or None,
+            "model": model or None,
+            "engine": (self._origin.engine or {}).get("name"),
         }
+        if isinstance(self.end, Unfinished):
+            return {**about, "finished": None, "error": self.end.error}
+        moment = datetime.fromtimestamp(self.moment, UTC)
+        about |= {"finished": moment.isoformat(timespec="seconds"), "error": None}
+        return about | _plain(self.end)
+
+    @property
+    def _origin(self) -> Origin:
+        end = self.end
+        return end.origin if isinstance(end, Unfinished) else end.identity.origin
 
 
-def run_reports(done: Mapping[str, RunSummary], now: float) -> list[RunReport]:
-    """What runs that are finished say.
+def _plain(summary: RunSummary) -> dict[str, Any]:
+    counts = asdict(summary.counted)
+    rows = counts["scored"] + counts["removed"]
+    mass = counts.pop("label_mass")
+    shared = counts["shared_tokens"] / counts["tokens"] if counts["tokens"] else None
+    return {
+        "shards": summary.shards,
+        "resumed": summary.resumed,
+        "splits": summary.identity.about.get("splits"),
+        "limit": summary.identity.about.get("limit"),
+        **counts,
+        "shared_share": shared,
+        "label_mass": {name: total / rows for name, total in mass.items()} if rows else {},
+        "start": summary.throughput.as_dict(),
+    }
+
+
+def run_reports(ends: Mapping[str, RunEnd], now: float) -> list[RunReport]:
+    """What became of runs.
 
     Args:
-        done: by name.
+        ends: by name, of a command that has come to its end.
         now: unix seconds.
     """
-    reports = []
-    for name, summary in done.items():
-        about = read_sealed(summary.folder / RUN, then="rank into another folder")
-        engine = about.get("engine") or {}
-        reports.append(
-            RunReport(
-                name,
-                str(about.get("task")),
-                Path(str(about["adapter"])).name if about.get("adapter") else "",
-                str(engine.get("model")),
-                str(engine.get("name")),
-                now,
-                summary,
-            )
-        )
-    return reports
+    return [RunReport(name, end, now) for name, end in ends.items()]
+
+
+def summary_text(reports: Sequence[RunReport]) -> str:
+    """Reports as JSON, with the sums of those that finished."""
+    runs = [report.as_dict() for report in reports]
+    done = [run for run in runs if run["finished"] is not None]
+    whole: dict[str, Any] = {key: sum(run[key] for run in done) for key in TOTALS}
+    whole |= {"failed": len(runs) - len(done), "runs": runs}
+    return json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
 
 
 def check_metrics() -> None:
@@ -113,7 +128,7 @@ def check_metrics() -> None:
         )
 
 
-def metrics_text(reports: list[RunReport]) -> str:
+def metrics_text(reports: Sequence[RunReport]) -> str:
     """Reports in Prometheus' text format, as node-exporter's textfile collector reads it.
 
     All are gauges: a night's numbers stand in the place of the night's before, and do not go on
@@ -133,18 +148,21 @@ def metrics_text(reports: list[RunReport]) -> str:
     faults = gauge("faults", "What went wrong and was mended, by kind.", "kind")
     mass = gauge("label_mass", "Mean probability of a question's answers together.", "question")
     finished = gauge("finished_timestamp_seconds", "When the run was finished.")
+    failed = gauge("failed", "1 where the run did not finish, else 0.")
     for report in reports:
-        about = (report.name, report.task, report.adapter, report.model)
-        plain = report.as_dict()
+        about, plain = report.labels, report.as_dict()
+        failed.labels(*about).set(plain["finished"] is None)
+        if plain["finished"] is None:
+            continue
         for key, number in counts.items():
             number.labels(*about).set(plain[key])
         for key, number in started.items():
             number.labels(*about).set(plain["start"][key])
-        for reason, rows in plain["errors"].items():
+        for reason, rows in plain["reasons"].items():
             errors.labels(*about, reason).set(rows)
         for kind, times in plain["faults"].items():
             faults.labels(*about, kind).set(times)
         for question, mean in plain["label_mass"].items():
             mass.labels(*about, question).set(mean)
-        finished.labels(*about).set(report.finished)
+        finished.labels(*about).set(report.moment)
     return generate_latest(registry).decode()

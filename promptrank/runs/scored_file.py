@@ -6,7 +6,7 @@ a stopped run goes on with, and which is gone when the file stands.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Ranked:
     """What `rank` wrote.
 
     Attributes:
+        summary: of the run that it is made of; its folder is ``path``, as its own is gone.
         requests: that were read.
         candidates: scored candidates, one row each in ``path``.
         errors: rows that were set aside.
@@ -52,6 +53,7 @@ class Ranked:
 
     path: Path
     errors_path: Path
+    summary: RunSummary
     requests: int
     candidates: int
     errors: int
@@ -122,7 +124,9 @@ def score_into(
     _join(summary, path, schema_of(ranker.task, answers=ranker.method.answers))
     ranked = replace(_ranked(summary, path), notes=ranker.notes())
     files = file_digests(path.parent, [path.name, ranked.errors_path.name])
-    result = {"result": asdict(ranked), "files": files, "identity": identity.digest}
+    told = {each.name: getattr(ranked, each.name) for each in fields(ranked)}
+    del told["summary"]  # what it says of the run's identity stands beside
+    result = {"result": told, "files": files, "identity": identity.digest}
     write_sealed(config_of(path), {**identity.about, **result})
     clear_run(folder)
     return ranked
@@ -188,6 +192,7 @@ def _ranked(summary: RunSummary, path: Path) -> Ranked:
     return Ranked(
         path,
         errors_of(path),
+        replace(summary, folder=path),
         requests=whole.requests,
         candidates=rows,
         errors=whole.errors,

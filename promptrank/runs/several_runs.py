@@ -66,10 +66,49 @@ def names_of_runs(folder: Path) -> Sequence[str]:
     return tuple(map(str, runs))
 
 
+def is_of_nights(folder: Path, place: Path) -> bool:
+    """Whether a folder to take scores over from holds runs of many nights, each in its own folder.
+
+    Args:
+        place: the folder of tonight; what it lies in holds them, in the first night too.
+    """
+    if (folder / RUN).is_file() or (folder / PLAN).is_file():
+        return False
+    if folder.resolve() == place.resolve().parent:
+        return True
+    return any((night / name).is_file() for night in _nights(folder, place) for name in (RUN, PLAN))
+
+
+def last_finished(nights: Path, place: Path, name: str, say: Say) -> Path | None:
+    """The run to take scores over from: of the nights in which it was finished, the last by name.
+
+    Args:
+        place: the folder of tonight, which is none of them.
+        name: of the run in a folder of several; empty where a night is one run.
+    """
+    runs = [night / name for night in _nights(nights, place)]
+    runs = [run for run in runs if (run / RUN).is_file() and (run / SUMMARY).is_file()]
+    if runs:
+        say(f"{name or place.name}: scores of equal prompts are taken over from {runs[-1]}")
+        return runs[-1]
+    say(f"{nights} has no finished run {name}".rstrip() + ", so all of it is ranked")
+    return None
+
+
+def _nights(folder: Path, place: Path) -> list[Path]:
+    """Folders in a folder but for tonight's, by name."""
+    if not folder.is_dir():
+        return []
+    each = (path for path in folder.iterdir() if path.is_dir() and path.name[0] != ".")
+    return sorted(path for path in each if path.resolve() != place.resolve())
+
+
 def run_folders(place: Path, earlier: Path | None, name: str, say: Say) -> tuple[Path, Path | None]:
     """Of a run among several, and of the run that it takes scores over from."""
     if earlier is None:
         return place / name, None
+    if is_of_nights(earlier, place):
+        return place / name, last_finished(earlier, place, name, say)
     if earlier.resolve() == place.resolve():
         raise InputError(f"--since {earlier} is the run itself; name another folder for --run")
     if (earlier / RUN).is_file():

@@ -64,6 +64,7 @@ class Runtime:
         stepping: bool = False,
         cache: "ScoreCache | None" = None,
         timeout: float | None = None,
+        timed_out: Callable[[str], None] | None = None,
     ) -> None:
         """Own nothing yet.
 
@@ -74,8 +75,10 @@ class Runtime:
                 servers; whoever waits does them where left out, which is faster for few callers.
             timeout: seconds that a step may take. A process of the engine's own is ended then; an
                 engine that computes in this process ends it (`promptrank.runtime.watchdog`).
+            timed_out: is told why, before this process is ended so.
         """
         self.restarts, self.stepping, self.timeout = restarts, stepping, timeout
+        self._timed_out = timed_out
         self._cache = cache
         self._stepping = Stepping() if stepping else None
         self._lock = threading.Lock()
@@ -99,7 +102,7 @@ class Runtime:
 
     def _watched(self, opened: Opened[V]) -> Opened[V]:
         if self.timeout is not None and not apart(bare_engine(opened.engine)):
-            opened.watched = Watchdog(self.timeout, opened.info.name)
+            opened.watched = Watchdog(self.timeout, opened.info.name, before=self._timed_out)
         return opened
 
     def decoder(

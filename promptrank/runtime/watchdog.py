@@ -17,6 +17,7 @@ from typing import Self
 EXIT = 75
 """Exit code of a process that was ended so (`EX_TEMPFAIL`: try again)."""
 _TICKS = 20  # in which a limit is counted
+_LAST = 10.0  # seconds for what is done before the end
 
 
 class Watchdog:
@@ -26,15 +27,23 @@ class Watchdog:
     suspended machine, Ctrl-Z) none pass, and a clock that jumps changes nothing.
     """
 
-    def __init__(self, seconds: float, name: str, end: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        name: str,
+        end: Callable[[str], None] | None = None,
+        before: Callable[[str], None] | None = None,
+    ) -> None:
         """Begin to watch.
 
         Args:
             seconds: that a step may take.
             name: of the engine, for the sentence.
             end: what is done in the place of ending the process.
+            before: is told the sentence before the end, and has some seconds for what it does.
         """
         self._seconds, self._name, self._end = seconds, name, end or _end
+        self._before = before
         self._step = 0  # its number; odd while it is under way
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
@@ -57,10 +66,16 @@ class Watchdog:
             ticks = ticks + 1 if self._step == seen and seen % 2 else 0
             seen = self._step
             if ticks > _TICKS:
-                self._end(
-                    f"stopped: one step of the engine {self._name} took more than "
-                    f"{self._seconds:g} s (--timeout); the same command goes on where it was"
+                words = (
+                    f"one step of the engine {self._name} took more than {self._seconds:g} s "
+                    "(--timeout)"
                 )
+                if self._before is not None:
+                    # In a thread of its own, as a file system may hang as well.
+                    last = threading.Thread(target=self._before, args=(words,), daemon=True)
+                    last.start()
+                    last.join(_LAST)
+                self._end(f"stopped: {words}; the same command goes on where it was")
                 return
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from promptrank.basics.hints import near_names
 from promptrank.errors import TaskError
+from promptrank.schema.problem_words import problem_words
 from promptrank.schema.task import Task
 from promptrank.schema.yaml_values import MAX_BYTES, yaml_value
 
@@ -104,7 +105,7 @@ def problems_of(error: ValidationError, root: type[BaseModel] = Task) -> list[st
         elif problem["type"] == "missing":
             message = "is missing"
         elif problem["type"] not in ("value_error", "assertion_error"):
-            message += f", got {_short(repr(problem['input']))}"
+            message = problem_words(problem, _short(repr(problem["input"])))
         problems += [f"{where}: {line}" if where else line for line in message.split("\n")]
     return list(dict.fromkeys(problems))
 

@@ -9,9 +9,10 @@ import pyarrow as pa
 from promptrank.errors import ErrorRow, RowError
 from promptrank.records import EMPTY, Event, Fields, Item, Subject
 from promptrank.requests.asked import ROLES, AskedIds, AskedItem, Found, FoundItem
-from promptrank.requests.format import Rows, rows_in
+from promptrank.requests.format import Rows
 from promptrank.requests.items import ItemTable
 from promptrank.requests.read import history_of, subject_of
+from promptrank.requests.row_parts import rows_in
 from promptrank.tables.build_plan import Plan
 from promptrank.tables.carried import Carried
 from promptrank.tables.look_up_views import ASKED, LATEST, REQUESTS

@@ -14,6 +14,7 @@ from promptrank.project import open_project
 from promptrank.runs.run_identity import PLAN, SUMMARY, check_folders
 from promptrank.runtime.runtime import Runtime
 from promptrank.schema.run_plan import PlannedRun, RunPlan, in_lines, load_plan
+from promptrank.scores.origin import Origin
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import OpenTask, check_splits, data_folder, open_task
 
@@ -101,10 +102,13 @@ def check_entries(
     *,
     plan: str | Path | Sequence[str],
     say: Say = silent,
-) -> None:
+) -> dict[str, Origin]:
     """Open the model, adapter and template of every run, so that a wrong one is told now.
 
     What is opened stays with the runtime, for the runs themselves.
+
+    Returns:
+        Who scores each run, by name.
 
     Args:
         folders: of each run by name, with that of an earlier run, if any.
@@ -113,18 +117,20 @@ def check_entries(
         TaskError: whatever in the input keeps runs from starting, of all of them.
     """
     problems: list[str] = []
+    origins: dict[str, Origin] = {}
     for number, entry in enumerate(entries):
         try:
             check_folders(*folders[entry.name])
-            _check(entry, runtime, say)
+            origins[entry.name] = _check(entry, runtime, say)
         except InputError as error:
             lines = str(error).splitlines() or [type(error).__name__]
             problems += [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
     if problems:
         raise _problems(expanded(plan) if isinstance(plan, str | Path) else None, problems)
+    return origins
 
 
-def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> None:
+def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> Origin:
     requests = entry.given.get("requests")
     if requests is None:
         check_splits(entry.opened.task, entry.given.get("splits"))
@@ -132,7 +138,8 @@ def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> None:
     elif not is_object(requests) and not Path(requests).is_file():
         raise InputError(f"no request file {requests}; `promptrank build` writes one")
     given = {name: entry.given[name] for name in _RANKER if name in entry.given}
-    open_ranker(entry.opened, **given, runtime=runtime, say=say).close()
+    with open_ranker(entry.opened, **given, runtime=runtime, say=say) as ranker:
+        return ranker.origin
 
 
 def _problems(file: Path | None, problems: list[str]) -> TaskError:

@@ -1,6 +1,6 @@
 """What ranks a run: in this process, or in workers by Ray."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from promptrank.basics.telling import Say, silent
@@ -10,6 +10,7 @@ from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runtime.runtime import Runtime
+from promptrank.scores.origin import Origin
 from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import OpenTask
 
@@ -52,8 +53,34 @@ def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[s
     return ranker
 
 
-def run_runtime(timeout: float | None, say: Say, cache: ScoreCache | None) -> Runtime:
-    """For runs, which nobody watches: engines are started anew where that is possible."""
+def origin_of_options(opened: OpenTask, given: Mapping[str, Any]) -> Origin:
+    """Who will score a run, as far as its options say; workers say the rest.
+
+    Args:
+        given: arguments of `promptrank.open_ranker`.
+    """
+    adapter = given.get("adapter")
+    engine = {"name": given["engine"], "model": given.get("model") or opened.task.model}
+    return Origin(
+        "decoder",
+        task=opened.name,
+        engine=engine,
+        adapter=str(adapter) if adapter is not None else None,
+    )
+
+
+def run_runtime(
+    timeout: float | None,
+    say: Say,
+    cache: ScoreCache | None,
+    timed_out: Callable[[str], None] | None = None,
+) -> Runtime:
+    """For runs, which nobody watches: engines are started anew where that is possible.
+
+    Args:
+        timed_out: as of `Runtime`.
+    """
     if timeout is not None and not timeout > 0:
         raise InputError(f"a time-out of {timeout:g} s; give more than 0")
-    return Runtime(Restarts(say, FREE_IN_RUNS), timeout=timeout, cache=cache)
+    restarts = Restarts(say, FREE_IN_RUNS)
+    return Runtime(restarts, timeout=timeout, cache=cache, timed_out=timed_out)
