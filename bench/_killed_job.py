@@ -136,7 +136,7 @@ def _counts(project: Path) -> dict[str, object]:
 
 def _family(running: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     try:
-        return psutil.Process(running.pid).children(recursive=True)
+        return [*psutil.Process(running.pid).children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
 

@@ -13,7 +13,7 @@ from promptrank.errors import DataError, InputError
 from promptrank.project import open_project
 from promptrank.requests.sampling import request_count
 from promptrank.runs.partitions import DATE
-from promptrank.runs.ray_pool import worker_pool
+from promptrank.runs.ray_pools import WorkerPools, worker_pools
 from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.run_identity import check_folders
 from promptrank.runs.several_runs import begin_several, check_several, finish_several, run_folders
@@ -26,15 +26,21 @@ from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
 from promptrank.workspace.kept_scores import (
     CacheChoice,
+    cache_folder,
     check_cached,
     check_weights_known,
     score_cache,
 )
-from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
+from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_here, open_plan
+from promptrank.workspace.planned_workers import open_on_workers, wanted_by
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
-from promptrank.workspace.run_opening import open_in_worker, run_runtime, wanted_workers
+from promptrank.workspace.run_opening import (
+    run_runtime,
+    wanted_workers,
+)
+from promptrank.workspace.run_workers import pool_for_run, workers_cache
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -68,6 +74,7 @@ def rank_run(
     workers: int | None = None,
     cpus_per_worker: float | None = None,
     gpus_per_worker: float | None = None,
+    pools: WorkerPools | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
     progress: Progress = no_progress,
@@ -102,6 +109,7 @@ def rank_run(
         workers: of them; as many as the cluster has room for where left out.
         cpus_per_worker: ``threads`` where left out, or 1; threads are as many where left out.
         gpus_per_worker: 1 where left out, the cluster has GPUs and the engine takes them.
+        pools: with ``on``, have the workers where runs share them.
         stop: asked between shards; True ends the run by `StoppedBetween`.
 
     Raises:
@@ -119,12 +127,9 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
-    check_cached(engine, cache)
-    wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
-    if wanted is not None and cache is not False:
-        raise InputError("--cache is for one machine; leave it out, or --on")
-    if wanted is not None and threads is None:
-        threads = max(1, int(wanted.cpus))
+    if pools is None:
+        check_cached(engine, cache)
+    wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads, prepare)
     given: dict[str, Any] = {
         "engine": engine,
         "model": model,
@@ -144,20 +149,14 @@ def rank_run(
                 runtime = stack.enter_context(run_runtime(timeout, say, kept))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
-        elif prepare:
-            raise InputError("--prepare is for one machine; workers of --on prepare for themselves")
         else:
-            given |= {"project": project, "settings": settings or ()}
-            opening = partial(open_in_worker, task, timeout, given)
-            pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
             template = template_digest(opened) if not engine.startswith(STUDENT) else None
-            score = partial(
-                score_shards_on_workers,
-                place,
-                pool,
-                opened.task,
-                template=template,
-            )
+            given |= {"project": project, "settings": settings or ()}
+            shared = workers_cache(opened.project, cache, say)
+            if pools is None:
+                pools = stack.enter_context(worker_pools([wanted], say))
+            pool = pool_for_run(pools, wanted, task, given, timeout=timeout, cache=shared)
+            score = partial(score_shards_on_workers, place, pool, opened.task, template=template)
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
@@ -215,8 +214,9 @@ def rank_plan(
 ) -> dict[str, RunSummary]:
     """Several runs, one after another, each into a folder of its own under ``folder``.
 
-    They share one runtime: a model is in memory once, with the adapters of all. Every model,
-    adapter and template is opened before anything is ranked. A run whose request file is at fault
+    They share one runtime: a model is in memory once, with the adapters of all; with ``on`` once in
+    each worker, and workers go from one run to the next. Every model, adapter and template is
+    opened before anything is ranked. A run whose request file is at fault
     is told at the end, after the others. The same call goes on with what is not finished.
 
     Args:
@@ -245,9 +245,27 @@ def rank_plan(
     failed: list[str] = []
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
-        runtime = stack.enter_context(run_runtime(timeout, say, kept))
-        check_entries(entries, folders, runtime, plan=plan, say=say)
+        root = open_project(project).root
+        shared: dict[str, Any]
+        opening: Callable[[PlanEntry], None]
+        wanted = [of for entry in entries if (of := wanted_by(entry)) is not None]
+        if wanted:
+            pools = stack.enter_context(worker_pools(wanted, say))
+            kept_at = cache if cache is False else cache_folder(root, cache)
+            shared = {"pools": pools, "cache": kept_at, "timeout": timeout}
+            opening = partial(
+                open_on_workers,
+                pools=pools,
+                project=project,
+                timeout=timeout,
+                cache=workers_cache(root, cache, say),
+                stop=stop,
+            )
+        else:
+            kept = stack.enter_context(score_cache(root, cache, say))
+            shared = {"runtime": stack.enter_context(run_runtime(timeout, say, kept))}
+            opening = partial(open_here, runtime=shared["runtime"], say=say)
+        check_entries(entries, folders, opening, plan=plan, say=say)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
         for entry in entries:
             own, before = folders[entry.name]
@@ -256,12 +274,14 @@ def rank_plan(
             started(entry, throughput)
             try:
                 done[entry.name] = rank_run(
-                    entry.opened,
+                    entry.task if wanted else entry.opened,
                     own,
                     **options,
+                    **shared,
+                    project=project,
+                    settings=[*entry.settings],
                     size=size,
                     since=before,
-                    runtime=runtime,
                     throughput=throughput,
                     with_text=with_text,
                     stop=stop,
