@@ -16,6 +16,7 @@ from promptrank.errors import InputError
 from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runs.ray_waiting import WaitForWorkers
 from promptrank.runs.ray_worker import (
+    TELLING,
     Opening,
     RankedShard,
     RankingWorker,
@@ -198,7 +199,7 @@ class WorkerPool:
             "num_gpus": self._wanted.gpus or 0,
             "max_restarts": 0,
             "max_task_retries": 0,
-            "concurrency_groups": {"telling": 1},
+            "concurrency_groups": {TELLING: 1},
         }
         actor = self._ray.remote(**options)(RankingWorker)
         self._open(actor.remote(str(Path.cwd())))
@@ -206,7 +207,7 @@ class WorkerPool:
     def _open(self, worker: Any) -> None:
         opened = worker.open.remote(self._opening_of)
         self._opening[opened] = worker
-        self._placed[opened] = worker.ranked.options(concurrency_group="telling").remote()
+        self._placed[opened] = worker.ranked.remote()
 
     def _start_anew(self, worker: Any) -> None:
         """A worker in the place of one that has ended."""
@@ -255,10 +256,7 @@ class WorkerPool:
 
     def _in_hand(self) -> int:
         """Requests that are ranked in blocks in hand, by those workers that answer at once."""
-        asked = [
-            worker.ranked.options(concurrency_group="telling").remote()
-            for worker, _ in self._busy.values()
-        ]
+        asked = [worker.ranked.remote() for worker, _ in self._busy.values()]
         if not asked:
             return 0
         ready, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_LOOK)

@@ -23,6 +23,9 @@ from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 
+TELLING = "telling"
+"""The concurrency group of what a worker answers while it ranks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opening:
@@ -153,6 +156,9 @@ class RankingWorker:
     def ranked(self) -> int:
         """How many requests of the block in hand are ranked; answered beside `rank`."""
         return self._ranked
+
+    # What `ray.method` sets, without Ray here; its client cannot say the group at a call.
+    ranked.__ray_concurrency_group__ = TELLING  # type: ignore[attr-defined]
 
     def close(self) -> None:
         """Close the ranker, and what belongs to it."""
