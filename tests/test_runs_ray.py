@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,9 +15,8 @@ from typing import Any, cast
 import psutil
 import pytest
 
-from promptrank.api import rank_run as verb
 from promptrank.api.build import build
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile
@@ -28,6 +28,8 @@ from promptrank.runs.ray_worker import WorkerFacts
 from promptrank.runs.sharded_run import RunSummary
 from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
+from promptrank.workspace import run_workers
+from support.models import make_model
 
 TASK = "toys/like"
 ROOT = Path(__file__).parent.parent
@@ -95,12 +97,12 @@ def opened_with(change: Callable[[Any], None], at: pytest.MonkeyPatch) -> None:
 
     def opening(*given: Any, **more: Any) -> Ranker:
         from promptrank.engine.fake import FakeEngine
-        from promptrank.workspace.run_opening import open_in_worker
+        from promptrank.workspace.run_workers import open_in_worker
 
         change(FakeEngine)
         return open_in_worker(*given, **more)
 
-    at.setattr(verb, "open_in_worker", opening)
+    at.setattr(run_workers, "open_in_worker", opening)
 
 
 def deadly(requests: dict[str, Path | None]) -> Callable[[Any], None]:
@@ -241,17 +243,17 @@ def test_a_worker_with_other_files_is_refused(
 ) -> None:
     taken, compared = asked / "taken", asked / "compared"
 
-    def opening(task: Any, timeout: Any, given: dict[str, Any]) -> Ranker:
+    def opening(task: Any, given: dict[str, Any], runtime: Any) -> Ranker:
         import os
         import time
 
         from promptrank.engine.fake import FakeEngine
-        from promptrank.workspace.run_opening import open_in_worker
+        from promptrank.workspace.run_workers import open_in_worker
 
         try:
             os.close(os.open(taken, os.O_CREAT | os.O_EXCL))
         except FileExistsError:  # the second worker
-            return open_in_worker(task, timeout, given | {"settings": ["budget.tokens=150"]})
+            return open_in_worker(task, given | {"settings": ["budget.tokens=150"]}, runtime)
         begin = FakeEngine.begin
 
         def begin_late(self: Any, trees: Any) -> Any:
@@ -260,7 +262,7 @@ def test_a_worker_with_other_files_is_refused(
             return begin(self, trees)
 
         FakeEngine.begin = begin_late  # type: ignore[method-assign]
-        return open_in_worker(task, timeout, given)
+        return open_in_worker(task, given, runtime)
 
     check = run_identity.other_facts
 
@@ -270,7 +272,7 @@ def test_a_worker_with_other_files_is_refused(
         return differ
 
     monkeypatch.setattr(ray_run, "other_facts", told)
-    monkeypatch.setattr(verb, "open_in_worker", opening)
+    monkeypatch.setattr(run_workers, "open_in_worker", opening)
     # Whichever of them is ready first.
     words = r"has another (task file than is here|template, .* than a worker on .*); every machine"
     with pytest.raises(InputError, match=words):
@@ -316,6 +318,92 @@ def test_what_a_worker_raises_ends_the_run_with_it(
     assert caught.value.errno == 28
     with pytest.raises(InputError, match="no adapter"):
         on_ray(asked, "other", adapter="nobody")
+
+
+PLAN = """\
+runs:
+  - task: toys/like
+  - task: toys/like
+    name: short
+    limit: 7
+    set: {history.last: 2}
+  - task: toys/like
+    name: elsewhere
+    model: MODEL
+"""
+
+
+@pytest.mark.slow
+def test_runs_of_a_plan_have_the_files_of_one_process_and_share_workers(
+    asked: Path, session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make_model(tmp_path / "second", hidden_size=32)
+    (asked / "nightly.yaml").write_text(PLAN.replace("MODEL", str(model)))
+    given: dict[str, Any] = {"requests": asked / "requests.jsonl", "engine": "fake", "size": 3}
+    given |= {"project": asked, "cache": asked / "cache"}
+
+    def planned(folder: str, **more: Any) -> dict[str, RunSummary]:
+        return rank_plan(asked / "nightly.yaml", asked / folder, **given, **more)
+
+    local = planned("local", threads=1)
+    shutil.rmtree(asked / "cache")
+    pids = asked / "pids"
+    pids.mkdir()
+
+    def note(engine: Any) -> None:
+        import os
+
+        (pids / str(os.getpid())).touch()
+
+    opened_with(note, monkeypatch)
+    done = planned("runs", on="ray", workers=2)
+    assert len(list(pids.iterdir())) == 2  # for all runs
+    assert {n: s.counted for n, s in done.items()} == {n: s.counted for n, s in local.items()}
+    assert files(asked / "runs") == files(asked / "local")
+    # Workers have asked into one cache: the second run found what the first had kept of it.
+    uses = [done[name].throughput.cache for name in ("toys-like", "short", "elsewhere")]
+    assert uses == [local[name].throughput.cache for name in ("toys-like", "short", "elsewhere")]
+    assert uses[0] is not None and uses[0].asked == 89 and not uses[0].hits
+    again = planned("again", on="ray", workers=2)
+    assert [s.throughput.cache and s.throughput.cache.asked for s in again.values()] == [0, 0, 0]
+    assert files(asked / "again") == files(asked / "local")
+
+
+@pytest.mark.slow
+def test_what_is_wrong_with_a_plan_is_told_of_all_runs_before_any_begins(
+    asked: Path, session: Any
+) -> None:
+    (asked / "nightly.yaml").write_text(
+        "runs:\n  - task: toys/like\n  - {task: toys/like, name: b, adapter: nobody}\n"
+        "  - {task: toys/like, name: c, requests: gone.jsonl}\n"
+    )
+    words = r"(?s)nightly.yaml.*runs.1: toys/like: .*no adapter.*runs.2: .*no request file"
+    with pytest.raises(InputError, match=words):
+        rank_plan(
+            asked / "nightly.yaml",
+            asked / "runs",
+            requests=asked / "requests.jsonl",
+            project=asked,
+            engine="fake",
+            on="ray",
+            workers=2,
+        )
+    assert not (asked / "runs" / "toys-like").exists()
+
+
+def test_a_cache_on_another_machine_is_refused(tmp_path: Path) -> None:
+    cache = run_workers.WorkersCache(tmp_path / "cache", tmp_path / "teacher", "far")
+    with (
+        pytest.raises(InputError, match=r"cache is a file of far, and a worker runs on .*--cache"),
+        run_workers.worker_runtime(None, cache),
+    ):
+        pass
+    assert not (tmp_path / "cache").exists()
+
+
+def test_workers_prepare_for_themselves(toys: Path) -> None:
+    with pytest.raises(InputError, match="--prepare is for one machine"):
+        rank_run(TASK, toys / "run", engine="fake", project=toys, on="ray", prepare=2)
 
 
 # -- as a command of its own -----------------------------------------------------------------

@@ -9,7 +9,7 @@ from promptrank.errors import InputError
 from promptrank.runs import ray_pool, ray_waiting
 from promptrank.runs.ray_pool import WorkerPool
 from promptrank.runs.ray_session import WantedWorkers
-from promptrank.runs.ray_worker import WorkerRun
+from promptrank.runs.ray_worker import Opening, WorkerRun
 from support.ray_fake import Ended, FakeRay, numbered
 
 
@@ -25,8 +25,8 @@ def pool_of(
     """A pool of workers that are started, what it says, and its Ray."""
     said: list[str] = []
     ray = FakeRay(answers)
-    pool = WorkerPool(ray, WantedWorkers("ray", workers), cast(Any, None), said.append)
-    pool.start()
+    pool = WorkerPool(ray, WantedWorkers("ray", workers), said.append)
+    pool.open(cast(Opening, None))
     pool.begin(cast(WorkerRun, None), lambda facts: None)
     return pool, said, ray
 

@@ -15,7 +15,7 @@ from promptrank.project import open_project
 from promptrank.requests.sampling import request_count
 from promptrank.runs.error_texts import error_words
 from promptrank.runs.partitions import DATE
-from promptrank.runs.ray_pool import worker_pool
+from promptrank.runs.ray_pools import WorkerPools, worker_pools
 from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.room import is_full
 from promptrank.runs.run_ends import RunEnds, Unfinished
@@ -33,25 +33,28 @@ from promptrank.runs.sharded_run import score_shards as run
 from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
+from promptrank.scores.origin import Origin
 from promptrank.workspace.baselines import baseline_engine
 from promptrank.workspace.encoders import template_digest
 from promptrank.workspace.kept_scores import (
     CacheChoice,
+    cache_folder,
     check_cached,
     check_weights_known,
     score_cache,
     weights_known,
 )
-from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
+from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_here, open_plan
+from promptrank.workspace.planned_workers import open_on_workers, wanted_by
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
 from promptrank.workspace.request_files import request_file
 from promptrank.workspace.run_opening import (
-    open_in_worker,
     origin_of_options,
     run_runtime,
     wanted_workers,
 )
+from promptrank.workspace.run_workers import pool_for_run, workers_cache
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -85,6 +88,7 @@ def rank_run(
     workers: int | None = None,
     cpus_per_worker: float | None = None,
     gpus_per_worker: float | None = None,
+    pools: WorkerPools | None = None,
     ends: RunEnds | None = None,
     timed_out: Callable[[str], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -123,6 +127,7 @@ def rank_run(
         workers: of them; as many as the cluster has room for where left out.
         cpus_per_worker: ``threads`` where left out, or 1; threads are as many where left out.
         gpus_per_worker: 1 where left out, the cluster has GPUs and the engine takes them.
+        pools: with ``on``, have the workers where runs share them.
         ends: is kept up to date with what became of the run, for whoever tells it; empty until
             it is opened.
         timed_out: is told why, before a time-out ends this process.
@@ -151,12 +156,9 @@ def rank_run(
     opened = open_task(task, project=project, settings=settings)
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
-    check_cached(engine, cache)
-    wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
-    if wanted is not None and cache is not False:
-        raise InputError("--cache is for one machine; leave it out, or --on")
-    if wanted is not None and threads is None:
-        threads = max(1, int(wanted.cpus))
+    if pools is None:
+        check_cached(engine, cache)
+    wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads, prepare)
     given: dict[str, Any] = {
         "engine": engine,
         "model": model,
@@ -177,20 +179,14 @@ def rank_run(
                 runtime = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
             ranker = open_ranker(opened, **given, runtime=runtime, say=say)
             score = partial(run, place, stack.enter_context(ranker))
-        elif prepare:
-            raise InputError("--prepare is for one machine; workers of --on prepare for themselves")
         else:
-            given |= {"project": project, "settings": settings or ()}
-            opening = partial(open_in_worker, task, timeout, given)
-            pool = stack.enter_context(worker_pool(wanted, opening, engine, device, say))
             template = template_digest(opened) if not engine.startswith(STUDENT) else None
-            score = partial(
-                score_shards_on_workers,
-                place,
-                pool,
-                opened.task,
-                template=template,
-            )
+            given |= {"project": project, "settings": settings or ()}
+            shared = workers_cache(opened.project, cache, say)
+            if pools is None:
+                pools = stack.enter_context(worker_pools([wanted], say))
+            pool = pool_for_run(pools, wanted, task, given, timeout=timeout, cache=shared)
+            score = partial(score_shards_on_workers, place, pool, opened.task, template=template)
         if requests is None:
             check_splits(opened.task, splits)
             if splits is None and opened.task.split is not None:
@@ -253,10 +249,11 @@ def rank_plan(
 ) -> dict[str, RunSummary]:
     """Several runs, one after another, each into a folder of its own under ``folder``.
 
-    They share one runtime: a model is in memory once, with the adapters of all. Every model,
-    adapter and template is opened before anything is ranked. A run whose request file or folder is
-    at fault is told at the end, after the others; a full disk, and an engine that fails at
-    everything, are at fault for all and end it. The same call goes on with what is not finished.
+    They share one runtime: a model is in memory once, with the adapters of all; with ``on`` once in
+    each worker, and workers go from one run to the next. Every model, adapter and template is
+    opened before anything is ranked. A run whose request file or folder is at fault is told at the
+    end, after the others; a full disk, and an engine that fails at everything, are at fault for all
+    and end it. The same call goes on with what is not finished.
 
     Args:
         plan: a file (`promptrank.schema.run_plan`), or names of tasks.
@@ -289,9 +286,27 @@ def rank_plan(
     failed: dict[str, InputError] = {}
     with ExitStack() as stack:
         stack.enter_context(owned(place, "rank"))
-        kept = stack.enter_context(score_cache(open_project(project).root, cache, say))
-        runtime = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
-        origins = check_entries(entries, folders, runtime, plan=plan, say=say)
+        root = open_project(project).root
+        shared: dict[str, Any]
+        opening: Callable[[PlanEntry], Origin]
+        wanted = [of for entry in entries if (of := wanted_by(entry)) is not None]
+        if wanted:
+            pools = stack.enter_context(worker_pools(wanted, say))
+            kept_at = cache if cache is False else cache_folder(root, cache)
+            shared = {"pools": pools, "cache": kept_at, "timeout": timeout}
+            opening = partial(
+                open_on_workers,
+                pools=pools,
+                project=project,
+                timeout=timeout,
+                cache=workers_cache(root, cache, say),
+                stop=stop,
+            )
+        else:
+            kept = stack.enter_context(score_cache(root, cache, say))
+            shared = {"runtime": stack.enter_context(run_runtime(timeout, say, kept, timed_out))}
+            opening = partial(open_here, runtime=shared["runtime"], say=say)
+        origins = check_entries(entries, folders, opening, plan=plan, say=say)
         for name, origin in origins.items():
             ends[name] = Unfinished(folders[name][0], origin)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})
@@ -304,12 +319,14 @@ def rank_plan(
             started(entry, throughput)
             try:
                 done[entry.name] = rank_run(
-                    entry.opened,
+                    entry.task if wanted else entry.opened,
                     own,
                     **options,
+                    **shared,
+                    project=project,
+                    settings=[*entry.settings],
                     size=size,
                     since=before,
-                    runtime=runtime,
                     throughput=throughput,
                     with_text=with_text,
                     ends=ends,

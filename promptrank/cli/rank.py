@@ -150,8 +150,6 @@ def rank(
         on_ray: dict[str, Any] = {"on": on, "workers": workers}
         on_ray |= {"cpus_per_worker": cpus_per_worker, "gpus_per_worker": gpus_per_worker}
         if any(value is not None for value in on_ray.values()):
-            if plan is not None or len(tasks or []) > 1:
-                raise InputError("--on ranks one task; give a command for each")
             given |= on_ray
         _into_folder(plan or tasks or [], run, given, since, shard, files)
         return

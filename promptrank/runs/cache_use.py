@@ -32,3 +32,10 @@ def cache_use(opened: Opened[Any], before: CacheUse | None = None) -> CacheUse |
         if before is None
         else CacheUse(hits - before.hits, asked - before.asked)
     )
+
+
+def both_uses(use: CacheUse | None, other: CacheUse | None) -> CacheUse | None:
+    """Together; None without a cache."""
+    if use is None or other is None:
+        return use or other
+    return CacheUse(use.hits + other.hits, use.asked + other.asked)

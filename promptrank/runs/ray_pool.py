@@ -7,17 +7,23 @@ and Ray is told to restart and retry nothing: who died with what is counted here
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from promptrank.basics.telling import Say
 from promptrank.errors import InputError
-from promptrank.runs.ray_session import WantedWorkers, ray_session, workers_that_fit
+from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runs.ray_waiting import WaitForWorkers
-from promptrank.runs.ray_worker import Opening, RankingWorker, WorkerFacts, WorkerRun
+from promptrank.runs.ray_worker import (
+    TELLING,
+    Opening,
+    RankedShard,
+    RankingWorker,
+    WorkerFacts,
+    WorkerRun,
+)
 from promptrank.runs.request_blocks import RequestBlock
-from promptrank.runs.shards import Shard
 
 ATTEMPTS = 8
 """A block that so many workers ended over is given to no other.
@@ -27,30 +33,28 @@ Three are enough to know a request that ends its process, and the fourth sets it
 """
 _STARTS = 3  # workers that end while they start, one after another, before it is given up
 _LOOK = 1.0  # seconds between two looks at how far blocks in hand are
-_ON_GPUS = ("packed", "plain", "vllm")
 _CLOSING = 20.0  # seconds that workers have for closing
 
 
 class WorkerPool:
-    """Workers of one job.
+    """Workers of one job, or of several runs one after another.
 
     Attributes:
-        lost: numbers of the blocks that ended `ATTEMPTS` workers.
-        deaths: workers that ended before their time.
+        lost: numbers of the blocks of the run that ended `ATTEMPTS` workers.
+        deaths: workers that ended before their time, since the run was opened.
         stopped: whether blocks were left because somebody asked for the end.
     """
 
-    def __init__(self, ray: Any, wanted: WantedWorkers, opening: Opening, say: Say) -> None:
+    def __init__(self, ray: Any, wanted: WantedWorkers, say: Say) -> None:
         """Nothing is started yet.
 
         Args:
             ray: the module, connected.
             wanted: with numbers, as `workers_that_fit` gives them.
-            opening: what a worker opens; it is called there.
         """
         self.lost: list[int] = []
         self.deaths, self.stopped = 0, False
-        self._ray, self._wanted, self._opening_of, self._say = ray, wanted, opening, say
+        self._ray, self._wanted, self._say = ray, wanted, say
         self._count = wanted.workers or 1
         self._opening: dict[Any, Any] = {}  # answer that is awaited -> worker
         self._placed: dict[Any, Any] = {}  # the same -> an answer that comes once it has room
@@ -60,9 +64,21 @@ class WorkerPool:
         self._failed_starts = 0
         self._wait = WaitForWorkers(ray, wanted, say)
 
-    def start(self) -> None:
-        """Start the workers; nothing is waited for."""
-        for _ in range(self._count):
+    def open(self, opening: Opening) -> None:
+        """Let workers open what the next run is ranked by; nothing is waited for.
+
+        Those that are there go on with what they have in memory, once they have finished what they
+        have in hand; those that are missing are started.
+        """
+        self._opening_of = opening
+        self.lost = []
+        self.deaths, self.stopped, self._failed_starts = 0, False, 0
+        self._wait.over()
+        there = self._workers()
+        self._clear()
+        for worker in there:
+            self._open(worker)
+        for _ in range(self._count - len(there)):
             self._start_one()
 
     def first_facts(self, stop: Callable[[], bool]) -> WorkerFacts | None:
@@ -96,7 +112,7 @@ class WorkerPool:
         blocks: Iterator[RequestBlock],
         stop: Callable[[], bool],
         progress: Callable[[int], None],
-    ) -> Iterator[Shard]:
+    ) -> Iterator[RankedShard]:
         """The shards of blocks, as they are finished.
 
         Args:
@@ -165,10 +181,16 @@ class WorkerPool:
         closing = [worker.close.remote() for worker in self._idle]
         if closing:
             self._ray.wait(closing, num_returns=len(closing), timeout=_CLOSING)
-        busy = (worker for worker, _ in self._busy.values())
-        for worker in (*self._idle, *self._opening.values(), *self._beginning.values(), *busy):
+        for worker in self._workers():
             self._kill(worker)
-        for workers in (self._idle, self._opening, self._beginning, self._busy):
+        self._clear()
+
+    def _workers(self) -> list[Any]:
+        busy = (worker for worker, _ in self._busy.values())
+        return [*self._idle, *self._opening.values(), *self._beginning.values(), *busy]
+
+    def _clear(self) -> None:
+        for workers in (self._idle, self._opening, self._placed, self._beginning, self._busy):
             workers.clear()
 
     def _start_one(self) -> None:
@@ -177,13 +199,15 @@ class WorkerPool:
             "num_gpus": self._wanted.gpus or 0,
             "max_restarts": 0,
             "max_task_retries": 0,
-            "concurrency_groups": {"telling": 1},
+            "concurrency_groups": {TELLING: 1},
         }
         actor = self._ray.remote(**options)(RankingWorker)
-        worker = actor.remote(str(Path.cwd()))
+        self._open(actor.remote(str(Path.cwd())))
+
+    def _open(self, worker: Any) -> None:
         opened = worker.open.remote(self._opening_of)
         self._opening[opened] = worker
-        self._placed[opened] = worker.ranked.options(concurrency_group="telling").remote()
+        self._placed[opened] = worker.ranked.remote()
 
     def _start_anew(self, worker: Any) -> None:
         """A worker in the place of one that has ended."""
@@ -232,10 +256,7 @@ class WorkerPool:
 
     def _in_hand(self) -> int:
         """Requests that are ranked in blocks in hand, by those workers that answer at once."""
-        asked = [
-            worker.ranked.options(concurrency_group="telling").remote()
-            for worker, _ in self._busy.values()
-        ]
+        asked = [worker.ranked.remote() for worker, _ in self._busy.values()]
         if not asked:
             return 0
         ready, _ = self._ray.wait(asked, num_returns=len(asked), timeout=_LOOK)
@@ -255,29 +276,6 @@ class WorkerPool:
         if asked and not placed:
             placed = bool(self._ray.wait(asked, num_returns=1, timeout=0)[0])
         self._wait.goes_on(placed)
-
-
-@contextmanager
-def worker_pool(
-    wanted: WantedWorkers, opening: Opening, engine: str, device: str, say: Say
-) -> Iterator[WorkerPool]:
-    """Workers of one job, which are opening what they rank by; they end with the context.
-
-    Args:
-        opening: what a worker opens; it is called there.
-        engine, device: as of `promptrank.open_ranker`; they tell whether GPUs are of use.
-
-    Raises:
-        InputError: no Ray, no cluster at the address, or one without room.
-    """
-    with ray_session(wanted) as ray:
-        on_gpu = engine in _ON_GPUS and device.partition(":")[0] in ("auto", "cuda")
-        pool = WorkerPool(ray, workers_that_fit(ray, wanted, on_gpu), opening, say)
-        try:
-            pool.start()
-            yield pool
-        finally:
-            pool.close()
 
 
 def _draw(blocks: Iterator[RequestBlock], ahead: deque[RequestBlock]) -> bool:

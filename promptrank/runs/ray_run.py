@@ -13,9 +13,10 @@ from typing import Any
 
 from promptrank.basics.plurals import counted
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import InputError
+from promptrank.errors import DataError, InputError
 from promptrank.requests.source import RequestFile
 from promptrank.runs import shards
+from promptrank.runs.cache_use import both_uses
 from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.manifest import task_digest
 from promptrank.runs.ray_pool import ATTEMPTS, WorkerPool
@@ -66,17 +67,15 @@ def score_shards_on_workers(
         task, template: the driver's own, the template by its digest; None for students.
 
     Raises:
-        InputError: the folder holds another run; a worker has other files; or shards whose workers
-            ended again and again, once all the others are done.
-        DataError: as `score_shards`.
+        InputError: the folder holds another run; or a worker has other files.
+        DataError: as `score_shards`; or shards whose workers ended again and again, once all the
+            others are done.
         StoppedBetween: ``stop`` said so, and what workers had in hand is finished.
     """
     first = pool.first_facts(stop)
     if first is None:
         raise StoppedBetween
-    if first.about["task_digest"] != task_digest(task) or first.template not in (template, None):
-        which = "template" if first.about["task_digest"] == task_digest(task) else "task file"
-        raise InputError(f"{_worker(first)} has another {which} than is here; {_SAME_FILES}")
+    check_files(first, task, template)
     facts = {**facts, "shard": size} | ({"partition": "date"} if dated else {})
     identity = identified_by(task, first.origin, file, facts)
     begin(folder, identity.about, identity.digest)
@@ -122,7 +121,9 @@ def score_shards_on_workers(
     if not shards.numbers(folder):
         progress(0, total)  # speed is counted from here
     try:
-        for shard in pool.ranked(blocks(), stop, in_hand):
+        for ranked in pool.ranked(blocks(), stop, in_hand):
+            shard = ranked.shard
+            told.cache = both_uses(told.cache, ranked.cache)
             done[shard.number] = shard.counted
             requests += shard.counted.requests
             told.add_shard(shard.counted)
@@ -136,13 +137,27 @@ def score_shards_on_workers(
     if pool.stopped:
         raise StoppedBetween
     if pool.lost:
-        raise InputError(_lost(folder, sorted(pool.lost)))
+        raise DataError(_lost(folder, sorted(pool.lost)))
     whole = sum_in_order(done)
     told.seconds = time.monotonic() - since
     resumed = sum(counts.requests for counts in there)
     summary = RunSummary(folder, len(done), len(there), whole, resumed, identity, told)
     end_run(summary, file, write=len(there) < len(done) or count is None)
     return summary
+
+
+def check_files(worker: WorkerFacts, task: Task, template: str | None) -> None:
+    """Hold what a worker has opened against the driver's own files.
+
+    Args:
+        template: by its digest; None for students.
+
+    Raises:
+        InputError: they differ.
+    """
+    if worker.about["task_digest"] != task_digest(task) or worker.template not in (template, None):
+        which = "template" if worker.about["task_digest"] == task_digest(task) else "task file"
+        raise InputError(f"{_worker(worker)} has another {which} than is here; {_SAME_FILES}")
 
 
 def sum_in_order(done: Mapping[int, ShardCounts]) -> ShardCounts:

@@ -27,6 +27,7 @@ _QUIET = {
 _FOR_THE_JOB = {"RAY_worker_niceness": "0"}  # workers are the job itself, not something beside it
 _HANDED_ON = ("PYTHONPATH", "PROMPTRANK_PROJECT", "PROMPTRANK_OFFLINE", "HF_HUB_OFFLINE")
 """Environment variables that workers of a running cluster get from the driver."""
+_CLIENT = "ray://"
 _LONGEST = 40  # characters of a folder whose sockets Ray can still name
 
 
@@ -91,6 +92,11 @@ def ray_session(wanted: WantedWorkers) -> Iterator[Any]:
         try:
             with _own_signals():
                 ray.init(**given)
+        except ImportError as error:
+            raise InputError(
+                f"--on {wanted.on}: Ray's client does not load here ({error}); install it by "
+                "pip install 'ray[client]'"
+            ) from error
         except (ConnectionError, ValueError, RuntimeError, OSError) as error:
             raise InputError(_refused(wanted.on, error)) from error
         yield ray
@@ -153,7 +159,10 @@ def _refused(on: str, error: Exception) -> str:
     said = " ".join(str(error).split())[:300]
     if on == LOCAL:
         return f"Ray did not start on this machine: {said}"
+    token = ""
+    if on.startswith(_CLIENT):  # to which a refused token looks like silence
+        token = "; one that asks for a token wants RAY_AUTH_MODE=token and RAY_AUTH_TOKEN here too"
     return (
         f"--on {on}: no Ray cluster answers there ({said}); `ray status` shows a running one, and "
-        f"--on {LOCAL} starts one on this machine"
+        f"--on {LOCAL} starts one on this machine{token}"
     )

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from promptrank.basics.seals import read_sealed
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
+from promptrank.runs.cache_use import CacheUse, cache_use
 from promptrank.runs.feeding import finished
 from promptrank.runs.manifest import manifest
 from promptrank.runs.request_blocks import RequestBlock
@@ -19,10 +20,36 @@ from promptrank.runs.shard_ranking import ShardRanking
 from promptrank.runs.shards import Shard
 from promptrank.runs.since import scored_since
 from promptrank.runs.throughput import Throughput
+from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
 
-Opening = Callable[[], Ranker]
-"""Opens the ranker from the files that are on the machine where it is called."""
+TELLING = "telling"
+"""The concurrency group of what a worker answers while it ranks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """How a worker opens what it ranks by, from the files that are on its machine.
+
+    Attributes:
+        runtime: called once in each worker; what it opens, later rankers share.
+        ranker: called for each run.
+    """
+
+    runtime: Callable[[], AbstractContextManager[Runtime]]
+    ranker: Callable[[Runtime], Ranker]
+
+
+@dataclass(frozen=True, slots=True)
+class RankedShard:
+    """A shard that is written.
+
+    Attributes:
+        cache: how much of it the score cache had; None without one.
+    """
+
+    shard: Shard
+    cache: CacheUse | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +87,10 @@ class WorkerRun:
 
 
 class RankingWorker:
-    """One Ray actor. Its methods are called by `promptrank.runs.ray_pool` alone, in this order."""
+    """One Ray actor. Its methods are called by `promptrank.runs.ray_pool` alone, in this order.
+
+    Several runs may follow one another in it: then `open` begins the next.
+    """
 
     def __init__(self, working_folder: str) -> None:
         """Go to the driver's working folder, so that relative paths mean the same here.
@@ -69,12 +99,16 @@ class RankingWorker:
         """
         if Path(working_folder).is_dir():
             os.chdir(working_folder)
-        self._stack = ExitStack()
+        self._runtime: Runtime | None = None
+        self._whole, self._run = ExitStack(), ExitStack()
         self._ranked = 0
 
     def open(self, opening: Opening) -> WorkerFacts:
-        """Open the ranker, and say what it is."""
-        self._ranker = ranker = self._stack.enter_context(opening())
+        """Open the ranker in the place of the one before, and say what it is."""
+        self._run.close()
+        if self._runtime is None:
+            self._runtime = self._whole.enter_context(opening.runtime())
+        self._ranker = ranker = self._run.enter_context(opening.ranker(self._runtime))
         about = {**manifest("rank", ranker.task, ranker.origin.task or ""), **asdict(ranker.origin)}
         about.pop("argv")
         template = ranker.encoder.template.digest if ranker.encoder is not None else None
@@ -99,7 +133,7 @@ class RankingWorker:
         known = None
         if run.earlier is not None:
             whole = bool(self._ranker.steps or self._ranker.policy)
-            known = self._stack.enter_context(scored_since(run.earlier, whole))
+            known = self._run.enter_context(scored_since(run.earlier, whole))
         self._ranking = ShardRanking(
             run.folder,
             self._ranker,
@@ -111,18 +145,25 @@ class RankingWorker:
             with_text=run.with_text,
         )
 
-    def rank(self, block: RequestBlock) -> Shard:
+    def rank(self, block: RequestBlock) -> RankedShard:
         """Rank a block and write its shard."""
         self._ranked = 0
-        return finished(self._ranking.steps(block, self._tell))
+        opened = self._ranker.opened
+        before = cache_use(opened)
+        shard = finished(self._ranking.steps(block, self._tell))
+        return RankedShard(shard, cache_use(opened, before))
 
     def ranked(self) -> int:
         """How many requests of the block in hand are ranked; answered beside `rank`."""
         return self._ranked
 
+    # What `ray.method` sets, without Ray here; its client cannot say the group at a call.
+    ranked.__ray_concurrency_group__ = TELLING  # type: ignore[attr-defined]
+
     def close(self) -> None:
         """Close the ranker, and what belongs to it."""
-        self._stack.close()
+        self._run.close()
+        self._whole.close()
 
     def _tell(self, done: int) -> None:
         self._ranked = done

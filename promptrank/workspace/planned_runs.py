@@ -1,7 +1,7 @@
 """The runs of a plan, each looked at before any of them begins."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,10 +28,14 @@ class PlanEntry:
 
     Attributes:
         name: of its folder.
+        task: as the plan names it, for those who open it themselves.
+        settings: overrides of its task, those for all first.
         given: options of `promptrank.rank`, its own over those that are said for all.
     """
 
     name: str
+    task: str
+    settings: tuple[str, ...]
     opened: OpenTask
     given: Mapping[str, Any]
 
@@ -74,8 +78,9 @@ def open_plan(
         own = run.given()
         if file is not None and run.requests is not None and not is_object(run.requests):
             own["requests"] = file.parent / expanded(run.requests)
+        overrides = (*settings, *run.settings)
         try:
-            opened = open_task(run.task, project=at, settings=[*settings, *run.settings])
+            opened = open_task(run.task, project=at, settings=overrides)
         except InputError as error:
             for line in str(error).splitlines():
                 key = "set" if line.startswith("--set: ") else "task"
@@ -89,7 +94,7 @@ def open_plan(
             problems.append(
                 f"runs.{number}: is called {name} as runs.{other} is; give one a name of its own"
             )
-        entries.append(PlanEntry(name, opened, {**given, **own}))
+        entries.append(PlanEntry(name, run.task, overrides, opened, {**given, **own}))
     if problems:
         raise _problems(file, problems)
     return entries
@@ -98,20 +103,21 @@ def open_plan(
 def check_entries(
     entries: Sequence[PlanEntry],
     folders: Mapping[str, tuple[Path, Path | None]],
-    runtime: Runtime,
+    opening: Callable[[PlanEntry], Origin],
     *,
     plan: str | Path | Sequence[str],
     say: Say = silent,
 ) -> dict[str, Origin]:
     """Open the model, adapter and template of every run, so that a wrong one is told now.
 
-    What is opened stays with the runtime, for the runs themselves.
+    What is opened stays where it is, for the runs themselves.
 
     Returns:
         Who scores each run, by name.
 
     Args:
         folders: of each run by name, with that of an earlier run, if any.
+        opening: opens what a run is ranked by: `open_here`, or what workers have.
 
     Raises:
         TaskError: whatever in the input keeps runs from starting, of all of them.
@@ -121,7 +127,8 @@ def check_entries(
     for number, entry in enumerate(entries):
         try:
             check_folders(*folders[entry.name])
-            origins[entry.name] = _check(entry, runtime, say)
+            _check(entry, say)
+            origins[entry.name] = opening(entry)
         except InputError as error:
             lines = str(error).splitlines() or [type(error).__name__]
             problems += [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
@@ -130,16 +137,24 @@ def check_entries(
     return origins
 
 
-def _check(entry: PlanEntry, runtime: Runtime, say: Say) -> Origin:
+def ranker_options(entry: PlanEntry) -> dict[str, Any]:
+    """What of a run's options `promptrank.open_ranker` takes."""
+    return {name: entry.given[name] for name in _RANKER if name in entry.given}
+
+
+def open_here(entry: PlanEntry, *, runtime: Runtime, say: Say = silent) -> Origin:
+    """Open what a run is ranked by, which stays with the runtime; says who scores it."""
+    with open_ranker(entry.opened, **ranker_options(entry), runtime=runtime, say=say) as ranker:
+        return ranker.origin
+
+
+def _check(entry: PlanEntry, say: Say) -> None:
     requests = entry.given.get("requests")
     if requests is None:
         check_splits(entry.opened.task, entry.given.get("splits"))
         data_folder(entry.opened, say)
     elif not is_object(requests) and not Path(requests).is_file():
         raise InputError(f"no request file {requests}; `promptrank build` writes one")
-    given = {name: entry.given[name] for name in _RANKER if name in entry.given}
-    with open_ranker(entry.opened, **given, runtime=runtime, say=say) as ranker:
-        return ranker.origin
 
 
 def _problems(file: Path | None, problems: list[str]) -> TaskError:

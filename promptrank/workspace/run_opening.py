@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from promptrank.basics.telling import Say, silent
+from promptrank.basics.telling import Say
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.engine.vllm_engine.restarts import FREE_IN_RUNS, Restarts
 from promptrank.errors import InputError
-from promptrank.ranking.ranker import Ranker
 from promptrank.runs.ray_session import WantedWorkers
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin
-from promptrank.workspace.rankers import open_ranker
 from promptrank.workspace.tasks import OpenTask
 
 
@@ -21,13 +19,16 @@ def wanted_workers(
     cpus: float | None,
     gpus: float | None,
     threads: int | None,
+    prepare: int | None,
 ) -> WantedWorkers | None:
     """The workers that options ask for; None for a run in this process.
 
     Raises:
-        InputError: options of workers without any.
+        InputError: options of workers without any, or one that is not for workers.
     """
     if on is not None:
+        if prepare:
+            raise InputError("--prepare is for one machine; workers of --on prepare for themselves")
         return WantedWorkers(on, workers, float(threads or 1) if cpus is None else cpus, gpus)
     if (workers, cpus, gpus) != (None, None, None):
         raise InputError(
@@ -37,22 +38,6 @@ def wanted_workers(
     return None
 
 
-def open_in_worker(task: str | OpenTask, timeout: float | None, given: Mapping[str, Any]) -> Ranker:
-    """The ranker of a run in a process of its own, by the files on its machine.
-
-    Args:
-        given: arguments of `promptrank.open_ranker`.
-    """
-    runtime = run_runtime(timeout, silent, None)
-    try:
-        ranker = open_ranker(task, **given, runtime=runtime)
-    except BaseException:
-        runtime.close()
-        raise
-    ranker.on_close(runtime.close)
-    return ranker
-
-
 def origin_of_options(opened: OpenTask, given: Mapping[str, Any]) -> Origin:
     """Who will score a run, as far as its options say; workers say the rest.
 
@@ -60,7 +45,10 @@ def origin_of_options(opened: OpenTask, given: Mapping[str, Any]) -> Origin:
         given: arguments of `promptrank.open_ranker`.
     """
     adapter = given.get("adapter")
-    engine = {"name": given["engine"], "model": given.get("model") or opened.task.model}
+    engine = {
+        "name": given.get("engine", "packed"),
+        "model": given.get("model") or opened.task.model,
+    }
     return Origin(
         "decoder",
         task=opened.name,

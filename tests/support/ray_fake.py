@@ -56,9 +56,7 @@ class FakeRay:
                 self._calls[len(self._calls)] = (number, name)
                 return len(self._calls) - 1
 
-            return SimpleNamespace(
-                remote=call, options=lambda **options: SimpleNamespace(remote=call)
-            )
+            return SimpleNamespace(remote=call)
 
         return SimpleNamespace(
             **{name: method(name) for name in ("open", "begin", "rank", "ranked", "close")}
