@@ -93,6 +93,9 @@ def test_what_cannot_be_published_is_told(toys: Path) -> None:
         publish(done, "oracle://me@host/db#scores")
     with pytest.raises(DataError, match="no folder"):
         publish(done, f"sqlite://{toys}/none/shop.db#scores")
+    (done / "summary.json").write_text("{}")
+    with pytest.raises(DataError, match="does not say how many shards there are; the command"):
+        publish(done, f"sqlite://{toys}/shop.db#scores")
     (done / "summary.json").unlink()
     with pytest.raises(DataError, match="the run is not finished"):
         publish(done, f"sqlite://{toys}/shop.db#scores")

@@ -104,6 +104,8 @@ def _sum_up(folder: Path, names: Sequence[str]) -> None:
         return
     told = read_sealed(folder / SUMMARY, then=_AGAIN)
     whole, now = NOTHING, dict(told)
+    if not isinstance(told.get("runs"), dict):
+        raise DataError(f"{folder / SUMMARY}: tells of no runs; {_AGAIN}")
     runs = {name: dict(facts) for name, facts in told["runs"].items()}
     for name in names:
         run = folder / name

@@ -40,7 +40,9 @@ def run_scores(folder: Path) -> Iterator[Path]:
     if not (folder / SUMMARY).is_file():
         raise DataError(f"{folder}: the run is not finished; {_AGAIN}")
     run = read_sealed(folder / RUN, then=_AGAIN)
-    count = int(read_sealed(folder / SUMMARY, then=_AGAIN)["shards"])
+    count = read_sealed(folder / SUMMARY, then=_AGAIN).get("shards")
+    if type(count) is not int:
+        raise DataError(f"{folder / SUMMARY}: does not say how many shards there are; {_AGAIN}")
     if not count:
         raise DataError(f"{folder}: a run without shards; {_AGAIN}")
     for number in range(count):
