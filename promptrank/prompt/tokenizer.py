@@ -20,7 +20,7 @@ from promptrank.engine.foreign_files import foreign
 from promptrank.errors import ModelError
 from promptrank.prompt.chat import Chat, split_chat
 from promptrank.prompt.model_words import check_ids, wanted_bos
-from promptrank.prompt.words import Words, word_cut
+from promptrank.prompt.word_ids import Words, word_cut
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from promptrank.prompt import TextTokenizer
-from promptrank.prompt import words as words_module
-from promptrank.prompt.words import LONGEST, word_cut
+from promptrank.prompt import word_ids as words_module
+from promptrank.prompt.word_ids import LONGEST, word_cut
 
 # As the tokenizer.json files of Llama 3 and Qwen 2 have them.
 LLAMA3 = (
