@@ -21,6 +21,9 @@ from promptrank.runs.ray_session import WantedWorkers, ray_session
 ROOT = Path(__file__).parent.parent
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-this-test-alone-0123456789abcdef"}
 
+# Workers as fast as other processes, and a minute more for the server that each client has.
+PATIENT = {"RAY_worker_niceness": "0", "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}
+
 
 def test_a_client_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     def init(**given: Any) -> None:
@@ -57,7 +60,7 @@ def head() -> Iterator[int]:
         [sys.executable, "-m", "ray.scripts.scripts", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, **TOKEN, "PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0"},
+        env={**os.environ, **TOKEN, "PYTHONPATH": str(ROOT), **PATIENT},
     )
     try:
         while running.poll() is None:
