@@ -22,7 +22,7 @@ from promptrank.workspace.baselines import (
 from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache, tell_use
 from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import request_file
+from promptrank.workspace.request_files import check_given, request_file
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
 
@@ -76,6 +76,12 @@ def rank(
     opened = open_task(task, project=project, settings=settings)
     baseline = baseline_engine(opened, engine, model, adapter)
     check_cached(engine, cache)
+    if requests is None:
+        check_splits(opened.task, splits)
+        if splits is None and opened.task.split is not None:
+            splits = {"test"}
+    else:
+        check_given(requests)
     kept = None
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
@@ -87,10 +93,6 @@ def rank(
             runtime = Runtime(Restarts(say, FREE_IN_RUNS), cache=kept)
             given["runtime"] = stack.enter_context(runtime)
             ranker = stack.enter_context(open_ranker(opened, **given))
-        if requests is None:
-            check_splits(opened.task, splits)
-            if splits is None and opened.task.split is not None:
-                splits = {"test"}
         # A baseline learns from the training part of the same requests.
         needed = splits if baseline is None else None
         file = stack.enter_context(request_file(opened, requests, splits=needed, say=say))

@@ -33,7 +33,7 @@ from promptrank.workspace.kept_scores import (
 from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_plan
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
-from promptrank.workspace.request_files import request_file
+from promptrank.workspace.request_files import check_given, request_file
 from promptrank.workspace.run_opening import open_in_worker, run_runtime, wanted_workers
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
@@ -120,6 +120,12 @@ def rank_run(
     if baseline_engine(opened, engine, model, adapter) is not None:
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     check_cached(engine, cache)
+    if requests is None:
+        check_splits(opened.task, splits)
+        if splits is None and opened.task.split is not None:
+            splits = {"test"}
+    else:
+        check_given(requests)
     wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads)
     if wanted is not None and cache is not False:
         raise InputError("--cache is for one machine; leave it out, or --on")
@@ -158,10 +164,6 @@ def rank_run(
                 opened.task,
                 template=template,
             )
-        if requests is None:
-            check_splits(opened.task, splits)
-            if splits is None and opened.task.split is not None:
-                splits = {"test"}
         file = stack.enter_context(request_file(opened, requests, splits=splits, say=say))
         if ranker is not None:
             ready = preparing(
