@@ -40,10 +40,41 @@ DOWNLOADS = {"smollm2_path", "gemma3_path", "ml100k_path"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever asks for a real model or data set is slow, whether or not it says so."""
+    """Whatever asks for a real model or data set is slow, whether or not it says so.
+
+    And tests that share what a module or `whole` makes once stay with one worker of pytest-xdist:
+    spread over two, they would have it made twice.
+    """
     for item in items:
         if DOWNLOADS & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("xdist_group") is None and (shared := _shared_by(item)):
+            item.add_marker(pytest.mark.xdist_group(shared))
+        if item.config.getoption("loadgroup", False):
+            _name_the_group(item)
+
+
+def _shared_by(item: pytest.Item) -> str | None:
+    """What those have in common that share something slow to make with this test."""
+    fixtures = getattr(item, "_fixtureinfo", None)
+    if fixtures is None:
+        return None
+    if "whole" in fixtures.name2fixturedefs:
+        return "whole"
+    scopes = {made.scope for stack in fixtures.name2fixturedefs.values() for made in stack}
+    return item.path.stem if "module" in scopes else None
+
+
+def _name_the_group(item: pytest.Item) -> None:
+    """Write the group into the test's id, by which ``--dist loadgroup`` gives tests out.
+
+    pytest-xdist 3.8 writes it where pytest 9.2 no longer reads it, so that every group is spread
+    over all workers (https://github.com/pytest-dev/pytest-xdist/issues/1386).
+    """
+    kept = getattr(item, "_id", None)  # from pytest 9.2 on
+    names = sorted({str(mark.args[0]) for mark in item.iter_markers("xdist_group")})
+    if kept is not None and names:
+        item._id = type(kept).parse(f"{item.nodeid}@{'_'.join(names)}")
 
 
 @pytest.fixture(autouse=True)

@@ -126,11 +126,10 @@ TREES = st.builds(
 def seen_by(band: Band, row: int, before: list[int], first: int) -> list[int]:
     """What a band's row sees: of the keys before, and of the rows of its forward."""
     keys = before[band.since : band.seen]
-    edge = torch.zeros(band.rows, 0) if band.edge is None else band.edge
-    full = torch.zeros(len(keys))
-    full[: edge.shape[1]] = edge[row]
+    edge = [] if band.edge is None else band.edge[row].tolist()
+    hides = [*edge, *[0.0] * (len(keys) - len(edge)), *band.mask[row].tolist()]
     keys += range(first, first + band.rows)
-    return [key for key, hidden in zip(keys, [*full, *band.mask[row]], strict=True) if not hidden]
+    return [key for key, hidden in zip(keys, hides, strict=True) if not hidden]
 
 
 @settings(max_examples=60, deadline=None)

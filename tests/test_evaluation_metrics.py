@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 
 import ir_measures
@@ -136,11 +136,13 @@ def test_ties_are_the_mean_over_all_their_orders(rows: list[tuple[int, int]], na
     data = rows_of(gain)
     if measured(name, data, score).estimate is None:
         return
-    # A tiny different number for every row, in every order, breaks the ties in every way.
-    broken = [
-        value(name, data, [s + 1e-3 * place for s, place in zip(score, order, strict=True)])
-        for order in permutations(range(len(rows)))
-    ]
+    # A tiny different number for every row breaks its ties. What the orders of tied rows give is
+    # what all orders of all rows give: each stands for equally many of them.
+    tied = [[i for i, s in enumerate(score) if s == shared] for shared in set(score)]
+    broken = []
+    for orders in product(*map(permutations, tied)):
+        places = {row: place for order in orders for place, row in enumerate(order)}
+        broken.append(value(name, data, [s + 1e-3 * places[i] for i, s in enumerate(score)]))
     assert value(name, data, score) == pytest.approx(np.mean(broken), abs=1e-9)
 
 

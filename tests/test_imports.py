@@ -1,6 +1,7 @@
 """Imports point one way, nothing goes round, and what must be quick to start stays light."""
 
 import ast
+import functools
 import graphlib
 import subprocess
 import sys
@@ -10,6 +11,9 @@ from pathlib import Path
 import pytest
 
 import promptrank
+
+# Every module is parsed once, by one worker.
+pytestmark = pytest.mark.xdist_group("imports")
 
 PACKAGE = Path(promptrank.__file__).parent
 
@@ -79,10 +83,21 @@ def _module_name(path: Path) -> str:
 MODULES = {_module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
+@functools.cache
+def _nodes(module: str) -> list[ast.Import | ast.ImportFrom | ast.ClassDef]:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    kinds = ast.Import | ast.ImportFrom | ast.ClassDef
+    named = [node for node in ast.walk(tree) if isinstance(node, kinds)]
+    for node in named:
+        if isinstance(node, ast.ClassDef):
+            node.body = []  # whole trees of all modules in memory cost more time than parsing
+    return named
+
+
 def _imports(module: str) -> Iterator[str]:
     """Modules of the package that ``module`` imports anywhere: in functions and for types too."""
     package = module if MODULES[module].name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+    for node in _nodes(module):
         if isinstance(node, ast.Import):
             yield from (a.name for a in node.names if a.name.split(".")[0] == "promptrank")
         elif isinstance(node, ast.ImportFrom):
@@ -95,7 +110,11 @@ def _imports(module: str) -> Iterator[str]:
                 yield whole if whole in MODULES else base
 
 
-GRAPH = {module: set(_imports(module)) - {module} for module in MODULES}
+@functools.cache
+def _targets(module: str) -> frozenset[str]:
+    return frozenset(_imports(module)) - {module}
+
+
 INSIDE = [m for m in MODULES if m not in {"promptrank", "promptrank.__main__"}]
 
 
@@ -109,28 +128,32 @@ def test_every_module_has_a_layer_and_every_folder_is_a_package() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
-@pytest.mark.parametrize("module", INSIDE)
-def test_imports_point_left(module: str) -> None:
-    layer = _layer(module)
-    allowed = ONLY.get(layer, set(LAYERS[: LAYERS.index(layer)])) | {layer}
-    # The top of the package re-exports everything; inside, only its version may be asked for.
-    inner = {target for target in GRAPH[module] if target != "promptrank"}
-    wrong = sorted(target for target in inner if _layer(target) not in allowed)
-    assert not wrong, f"{module} ({layer}) must not import {wrong}"
+def test_imports_point_left() -> None:
+    wrong = {}
+    for module in INSIDE:
+        layer = _layer(module)
+        allowed = ONLY.get(layer, set(LAYERS[: LAYERS.index(layer)])) | {layer}
+        # The top of the package re-exports everything; inside, only its version may be asked for.
+        inner = _targets(module) - {"promptrank"}
+        if right := sorted(target for target in inner if _layer(target) not in allowed):
+            wrong[module] = right
+    assert wrong == {}, "these modules import what stands to their right"
 
 
-@pytest.mark.parametrize("module", INSIDE)
-def test_the_top_is_imported_for_its_version_only(module: str) -> None:
-    for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "promptrank":
-            names = {a.name for a in node.names if f"promptrank.{a.name}" not in MODULES}
-            assert names <= {"__version__"}
-        if isinstance(node, ast.Import):
-            assert "promptrank" not in {alias.name for alias in node.names}
+def test_the_top_is_imported_for_its_version_only() -> None:
+    wrong = []
+    for module in INSIDE:
+        for node in _nodes(module):
+            if isinstance(node, ast.ImportFrom) and node.module == "promptrank":
+                names = {a.name for a in node.names if f"promptrank.{a.name}" not in MODULES}
+                wrong += [(module, name) for name in names - {"__version__"}]
+            if isinstance(node, ast.Import):
+                wrong += [(module, a.name) for a in node.names if a.name == "promptrank"]
+    assert wrong == []
 
 
 def test_no_cycles() -> None:
-    inner = {module: GRAPH[module] - {"promptrank"} for module in INSIDE}
+    inner = {module: _targets(module) - {"promptrank"} for module in INSIDE}
     list(graphlib.TopologicalSorter(inner).static_order())
 
 
@@ -140,14 +163,14 @@ def test_the_simulator_is_a_leaf() -> None:
         module
         for module in INSIDE
         if _layer(module) != "simulation"
-        and any(f"{target}.".startswith("promptrank.simulation.") for target in GRAPH[module])
+        and any(f"{target}.".startswith("promptrank.simulation.") for target in _targets(module))
     }
     assert importers == {"promptrank.api.simulate", "promptrank.cli.simulate"}
 
 
 def test_the_graph_is_read_from_the_code() -> None:
-    assert "promptrank.errors" in GRAPH["promptrank.assets.resolve"]
-    assert "promptrank.assets.smollm2" in GRAPH["promptrank.assets.sources"]  # inside a function
+    assert "promptrank.errors" in _targets("promptrank.assets.resolve")
+    assert "promptrank.assets.smollm2" in _targets("promptrank.assets.sources")  # inside a function
 
 
 @pytest.mark.parametrize("module", ["promptrank", "promptrank.cli.main", "promptrank.assets"])
@@ -157,6 +180,23 @@ def test_starting_loads_nothing_heavy(module: str) -> None:
     loaded = set(run.stdout.split())
     assert module in loaded
     assert not loaded & HEAVY
+
+
+# What reads tasks and ranks; words to arguments need none of it. (typer looks for pydantic itself.)
+OF_THE_WORK = {"jinja2", "numpy", "promptrank.schema.task", "rich", "tokenizers", "yaml"}
+
+
+def test_help_loads_nothing_that_ranks() -> None:
+    """A word that is not understood is told at once, and so is what there is."""
+    code = (
+        "import atexit, sys; from promptrank.__main__ import start\n"
+        "atexit.register(lambda: sys.stdout.write('\\n' + ' '.join(sys.modules)))\n"
+        "sys.argv = ['promptrank', 'rank', '--help']; start()"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.rpartition("\n")[2].split())
+    assert "promptrank.cli.rank" in loaded
+    assert not loaded & (HEAVY | OF_THE_WORK)
 
 
 def test_all_is_sorted_and_complete() -> None:
@@ -177,18 +217,17 @@ def test_no_public_name_is_also_a_module() -> None:
     assert both == []
 
 
-@pytest.mark.parametrize("name", promptrank.__all__)
-def test_every_public_name_is_there(name: str) -> None:
-    value = getattr(promptrank, name)
-    assert value.__doc__, f"promptrank.{name} has no docstring"
+def test_every_public_name_is_there() -> None:
+    bare = [name for name in promptrank.__all__ if not getattr(promptrank, name).__doc__]
+    assert bare == [], "these have no docstring"
 
 
 VERBS = [m for m in INSIDE if m.startswith("promptrank.api.")]
 
 
-@pytest.mark.parametrize("module", VERBS)
-def test_verbs_import_no_verb(module: str) -> None:
-    assert not [target for target in GRAPH[module] if target.startswith("promptrank.api.")]
+def test_verbs_import_no_verb() -> None:
+    pairs = [(module, target) for module in VERBS for target in _targets(module)]
+    assert [pair for pair in pairs if pair[1].startswith("promptrank.api.")] == []
 
 
 # The same idea in two rooms: a verb and its command, a reader of two kinds of files, and the like.
@@ -217,7 +256,7 @@ def test_files_have_names_of_their_own() -> None:
 def test_classes_have_names_of_their_own() -> None:
     classes: dict[str, list[str]] = {}
     for module in INSIDE:
-        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))):
+        for node in _nodes(module):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 classes.setdefault(node.name, []).append(module)
     assert {name: where for name, where in classes.items() if len(where) > 1} == {}

@@ -103,6 +103,18 @@ def test_a_damaged_shard_is_told_and_scored_again(toys: Path, kind: str) -> None
     assert files(toys / "run") == written
 
 
+@pytest.mark.parametrize("verb", [rank, rank_run])
+def test_what_to_rank_is_checked_before_a_model_is_opened(toys: Path, verb: Any) -> None:
+    nowhere = {"engine": "packed", "model": str(toys / "nowhere"), "project": toys}
+    with pytest.raises(DataError, match="no request file"):
+        verb(TASK, toys / "x.jsonl", requests=toys / "none.parquet", **nowhere)
+    with pytest.raises(InputError, match="no part 'tset'"):
+        verb(TASK, toys / "x.jsonl", splits={"tset"}, **nowhere)
+    with pytest.raises(InputError, match="nowhere"):
+        verb(TASK, toys / "x.jsonl", **nowhere)
+    assert not (toys / "x.jsonl").exists()
+
+
 def test_a_folder_is_of_one_run(toys: Path) -> None:
     run(toys)
     before = files(toys / "run")

@@ -16,7 +16,7 @@ from promptrank.workspace.fusing import PART, Fused, check_fusable, fit_task_fus
 from promptrank.workspace.fusions import new_place, unfused
 from promptrank.workspace.policies import without_steps
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import request_file
+from promptrank.workspace.request_files import check_given, request_file
 from promptrank.workspace.tasks import OpenTask, open_task
 
 
@@ -59,6 +59,8 @@ def fuse(
     check_fusable(opened, engine)
     if report is not None:
         check_output(report, (".json",), [requests])
+    if requests is not None:
+        check_given(requests)
     own = unfused(opened)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}

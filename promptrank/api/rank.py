@@ -22,7 +22,7 @@ from promptrank.workspace.baselines import (
 from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import request_file
+from promptrank.workspace.request_files import check_given, request_file
 from promptrank.workspace.run_opening import run_runtime
 from promptrank.workspace.tasks import OpenTask, check_splits, open_task
 
@@ -85,6 +85,12 @@ def rank(
     if baseline is not None and timeout is not None:
         raise InputError(f"{engine}: a baseline asks no engine; leave --timeout out")
     check_cached(engine, cache)
+    if requests is None:
+        check_splits(opened.task, splits)
+        if splits is None and opened.task.split is not None:
+            splits = {"test"}
+    else:
+        check_given(requests)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
     given |= {"allow_changed": allow_changed, "say": say}
@@ -94,10 +100,6 @@ def rank(
             kept = stack.enter_context(score_cache(opened.project, cache, say))
             given["runtime"] = stack.enter_context(run_runtime(timeout, say, kept, timed_out))
             ranker = stack.enter_context(open_ranker(opened, **given))
-        if requests is None:
-            check_splits(opened.task, splits)
-            if splits is None and opened.task.split is not None:
-                splits = {"test"}
         # A baseline learns from the training part of the same requests.
         needed = splits if baseline is None else None
         file = stack.enter_context(request_file(opened, requests, splits=needed, say=say))

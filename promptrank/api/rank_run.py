@@ -48,7 +48,7 @@ from promptrank.workspace.planned_runs import PlanEntry, check_entries, open_her
 from promptrank.workspace.planned_workers import open_on_workers, wanted_by
 from promptrank.workspace.preparing import preparing
 from promptrank.workspace.rankers import STUDENT, open_ranker
-from promptrank.workspace.request_files import request_file
+from promptrank.workspace.request_files import check_given, request_file
 from promptrank.workspace.run_opening import (
     origin_of_options,
     run_runtime,
@@ -158,6 +158,12 @@ def rank_run(
         raise InputError(f"{engine}: baselines rank into one file; take -o in place of --run")
     if pools is None:
         check_cached(engine, cache)
+    if requests is None:
+        check_splits(opened.task, splits)
+        if splits is None and opened.task.split is not None:
+            splits = {"test"}
+    else:
+        check_given(requests)
     wanted = wanted_workers(on, workers, cpus_per_worker, gpus_per_worker, threads, prepare)
     given: dict[str, Any] = {
         "engine": engine,
@@ -187,10 +193,6 @@ def rank_run(
                 pools = stack.enter_context(worker_pools([wanted], say))
             pool = pool_for_run(pools, wanted, task, given, timeout=timeout, cache=shared)
             score = partial(score_shards_on_workers, place, pool, opened.task, template=template)
-        if requests is None:
-            check_splits(opened.task, splits)
-            if splits is None and opened.task.split is not None:
-                splits = {"test"}
         file = stack.enter_context(request_file(opened, requests, splits=splits, say=say))
         if ranker is not None:
             ready = preparing(

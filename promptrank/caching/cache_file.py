@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from promptrank.basics.transactions import transaction
 from promptrank.errors import DataError
 
 _FORMAT = 1
@@ -67,15 +68,8 @@ class CacheFile:
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """The connection within a transaction, which an error takes back."""
-        with self.reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        with self.reading() as connection, transaction(connection):
+            yield connection
 
     def vacuum(self) -> None:
         """Write the file anew without what was deleted.
@@ -158,19 +152,13 @@ class CacheFile:
     def _make(self) -> None:
         """The tables of a new file; two processes may come to it at once."""
         connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
+        with transaction(connection):
             if not self._schema():
                 for table in _TABLES:
                     connection.execute(table)
                 connection.execute("INSERT INTO facts VALUES ('salt', ?)", (os.urandom(32),))
                 connection.execute(f"PRAGMA application_id = {_MARK}")
                 connection.execute(f"PRAGMA user_version = {_FORMAT}")
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):
-                connection.execute("ROLLBACK")
-            raise
 
     @contextmanager
     def _told(self) -> Iterator[None]:

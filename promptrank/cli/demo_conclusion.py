@@ -7,17 +7,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from promptrank.cli.terminal import PLAIN_WIDTH, print_table
-from promptrank.evaluation.report import Report
-from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from promptrank.evaluation.report import Report
+    from promptrank.evaluation.report_rows import Cell, Difference, RankerRow
 
 
 METRICS = {"auc": "AUC", "ndcg@10": "NDCG@10"}
 
 
-def renamed(report: Report, names: Mapping[str, str]) -> Report:
+def renamed(report: "Report", names: Mapping[str, str]) -> "Report":
     """The same report with other names for its rankers; what ``names`` lacks keeps its own."""
 
     def name_of(name: str) -> str:
@@ -38,7 +39,7 @@ def renamed(report: Report, names: Mapping[str, str]) -> Report:
 
 
 def conclusion(
-    report: Report,
+    report: "Report",
     baselines: Collection[str],
     student: str,
     *,
@@ -76,7 +77,7 @@ def conclusion(
 
 
 def _student(
-    student: RankerRow, level: float, decoder_us: float | None, student_us: float | None
+    student: "RankerRow", level: float, decoder_us: float | None, student_us: float | None
 ) -> str:
     from promptrank.evaluation.report_numbers import number
 
@@ -95,7 +96,7 @@ def _student(
     )
 
 
-def short_table(report: Report) -> "Table":
+def short_table(report: "Report") -> "Table":
     """Every ranker with AUC and NDCG@10, each with its interval, the best AUC first."""
     from rich import box
     from rich.table import Table
@@ -112,7 +113,7 @@ def short_table(report: Report) -> "Table":
     return table
 
 
-def show_conclusion(text: str, report: Report) -> None:
+def show_conclusion(text: str, report: "Report") -> None:
     """Print the two sentences, then the short table and how to read it."""
     sys.stdout.write(f"\nConclusion\n{textwrap.fill(text, 100)}\n\n")
     print_table(short_table(report), PLAIN_WIDTH)
@@ -123,7 +124,7 @@ def show_conclusion(text: str, report: Report) -> None:
     )
 
 
-def page(text: str, report: Report, students: Report) -> str:
+def page(text: str, report: "Report", students: "Report") -> str:
     """The whole report in markdown, the conclusion first."""
     from rich.console import Console
 
@@ -140,11 +141,11 @@ def page(text: str, report: Report, students: Report) -> str:
     )
 
 
-def _value(cell: Cell) -> float:
+def _value(cell: "Cell") -> float:
     return cell.value if cell.value is not None else float("-inf")
 
 
-def _difference(difference: Difference, level: float) -> str:
+def _difference(difference: "Difference", level: float) -> str:
     """``difference +.013, 95% interval -.008 to +.037``."""
     from promptrank.evaluation.report_numbers import number
 

@@ -1,18 +1,22 @@
 """What the moving line of a run tells beside requests: tokens a second, kept scores, errors."""
 
+from typing import TYPE_CHECKING
+
 from promptrank.basics.plurals import counted
 from promptrank.cli.progress import Pace
-from promptrank.runs.throughput import Throughput
+
+if TYPE_CHECKING:
+    from promptrank.runs.throughput import Throughput
 
 
 class RunLine:
     """A `promptrank.cli.progress.Beside` of one run after another."""
 
-    def __init__(self, throughput: Throughput) -> None:
+    def __init__(self, throughput: "Throughput") -> None:
         """Tell of a run that begins."""
         self.begin(throughput)
 
-    def begin(self, throughput: Throughput) -> None:
+    def begin(self, throughput: "Throughput") -> None:
         """Tell of this run from now on."""
         self._throughput, self._pace = throughput, Pace()
 

@@ -1,6 +1,6 @@
 """The embedded engine: a request's prefix once, its candidates side by side, requests together."""
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
@@ -19,6 +19,7 @@ from promptrank.engine.contract import (
 from promptrank.engine.cutting import ForwardBudget, KeptKeys, Part, cut, pack, tries
 from promptrank.engine.devices import is_out_of_memory, within_memory
 from promptrank.engine.forward import run
+from promptrank.engine.kept_instructions import KeptInstructions, instruction
 from promptrank.engine.layout import lay_out
 from promptrank.engine.loaded_adapters import Adapters
 from promptrank.engine.logits import SlotRows, score_slots
@@ -33,9 +34,6 @@ from promptrank.errors import ModelError
 
 _WINDOW_TREES = 64  # in a group at most, to go by adapter and share instructions
 _WINDOW_FORWARDS = 16  # and at most so many forwards' tokens
-_SHORT_INSTRUCTION = 16  # fewer shared tokens are not worth keeping
-_KEPT_INSTRUCTIONS = 4
-_MET_INSTRUCTIONS = 16  # so many of the last ones are known again
 _LEAST = 64  # tokens of a forward: what does not fit by so few at a time does not fit
 
 
@@ -73,9 +71,7 @@ class PackedEngine:
         # One prompt at a time gains nothing from trees begun together.
         step = 0 if longest == 0 else budget.tokens
         self.window = Window(_WINDOW_TREES, _WINDOW_FORWARDS * budget.tokens, step)
-        self._kept: OrderedDict[tuple[str | None, tuple[int, ...]], KeptKeys] = OrderedDict()
-        self._met: deque[tuple[str | None, tuple[int, ...]]] = deque(maxlen=_MET_INSTRUCTIONS)
-        self._instructions = [0, 0]  # trees whose instruction was kept, and was not
+        self._kept = KeptInstructions()
         self._in_hand = 0  # tokens of the last forward
         self.shrunk = 0
 
@@ -135,13 +131,11 @@ class PackedEngine:
             ModelError: the engine is closed.
         """
         self._model().unload(adapter)
-        for key in [key for key in self._kept if key[0] == adapter]:
-            del self._kept[key]
+        self._kept.drop(adapter)
 
     def forget(self) -> None:
         """Drop the instructions kept from earlier trees; the next ones compute them anew."""
         self._kept.clear()
-        self._met.clear()
 
     def close(self) -> None:
         """Let the weights go."""
@@ -230,7 +224,7 @@ class PackedEngine:
                 yield from self._plain(adapter, work)
 
     def _parts(self, adapter: str | None, works: dict[int, TreeWork]) -> Iterator[Part]:
-        heads = {number: _instruction(work.tree) for number, work in works.items()}
+        heads = {number: instruction(work.tree) for number, work in works.items()}
         often = Counter(heads.values())
         started: dict[tuple[int, ...], KeptKeys] = {}
         for number, work in works.items():
@@ -242,34 +236,23 @@ class PackedEngine:
             if not branches:
                 continue
             head = heads[number]
-            past = started.get(head) or self._remembered(adapter, head)
+            key = (adapter, head)
+            past = started.get(head) or self._kept.get(key)
             if head:
-                self._instructions[past is None] += 1
+                self._kept.count(past is not None)
             # A tree that comes alone, as in a server, may be the second of many.
-            again = often[head] > 1 or (adapter, head) in self._met
+            again = often[head] > 1 or self._kept.was_met(key)
             if past is None and again and 0 < len(head) <= self._budget.tokens:
-                past = started[head] = self._remember(adapter, head)
+                past = started[head] = self._kept.keep(key)
                 yield Part(number, None, head, past, ())
             elif past is None and head and not again:
-                self._met.append((adapter, head))
+                self._kept.meet(key)
             yield from cut(number, work.tree.prefix, branches, past, self._budget)
 
     @property
     def caches(self) -> Mapping[str, tuple[int, int]]:
         """Trees whose instruction's keys and values were kept, and were not."""
-        return {"instructions": (self._instructions[0], self._instructions[1])}
-
-    def _remembered(self, adapter: str | None, head: tuple[int, ...]) -> KeptKeys | None:
-        past = self._kept.get((adapter, head))
-        # Not filled: a run was given up before its first forward.
-        return past if past and past.layers else None
-
-    def _remember(self, adapter: str | None, head: tuple[int, ...]) -> KeptKeys:
-        past = self._kept[adapter, head] = KeptKeys(len(head))
-        self._kept.move_to_end((adapter, head))
-        while len(self._kept) > _KEPT_INSTRUCTIONS:
-            self._kept.popitem(last=False)
-        return past
+        return {"instructions": (self._kept.hits, self._kept.misses)}
 
     def _packs(self, tree: Tree, branch: Branch) -> bool:
         if self._longest is None:
@@ -329,9 +312,3 @@ def _ready(waiting: dict[int, TreeWork]) -> list[tuple[int, TreeScore]]:
     """Take out of ``waiting`` the trees of which nothing is left to come."""
     places = [place for place, work in waiting.items() if not work.left]
     return [(place, waiting.pop(place).result()) for place in places]
-
-
-def _instruction(tree: Tree) -> tuple[int, ...]:
-    """The leading tokens worth keeping; one prefix token at least stays, for answers after it."""
-    head = tuple(tree.prefix[: min(tree.shared, len(tree.prefix) - 1)]) if tree.prefix else ()
-    return head if len(head) >= _SHORT_INSTRUCTION else ()

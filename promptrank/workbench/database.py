@@ -4,9 +4,10 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from promptrank.basics.transactions import transaction
 from promptrank.errors import InputError
 
 PLACE = Path(".promptrank") / "workbench.sqlite"
@@ -90,15 +91,8 @@ class Database:
         Raises:
             InputError: as for `reading`.
         """
-        with self.reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                with suppress(sqlite3.Error):
-                    connection.execute("ROLLBACK")
-                raise
+        with self.reading() as connection, transaction(connection):
+            yield connection
 
     def close(self) -> None:
         """Close it; safe to call twice."""

@@ -43,6 +43,22 @@ def build_file(
     return build_requests(opened.task, root=root, out=path, say=say, limit=limit, splits=splits)
 
 
+def check_given(path: str | Path) -> None:
+    """Refuse a request file that is not there, before anything slow; one in a store is fetched.
+
+    Raises:
+        DataError: it is not.
+    """
+    if is_object(path):
+        return
+    place = expanded(path)
+    if not place.is_file():
+        there = "is no plain file" if place.exists() else "`promptrank build` writes one"
+        raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
+    if place.suffix not in (".parquet", ".jsonl"):
+        raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
+
+
 def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> RequestFile:
     """A request file that is there.
 
@@ -52,12 +68,8 @@ def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> Request
     Raises:
         DataError: it is not.
     """
+    check_given(path)
     place = expanded(path)
-    if not place.is_file():
-        there = "is no plain file" if place.exists() else "`promptrank build` writes one"
-        raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
-    if place.suffix not in (".parquet", ".jsonl"):
-        raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
     stated = written_digest(place, config_beside(place))
     if stated is not None and stated != file_digest(place):
         say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
