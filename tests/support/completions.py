@@ -28,6 +28,8 @@ class SmallModel:
         self.folder, self.calls = folder, list[Body]()
         self.adapters = {f"adapter{number}": path for number, path in enumerate(adapters)}
         self._wrapped: Any = None
+        # Switching adapters is of the whole model, and tests that meddle ask from threads.
+        self._switching = threading.Lock()
         for name, path in self.adapters.items():
             if self._wrapped is None:
                 self._wrapped = PeftModel.from_pretrained(self._base, path, adapter_name=name)
@@ -59,7 +61,8 @@ class SmallModel:
         self.calls.append(body)
         choices = []
         for index, ids in enumerate(body["prompt"]):
-            said = self.logprobs(body["model"], ids)
+            with self._switching:
+                said = self.logprobs(body["model"], ids)
             top = int(said.argmax())
             wanted = {top, *body["logprob_token_ids"]}
             choices.append(
