@@ -45,8 +45,11 @@ class RatedEngine:
         if self._rate is not None:
             # What it idled is lost; that a sleep was too long is not the host's fault.
             self._free = max(now, self._free) + sum(len(t.branches) for t in trees) / self._rate
+        # Answers are part of an engine's work, so they are made within the time that it has.
+        made = [(place, tuple(map(_branch, tree.branches))) for place, tree in enumerate(trees)]
+        if self._rate is not None:
             time.sleep(max(0.0, self._free - time.perf_counter()))
-        yield [(place, tuple(map(_branch, tree.branches))) for place, tree in enumerate(trees)]
+        yield made
 
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:
         """One result per tree, in order."""

@@ -8,7 +8,7 @@ and every film is a new one, so nothing is remembered from request to request.
 * overhead: a run against an engine that would take 5,000 candidates a second and sleeps as long as
   it takes. ``overhead`` is 1 minus the seconds that the engine needs over those that passed, from
   its first step to the end of the run; what came before (loading, the first block) is told beside.
-  ``--prepare`` processes render and tokenize (2).
+  ``--prepare`` processes render and tokenize (1).
 * memory: resident memory of all processes of a run at its peak, sampled ten times a second; pages
   that two of them share count twice. ``memory_ratio`` is that of 100,000 requests over that of
   10,000.
@@ -188,7 +188,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--quick", action="store_true", help="tries that it works; a minute")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
-    parser.add_argument("--prepare", type=int, default=2, help="processes that render and tokenize")
+    parser.add_argument("--prepare", type=int, default=1, help="processes that render and tokenize")
     given = parser.parse_args()
     told = dict.fromkeys((figure for figure, _ in PARTS.values()), "none")
     with TemporaryDirectory(prefix="promptrank-") as name:

@@ -37,6 +37,11 @@ from promptrank.runs.request_blocks import RequestBlock
 AHEAD = 32_000_000
 """Bytes that wait, of one process, until it waits too; one message may go beyond."""
 
+UNPICKLED = 6
+"""Messages of one process that are ready to be taken: blocks, and prompts of 64 requests."""
+
+_ENDED = object()
+
 
 class PreparedBlocks:
     """A run's blocks as processes prepare them, and a `Posing` that has their prompts.
@@ -132,7 +137,10 @@ def _prompts(process: "_Process", block: RequestBlock) -> Iterator[list[Prepared
 
 
 class _Process:
-    """One process, and a thread that takes what it sends before anybody asks for it."""
+    """One process, and threads that take and unpickle what it sends before anybody asks for it.
+
+    Else the engine would wait at every block for as long as its requests take to unpickle.
+    """
 
     def __init__(self, preparation: Preparation, wanted: BlockShare, stack: ExitStack) -> None:
         process = stack.enter_context(started(__name__, "serve"))
@@ -140,14 +148,19 @@ class _Process:
         self._process, self._pipe = process, process.stdout
         self._held: deque[bytes] = deque()
         self._size = 0
+        self._values: deque[Any] = deque()
         self._over = self._closed = False
         self._changed = threading.Condition()
         with suppress(BrokenPipeError):  # it has ended: what is asked of it next tells
             send(process.stdin, (preparation, wanted))
-        self._thread = threading.Thread(target=self._take, name="prepared", daemon=True)
+        self._threads = [
+            threading.Thread(target=work, name="prepared", daemon=True)
+            for work in (self._take, self._unpickle)
+        ]
 
     def __enter__(self) -> "_Process":
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -155,24 +168,44 @@ class _Process:
             self._closed = True
             self._changed.notify_all()
         self._process.kill()  # so that the thread finds the end
-        self._thread.join()
+        for thread in self._threads:
+            thread.join()
 
     def _take(self) -> None:
         while True:
             try:
-                data = receive_bytes(self._pipe)
+                data: bytes | None = receive_bytes(self._pipe)
             except (EOFError, OSError):
-                break
+                data = None
             with self._changed:
-                self._held.append(data)
-                self._size += len(data)
+                if data is not None:
+                    self._held.append(data)
+                    self._size += len(data)
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._size <= AHEAD or self._closed)
+                if data is None or self._closed:
+                    self._over = True
+                    self._changed.notify_all()
+                    return
+
+    def _unpickle(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(
+                    lambda: self._closed
+                    or (len(self._values) < UNPICKLED and (self._held or self._over))
+                )
+                if self._closed or not self._held:
+                    self._values.append(_ENDED)
+                    self._changed.notify_all()
+                    return
+                data = self._held.popleft()
+                self._size -= len(data)
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._size <= AHEAD or self._closed)
-                if self._closed:
-                    break
-        with self._changed:
-            self._over = True
-            self._changed.notify_all()
+            value = value_of(data)
+            with self._changed:
+                self._values.append(value)
+                self._changed.notify_all()
 
     def next(self) -> Any:
         """What it sent next; None behind its last block.
@@ -182,17 +215,17 @@ class _Process:
             DataError: it ended by itself.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._held or self._over)
-            data = self._held.popleft() if self._held else None
-            self._size -= len(data) if data is not None else 0
+            self._changed.wait_for(lambda: self._values)
+            value = self._values[0]
+            if value is not _ENDED:
+                self._values.popleft()
             self._changed.notify_all()
-        if data is None:
+        if value is _ENDED:
             code = self._process.wait()
             raise DataError(
                 f"a process that prepared prompts ended by itself ({code}), perhaps for want of "
                 "memory; the same command goes on where it was, and --prepare 0 does without one"
             )
-        value = value_of(data)
         if isinstance(value, InputError):
             raise value
         return value
