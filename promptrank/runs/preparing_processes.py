@@ -192,8 +192,10 @@ class _Process:
         while True:
             with self._changed:
                 self._changed.wait_for(
-                    lambda: self._closed
-                    or (len(self._values) < UNPICKLED and (self._held or self._over))
+                    lambda: (
+                        self._closed
+                        or (len(self._values) < UNPICKLED and (self._held or self._over))
+                    )
                 )
                 if self._closed or not self._held:
                     self._values.append(_ENDED)
