@@ -46,7 +46,9 @@ class RatedEngine:
             # What it idled is lost; that a sleep was too long is not the host's fault.
             self._free = max(now, self._free) + sum(len(t.branches) for t in trees) / self._rate
         # Answers are part of an engine's work, so they are made within the time that it has.
-        made = [(place, tuple(map(_branch, tree.branches))) for place, tree in enumerate(trees)]
+        made: list[tuple[int, TreeScore]] = [
+            (place, tuple(map(_branch, tree.branches))) for place, tree in enumerate(trees)
+        ]
         if self._rate is not None:
             time.sleep(max(0.0, self._free - time.perf_counter()))
         yield made

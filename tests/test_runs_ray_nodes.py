@@ -31,7 +31,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     try:
         yield made
     finally:
-        made.shutdown()  # type: ignore[no-untyped-call]
+        made.shutdown()
 
 
 def files(folder: Path) -> dict[str, bytes]:
