@@ -258,8 +258,8 @@ def test_a_lone_request_is_answered_without_waiting_for_others(engine: Engine) -
         answered += len(next(long_run, []))
         ready = next(steps)
         taken += 1
-    # vLLM first ends what it has in hand.
-    assert taken <= 2 * len(alone) + 8
+    if not engine.info.name.startswith("http"):  # a step there may be a moment of waiting
+        assert taken <= 2 * len(alone) + 8  # vLLM first ends what it has in hand
     assert answered < len(window) or len(window) == 1
     assert_close(ready[0][1], alone[-1][0][1])
     long_run.close()
