@@ -54,8 +54,8 @@ class EnginePace:
             raise refuse(
                 429,
                 "busy",
-                f"what is ahead of it takes longer than its deadline of {1000 * left:.0f} ms; try "
-                f"again in {wait} s, or give it longer",
+                f"what is ahead of it takes longer than the {1000 * left:.0f} ms to its deadline; "
+                f"try again in {wait} s, or give it longer",
                 {"Retry-After": str(min(wait, 60))},
             )
 
