@@ -3,13 +3,15 @@
     python bench/_batch_run.py REQUESTS FOLDER RATE PREPARE SIZE
 
 RATE is in candidates a second, 0 for an engine that answers at once. Prints JSON: ``seconds`` from
-the engine's first step to the end, ``ready`` seconds before that, ``candidates``.
+the engine's first step to the end, ``ready`` seconds before that, ``candidates``, and how the
+engine waited for its steps: the median, and those of 20 ms and more, such as between shards.
 """
 
 import json
 import sys
 import time
 from pathlib import Path
+from statistics import median
 
 from _rated import RatedEngine
 
@@ -21,6 +23,7 @@ from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import open_task
 
 TASK = "movies/like"
+LONG = 0.02  # seconds
 
 
 def score(
@@ -43,6 +46,10 @@ def score(
         "ready": first - began,
         "candidates": done.counted.candidates,
         "whole": ended - began,
+        "steps": len(engine.waits),
+        "median_wait": median(engine.waits) if engine.waits else 0.0,
+        "long_waits": sum(wait >= LONG for wait in engine.waits),
+        "waited_long": sum(wait for wait in engine.waits if wait >= LONG),
     }
 
 

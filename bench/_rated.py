@@ -22,6 +22,7 @@ class RatedEngine:
 
     Attributes:
         begun: `time.perf_counter` of its first step; None before.
+        waits: seconds that it had nothing to do before each later step.
     """
 
     window = Window(64, 1_000_000)
@@ -31,6 +32,7 @@ class RatedEngine:
         """Take a rate; None for an engine that answers at once."""
         self.info, self._rate = info, rate
         self.begun: float | None = None
+        self.waits: list[float] = []
         self._free = 0.0  # when the device has done what it was given
 
     def size(self, tree: Tree) -> int:
@@ -43,6 +45,8 @@ class RatedEngine:
         if self.begun is None:
             self.begun = now
         if self._rate is not None:
+            if self._free:
+                self.waits.append(max(0.0, now - self._free))
             # What it idled is lost; that a sleep was too long is not the host's fault.
             self._free = max(now, self._free) + sum(len(t.branches) for t in trees) / self._rate
         # Answers are part of an engine's work, so they are made within the time that it has.

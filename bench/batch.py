@@ -120,6 +120,10 @@ def overhead(asked: Asked) -> str:
         f"engine needs {ideal:.1f}; {told['ready']:.1f} s before its first step; {asked.prepare} "
         "processes prepare"
     )
+    say(
+        f"overhead: {told['steps']:,} steps, a median wait of {1000 * told['median_wait']:.1f} ms; "
+        f"{told['long_waits']:,} waits of 20 ms and more, {told['waited_long']:.1f} s together"
+    )
     return f"{share:.3f}"
 
 

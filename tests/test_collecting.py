@@ -31,6 +31,17 @@ def test_what_somebody_else_froze_stays() -> None:
         gc.unfreeze()
 
 
+def test_of_several_at_once_the_last_puts_it_back() -> None:
+    threshold = gc.get_threshold()
+    first, second = seldom_collected(), seldom_collected()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert gc.get_threshold() != threshold and gc.get_freeze_count() > 0
+    second.__exit__(None, None, None)
+    assert gc.get_threshold() == threshold and gc.get_freeze_count() == 0
+
+
 def test_cycles_go_in_the_end() -> None:
     with seldom_collected():
         ring = weakref.ref(_Ring())

@@ -22,9 +22,9 @@ from promptrank.workspace.baselines import (
 from promptrank.workspace.kept_scores import CacheChoice, check_cached, score_cache
 from promptrank.workspace.policies import open_policy, with_policy
 from promptrank.workspace.rankers import open_ranker
-from promptrank.workspace.request_files import check_given, request_file
+from promptrank.workspace.request_files import asked_splits, request_file
 from promptrank.workspace.run_opening import run_runtime
-from promptrank.workspace.tasks import OpenTask, check_splits, open_task
+from promptrank.workspace.tasks import OpenTask, open_task
 
 
 def rank(
@@ -85,12 +85,7 @@ def rank(
     if baseline is not None and timeout is not None:
         raise InputError(f"{engine}: a baseline asks no engine; leave --timeout out")
     check_cached(engine, cache)
-    if requests is None:
-        check_splits(opened.task, splits)
-        if splits is None and opened.task.split is not None:
-            splits = {"test"}
-    else:
-        check_given(requests)
+    splits = asked_splits(opened, requests, splits)
     given: dict[str, Any] = {"engine": engine, "model": model, "adapter": adapter}
     given |= {"threads": threads, "device": device, "dtype": dtype}
     given |= {"allow_changed": allow_changed, "say": say}

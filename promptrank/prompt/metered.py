@@ -18,7 +18,7 @@ from jinja2.runtime import Context, LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 
-from promptrank.basics.numbers import is_number
+from promptrank.prompt.bounded_operations import MEMBER, NUMBERS, bounded_operation
 from promptrank.prompt.bounded_tests import COMPARISONS, LARGEST, bounded_tests, small
 from promptrank.prompt.metered_nodes import Unfolded, rewrite
 from promptrank.prompt.printing import MAX_TEXT, TooLong
@@ -30,9 +30,6 @@ MAX_STEPS = 20_000
 """Loop rounds and calls that one block may take."""
 
 MAX_UNITS = MAX_STEPS * STEP
-MEMBER = 32
-"""Units of looking at one member of a list."""
-
 MADE = 64
 """Units of a member of a list that is new, which may hold a new text."""
 
@@ -40,7 +37,6 @@ MOST_DEPTH = 50
 """Macros that may be called from each other, so that Python's own limit is never met."""
 
 
-_NUMBERS = frozenset((int, float))
 _SCOPES = frozenset(("_block_vars", "_loop_vars"))  # what Jinja itself adds to every call
 
 
@@ -231,7 +227,7 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             self.pay(units)
 
         def paid(value: Any, *others: Any, **options: Any) -> Any:
-            if type(value) not in _NUMBERS or others or options or self.units < factor:
+            if type(value) not in NUMBERS or others or options or self.units < factor:
                 charge(value, others, options)
             else:  # most often, and quickly told
                 self.units -= factor
@@ -286,27 +282,9 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """``+ - * / // ** %`` within bounds that are checked before memory is taken."""
-        for value in (left, right):
-            if type(value) is int and not -LARGEST < value < LARGEST:
-                small(value)
-        if type(left) in _NUMBERS and type(right) in _NUMBERS and operator != "**":
-            return self.binop_table[operator](left, right)  # nothing more to bound
-        if operator == "**":
-            fits = is_number(left) and is_number(right) and abs(right) <= 64
-            if not fits or abs(left) > 2**32:
-                raise OverflowError("** takes numbers below 2**32, exponents up to 64")
-        elif operator == "%" and isinstance(left, str | bytes):
-            raise TypeError("% divides numbers only; put texts together with ~")
-        elif operator in "+*":
-            sizes = [len(v) for v in (left, right) if isinstance(v, str | bytes | list | tuple)]
-            if sizes:
-                size = sum(sizes)
-                if operator == "*":
-                    size *= max([1, *(int(v) for v in (left, right) if isinstance(v, int))])
-                if size > MAX_TEXT:
-                    raise TooLong(f"{operator} would make more than {MAX_TEXT:,} characters")
-                self.pay(size if isinstance(left, str) or isinstance(right, str) else MEMBER * size)
-        return super().call_binop(context, operator, left, right)
+        if units := bounded_operation(operator, left, right):
+            self.pay(units)
+        return self.binop_table[operator](left, right)
 
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)

@@ -204,7 +204,10 @@ class _Process:
                 data = self._held.popleft()
                 self._size -= len(data)
                 self._changed.notify_all()
-            value = value_of(data)
+            try:
+                value = value_of(data)
+            except Exception as error:  # whoever asks next is to know, and not to wait for ever
+                value = error
             with self._changed:
                 self._values.append(value)
                 self._changed.notify_all()
@@ -228,7 +231,7 @@ class _Process:
                 f"a process that prepared prompts ended by itself ({code}), perhaps for want of "
                 "memory; the same command goes on where it was, and --prepare 0 does without one"
             )
-        if isinstance(value, InputError):
+        if isinstance(value, Exception):
             raise value
         return value
 

@@ -18,7 +18,7 @@ from promptrank.places.local_copies import local_copy
 from promptrank.requests.source import RequestFile
 from promptrank.workspace.correction_files import corrections_on
 from promptrank.workspace.item_tables import OwnItemTable
-from promptrank.workspace.tasks import OpenTask, data_folder
+from promptrank.workspace.tasks import OpenTask, check_splits, data_folder
 
 if TYPE_CHECKING:
     from promptrank.tables.build import Built
@@ -57,6 +57,22 @@ def check_given(path: str | Path) -> None:
         raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
     if place.suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
+
+
+def asked_splits(
+    opened: OpenTask, requests: str | Path | None, splits: set[str] | None
+) -> set[str] | None:
+    """The parts that are ranked: ``test`` where requests are built and a task with parts says none.
+
+    Raises:
+        InputError: the task has no such part.
+        DataError: the request file is not there.
+    """
+    if requests is not None:
+        check_given(requests)
+        return splits
+    check_splits(opened.task, splits)
+    return {"test"} if splits is None and opened.task.split is not None else splits
 
 
 def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> RequestFile:
