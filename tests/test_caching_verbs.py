@@ -18,8 +18,7 @@ from typer.testing import CliRunner
 from promptrank.api.caches import cache_info, prune_cache
 from promptrank.api.evaluate import evaluate
 from promptrank.api.rank import rank
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.caching.prompt_keys import Answerer
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.cli import cache_option

@@ -175,6 +175,18 @@ def test_what_cannot_be_prepared_is_refused(toys: Path, monkeypatch: pytest.Monk
         run(toys, "run", prepare=1)
 
 
+@pytest.mark.slow
+def test_what_cannot_be_unpickled_is_raised_and_waited_for_by_nobody(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(data: bytes) -> Any:
+        raise MemoryError("no room for it")
+
+    monkeypatch.setattr(preparing_processes, "value_of", full)
+    with pytest.raises(MemoryError, match="no room for it"):
+        run(toys, "run", prepare=1)
+
+
 @dataclass(frozen=True)
 class Odd:
     """A dataclass without slots."""

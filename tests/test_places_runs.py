@@ -12,8 +12,7 @@ from promptrank.api.build import build
 from promptrank.api.diff import diff
 from promptrank.api.evaluate import evaluate
 from promptrank.api.rank import rank
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.errors import DataError, InputError
 from promptrank.places import object_store
 from promptrank.runs import stored_runs

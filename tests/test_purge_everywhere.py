@@ -23,8 +23,7 @@ from typer.testing import CliRunner
 from promptrank.api.build import build
 from promptrank.api.purge import purge
 from promptrank.api.rank import rank
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.basics.seals import read_sealed
 from promptrank.caching.score_cache import ScoreCache
 from promptrank.cli.main import app

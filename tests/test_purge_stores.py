@@ -13,8 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from promptrank.api.purge import Purged, purge
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError
 from promptrank.places import object_store

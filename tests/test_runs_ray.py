@@ -16,8 +16,7 @@ import psutil
 import pytest
 
 from promptrank.api.build import build
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.errors import InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile

@@ -17,8 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from promptrank.api.build import build
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.cli.main import app
 from promptrank.cli.progress import LogSteps
 from promptrank.cli.run_line import RunLine

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from promptrank.api.rank_plan import rank_plan
-from promptrank.api.rank_run import rank_run
+from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.basics.owner import owned
 from promptrank.runs import stored_runs
 from promptrank.runs.sharded_run import StoppedBetween

@@ -228,8 +228,7 @@ def _into_folder(
     files: ReportFiles,
 ) -> None:
     """Rank one task into a folder, or several into folders of their own there."""
-    from promptrank.api.rank_plan import rank_plan
-    from promptrank.api.rank_run import rank_run
+    from promptrank.api.rank_run import rank_plan, rank_run
     from promptrank.runs.sharded_run import SHARD
     from promptrank.runs.throughput import Throughput
 

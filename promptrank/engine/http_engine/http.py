@@ -5,6 +5,7 @@ import os
 import queue
 import threading
 import weakref
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -118,7 +119,7 @@ class HttpEngine:
         return sum(len(tree.prefix) + len(branch.ids) for branch in tree.branches)
 
     def begin(self, trees: Sequence[Tree]) -> Steps:
-        """The first step sends the prompts; each other takes in one answer of the server.
+        """The first step sends prompts; each other takes in one answer, and sends what waits.
 
         Raises:
             ModelError: the engine is closed, or the server cannot be reached.
@@ -215,22 +216,33 @@ class HttpEngine:
 
 
 class _Group:
-    """The calls of one group of trees, and what comes back of them."""
+    """The calls of one group of trees, and what comes back of them.
+
+    No more than `AT_ONCE` of them are with the pool at once, so that the calls of another group,
+    such as a lone request's, stand behind these and not behind all of a long run's.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor, server: Completions) -> None:
         self._pool, self._server = pool, server
         self._calls: dict[Future[list[PromptAnswer]], tuple[str, list[_Prompt]]] = {}
+        self._later: deque[tuple[str, Sequence[int], list[_Prompt]]] = deque()
         self._ended: queue.SimpleQueue[Future[list[PromptAnswer]]] = queue.SimpleQueue()
         self._given_up = threading.Event()
 
     def ask(self, model: str, wanted: Sequence[int], prompts: list["_Prompt"]) -> None:
-        asked = Call(model, [prompt.ids for prompt in prompts], wanted)
-        try:
-            call = self._pool.submit(self._server.ask, asked, self._given_up.is_set)
-        except RuntimeError:  # the pool's word for it
-            raise ModelError(_CLOSED) from None
-        self._calls[call] = model, prompts
-        call.add_done_callback(self._ended.put)
+        self._later.append((model, wanted, prompts))
+        self._send()
+
+    def _send(self) -> None:
+        while self._later and len(self._calls) < AT_ONCE:
+            model, wanted, prompts = self._later.popleft()
+            asked = Call(model, [prompt.ids for prompt in prompts], wanted)
+            try:
+                call = self._pool.submit(self._server.ask, asked, self._given_up.is_set)
+            except RuntimeError:  # the pool's word for it
+                raise ModelError(_CLOSED) from None
+            self._calls[call] = model, prompts
+            call.add_done_callback(self._ended.put)
 
     def take_one(self) -> None:
         """Wait a moment for an answer and lay it on the works that it belongs to.
@@ -242,6 +254,7 @@ class _Group:
         except queue.Empty:
             return
         model, prompts = self._calls.pop(call)
+        self._send()
         try:
             answers = call.result()
         except CancelledError:
@@ -258,6 +271,7 @@ class _Group:
 
     def give_up(self) -> None:
         self._given_up.set()
+        self._later.clear()
         for call in list(self._calls):
             call.cancel()
 
