@@ -101,9 +101,9 @@ def test_versions_are_printed_without_a_verb(tmp_path: Path) -> None:
 def test_ctrl_c_ends_the_program_as_it_starts(wait: float, tmp_path: Path) -> None:
     code = (
         "import sys, promptrank.__main__ as program; sys.argv = ['promptrank', 'ls'];"
-        "sys.stdout.write('.'); sys.stdout.flush();"
         "from time import sleep; import promptrank.api.tasks as t;"
         "t.ls = lambda project: sleep(20) or ();"
+        "sys.stdout.write('.'); sys.stdout.flush();"
         "program.start()"
     )
     process = subprocess.Popen(

@@ -18,7 +18,7 @@ from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_run
 from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError, ErrorRow, InputError
-from promptrank.requests import format as request_format
+from promptrank.requests import row_parts
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.runs import scored_file, shards
 from promptrank.runs.read_run import read_run
@@ -84,7 +84,7 @@ def told(blocks: list[RequestBlock]) -> list[tuple[Any, ...]]:
 def test_whoever_goes_on_reads_what_an_unbroken_reader_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, list[bytes]], Path]
 ) -> None:
-    monkeypatch.setattr(request_format, "_ROWS", 7)
+    monkeypatch.setattr(row_parts, "_ROWS", 7)
     unread = again = 0
     for seed in range(5):
         rng = random.Random(seed)
@@ -143,7 +143,7 @@ def stopped_after(count: int) -> Callable[[], bool]:
 def test_a_resumed_run_does_not_read_what_is_done(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_format, "_ROWS", 8)
+    monkeypatch.setattr(row_parts, "_ROWS", 8)
     requests = damaged_requests(toys)
     whole = run(toys, "whole", requests=requests)
     assert whole.counted.unread > 6 and whole.counted.scored > 50
