@@ -22,11 +22,15 @@ from promptrank.basics.own_processes import receive, send
 from promptrank.engine.contract import Branch, Slot, SlotScore, Steps, Tree, Window
 from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError, InputError
+from promptrank.prompt.tokenizer import open_tokenizer
+from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.requests.source import RequestFile
 from promptrank.runs import preparing_processes, shards
 from promptrank.runs.preparation import Preparation, prepared
+from promptrank.runs.preparing_processes import PreparedBlocks
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runtime.opened import Opened
 
 TASK = "toys/like"
 TEMPLATE = "templates/toys/like.j2"
@@ -166,6 +170,40 @@ def test_groups_are_the_same_and_never_cross_a_shard(
 
 
 @pytest.mark.usefixtures("within")
+def test_a_shard_is_begun_before_the_rankings_of_the_last_one_are_made(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("promptrank.engine.fake.FakeEngine", Slow)
+    told: list[tuple[str, str]] = []
+    submit, ranking, pose = Opened.submit, Pointwise._ranking, PreparedBlocks._of
+
+    def submitted(opened: Opened[Any], works: Any) -> Any:
+        told.append(("asked", works[0].tree_id))
+        return submit(opened, works)
+
+    def ranked(method: Pointwise, posed: Any, result: Any) -> Any:
+        told.append(("ranked", posed.request.request_id))
+        return ranking(method, posed, result)
+
+    def posed(prepared: PreparedBlocks, request: Request) -> Any:
+        told.append(("posed", request.request_id))
+        return pose(prepared, request)
+
+    monkeypatch.setattr(Opened, "submit", submitted)
+    monkeypatch.setattr(Pointwise, "_ranking", ranked)
+    monkeypatch.setattr(PreparedBlocks, "_of", posed)
+    run(toys, "run", prepare=1, size=5)
+    names = [name for what, name in told if what == "ranked"]
+    at = {pair: place for place, pair in enumerate(told)}  # some are posed before, for the amount
+    assert len(names) == 12
+    for place in range(5, len(names), 5):
+        first, last = names[place], names[place - 1]
+        # Of the shard before, two groups of two and one of one, the last is with the engine.
+        assert at["asked", last] < at["posed", first]
+        assert at["posed", names[place + 1]] < at["asked", first] < at["ranked", last]
+
+
+@pytest.mark.usefixtures("within")
 def test_what_cannot_be_prepared_is_refused(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="--prepare -1: give 0 to"):
         run(toys, "run", prepare=-1)
@@ -218,6 +256,26 @@ def test_what_is_handed_over_comes_back_the_same(value: Any, ids: list[int]) -> 
         receive(pipe)
 
 
+ENCODE = """
+import json, sys
+from promptrank.runs.preparing_processes import without_models
+without_models()
+from promptrank.prompt.tokenizer import open_tokenizer
+words = open_tokenizer(sys.argv[1])
+print(json.dumps([words.fingerprint, words.encode("a good film"), words.chat.head[1]]))
+assert sys.modules["torch"] is None
+"""
+
+
+def test_who_prepares_loads_no_models_and_has_the_same_ids(tiny_llama_path: Path) -> None:
+    command = [sys.executable, "-c", ENCODE, str(tiny_llama_path)]
+    done = subprocess.run(command, capture_output=True, check=True)
+    assert done.stderr == b""
+    words = open_tokenizer(tiny_llama_path)
+    ids = words.encode("a good film")
+    assert json.loads(done.stdout) == [words.fingerprint, [*ids], [*words.chat.head[1]]]
+
+
 def many(root: Path, count: int) -> Path:
     rows = (
         {"request_id": f"r{n}", "member_id": f"m{n}", "member": {"name": f"N{n}"}}
@@ -230,10 +288,18 @@ def many(root: Path, count: int) -> Path:
     return path
 
 
+PROGRAM = """
+import promptrank.runs.preparing_processes as preparing
+preparing.AHEAD = 50_000  # so that who prepares is at it when killed
+from promptrank.__main__ import start
+start()
+"""
+
+
 def command(root: Path, folder: str, count: int) -> list[str]:
     words = ["rank", TASK, "--engine", "fake", "--project", str(root), "--shard", "20"]
     words += ["--requests", str(many(root, count)), "--run", str(root / folder), "--prepare", "2"]
-    return [sys.executable, "-m", "promptrank", *words]
+    return [sys.executable, "-c", PROGRAM, *words]
 
 
 def until_shards(process: "subprocess.Popen[str]", folder: Path, count: int) -> None:
@@ -244,7 +310,7 @@ def until_shards(process: "subprocess.Popen[str]", folder: Path, count: int) -> 
 
 @pytest.mark.slow
 def test_processes_that_are_killed_are_told_and_leave_no_orphans(toys: Path) -> None:
-    count = 40_000  # more than is prepared ahead, so that who prepares is at it when killed
+    count = 3_000
     words = command(toys, "run", count)
     folder = toys / "run"
     # A process that prepares is killed.

@@ -3,7 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import islice
 from typing import Any
 
@@ -16,6 +18,23 @@ from promptrank.runtime.opened import Opened
 Watch = Callable[[Sequence[Work], Sequence[Future[TreeScore]]], None]
 """Is given work and its results to come as it is submitted. Whoever cancels these, from any thread,
 gives the requests up: their loop then raises CancelledError."""
+
+
+class Pause(IntEnum):
+    """Where a list of requests has come to, for whoever begins another before it is ranked."""
+
+    ALONE = 0
+    """Nothing is done, and nothing else may be under way beside what comes."""
+    POSED = 1
+    """The first requests are ready to be asked, and the engine has none yet."""
+    BEGUN = 2
+    """The engine has the first group."""
+    ASKED = 3
+    """The engine has the last group: nothing more is drawn."""
+    ANSWERED = 4
+    """The last group is answered; its rankings are still to be made."""
+    RANKED = 5
+    """There is a ranking of each."""
 
 
 @dataclass(slots=True)
@@ -57,17 +76,53 @@ def rankings(
     Raises:
         CancelledError: (of concurrent.futures) whoever watches has given it up.
     """
+    paused = paused_rankings(method, opened, requests, adapter_of, watch, ordered, gathers=False)
+    with closing(paused):
+        for ranking in paused:
+            if not isinstance(ranking, Pause):
+                yield ranking
+
+
+def paused_rankings(
+    method: Method,
+    opened: Opened[Any],
+    requests: Iterable[Request],
+    adapter_of: AdapterOf | None = None,
+    watch: Watch | None = None,
+    ordered: int = 0,
+    *,
+    gathers: bool = True,
+) -> Generator[Ranking | Pause, None, None]:
+    """As `rankings`, with pauses between them, once each and in their order, from `POSED` on.
+
+    Args:
+        gathers: whether the last group is answered as a whole before the first of it is given;
+            there is no `ANSWERED` else, nor where nothing is left to wait for.
+    """
     under_way: deque[deque[_Started]] = deque()
     try:
         begun = map(_begun, method.start(requests, adapter_of))
-        for group in _groups(_by_prefix(begun, ordered) if ordered else begun, opened):
+        groups = _groups(_by_prefix(begun, ordered) if ordered else begun, opened)
+        group = next(groups, None)
+        yield Pause.POSED
+        first = True
+        while group is not None:
             under_way.append(deque(group))
             _submit(group, opened, watch)
+            if first:
+                yield Pause.BEGUN
+                first = False
             if len(under_way) >= opened.ahead:
                 yield from _finish(under_way[0], opened, watch)
                 under_way.popleft()
-        for waiting in under_way:
-            yield from _finish(waiting, opened, watch)
+            group = next(groups, None)
+        yield Pause.ASKED
+        while under_way:
+            if gathers and len(under_way) == 1:
+                _wait(under_way[0], opened)
+                yield Pause.ANSWERED
+            yield from _finish(under_way[0], opened, watch)
+            under_way.popleft()
     finally:
         for waiting in under_way:
             for started in waiting:
@@ -116,6 +171,14 @@ def _submit(group: Sequence[_Started], opened: Opened[Any], watch: Watch | None)
     results = iter(futures)
     for started in group:
         started.results = [next(results) for _ in started.work]
+
+
+def _wait(group: Iterable[_Started], opened: Opened[Any]) -> None:
+    """Wait for the results of a group, whatever they are."""
+    for started in group:
+        for result in started.results:
+            with suppress(Exception):  # whoever takes it is told
+                opened.result(result)
 
 
 def _finish(group: deque[_Started], opened: Opened[Any], watch: Watch | None) -> Iterator[Ranking]:

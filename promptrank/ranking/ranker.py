@@ -9,7 +9,7 @@ from typing import Any, Self
 from promptrank.engine.contract import Answers, EngineInfo
 from promptrank.errors import InputError
 from promptrank.prompt.encode import Encoder
-from promptrank.ranking.loop import Watch, rankings
+from promptrank.ranking.loop import Pause, Watch, paused_rankings, rankings
 from promptrank.ranking.method import Method
 from promptrank.ranking.ranking import Ranking
 from promptrank.ranking.step import Step
@@ -111,14 +111,21 @@ class Ranker:
         if adapter_of is not None and self.origin.fusion is not None:
             raise InputError("a fusion belongs to one adapter; rank without adapter_of")
         records = (r if isinstance(r, Request) else request_from_dict(r) for r in requests)
-        chosen = None
+        chosen = self._own if self.adapter is not None else None
         if adapter_of is not None:
             chosen = self._chosen(adapter_of)
-        elif self.adapter is not None:
-            chosen = self._own
         ranked = rankings(self.method, self.opened, records, chosen, watch, ordered)
         steps = (*self.steps, *self.policy) if policy else self.steps
         return map(partial(_stepped, steps), ranked) if steps else ranked
+
+    def rank_paused(
+        self, requests: Iterable[Request], watch: Watch, ordered: int
+    ) -> Iterator[Ranking | Pause]:
+        """As `rank_many`, with the pauses of `promptrank.ranking.loop.paused_rankings`."""
+        chosen = self._own if self.adapter is not None else None
+        ranked = paused_rankings(self.method, self.opened, requests, chosen, watch, ordered)
+        steps = (*self.steps, *self.policy)
+        return (each if isinstance(each, Pause) else _stepped(steps, each) for each in ranked)
 
     def _own(self, request: Request) -> str | None:
         return self.adapter

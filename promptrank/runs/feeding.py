@@ -2,8 +2,9 @@
 
 An engine that computes elsewhere (on a device, in another process, on a server) has nothing to do
 while this process renders the next prompts or writes a shard. So with processes that prepare, its
-steps are done by a thread, the loop keeps one group more under way than it works on, and a shard's
-columns and files are made while the next one is ranked. The results are those without.
+steps are done by a thread, the loop keeps one group more under way than it works on, a block is
+begun before the last one is answered, and a shard's columns and files are made while the next one
+is ranked. The results are those without.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
+from promptrank.ranking.loop import Pause
 from promptrank.ranking.method import Work
 from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.ranking.ranker import Ranker
@@ -40,25 +42,72 @@ class Feed:
         """Take the parts.
 
         Args:
-            writer: makes columns and files of shards; whoever ranks does where left out.
+            writer: makes columns and files of shards, and a block is begun before the one before
+                it is answered; whoever ranks does one after another where left out.
         """
         self.blocks, self.digest_of, self._writer = blocks, digest_of, writer
+        self._asked: _Steps | None = None  # its last requests are with the engine
         self._written: Future[Shard] | None = None
 
+    @property
+    def beside(self) -> bool:
+        """Whether a block is still under way when the next one poses its first requests."""
+        return self._asked is not None
+
     def rank(self, steps: ShardSteps) -> Iterator[Shard]:
-        """Rank a block; the shards that are finished by then, in their order."""
-        next(steps)
-        yield from self.rest()
+        """Have all of a block asked; the shards that are finished by then, in their order.
+
+        The engine is given the first group as soon as the last of the block before is answered,
+        whose rankings are made while it works on that.
+        """
         if self._writer is None:
             yield finished(steps)
-        else:
-            self._written = self._writer.submit(finished, steps)
+            return
+        block = _Steps(steps)
+        if block.advance(Pause.ALONE) is Pause.ALONE:
+            yield from self._ranked()
+        block.advance(Pause.POSED)
+        if self._asked is not None:
+            self._asked.advance(Pause.ANSWERED)
+        block.advance(Pause.BEGUN)
+        yield from self._ranked()
+        self._asked = block
+        if block.advance(Pause.ASKED) is Pause.RANKED:  # it was to be alone
+            yield from self._ranked()
 
     def rest(self) -> Iterator[Shard]:
-        """The shard that is not finished yet, if there is one."""
+        """The shards that are not finished yet, if there are any."""
+        yield from self._ranked()
+        yield from self._finished()
+
+    def _ranked(self) -> Iterator[Shard]:
+        """Rank the block that is asked, and have its shard written; the shards before it."""
+        asked, self._asked = self._asked, None
+        if asked is not None:
+            asked.advance(Pause.RANKED)
+            yield from self._finished()
+            assert self._writer is not None
+            self._written = self._writer.submit(finished, asked.steps)
+
+    def _finished(self) -> Iterator[Shard]:
+        """The shard that is being written."""
         written, self._written = self._written, None
         if written is not None:
             yield written.result()
+
+
+class _Steps:
+    """A block being ranked, and how far it is."""
+
+    def __init__(self, steps: ShardSteps) -> None:
+        self.steps = steps
+        self._at: Pause | None = None
+
+    def advance(self, until: Pause) -> Pause:
+        """Go on to this pause, or to the first one behind it; that where it is then."""
+        while self._at is None or self._at < until:
+            self._at = next(self.steps)
+        return self._at
 
 
 def finished(steps: ShardSteps) -> Shard:

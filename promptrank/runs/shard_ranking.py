@@ -11,6 +11,7 @@ import pyarrow as pa
 from promptrank.engine.contract import TreeScore
 from promptrank.errors import ErrorRow
 from promptrank.ranking.columns import columns_of
+from promptrank.ranking.loop import Pause
 from promptrank.ranking.method import Work
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
@@ -28,8 +29,8 @@ from promptrank.runs.watched_attempts import WatchedAttempt, watched_attempt
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA, Origin
 
-ShardSteps = Generator[None, None, Shard]
-"""A block being ranked: it pauses once the engine has answered, and then gives its shard."""
+ShardSteps = Generator[Pause, None, Shard]
+"""A block being ranked: it pauses on the way, at last once all is ranked, and gives its shard."""
 
 ORDERED = 256
 """So many requests of a shard are asked in the order of (adapter, prefix), before the next ones."""
@@ -58,19 +59,23 @@ class ShardRanking:
         self._metadata = {METADATA: origin.to_json()}
         self._schema = schema_of(ranker.task, answers=ranker.method.answers)
 
-    def steps(self, block: RequestBlock, progress: Callable[[int], None]) -> ShardSteps:
-        """Rank the requests of a block, pause, and write their shard.
+    def steps(
+        self, block: RequestBlock, progress: Callable[[int], None], beside: bool = False
+    ) -> ShardSteps:
+        """Rank the requests of a block, and write their shard.
 
-        What comes after the pause asks the engine nothing; another thread may do it.
+        What comes after its last pause, `Pause.RANKED`, asks the engine nothing; another thread
+        may do it.
 
         Args:
             progress: is told how many of them are ranked.
+            beside: whether another block is under way while this one poses its first requests.
         """
         digests = PromptDigests(self._digest_of)
         reused = self._reused(block.requests, block.contents, digests)
         fresh = [request for request in block.requests if request.request_id not in reused]
         with watched_attempt(self._folder, block, self._identity, fresh, self._ranker) as watched:
-            shard = yield from self._ranked(block, progress, digests, reused, watched)
+            shard = yield from self._ranked(block, progress, digests, reused, watched, beside)
             watched.done()
         return shard
 
@@ -81,12 +86,12 @@ class ShardRanking:
         digests: PromptDigests,
         reused: Mapping[str, pa.Table],
         watched: WatchedAttempt,
+        beside: bool,
     ) -> ShardSteps:
         """The shard, ranked, and then written; ``reused`` has the rows that are there already."""
         requests, unread, contents = block.requests, block.unread, block.contents
-        before = fault_counts(self._ranker.opened)
-        rankings, asked = self._rankings(
-            watched, digests, lambda done: progress(len(reused) + done)
+        rankings, asked, faults = yield from self._rankings(
+            watched, digests, lambda done: progress(len(reused) + done), beside
         )
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
@@ -117,10 +122,9 @@ class ShardRanking:
         check_hope(self._ranker.opened, len(watched.asked))
         if not self._with_text:
             errors = [without_text(row) for row in errors]
-        faults = faults_since(before, fault_counts(self._ranker.opened))
         self._throughput.reused += len(reused)
         self._throughput.requests += len(reused)
-        yield
+        yield Pause.RANKED
         scores = self._table(tables)
         prompts = [
             (request.request_id, prompt, content)
@@ -167,9 +171,13 @@ class ShardRanking:
         )
 
     def _rankings(
-        self, watched: WatchedAttempt, digests: PromptDigests, progress: Callable[[int], None]
-    ) -> tuple[dict[str, Ranking], TokenCounts]:
-        """The ranking of each request, by id, and the tokens of all."""
+        self,
+        watched: WatchedAttempt,
+        digests: PromptDigests,
+        progress: Callable[[int], None],
+        beside: bool,
+    ) -> Generator[Pause, None, tuple[dict[str, Ranking], TokenCounts, dict[str, int]]]:
+        """The ranking of each request, by id, the tokens of all, and what went wrong meanwhile."""
         tokens, whole = AskedTokens(), TokenCounts()
 
         def watch(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
@@ -177,13 +185,23 @@ class ShardRanking:
             tokens(works, results)
 
         rankings: dict[str, Ranking] = {}
-        for ranking in watched.rankings(watch, ORDERED):
-            rankings[ranking.request_id] = ranking
-            counted = tokens.of(ranking.request_id)
+        before, faults = fault_counts(self._ranker.opened), None
+        for each in watched.rankings(watch, ORDERED, beside):
+            if isinstance(each, Pause):
+                if each is Pause.ANSWERED:
+                    faults = faults_since(before, fault_counts(self._ranker.opened))
+                yield each
+                if each <= Pause.POSED:  # so far, another block was under way
+                    before = fault_counts(self._ranker.opened)
+                continue
+            rankings[each.request_id] = each
+            counted = tokens.of(each.request_id)
             whole = whole.plus(counted)
-            self._throughput.add(ranking, counted)
+            self._throughput.add(each, counted)
             progress(len(rankings))
-        return rankings, whole
+        if faults is None:
+            faults = faults_since(before, fault_counts(self._ranker.opened))
+        return rankings, whole, faults
 
     def _reused(
         self, requests: Iterable[Request], contents: Mapping[str, str], digests: PromptDigests

@@ -176,6 +176,7 @@ def score_shards(
             if not part.requests and not read_so_far:
                 _check_any(file, splits, sample, part.unread)
             if stop():
+                count_in(feed.rest())
                 raise StoppedBetween
             if not ranked:
                 _tell(ranker, part, resumed.requests, total, say)
@@ -186,7 +187,7 @@ def score_shards(
                 told.cache = cache_use(ranker.opened, used_before)
                 progress(before + done, total)
 
-            count_in(feed.rank(ranking.steps(part, ranked_so_far)))
+            count_in(feed.rank(ranking.steps(part, ranked_so_far, feed.beside)))
             ranked += 1
             read_so_far += len(part.requests)
         count_in(feed.rest())

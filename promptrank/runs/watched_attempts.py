@@ -7,7 +7,7 @@ from itertools import groupby
 from pathlib import Path
 
 from promptrank.engine.contract import Tree, TreeScore
-from promptrank.ranking.loop import Watch
+from promptrank.ranking.loop import Pause, Watch
 from promptrank.ranking.method import Work
 from promptrank.ranking.ranker import Ranker
 from promptrank.ranking.ranking import Ranking
@@ -35,17 +35,28 @@ class WatchedAttempt:
         self.accused = frozenset(ledger.suspicion.accused if ledger is not None else ())
         self.asked = [r for r in fresh if r.request_id not in self.accused]
 
-    def rankings(self, watch: Watch, ordered: int) -> Iterator[Ranking]:
+    def rankings(
+        self, watch: Watch, ordered: int, beside: bool = False
+    ) -> Iterator[Ranking | Pause]:
         """Those of ``asked``, lazily; suspects have been ranked alone before.
+
+        With pauses of `promptrank.ranking.loop`. Where a process was killed at an earlier attempt
+        there is none but `ALONE`: no other shard is in hand then, and it is known whose fault the
+        next kill is.
 
         Args:
             ordered: as of `promptrank.ranking.loop.rankings`.
+            beside: whether another shard is in hand until the first pause is over; a kill before
+                that is held against it, and at the next attempt nothing is begun beside it.
         """
         if self._ledger is None:
-            yield from self._ranker.rank_many(self.asked, watch=watch, ordered=ordered)
+            yield from self._ranker.rank_paused(self.asked, watch, ordered)
             return
-        self._try_suspects(self._ledger)
-        hand = _Hand(self._ledger, self.asked)
+        suspected = self._ledger.suspicion.kills > 0
+        if suspected:
+            yield Pause.ALONE
+            self._try_suspects(self._ledger)
+        hand = _Hand(self._ledger, self.asked, waits=beside and not suspected)
 
         def both(works: Sequence[Work], results: Sequence[Future[TreeScore]]) -> None:
             hand.submitted(works)
@@ -53,9 +64,16 @@ class WatchedAttempt:
 
         for together in _segments(self.asked, self._ledger.suspicion.apart):
             drawn = map(hand.drawn, together)
-            for ranking in self._ranker.rank_many(drawn, watch=both, ordered=ordered):
-                hand.ranked(ranking)
-                yield ranking
+            for each in self._ranker.rank_paused(drawn, both, ordered):
+                if not isinstance(each, Pause):
+                    hand.ranked(each)
+                    yield each
+                elif not suspected:
+                    if each is Pause.ANSWERED:
+                        hand.answered()
+                    yield each
+                    if each is Pause.POSED:
+                        hand.begins()
 
     def done(self) -> None:
         """The shard is written."""
@@ -75,8 +93,13 @@ class WatchedAttempt:
 class _Hand:
     """Which requests are in hand: those that the engine has, else those on their way to it."""
 
-    def __init__(self, ledger: Attempt, asked: Sequence[Request]) -> None:
-        self._ledger = ledger
+    def __init__(self, ledger: Attempt, asked: Sequence[Request], *, waits: bool) -> None:
+        """Nobody is in hand.
+
+        Args:
+            waits: nothing is written before `begins`.
+        """
+        self._ledger, self._waits = ledger, waits
         self._places = {request.request_id: place for place, request in enumerate(asked)}
         self._drawn = range(0)  # since the engine was last given any; they come in their order
         self._submitted: set[int] = set()  # of those that the engine has, not ranked yet
@@ -85,20 +108,32 @@ class _Hand:
     def drawn(self, request: Request) -> Request:
         place = self._places[request.request_id]
         self._drawn = range(self._drawn.start if self._drawn else place, place + 1)
-        if not self._submitted:
+        if not self._submitted and not self._waits:
             self._ledger.batch(self._drawn, self._first)
         return request
+
+    def begins(self) -> None:
+        """From now on it is these requests that are in hand."""
+        self._waits = False
+        if self._drawn:
+            self._ledger.batch(self._drawn, self._first)
+
+    def answered(self) -> None:
+        """The engine has none of them any more."""
+        self._waits = True
+        self._ledger.idle()
 
     def submitted(self, works: Sequence[Work]) -> None:
         names = (work.tree_id if isinstance(work, Tree) else work.request_id for work in works)
         self._submitted |= {self._places[name] for name in names}
         self._drawn = range(0)
+        self._waits = False
         self._ledger.batch(sorted(self._submitted), self._first)
 
     def ranked(self, ranking: Ranking) -> None:
         self._first = False
         self._submitted.discard(self._places[ranking.request_id])
-        if not self._submitted:  # written once a batch, not for each request of it
+        if not self._submitted and not self._waits:  # once a batch, not for each request of it
             self._ledger.batch(self._drawn, False)
 
 
