@@ -35,7 +35,7 @@ from support.data import (
 )
 
 FEW = settings(max_examples=5, deadline=None, derandomize=True)
-MANY = settings(max_examples=30, deadline=None, derandomize=True)
+MANY = settings(max_examples=12, deadline=None, derandomize=True)
 SEEDS = st.integers(0, 10**6)
 
 

@@ -474,6 +474,7 @@ def test_two_runs_at_once(engine: Engine, kit: Kit) -> None:
         assert_close(two, score_one(engine, other))
 
 
+@SMALL
 def test_info_and_close(kit: Kit) -> None:
     engine = kit.open()
     assert engine.info.max_tokens > 0
@@ -559,7 +560,7 @@ TREES = st.builds(
 
 @pytest.mark.slow
 @SMALL
-@pytest.mark.parametrize("budget", [24, 4000])
+@pytest.mark.parametrize("budget", [16, 4000])  # engines that are open already
 def test_random_trees(kit: Kit, open_engine: OpenEngine, budget: int) -> None:
     if kit.model is None or kit.kind.startswith("plain"):
         pytest.skip("nothing is packed")
