@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 from promptrank.engine.foreign_files import foreign
 from promptrank.errors import ModelError
 from promptrank.prompt.chat import Chat, split_chat
+from promptrank.prompt.known_tokenizers import load_tokenizer
 from promptrank.prompt.model_words import check_ids, wanted_bos
 from promptrank.prompt.word_ids import Words, word_cut
 
@@ -161,10 +162,8 @@ def open_tokenizer(model_path: str | Path) -> TextTokenizer:
     Raises:
         ModelError: none can be loaded, or it is another model's.
     """
-    import transformers
-
     with foreign(Path(model_path), "no tokenizer can be loaded"):
-        tokenizer = transformers.AutoTokenizer.from_pretrained(str(model_path))
+        tokenizer = load_tokenizer(Path(model_path))
         words = from_transformers(tokenizer, str(model_path))
     check_ids(Path(model_path), words.text_ids)
     words.wanted_bos = wanted_bos(Path(model_path), tokenizer.bos_token_id)

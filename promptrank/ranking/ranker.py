@@ -111,9 +111,7 @@ class Ranker:
         if adapter_of is not None and self.origin.fusion is not None:
             raise InputError("a fusion belongs to one adapter; rank without adapter_of")
         records = (r if isinstance(r, Request) else request_from_dict(r) for r in requests)
-        chosen = self._own if self.adapter is not None else None
-        if adapter_of is not None:
-            chosen = self._chosen(adapter_of)
+        chosen = self._chosen(adapter_of) if adapter_of is not None else self._own_adapter()
         ranked = rankings(self.method, self.opened, records, chosen, watch, ordered)
         steps = (*self.steps, *self.policy) if policy else self.steps
         return map(partial(_stepped, steps), ranked) if steps else ranked
@@ -122,13 +120,13 @@ class Ranker:
         self, requests: Iterable[Request], watch: Watch, ordered: int
     ) -> Iterator[Ranking | Pause]:
         """As `rank_many`, with the pauses of `promptrank.ranking.loop.paused_rankings`."""
-        chosen = self._own if self.adapter is not None else None
+        chosen = self._own_adapter()
         ranked = paused_rankings(self.method, self.opened, requests, chosen, watch, ordered)
         steps = (*self.steps, *self.policy)
         return (each if isinstance(each, Pause) else _stepped(steps, each) for each in ranked)
 
-    def _own(self, request: Request) -> str | None:
-        return self.adapter
+    def _own_adapter(self) -> Callable[[Request], str | None] | None:
+        return None if self.adapter is None else lambda request: self.adapter
 
     def _chosen(
         self, adapter_of: Callable[[Request], str | Path | None]
