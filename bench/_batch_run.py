@@ -4,7 +4,8 @@
 
 RATE is in candidates a second, 0 for an engine that answers at once. Prints JSON: ``seconds`` from
 the engine's first step to the end, ``ready`` seconds before that, ``candidates``, and how the
-engine waited for its steps: the median, and those of 20 ms and more, such as between shards.
+engine waited for its steps: the median, those of 20 ms and more, and ``waited_between``, all waits
+before the first step of a shard.
 """
 
 import json
@@ -40,6 +41,7 @@ def score(
         done = score_shards(folder, ranker, file, {}, size=size, prepare=prepared)
         ended = time.perf_counter()
     first = engine.begun if engine.begun is not None else began
+    groups = -(-size // engine.window.trees)  # of a shard
     assert done.counted.set_aside == 0, f"{done.counted.set_aside} candidates without a score"
     return {
         "seconds": ended - first,
@@ -50,6 +52,7 @@ def score(
         "median_wait": median(engine.waits) if engine.waits else 0.0,
         "long_waits": sum(wait >= LONG for wait in engine.waits),
         "waited_long": sum(wait for wait in engine.waits if wait >= LONG),
+        "waited_between": sum(engine.waits[groups - 1 :: groups]),
     }
 
 

@@ -122,7 +122,8 @@ def overhead(asked: Asked) -> str:
     )
     say(
         f"overhead: {told['steps']:,} steps, a median wait of {1000 * told['median_wait']:.1f} ms; "
-        f"{told['long_waits']:,} waits of 20 ms and more, {told['waited_long']:.1f} s together"
+        f"{told['long_waits']:,} waits of 20 ms and more, {told['waited_long']:.1f} s together; "
+        f"{told['waited_between']:.1f} s of waits are between shards"
     )
     return f"{share:.3f}"
 
