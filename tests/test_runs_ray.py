@@ -31,6 +31,9 @@ from promptrank.scores.origin import Origin
 from promptrank.workspace import run_workers
 from support.models import make_model
 
+# Not beside each other: clusters that start at once on one machine wait too long for each other.
+pytestmark = pytest.mark.xdist_group("ray")
+
 TASK = "toys/like"
 ROOT = Path(__file__).parent.parent
 

@@ -18,6 +18,9 @@ import pytest
 from promptrank.errors import InputError
 from promptrank.runs.ray_session import WantedWorkers, ray_session
 
+# Not beside each other: clusters that start at once on one machine wait too long for each other.
+pytestmark = pytest.mark.xdist_group("ray")
+
 ROOT = Path(__file__).parent.parent
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-this-test-alone-0123456789abcdef"}
 

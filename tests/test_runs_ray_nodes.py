@@ -12,6 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+# Not beside each other: clusters that start at once on one machine wait too long for each other.
+pytestmark = pytest.mark.xdist_group("ray")
+
 ROOT = Path(__file__).parent.parent
 TOKEN = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "of-this-test-alone-0123456789abcdef"}
 

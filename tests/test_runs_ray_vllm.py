@@ -13,6 +13,9 @@ from support.models import make_model
 from support.toys import make_project
 from support.vllm import skip_without_vllm
 
+# Not beside each other: clusters that start at once on one machine wait too long for each other.
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def _rows(folder: Path) -> list[dict[str, Any]]:
     return [
