@@ -25,8 +25,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     more = {**TOKEN, "RAY_worker_niceness": "0", "RAY_USAGE_STATS_ENABLED": "0"}
     for name, value in {**more, "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)
+    from ray import _raylet
     from ray.cluster_utils import Cluster
 
+    untyped: Any = _raylet
+    loader = untyped.AuthenticationTokenLoader.instance()
+    loader.reset_cache()  # else it has the token of the last cluster that this process began
     two_nodes: Any = Cluster  # Ray does not type it
     made = two_nodes(
         initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
@@ -35,6 +39,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield made
     finally:
         made.shutdown()
+        loader.reset_cache()
 
 
 def files(folder: Path) -> dict[str, bytes]:
