@@ -21,6 +21,7 @@ from promptrank.runs.feeding import Feed
 from promptrank.runs.prompt_digests import PromptDigests
 from promptrank.runs.request_blocks import Blocks
 from promptrank.runs.sharded_run import RunSummary
+from promptrank.runs.watched_attempts import WatchedAttempt
 from promptrank.runtime.opened import Opened
 from support.sharded import AT_ONCE, TASK, Scoring, errors_of, files_of, rows_of
 from support.toys import make_project
@@ -174,6 +175,12 @@ def test_who_is_in_hand(dying: Dying) -> None:
     both = [b"first 0-7"] * 2
     assert [line.strip() for line in lines] == (both if dying.ahead else FOURS)
     assert {len(line) for line in lines} == {999}
+
+
+def test_who_has_nothing_to_ask_does_not_pause(scoring: Scoring) -> None:
+    """Else another shard would begin beside it, and a kill there be held against nobody."""
+    watched = WatchedAttempt(scoring.ranker, [], None)
+    assert list(watched.rankings(lambda works, results: None, 8)) == []
 
 
 def test_several_in_one_shard_are_known(dying: Dying, unbroken: list[dict[str, Any]]) -> None:

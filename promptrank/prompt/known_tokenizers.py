@@ -27,7 +27,7 @@ def load_tokenizer(folder: Path) -> Any:
         Exception: whatever transformers raises over its files.
     """
     note = _note(folder)
-    if note is not None and note.is_file():
+    if note is not None and _there(note):
         from transformers import TokenizersBackend
 
         return TokenizersBackend.from_pretrained(str(folder))
@@ -38,6 +38,13 @@ def load_tokenizer(folder: Path) -> Any:
         with suppress(OSError):  # a cache that cannot be written: it is chosen anew each time
             write_text(note, f"{folder.name}: TokenizersBackend\n")
     return tokenizer
+
+
+def _there(note: Path) -> bool:
+    try:
+        return note.is_file()
+    except OSError:  # a cache that cannot be read
+        return False
 
 
 def _plain(tokenizer: Any, folder: Path) -> bool:

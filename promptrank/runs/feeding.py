@@ -2,9 +2,9 @@
 
 An engine that computes elsewhere (on a device, in another process, on a server) has nothing to do
 while this process renders the next prompts or writes a shard. So with processes that prepare, its
-steps are done by a thread, the loop keeps one group more under way than it works on, a block is
-begun before the last one is answered, and a shard's columns and files are made while the next one
-is ranked. The results are those without.
+steps are done by a thread, the loop keeps one group more under way than it works on, a block's
+first requests are posed before the last one is answered, and that one's rankings, columns and files
+are made while the engine works on them. The results are those without.
 """
 
 from collections.abc import Callable, Iterator
@@ -42,8 +42,8 @@ class Feed:
         """Take the parts.
 
         Args:
-            writer: makes columns and files of shards, and a block is begun before the one before
-                it is answered; whoever ranks does one after another where left out.
+            writer: makes columns and files of shards, and blocks overlap; whoever ranks does one
+                after another where left out.
         """
         self.blocks, self.digest_of, self._writer = blocks, digest_of, writer
         self._asked: _Steps | None = None  # its last requests are with the engine

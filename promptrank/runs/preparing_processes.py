@@ -249,7 +249,7 @@ def serve() -> None:
 def without_models() -> None:
     """Have transformers load its tokenizers and nothing else, as where there is no PyTorch.
 
-    Whoever renders and tokenizes is ready seconds sooner, and takes hundreds of MiB less.
+    Whoever renders and tokenizes wants no models, and is ready sooner without their imports.
     """
     os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that PyTorch was not found
     sys.modules.setdefault("torch", None)  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ class WatchedAttempt:
     ) -> Iterator[Ranking | Pause]:
         """Those of ``asked``, lazily; suspects have been ranked alone before.
 
-        With pauses of `promptrank.ranking.loop`. Where a process was killed at an earlier attempt
+        With pauses of `promptrank.ranking.loop`, where any is asked. Where a process was killed at an earlier attempt
         there is none but `ALONE`: no other shard is in hand then, and it is known whose fault the
         next kill is.
 
@@ -49,6 +49,8 @@ class WatchedAttempt:
             beside: whether another shard is in hand until the first pause is over; a kill before
                 that is held against it, and at the next attempt nothing is begun beside it.
         """
+        if not self.asked:  # no pause either: nothing would be in hand beside a shard
+            return
         if self._ledger is None:
             yield from self._ranker.rank_paused(self.asked, watch, ordered)
             return
