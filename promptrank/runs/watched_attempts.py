@@ -40,9 +40,9 @@ class WatchedAttempt:
     ) -> Iterator[Ranking | Pause]:
         """Those of ``asked``, lazily; suspects have been ranked alone before.
 
-        With pauses of `promptrank.ranking.loop`, where any is asked. Where a process was killed at an earlier attempt
-        there is none but `ALONE`: no other shard is in hand then, and it is known whose fault the
-        next kill is.
+        With pauses of `promptrank.ranking.loop`, where any is asked. Where a process was killed at
+        an earlier attempt there is none but `ALONE`: no other shard is in hand then, and it is
+        known whose fault the next kill is.
 
         Args:
             ordered: as of `promptrank.ranking.loop.rankings`.
