@@ -11,13 +11,17 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 # A link or an anchor that leads nowhere is an error. The theme's notice about its successor is none.
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-.PHONY: help demo test test-fast check fix docs bench
+# Tests start hundreds of processes: without bytecode (as in many containers) each compiles all it loads.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test test-offline test-fast check fix docs bench
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       rank real MovieLens candidates with a real decoder (downloads ~100 MB once)"
 	@echo "make test       everything: check, fast and slow tests (downloads ~100 MB once)"
-	@echo "make test-fast  tests without downloads"
+	@echo "make test-offline  tests without downloads"
+	@echo "make test-fast  those of them that take less than about half a second"
 	@echo "make check      ruff, formatting, types, links of the documentation"
 	@echo "make fix        let ruff mend what it can"
 	@echo "make docs       the documentation as a site, in site/"
@@ -59,8 +63,11 @@ test: check $(VLLM) $(CLIENTS)
 	$(PYTEST)
 	$(VENV)/clients/bin/python -m pytest -q tests/test_serve_clients.py
 
-test-fast: $(STAMP)
+test-offline: $(STAMP)
 	$(PYTEST) -m "not slow"
+
+test-fast: $(STAMP)
+	$(PYTEST) -m "not slow and not long"
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -206,6 +206,7 @@ def digest(engine: PackedEngine) -> str:
     return found.hexdigest()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("harm", [*HARMS, *OPTIONS])
 def test_what_is_not_what_its_config_asks_for_is_refused(
     harm: str, bad: dict[str, tuple[Path, str]], model: Path
@@ -243,6 +244,7 @@ def test_the_base_is_the_same_after_any_adapter(
     assert scores(engine, good) == tuned
 
 
+@pytest.mark.long
 def test_what_breaks_off_while_it_is_put_on_leaves_no_trace(
     good: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +269,7 @@ def test_what_breaks_off_while_it_is_put_on_leaves_no_trace(
         assert (digest(engine), scores(engine)) == (kept, base)
 
 
+@pytest.mark.long
 def test_a_tensor_that_peft_does_not_place_is_noticed(
     good: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -326,6 +329,7 @@ def test_what_peft_saves_is_taken_and_scores_as_in_peft(
     assert (digest(engine), scores(engine)) == (kept, base)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["lora_B", "lora_alpha"])
 def test_an_adapter_that_adds_nothing_is_the_base_and_that_is_told(
     how: str, good: Path, model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -348,6 +352,7 @@ def test_an_adapter_that_adds_nothing_is_the_base_and_that_is_told(
     assert caplog.text.count("its updates are all zero") == 1
 
 
+@pytest.mark.long
 def test_a_refused_folder_is_read_again_once_it_is_mended(
     good: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -386,6 +391,7 @@ def test_merging_and_training_take_no_other(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.long
 def test_the_model_may_be_given_in_memory_or_as_a_folder(good: Path, model: Path) -> None:
     base = decoder()
     one = read_adapter_tensors(good, model)

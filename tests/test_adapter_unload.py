@@ -25,6 +25,7 @@ def weights(engine: PackedEngine) -> int:
     return sum("lora_" in name for name, _ in engine._model().base.named_parameters())
 
 
+@pytest.mark.long
 def test_an_adapter_that_is_unloaded_gives_its_weights_back(tmp_path: Path) -> None:
     """One of several, the last one, and both again; other scores stay what they are."""
     model = saved(llama(), tmp_path / "model")

@@ -85,6 +85,7 @@ def test_ls_show_alias_and_rollback(run: Run, project: Path) -> None:
     assert "no card.json" in run("adapters", "show", "toys@prod").stdout
 
 
+@pytest.mark.long
 def test_an_unchanged_task_ranks_and_says_nothing(run: Run, project: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.parquet"
     said = run("rank", "toys/like", "-o", out, "--adapter", "toys", "--limit", "2").stderr
@@ -95,6 +96,7 @@ def test_an_unchanged_task_ranks_and_says_nothing(run: Run, project: Path, tmp_p
     assert digest in config
 
 
+@pytest.mark.long
 def test_a_changed_template_is_refused_by_rank_and_shown_by_render_and_eval(
     run: Run, project: Path, tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_changed_answers_are_refused(run: Run, tmp_path: Path) -> None:
     assert '+like.answers.like.say: ["Sure"]' in str(refused.value)
 
 
+@pytest.mark.long
 def test_another_task_is_told_and_not_refused(run: Run, project: Path, tmp_path: Path) -> None:
     (project / "tasks/toys/want.yaml").write_text((project / "tasks/toys/like.yaml").read_text())
     words = ("rank", "toys/want", "-o", tmp_path / "s.parquet", "--limit", "2")
@@ -134,6 +137,7 @@ def test_another_task_is_told_and_not_refused(run: Run, project: Path, tmp_path:
     assert "toys never trained on toys/want (T2, an unseen task), but on toys/like" in told
 
 
+@pytest.mark.long
 def test_another_base_is_refused_before_anything_is_loaded(
     run: Run, tmp_path: Path, tiny_sentencepiece_path: Path
 ) -> None:
@@ -154,6 +158,7 @@ def test_the_python_api_checks_an_adapter_of_a_single_request(project: Path) -> 
         next(ranker.rank_many([request], adapter_of=lambda r: "toys"))
 
 
+@pytest.mark.long
 def test_merged_weights_score_as_base_with_adapter(run: Run, project: Path, tmp_path: Path) -> None:
     merged = tmp_path / "merged"
     said = run("adapters", "merge", "toys", "--out", merged).stderr

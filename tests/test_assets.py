@@ -219,6 +219,7 @@ def test_pip_is_asked_for_one_pinned_wheel(source: WheelSource, tmp_path: Path) 
     assert {"--no-deps", "--only-binary", "toy==1.0"} <= set(arguments)
 
 
+@pytest.mark.long
 def test_pip_is_this_interpreters_and_its_errors_are_kept() -> None:
     result = wheels.run_pip(["no-such-command"])
     assert result.returncode != 0

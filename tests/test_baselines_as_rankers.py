@@ -90,6 +90,7 @@ def test_what_opens_rankers_without_requests_says_who_takes_baselines(toys: Path
         promptrank.open_ranker(TASK, engine="bm25", project=toys)
 
 
+@pytest.mark.long
 def test_a_baseline_ranks_into_a_file_like_any_other(
     toys: Path, requests: Path, tmp_path: Path
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_baseline_ranks_into_a_file_like_any_other(
     assert cells(by_file, "bm25") == cells(by_engine, "bm25") == cells(beside, "bm25")
 
 
+@pytest.mark.long
 def test_rivals_by_name_and_those_that_are_always_there(toys: Path, requests: Path) -> None:
     usual = {row.name for row in evaluated(toys).rankers} - {"decoder"}
     assert usual == set(ALWAYS) - {"logged"}  # this log holds no scores
@@ -132,6 +134,7 @@ def test_rivals_by_name_and_those_that_are_always_there(toys: Path, requests: Pa
         evaluated(toys, vs=["baseline:embedding"])  # which does, and fast tests are offline
 
 
+@pytest.mark.long
 def test_a_fusion_of_ranks_with_what_cannot_be_made_is_refused_with_the_reason(
     toys: Path, requests: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +145,7 @@ def test_a_fusion_of_ranks_with_what_cannot_be_made_is_refused_with_the_reason(
         evaluated(toys, vs=["baseline:all", "rrf:decoder+embedding"])
 
 
+@pytest.mark.long
 def test_candidates_that_nothing_is_known_of_are_set_aside(toys: Path, tmp_path: Path) -> None:
     numbers = {"item_mean": 0.5, "mean": 0.25}
     rows: list[dict[str, Any]] = [
@@ -168,6 +172,7 @@ def test_a_fused_task_is_for_decoders(toys: Path) -> None:
         evaluated(toys, engine="baseline:bm25")
 
 
+@pytest.mark.long
 def test_scores_of_a_baseline_are_made_again_when_what_it_learned_from_is_corrected(
     toys: Path, requests: Path
 ) -> None:

@@ -114,6 +114,7 @@ def test_statistics_come_from_train_alone_and_reasons_are_given() -> None:
     assert "query, a source item or a history" in str(fit.fit(NONE).reason)
 
 
+@pytest.mark.long
 def test_a_task_s_fields_are_what_its_template_prints_and_all_items_count(toys: Path) -> None:
     opened = open_task("toys/like", project=toys)
     with measured_on(opened, None, None, 3, silent) as on:

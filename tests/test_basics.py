@@ -138,6 +138,7 @@ def test_a_json_digest_without_escapes_is_of_utf8() -> None:
     assert json_digest("a", escaped=False) == json_digest("a")
 
 
+@pytest.mark.long
 @given(st.dictionaries(st.text(), JSON, max_size=5), st.randoms(use_true_random=False))
 def test_a_json_digest_does_not_depend_on_the_order_of_keys(
     value: dict[str, Any], random: Any
@@ -147,6 +148,7 @@ def test_a_json_digest_does_not_depend_on_the_order_of_keys(
     assert json_digest({name: value[name] for name in names}) == json_digest(value)
 
 
+@pytest.mark.long
 @given(JSON, JSON)
 def test_other_values_have_other_json_digests(value: Any, other: Any) -> None:
     same = json.dumps(value, sort_keys=True) == json.dumps(other, sort_keys=True)

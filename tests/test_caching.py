@@ -163,6 +163,7 @@ drawn_trees = st.lists(
 )
 
 
+@pytest.mark.long
 @settings(
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -409,6 +410,7 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert "cannot be written" in said[0]
 
 
+@pytest.mark.long
 def test_a_file_that_was_damaged_never_gives_other_scores(tmp_path: Path) -> None:
     trees = [tree(f"t{n}", (1, n), 1, 2, 3, 4, subject=f"s{n % 7}") for n in range(60)]
     direct = list(FakeEngine().score(trees))

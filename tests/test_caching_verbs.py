@@ -50,6 +50,7 @@ def rows_of(root: Path, folder: str) -> pa.Table:
     )
 
 
+@pytest.mark.long
 def test_a_run_with_a_cache_has_the_scores_of_one_without(toys: Path) -> None:
     assert run(toys, "plain").throughput.cache is None
     stops = iter((False, True))
@@ -97,6 +98,7 @@ def test_a_file_and_an_evaluation_answer_from_it_too(toys: Path, tmp_path: Path)
         rank(TASK, toys / "c.parquet", engine="baseline:popularity", project=toys, cache=True)
 
 
+@pytest.mark.long
 def test_a_cache_that_cannot_be_used_is_gone_on_without(toys: Path) -> None:
     (toys / "file").write_text("")
     said: list[str] = []
@@ -106,6 +108,7 @@ def test_a_cache_that_cannot_be_used_is_gone_on_without(toys: Path) -> None:
     assert done.counted.scored
 
 
+@pytest.mark.long
 def test_the_command_shows_and_prunes(toys: Path) -> None:
     def told(*words: str, code: int = 0) -> str:
         result = CliRunner().invoke(app, [*words, "--project", str(toys)])
@@ -136,6 +139,7 @@ def test_the_command_shows_and_prunes(toys: Path) -> None:
     assert prune_cache(project=toys, older_than=0.0)[0] == 0
 
 
+@pytest.mark.long
 def test_a_finished_run_says_nothing_of_the_cache(toys: Path) -> None:
     words = ["rank", TASK, "--limit", "3", "--engine", "fake", "--run", str(toys / "run")]
     words += ["--project", str(toys), "--cache"]
@@ -286,6 +290,7 @@ def test_what_is_kept_by_hand_is_there_for_others(tmp_path: Path) -> None:
         assert [(a.adapter, a.hits) for a in one.info().answerers] == [("movies", 3)]
 
 
+@pytest.mark.long
 def test_runs_of_a_plan_share_one_cache(toys: Path) -> None:
     """Two tasks that word the same prompts: what the first has asked the second knows."""
     copy = toys / "tasks" / "toys" / "again.yaml"

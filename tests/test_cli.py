@@ -52,10 +52,12 @@ def test_ls_names_the_projects_tasks_beside_the_built_in_ones(run: Run) -> None:
     assert any(line.split()[:2] == ["movies/like", "built-in"] for line in lines)
 
 
+@pytest.mark.long
 def test_validate_is_content_with_a_good_task(run: Run) -> None:
     assert run("validate", "toys/like").rstrip().endswith("toys/like: fine")
 
 
+@pytest.mark.long
 def test_validate_shows_all_problems_together(run: Run, project: Path) -> None:
     template = project / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("item.color", "item.colour"))
@@ -71,6 +73,7 @@ def test_validate_shows_all_problems_together(run: Run, project: Path) -> None:
     assert result.stdout.count("problem: ") == len(found.problems)
 
 
+@pytest.mark.long
 def test_validate_tries_nulls_that_the_template_prints_unguarded(project: Path) -> None:
     template = project / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("{% if item.color %}", "{% if true %}"))
@@ -78,6 +81,7 @@ def test_validate_tries_nulls_that_the_template_prints_unguarded(project: Path) 
     assert any("6 of 20 rows have no item.color" in w for w in found.warnings), found
 
 
+@pytest.mark.long
 def test_rank_writes_scores_errors_and_a_config(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "out" / "scores.parquet"
     run("rank", "toys/like", "-o", out)
@@ -101,6 +105,7 @@ def test_rank_writes_scores_errors_and_a_config(run: Run, tmp_path: Path) -> Non
     assert not list((tmp_path / "out").glob("*.partial"))
 
 
+@pytest.mark.long
 def test_build_then_rank_is_rank(run: Run, tmp_path: Path) -> None:
     for suffix in ("parquet", "jsonl"):
         requests = tmp_path / f"requests.{suffix}"
@@ -121,6 +126,7 @@ def test_build_then_rank_is_rank(run: Run, tmp_path: Path) -> None:
         assert rows_of(tmp_path / suffix / "s.parquet") == direct
 
 
+@pytest.mark.long
 def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,6 +152,7 @@ def test_a_run_that_was_stopped_goes_on_and_ends_the_same(
     assert [r["score"] for r in again] == pytest.approx([r["score"] for r in direct], abs=1e-5)
 
 
+@pytest.mark.long
 def test_rank_of_another_template_does_not_resume(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +170,7 @@ def test_rank_of_another_template_does_not_resume(
     assert promptrank.rank("toys/like", out, project=project).resumed == 0
 
 
+@pytest.mark.long
 def test_a_candidate_that_cannot_be_used_is_an_error_row_and_the_ranking_is_partial(
     run: Run, project: Path, tmp_path: Path
 ) -> None:
@@ -188,6 +196,7 @@ def test_a_candidate_that_cannot_be_used_is_an_error_row_and_the_ranking_is_part
     }
 
 
+@pytest.mark.long
 def test_error_rows_beside_a_file_quote_the_data_where_that_is_asked_for(
     run: Run, project: Path, tmp_path: Path
 ) -> None:
@@ -203,6 +212,7 @@ def test_error_rows_beside_a_file_quote_the_data_where_that_is_asked_for(
     assert ["Secret" in text for text in told] == [False, True]
 
 
+@pytest.mark.long
 def test_rows_that_building_sets_aside_are_told_by_rank_and_eval(
     run: Run, project: Path, tmp_path: Path
 ) -> None:
@@ -235,6 +245,7 @@ def test_a_request_whose_rows_lie_far_apart_is_ranked_once(
     assert (error["request_id"], error["reason"]) == ("r0", "scattered")
 
 
+@pytest.mark.long
 def test_other_items_or_another_adapter_do_not_resume(
     run: Run, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -258,6 +269,7 @@ def test_other_items_or_another_adapter_do_not_resume(
     assert (ranked.resumed, ranked.requests) == (0, 4)
 
 
+@pytest.mark.long
 def test_adapters_from_the_command_line_and_several_in_one_run(
     run: Run, project: Path, tmp_path: Path, tiny_llama_path: Path
 ) -> None:
@@ -304,6 +316,7 @@ class Watched:
         """The engine behind it is closed by whoever opened it."""
 
 
+@pytest.mark.long
 def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
     opened = open_task("toys/like", project=project)
     with (
@@ -328,6 +341,7 @@ def test_render_shows_the_very_ids_that_are_ranked(project: Path) -> None:
     assert "slot like:" in shown.as_text(ids=True)
 
 
+@pytest.mark.long
 def test_eval_compares_with_baselines_and_writes_a_report(run: Run, tmp_path: Path) -> None:
     text = run("eval", "toys/like", "-o", tmp_path / "report.json", "--draws", "100")
     report = json.loads((tmp_path / "report.json").read_text())
@@ -354,6 +368,7 @@ def test_five_lines_of_python_rank_plain_dicts(project: Path) -> None:
         ranker.rank({"candidates": [7]})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -399,6 +414,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.glob("x.*"))
 
 
+@pytest.mark.long
 def test_our_own_bug_is_exit_code_1_with_a_traceback() -> None:
     code = (
         "import sys; sys.argv = ['promptrank', 'ls'];"
@@ -410,6 +426,7 @@ def test_our_own_bug_is_exit_code_1_with_a_traceback() -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+@pytest.mark.long
 def test_fake_engine_needs_no_weights(run: Run, project: Path, tmp_path: Path) -> None:
     run("rank", "toys/like", "--engine", "fake", "-o", tmp_path / "s.parquet")
     config = json.loads((tmp_path / "s.config.json").read_text())
@@ -417,6 +434,7 @@ def test_fake_engine_needs_no_weights(run: Run, project: Path, tmp_path: Path) -
     assert len(rows_of(tmp_path / "s.parquet")) == PEOPLE * 5
 
 
+@pytest.mark.long
 def test_what_each_verb_writes(project: Path, tmp_path: Path, run: Run) -> None:
     """The table of docs/reference/command-line.md; ``plain`` is written down as itself."""
 

@@ -13,6 +13,7 @@ class _Ring:
         self.itself = self
 
 
+@pytest.mark.long
 def test_settings_are_as_before_afterwards() -> None:
     threshold, frozen = gc.get_threshold(), gc.get_freeze_count()
     with pytest.raises(ZeroDivisionError), seldom_collected():
@@ -31,6 +32,7 @@ def test_what_somebody_else_froze_stays() -> None:
         gc.unfreeze()
 
 
+@pytest.mark.long
 def test_of_several_at_once_the_last_puts_it_back() -> None:
     threshold = gc.get_threshold()
     first, second = seldom_collected(), seldom_collected()
@@ -42,6 +44,7 @@ def test_of_several_at_once_the_last_puts_it_back() -> None:
     assert gc.get_threshold() == threshold and gc.get_freeze_count() == 0
 
 
+@pytest.mark.long
 def test_cycles_go_in_the_end() -> None:
     with seldom_collected():
         ring = weakref.ref(_Ring())

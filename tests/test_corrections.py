@@ -50,6 +50,7 @@ def bare(request: Request) -> Request:
     return replace(request, candidates=candidates, meta=meta)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "ending", [pytest.param(None, marks=pytest.mark.slow), ".parquet", ".jsonl"]
 )
@@ -107,6 +108,7 @@ def test_a_label_is_found_again_when_requests_are_grouped_anew(toys: Path) -> No
     assert request.request_id not in {r.request_id for r in changed}  # the name is gone
 
 
+@pytest.mark.long
 def test_what_matches_nothing_is_counted_and_told(toys: Path) -> None:
     build_file(open_task("toys/like", project=toys), toys / "r.parquet", say=silent)
     plain = requests_of(open_task("toys/like", project=toys), toys / "r.parquet")
@@ -233,6 +235,7 @@ def prepared(toys: Path, said: list[str], *settings: str) -> Prepared:
     )
 
 
+@pytest.mark.long
 def test_training_sees_corrections_and_keeps_no_stale_examples(toys: Path) -> None:
     said: list[str] = []
     plain = prepared(toys, said)
@@ -257,6 +260,7 @@ def test_training_sees_corrections_and_keeps_no_stale_examples(toys: Path) -> No
     assert any("reused" in line for line in said)
 
 
+@pytest.mark.long
 def test_a_label_that_is_dropped_from_the_test_is_held_out_all_the_same(toys: Path) -> None:
     file = toys / "r.parquet"
     build_file(open_task("toys/like", project=toys), file, say=silent)

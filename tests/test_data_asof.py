@@ -234,6 +234,7 @@ def _judgements(seed: int) -> None:
 FORMS = pytest.mark.parametrize("form", [_ratings, _impressions_with_outcomes, _judgements])
 
 
+@pytest.mark.long
 @FORMS
 @FEW
 @given(seed=SEEDS)

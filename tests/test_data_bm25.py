@@ -69,6 +69,7 @@ def by_bm25s() -> dict[tuple[str, str], float]:
     return scores
 
 
+@pytest.mark.long
 def test_as_bm25s_over_the_item_table(tmp_path: Path) -> None:
     tables(tmp_path)
     made, expected = numbers(built(task_of(), tmp_path)), by_bm25s()
@@ -76,6 +77,7 @@ def test_as_bm25s_over_the_item_table(tmp_path: Path) -> None:
     assert made["q1", "d"] > made["q1", "a"] > 0 == made["q2", "c"]
 
 
+@pytest.mark.long
 def test_it_depends_on_no_other_candidate_and_not_on_the_form_of_the_file(tmp_path: Path) -> None:
     tables(tmp_path)
     every = numbers(built(task_of(), tmp_path))
@@ -89,6 +91,7 @@ def test_it_depends_on_no_other_candidate_and_not_on_the_form_of_the_file(tmp_pa
     assert numbers({r.request_id: r for r in requests}) == every
 
 
+@pytest.mark.long
 @given(st.lists(st.text("ab c", max_size=12), min_size=1), st.integers(0, 3), st.randoms())
 def test_neighbours_change_no_score(texts: list[str], query: int, draw: Any) -> None:
     statistics = statistics_of(["aa bb", "cc aa aa", "bb"])
@@ -128,6 +131,7 @@ def test_beside_statistics_of_the_log_and_for_a_source(tmp_path: Path) -> None:
     assert match["c"] > match["b"] == 0  # both are red
 
 
+@pytest.mark.long
 def test_a_template_prints_it_and_a_fusion_may_name_it(toys: Path, tiny_llama_path: Path) -> None:
     tables(toys / "shop")
     (toys / "templates" / "match.j2").write_text(
@@ -150,6 +154,7 @@ def test_a_template_prints_it_and_a_fusion_may_name_it(toys: Path, tiny_llama_pa
     assert f"Desk lamp ({by_bm25s()['q1', 'd']:.2f})" in shown
 
 
+@pytest.mark.long
 def test_what_cannot_be_matched(tmp_path: Path) -> None:
     tables(tmp_path)
     with pytest.raises(

@@ -87,6 +87,7 @@ def test_an_address_is_taken_apart() -> None:
         parts(f"{ADDRESS}?splt=train")
 
 
+@pytest.mark.long
 def test_rows_come_in_their_own_types(hub: Path, tmp_path: Path) -> None:
     _ratings(tmp_path, 7, 8, 2**60 + 1)
     both = [f"{ADDRESS}?split=train", f"{ADDRESS}?config=default&split=test"]
@@ -118,6 +119,7 @@ def test_the_only_split_needs_no_name(hub: Path, tmp_path: Path) -> None:
     assert [c.item.fields["title"] for r in requests.values() for c in r.candidates] == ["yes"]
 
 
+@pytest.mark.long
 def test_texts_of_a_csv_stay_as_they_are(hub: Path, tmp_path: Path) -> None:
     (hub / "shop/dishes").mkdir()
     (hub / "shop/dishes/train.csv").write_text("item_id,title\n007,yes\n08,03/04/2024\n")
@@ -162,6 +164,7 @@ def test_the_hub_is_not_asked_offline(tmp_path: Path, monkeypatch: pytest.Monkey
         build(_task(ADDRESS), _ratings(tmp_path, 7))
 
 
+@pytest.mark.long
 def test_files_are_fetched_where_duckdb_has_no_httpfs(
     hub: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.data import built, make_task, write_rows
 
 ITEMS = [
@@ -30,6 +32,7 @@ def _task(subject: dict[str, Any], **more: Any) -> Any:
     return make_task(ratings=None, history=None, judgements=judgements, questions=GRADES)
 
 
+@pytest.mark.long
 def test_a_query_column_is_its_own_text(tmp_path: Path) -> None:
     _graded(tmp_path, "q", [("lamp", "b", 2.0), ("lamp", "a", 0.0), ("red", "a", 1.0)])
     requests = built(_task({"query": "q"}), tmp_path)
@@ -43,6 +46,7 @@ def test_a_query_column_is_its_own_text(tmp_path: Path) -> None:
     assert (requests["red"].time, requests["red"].candidates[0].baseline) == (None, {})
 
 
+@pytest.mark.long
 def test_a_source_item_is_no_candidate_beside_itself(tmp_path: Path) -> None:
     _graded(tmp_path, "source", [("a", "c", 1.0), ("b", "d", 1.0)])
     task = _task(
@@ -56,6 +60,7 @@ def test_a_source_item_is_no_candidate_beside_itself(tmp_path: Path) -> None:
     assert [c.outcomes["grade"] for c in requests["a"].candidates] == ["bad", "good", "bad"]
 
 
+@pytest.mark.long
 def test_histories_like_the_query(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", ITEMS)
     shown = [("r", "m", "lamp for desk", 9, "a")]
@@ -91,6 +96,7 @@ def test_histories_like_the_query(tmp_path: Path) -> None:
     assert [(e.item.item_id, e.time) for e in request.history] == [("b", 1.0), ("d", 2.0)]
 
 
+@pytest.mark.long
 def test_each_question_takes_its_own_label(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", ITEMS)
     row = {"member_id": "m", "item_id": "a", "time": 1, "liked": True, "stars": 2}

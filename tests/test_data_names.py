@@ -296,6 +296,7 @@ def _like_plain(form: str, call: Call, more: list[str], root: Path) -> None:
     _as_they_were(form, made, more, call)
 
 
+@pytest.mark.long
 def test_names_are_found() -> None:
     found = {n.casefold() for n in _names()}
     assert {"shown", "known", "label", "ctx", "item_row", "moment", "a_like", "st_liked"} <= found
@@ -414,6 +415,7 @@ def test_a_member_statistic_is_not_called_like_a_column(tmp_path: Path) -> None:
         build(_task("ratings", _plain, []), tmp_path)
 
 
+@pytest.mark.long
 def test_a_column_made_here_replaces_its_namesake_in_any_case(tmp_path: Path) -> None:
     _write(tmp_path, _plain, [])
     tables = _parts("ratings", _plain, [])["tables"]
@@ -437,6 +439,7 @@ def test_questions_have_columns_of_their_own(names: list[str], message: str) -> 
         make_task(questions={n: {"answers": answers} for n in names}, score=names[0])
 
 
+@pytest.mark.long
 def test_scores_have_no_column_twice() -> None:
     task = make_task(questions={n: ANSWERS for n in _questions()}, score="t")
     columns = schema_of(task).names

@@ -21,6 +21,7 @@ from support.data import (
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seed", [1, 2])
 def test_agrees_with_a_plain_computation(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -84,6 +85,7 @@ def _check_numbers(stats: Any, item: str, before: float, rows: list[Row]) -> Non
     )
 
 
+@pytest.mark.long
 def test_under_turns_the_subject_is_as_of_the_first_turn(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": i, "since": 0} for i in ITEMS])
     versions = [(0, "young"), (20, "older"), (40, "old")]
@@ -119,6 +121,7 @@ def test_under_turns_the_subject_is_as_of_the_first_turn(tmp_path: Path) -> None
     assert seen == {"list": ("old", 8 / 3), "turns": ("young", 5.0)}
 
 
+@pytest.mark.long
 def test_row_order_and_threads_change_no_byte(tmp_path: Path) -> None:
     rng = random.Random(5)
     rows, items = random_ratings(rng, 0, 300), [{"item_id": i, "text": None} for i in ITEMS]

@@ -69,6 +69,7 @@ def _outcomes(request: Request) -> dict[str, dict[str, str]]:
     return {c.candidate_id: dict(c.outcomes) for c in request.candidates}
 
 
+@pytest.mark.long
 def test_labels_by_question_window_and_priority(tmp_path: Path) -> None:
     shown = _shown(
         ("r1", 1, "i1", "a"), ("r1", 1, "i2", "b"), ("r1", 1, "i3", "c"), ("r9", 20, "i9", "a")
@@ -96,6 +97,7 @@ def test_labels_by_question_window_and_priority(tmp_path: Path) -> None:
     assert (first.position, first.context, first.item.item_id) == (1, {"km": 0.0}, "a")
 
 
+@pytest.mark.long
 def test_history_shows_what_was_known_by_then(tmp_path: Path) -> None:
     shown = _shown(
         ("r1", 1, "i1", "a"),
@@ -128,6 +130,7 @@ def test_history_shows_what_was_known_by_then(tmp_path: Path) -> None:
     assert requests["r9"].candidates[0].baseline["mean"] == 0.5
 
 
+@pytest.mark.long
 def test_lag_moves_what_is_known(tmp_path: Path) -> None:
     shown = _shown(("r1", 1, "i1", "a"), ("r3", 3, "j", "c"))
     _write(tmp_path, shown, [("r1", "i1", "view", 2.5), ("r3", "j", "view", 30.0)])
@@ -135,6 +138,7 @@ def test_lag_moves_what_is_known(tmp_path: Path) -> None:
     assert not built(_task(history={"lag": "12h"}), tmp_path)["r3"].history
 
 
+@pytest.mark.long
 def test_an_unknown_label_is_no_label(tmp_path: Path) -> None:
     shown = _shown(("r1", 1, "i1", "a"), ("r1", 1, "i2", "b"))
     _write(
@@ -148,6 +152,7 @@ def test_an_unknown_label_is_no_label(tmp_path: Path) -> None:
     assert _outcomes(requests[0]) == {"i1": {}, "i2": {}}
 
 
+@pytest.mark.long
 def test_bad_rows_leave_a_partial_request(tmp_path: Path) -> None:
     shown = [
         *_shown(
@@ -176,6 +181,7 @@ def test_bad_rows_leave_a_partial_request(tmp_path: Path) -> None:
     assert (request.meta["partial"], request.meta["lost"]) == (True, 2)
 
 
+@pytest.mark.long
 def test_a_propensity_that_is_no_probability_is_an_error_row(tmp_path: Path) -> None:
     chances = [0.5, 0.0, -0.1, 1.5, float("inf"), float("nan"), None, 1.0]
     shown = _shown(*(("r1", 1, f"i{k}", "a") for k in range(len(chances))))
@@ -198,6 +204,7 @@ def test_a_propensity_that_is_no_probability_is_an_error_row(tmp_path: Path) -> 
     assert "a propensity of 1.5, which is not above 0 and at most 1" in told
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("key", [["imp"], ["request", "imp"]])
 def test_keys(tmp_path: Path, key: list[str]) -> None:
     _write(tmp_path, _shown(("r1", 1, "i1", "a")), [("r1", "i1", "apply", 2.0)])

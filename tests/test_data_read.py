@@ -51,6 +51,7 @@ def test_a_hand_written_file(tmp_path: Path) -> None:
     assert [r.request_id for r in read(path, splits={"test"})[0]] == ["q2"]
 
 
+@pytest.mark.long
 def test_parquet_and_jsonl_of_one_build_read_alike(tmp_path: Path) -> None:
     items = [{"item_id": i, "year": None, "tags": ["x", i], "score": float("nan")} for i in "abc"]
     write_rows(tmp_path / "items.parquet", items)
@@ -143,6 +144,7 @@ def test_lost_candidates_make_a_request_partial(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_rows_that_come_again_far_away_are_error_rows(tmp_path: Path) -> None:
     def rows(again: int) -> list[Row]:
         others = [_row(f"q{i}", "a") for i in range(5000)]
@@ -328,6 +330,7 @@ def test_columns_are_checked(tmp_path: Path) -> None:
         read(tmp_path / "t.parquet")
 
 
+@pytest.mark.long
 def test_the_snapshot_must_be_the_one_it_was_built_with(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": "a", "title": "A"}])
     row = {"member_id": "m", "item_id": "a", "time": 1, "rating": 1}

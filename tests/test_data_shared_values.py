@@ -36,6 +36,7 @@ def _steadied(numbers: list[float], weights: list[float], prior: float, towards:
     return (total + prior * towards) / (sum(weights) + prior)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("above", [False, True])
 @pytest.mark.parametrize("by", ["genres", "string_split(text, ', ')"])
 def test_agrees_with_a_plain_computation(tmp_path: Path, above: bool, by: str) -> None:
@@ -63,6 +64,7 @@ def test_agrees_with_a_plain_computation(tmp_path: Path, above: bool, by: str) -
     assert checked > 20
 
 
+@pytest.mark.long
 def test_it_stands_with_the_candidate_and_with_events(tmp_path: Path) -> None:
     rows = [
         {"member_id": "m", "item_id": item, "time": time, "rating": rating}
@@ -76,6 +78,7 @@ def test_it_stands_with_the_candidate_and_with_events(tmp_path: Path) -> None:
     assert not last.subject.member or "shared" not in last.subject.member
 
 
+@pytest.mark.long
 def test_nothing_shared_and_no_prior_is_none(tmp_path: Path) -> None:
     rows = [
         {"member_id": "m", "item_id": item, "time": time, "rating": 3}
@@ -89,6 +92,7 @@ def test_nothing_shared_and_no_prior_is_none(tmp_path: Path) -> None:
     assert numbers == [None, None]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("statistic", "message"),
     [

@@ -60,6 +60,7 @@ def test_by_time_with_gaps(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("gap", ["0s", "1s"])
 def test_what_lies_in_a_gap_trains_nothing_and_is_known_all_the_same(
     gap: str, tmp_path: Path
@@ -102,6 +103,7 @@ def _shelves(root: Path, **version: Any) -> None:
 HELD = {"by": "field", "field": "item.kind", "test": "toys", "valid": ["music"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "history", [{"last": 9}, {"last": 9, "as": "turns"}, {"last": 9, "at_most": {"like": 8}}]
 )
@@ -126,6 +128,7 @@ def test_a_domain_that_is_held_out_never_trains(history: dict[str, Any], tmp_pat
     assert any("have no item.kind and are left out" in note for note in made.notes)
 
 
+@pytest.mark.long
 def test_a_row_s_own_column_and_members_may_be_held_out(tmp_path: Path) -> None:
     _tables(tmp_path)
     split: dict[str, Any] = {"by": "field", "field": "context.part", "test": ["test"]}
@@ -144,6 +147,7 @@ def test_a_row_s_own_column_and_members_may_be_held_out(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("values", "test", "held"),
     [
@@ -211,6 +215,7 @@ def test_by_file_keeps_a_request_in_one_part(tmp_path: Path) -> None:
     assert made.seen == {"subjects": 1.0, "items": 0.0}
 
 
+@pytest.mark.long
 def test_by_subject_is_a_share_of_subjects(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": "a"}])
     rows = [
@@ -227,6 +232,7 @@ def test_by_subject_is_a_share_of_subjects(tmp_path: Path) -> None:
     assert 30 < sum(p == {"test"} for p in parts.values()) < 70
 
 
+@pytest.mark.long
 def test_limit_and_parts(tmp_path: Path) -> None:
     _tables(tmp_path)
     task = _task(split={"by": "last", "test": 2})
@@ -238,6 +244,7 @@ def test_limit_and_parts(tmp_path: Path) -> None:
     assert few < {r.request_id for r in read(more.path)[0]}
 
 
+@pytest.mark.long
 def test_negatives_are_recorded_and_never_known_items(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
@@ -258,6 +265,7 @@ def test_negatives_are_recorded_and_never_known_items(tmp_path: Path) -> None:
         assert all(c.outcomes == {"like": "dislike"} for c in others)
 
 
+@pytest.mark.long
 def test_popular_draws_from_past_events_only(tmp_path: Path) -> None:
     items = "abcdefghij"
     write_rows(tmp_path / "items.parquet", [{"item_id": i} for i in items])
@@ -291,6 +299,7 @@ def test_draws_never_repeat(size: int, limit: int) -> None:
     assert places == list(draw(size, 0, "r", limit))
 
 
+@pytest.mark.long
 def test_an_order_is_a_clock_without_ages(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
@@ -317,6 +326,7 @@ def _times(task: Task, root: Path) -> dict[str, tuple[str | None, str]]:
     }
 
 
+@pytest.mark.long
 def test_blocks_are_cut_where_a_part_begins(tmp_path: Path) -> None:
     _tables(tmp_path)
     # Seconds 0 to 9 in blocks of four, counted back from the end of each part.
@@ -333,6 +343,7 @@ def test_blocks_are_cut_where_a_part_begins(tmp_path: Path) -> None:
     assert "4 requests were cut at a boundary between the parts" in made.notes
 
 
+@pytest.mark.long
 def test_a_gap_counts_from_the_last_label(tmp_path: Path) -> None:
     _tables(tmp_path)
     # Nothing of the last second before a part: 6 lies within a second of 7, 4 within one of 5.
@@ -345,6 +356,7 @@ def test_a_gap_counts_from_the_last_label(tmp_path: Path) -> None:
     assert [r for r in lengths.values()] == [("train", "abcd"), ("valid", "fg"), ("test", "ij")]
 
 
+@pytest.mark.long
 def test_sessions_are_cut_and_counted(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
@@ -353,6 +365,7 @@ def test_sessions_are_cut_and_counted(tmp_path: Path) -> None:
     assert build(task, tmp_path).cut == 2
 
 
+@pytest.mark.long
 def test_a_member_is_not_in_training_for_its_later_rows(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]
@@ -363,6 +376,7 @@ def test_a_member_is_not_in_training_for_its_later_rows(tmp_path: Path) -> None:
     assert "no request falls into train" in build(task, tmp_path).notes[-1]
 
 
+@pytest.mark.long
 def test_a_query_on_both_sides_makes_two_requests(tmp_path: Path) -> None:
     _tables(tmp_path)
     judged = {
@@ -389,6 +403,7 @@ def test_a_query_on_both_sides_makes_two_requests(tmp_path: Path) -> None:
         build(task, tmp_path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("window", ["3s", None])
 def test_outcomes_of_a_later_part_are_no_labels(window: str | None, tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": "a"}])
@@ -427,6 +442,7 @@ def test_outcomes_of_a_later_part_are_no_labels(window: str | None, tmp_path: Pa
         assert labels == {f"r{t}": "like" if t < 5 else "dislike" for t in range(7)}
 
 
+@pytest.mark.long
 def test_a_file_to_hold_out(tmp_path: Path) -> None:
     _tables(tmp_path)
     given = _task().model_dump(mode="json", by_alias=True, exclude_none=True)["ratings"]

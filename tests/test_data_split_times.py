@@ -216,6 +216,7 @@ def _labels_end_in_time(trained: dict[str, list[Row]], split: dict[str, Any], de
         assert last[part] + gap <= following - ("at" in split)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("grouping", "split"),
     _pairs(TIMES, lambda g, s: s == ("at, valid_at, gap" if len(g) % 2 else "lengths, gap")),

@@ -35,6 +35,7 @@ def _items(**table: Any) -> Task:
     return make_task(tables={"items": {"key": "item_id", **table}})
 
 
+@pytest.mark.long
 def test_csv_jsonl_globs_queries_and_computed_columns(tmp_path: Path) -> None:
     (tmp_path / "items.csv").write_text(
         "item_id,title\n007,Bond\n08,Übung 日本\n", encoding="utf-8"
@@ -76,6 +77,7 @@ def test_whole_floats_are_the_ids_they_look_like(tmp_path: Path) -> None:
     assert list(built(make_task(), tmp_path)) == ["1@1.5"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "message"),
     [
@@ -168,6 +170,7 @@ def test_two_rows_of_one_item_are_refused(tmp_path: Path) -> None:
         build(make_task(tables={"items": timed}), tmp_path)
 
 
+@pytest.mark.long
 def test_rows_without_keys_are_set_aside(tmp_path: Path) -> None:
     good = {"member_id": "m", "item_id": "a", "time": 1.0, "rating": 5}
     bad = [{**good, "member_id": None}, {**good, "item_id": None}, {**good, "time": float("nan")}]
@@ -190,6 +193,7 @@ def test_nulls_nan_and_long_text_pass_on(tmp_path: Path) -> None:
     assert candidate.item.fields == {"item_id": "a", "n": None, "none": None, "long": long}
 
 
+@pytest.mark.long
 def test_an_unknown_item_makes_a_request_partial(tmp_path: Path) -> None:
     row = {"member_id": "m", "time": 1, "rating": 5}
     _write(tmp_path, None, [{**row, "item_id": i} for i in ("a", "zz")])

@@ -79,6 +79,7 @@ def test_by_hand(tmp_path: Path, suffix: str) -> None:
     assert (near.top, near.order, near.beyond) == (1, 1, 0.25)
 
 
+@pytest.mark.long
 def test_what_is_the_same_within_the_tolerance_ends_with_0(tmp_path: Path) -> None:
     then = scores_file(tmp_path / "then.parquet", [("r", "a", 0.50001), ("r", "b", 0.5)])
     now = scores_file(tmp_path / "now.parquet", [("r", "b", 0.50001), ("r", "a", 0.5)])
@@ -121,6 +122,7 @@ def run(root: Path, name: str, **more: Any) -> Path:
     return root / name
 
 
+@pytest.mark.long
 def test_runs_are_the_same_and_what_changed_is_told(toys: Path) -> None:
     first = run(toys, "first")
     ran = CliRunner().invoke(command, ["diff", str(first), str(run(toys, "second"))])
@@ -169,6 +171,7 @@ def test_runs_are_the_same_and_what_changed_is_told(toys: Path) -> None:
     assert said["label_mass"]["like"]["now"] == pytest.approx(sum(mass) / len(mass))
 
 
+@pytest.mark.long
 def test_what_cannot_be_compared_is_told(toys: Path) -> None:
     good = scores_file(toys / "good.parquet", [("r", "a", 0.5)])
     twice = scores_file(toys / "twice.parquet", [("r", "a", 0.5), ("r", "a", 0.5)])

@@ -87,6 +87,7 @@ def _reasons(path: Path) -> Iterator[str]:
     yield from re.findall(r"INTO pr\.errors SELECT [^']*'(\w+)'", source)
 
 
+@pytest.mark.long
 def test_every_reason_of_an_error_row_is_explained() -> None:
     text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
     paths = (ROOT / "promptrank").rglob("*.py")

@@ -75,6 +75,7 @@ def test_a_command_ends_with(line: str, code: int, says: str, tmp_path: Path) ->
     assert stderr.count("\n") <= (6 if "Usage" in stderr else 1), stderr
 
 
+@pytest.mark.long
 def test_what_is_printed_into_a_pipe_is_utf8_in_every_locale(tmp_path: Path) -> None:
     project = tmp_path / "café ☕"
     (project / "tasks").mkdir(parents=True)
@@ -89,6 +90,7 @@ def test_what_is_printed_into_a_pipe_is_utf8_in_every_locale(tmp_path: Path) -> 
     assert (code, said.startswith("error: caf\udce9: no such task")) == (2, True), said
 
 
+@pytest.mark.long
 def test_versions_are_printed_without_a_verb(tmp_path: Path) -> None:
     code, printed, _ = run("pr --version", tmp_path)
     assert code == 0
@@ -97,6 +99,7 @@ def test_versions_are_printed_without_a_verb(tmp_path: Path) -> None:
     assert {"python", "torch", "transformers"} <= {part.split()[0] for part in second.split(", ")}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("wait", [0.0, 0.03, 0.09])
 def test_ctrl_c_ends_the_program_as_it_starts(wait: float, tmp_path: Path) -> None:
     code = (
@@ -269,6 +272,7 @@ def test_an_input_is_not_written_over_under_another_name(tmp_path: Path) -> None
             check_output(tmp_path / name, (".parquet", ".jsonl"), [given])
 
 
+@pytest.mark.long
 def test_every_text_file_is_opened_as_utf8() -> None:
     """In another locale Python would take that locale's encoding."""
     found = []

@@ -212,12 +212,14 @@ def score_one(engine: Engine, tree: Tree) -> TreeScore:
     return score
 
 
+@pytest.mark.long
 def test_order_is_kept(engine: Engine) -> None:
     trees = [request(n, branches=1 + n % 3) for n in range(7)]
     for got, tree in zip(engine.score(trees), trees, strict=True):
         assert_close(got, score_one(engine, tree))
 
 
+@pytest.mark.long
 @SMALL
 def test_results_come_before_the_input_ends(engine: Engine) -> None:
     taken = 0
@@ -270,6 +272,7 @@ def test_a_lone_request_is_answered_without_waiting_for_others(engine: Engine) -
     long_run.close()
 
 
+@pytest.mark.long
 @SMALL
 def test_groups_begun_at_once_give_the_same_scores_as_alone(engine: Engine, kit: Kit) -> None:
     groups = [
@@ -287,6 +290,7 @@ def test_groups_begun_at_once_give_the_same_scores_as_alone(engine: Engine, kit:
     assert isinstance(answers[3][1], Failure)
 
 
+@pytest.mark.long
 @SMALL
 def test_closing_gives_up_a_group_and_no_other(engine: Engine) -> None:
     trees = [request(n) for n in range(4)]
@@ -325,6 +329,7 @@ def test_slots_of_a_branch_do_not_see_each_other(engine: Engine) -> None:
             assert got.logprobs == pytest.approx(want.logprobs, abs=CLOSE)
 
 
+@pytest.mark.long
 @SMALL
 def test_chunking_changes_nothing(open_engine: OpenEngine) -> None:
     trees = [request(n, branches=6) for n in range(3)]
@@ -333,6 +338,7 @@ def test_chunking_changes_nothing(open_engine: OpenEngine) -> None:
         assert_close(got, want)
 
 
+@pytest.mark.long
 @SMALL
 def test_the_shared_hint_changes_no_score(engine: Engine) -> None:
     trees = [request(n) for n in range(4)]
@@ -345,6 +351,7 @@ def test_the_shared_hint_changes_no_score(engine: Engine) -> None:
         assert_close(got, want)
 
 
+@pytest.mark.long
 @SMALL
 @pytest.mark.parametrize("prefix", [0, 30])
 @pytest.mark.parametrize("branch", [0, 6])
@@ -421,6 +428,7 @@ def test_too_long_is_a_failure_and_the_run_goes_on(open_engine: OpenEngine) -> N
     assert len(slots(third)) == 2
 
 
+@pytest.mark.long
 @SMALL
 @pytest.mark.parametrize(
     ("tree", "reason"),
@@ -445,6 +453,7 @@ def test_what_cannot_be_scored_fails_alone(engine: Engine, tree: Tree, reason: s
     assert_close(before, score_one(engine, good))
 
 
+@pytest.mark.long
 def test_adapter_on_off_on(engine: Engine, kit: Kit) -> None:
     base, tuned = request(5), replace(request(5), adapter=kit.adapters[0])
     off, on = score_one(engine, base), score_one(engine, tuned)
@@ -454,6 +463,7 @@ def test_adapter_on_off_on(engine: Engine, kit: Kit) -> None:
     assert max(apart) > 0.01
 
 
+@pytest.mark.long
 def test_two_adapters_and_none_in_one_run(engine: Engine, kit: Kit) -> None:
     names = (None, *kit.adapters)
     trees = [replace(request(n % 2), adapter=names[n % 3]) for n in range(6)]
@@ -464,6 +474,7 @@ def test_two_adapters_and_none_in_one_run(engine: Engine, kit: Kit) -> None:
     assert all(abs(a - b) > 0.001 for a, b in pairwise(sorted(firsts)))
 
 
+@pytest.mark.long
 @SMALL
 def test_two_runs_at_once(engine: Engine, kit: Kit) -> None:
     base = [request(n) for n in range(4)]
@@ -474,6 +485,7 @@ def test_two_runs_at_once(engine: Engine, kit: Kit) -> None:
         assert_close(two, score_one(engine, other))
 
 
+@pytest.mark.long
 @SMALL
 def test_info_and_close(kit: Kit) -> None:
     engine = kit.open()
@@ -526,6 +538,7 @@ def assert_by_hand(kit: Kit, engine: Engine, trees: list[Tree]) -> None:
             assert got.argmax == want.argmax
 
 
+@pytest.mark.long
 def test_equals_one_prompt_at_a_time(kit: Kit, engine: Engine) -> None:
     if kit.model is None:
         pytest.skip("no model behind it")

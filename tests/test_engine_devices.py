@@ -117,6 +117,7 @@ def test_a_gpu_too_small_is_told_before_loading(
         load_model(llama_path, "float32")
 
 
+@pytest.mark.long
 def test_memory_that_ends_in_the_middle_is_told_of_each_request(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +226,7 @@ def test_channels_with_large_inputs_stay_in_float32() -> None:
     assert errors[0] < errors[1] / 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("dtype", ["int8", "bfloat16"])
 def test_packed_scores_are_plain_ones_in_fewer_bits_too(
     llama_path: Path, tmp_path: Path, dtype: str
@@ -306,6 +308,7 @@ def test_a_stopped_run_does_not_go_on_in_another_dtype(
     assert (engine["dtype"], engine["device"]) == ("int8", "cpu")
 
 
+@pytest.mark.long
 def test_parity_knows_what_fewer_bits_cannot_be_compared_with(
     tmp_path: Path, tiny_llama_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_tiles_are_those_that_torch_finds() -> None:
     assert spans.mask.to_dense().float().mean() < 0.6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_scores_by_flex_as_in_bands(tmp_path: Path, name: str) -> None:
     path = saved(MODELS[name](), tmp_path)
@@ -116,6 +117,7 @@ def test_a_model_scores_by_flex_as_in_bands(tmp_path: Path, name: str) -> None:
             assert _flat(engine.score(trees)) == pytest.approx(want, abs=1e-4)
 
 
+@pytest.mark.long
 def test_heads_in_threes(tmp_path: Path) -> None:
     shape = {"num_attention_heads": 9, "num_key_value_heads": 3, "hidden_size": 72}
     engine = open_packed(saved(llama(**shape), tmp_path))
@@ -125,6 +127,7 @@ def test_heads_in_threes(tmp_path: Path) -> None:
     assert _flat(engine.score(_trees(60, VOCAB))) == pytest.approx(want, abs=1e-4)
 
 
+@pytest.mark.long
 def test_where_flex_fails_bands_are_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

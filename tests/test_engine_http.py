@@ -46,6 +46,7 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch, model: SmallModel) -> None:
     model.calls.clear()
 
 
+@pytest.mark.long
 def test_prompts_are_ids_and_answers_are_asked_for_by_id(model: SmallModel) -> None:
     with serving(model) as url:
         engine = open_http(f"{url}/v1", model.folder)
@@ -67,6 +68,7 @@ def test_prompts_are_ids_and_answers_are_asked_for_by_id(model: SmallModel) -> N
     assert len(model.calls) == 2, "prompts of the same wanted ids go together"
 
 
+@pytest.mark.long
 def test_it_goes_on_where_a_server_is_busy(model: SmallModel) -> None:
     busy = iter([503, 429, 500])
 
@@ -82,6 +84,7 @@ def test_it_goes_on_where_a_server_is_busy(model: SmallModel) -> None:
     assert all(isinstance(branch, tuple) for branch in score)
 
 
+@pytest.mark.long
 def test_a_prompt_that_the_server_fails_at_costs_its_own_branch_alone(model: SmallModel) -> None:
     def meddle(request: Request, body: dict[str, Any]) -> Response | None:
         poisoned = any(ids[3:5] == [16, 2] for ids in body["prompt"])
@@ -99,6 +102,7 @@ def test_a_prompt_that_the_server_fails_at_costs_its_own_branch_alone(model: Sma
     assert "400: went wrong" in score[2].message
 
 
+@pytest.mark.long
 def test_a_server_that_returns_the_likeliest_tokens_instead_is_refused(model: SmallModel) -> None:
     def meddle(request: Request, body: dict[str, Any]) -> dict[str, Any]:
         said = model.logprobs("small", body["prompt"][0])
@@ -111,6 +115,7 @@ def test_a_server_that_returns_the_likeliest_tokens_instead_is_refused(model: Sm
         open_http(url, model.folder)
 
 
+@pytest.mark.long
 def test_a_log_prob_that_json_cannot_say_is_no_score(model: SmallModel) -> None:
     asked = 0
 
@@ -167,6 +172,7 @@ def test_the_key_is_sent_and_never_told(model: SmallModel, monkeypatch: pytest.M
     assert "a-key" not in str(raised.value)
 
 
+@pytest.mark.long
 def test_a_server_that_hangs_holds_up_neither_others_nor_the_end(model: SmallModel) -> None:
     held = threading.Event()
 

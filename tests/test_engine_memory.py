@@ -77,6 +77,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plain", [False, True])
 @pytest.mark.parametrize("kind", list(ERRORS))
 def test_forwards_are_halved_and_stay_so(
@@ -97,6 +98,7 @@ def test_forwards_are_halved_and_stay_so(
     assert engine.shrunk == shrunk and max(sizes) <= 150
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("plain", [False, True])
 def test_a_tree_that_does_not_fit_alone_fails_alone(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch, plain: bool
@@ -118,6 +120,7 @@ def test_a_tree_that_does_not_fit_alone_fails_alone(
     assert engine.forward_tokens == 1152
 
 
+@pytest.mark.long
 def test_what_was_half_kept_when_memory_ran_out_is_not_used(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

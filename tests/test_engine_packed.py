@@ -48,6 +48,7 @@ def llama_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # ---- sliding windows
 
 
+@pytest.mark.long
 def test_a_path_as_long_as_the_window_is_still_full_attention(tmp_path: Path) -> None:
     full = ["full_attention"] * 3
     narrow = saved(gemma3(sliding_window=32, rope_parameters=ROPE), tmp_path / "narrow")
@@ -67,6 +68,7 @@ ROPE = {
 }
 
 
+@pytest.mark.long
 def test_the_self_test_notices_a_window_nobody_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +137,7 @@ def test_not_a_number_fails_the_tree_and_the_run_goes_on(tmp_path: Path) -> None
     assert second[1].reason == "not_a_number"
 
 
+@pytest.mark.long
 def test_a_wrong_adapter_fails_its_trees_only(llama_path: Path, tmp_path: Path) -> None:
     wide = adapter(llama(hidden_size=64), tmp_path / "wide", 0)
     engine = open_packed(llama_path)
@@ -152,6 +155,7 @@ def test_a_wrong_adapter_fails_its_trees_only(llama_path: Path, tmp_path: Path) 
         open_packed(llama_path, adapters=[wide])
 
 
+@pytest.mark.long
 def test_only_lora_in_safetensors(llama_path: Path, tmp_path: Path) -> None:
     folder = adapter(llama(), tmp_path, 0)
     config = json.loads((folder / "adapter_config.json").read_text())
@@ -221,6 +225,7 @@ def test_no_folder_and_a_closed_engine(llama_path: Path, tmp_path: Path) -> None
         list(engine.score([tree(5, 2)]))
 
 
+@pytest.mark.long
 def test_the_digest_is_of_the_weights(tmp_path: Path) -> None:
     one = open_packed(saved(llama(), tmp_path / "one")).info.digest
     same = open_packed(saved(llama(), tmp_path / "same")).info.digest
@@ -261,6 +266,7 @@ def test_shared_tokens_are_computed_once(llama_path: Path, monkeypatch: pytest.M
     assert max(counts) <= 100
 
 
+@pytest.mark.long
 def test_an_instruction_is_kept_for_trees_that_come_one_by_one(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +293,7 @@ def test_an_instruction_is_kept_for_trees_that_come_one_by_one(
     assert counts == [30 + own], "nothing is known of it any more"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("budget", [30, 1000])
 def test_a_common_beginning_of_branches_changes_no_score(llama_path: Path, budget: int) -> None:
     head = (7, 8, 9)
@@ -302,6 +309,7 @@ def test_a_common_beginning_of_branches_changes_no_score(llama_path: Path, budge
         assert numbers(engine, one) == pytest.approx(numbers(plain, one), abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_forward_never_exceeds_the_budget(
     llama_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ def test_an_adapter_on_packed_layers_scores_and_learns_as_before() -> None:
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.long
 def test_a_packed_model_scores_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_SMALL", 0)
     path = saved(llama(), tmp_path / "base")
@@ -125,6 +126,7 @@ def test_a_packed_model_scores_as_before(tmp_path: Path, monkeypatch: pytest.Mon
         assert got == pytest.approx(want, abs=1e-4)
 
 
+@pytest.mark.long
 def test_a_packed_model_runs_what_comes_after_within_its_products(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,6 +147,7 @@ def test_a_packed_model_runs_what_comes_after_within_its_products(
     assert steps.count("add") == 2 * steps.count("mul")
 
 
+@pytest.mark.long
 def test_a_head_is_taken_as_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, head = saved(llama(), tmp_path), (VOCAB, 32)
     scores = []
@@ -200,6 +203,7 @@ def test_what_gives_other_numbers_or_cannot_run_is_not_chosen(
     assert pack(nn.Sequential(made), {(40, 24): "quantum"}) == {(40, 24): OWN}
 
 
+@pytest.mark.long
 def test_a_copy_that_would_not_fit_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

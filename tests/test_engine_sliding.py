@@ -132,6 +132,7 @@ def seen_by(band: Band, row: int, before: list[int], first: int) -> list[int]:
     return [key for key, hidden in zip(keys, hides, strict=True) if not hidden]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     tree=TREES,
@@ -212,6 +213,7 @@ def engine_over(model: PreTrainedModel, longest: int | None, budget: ForwardBudg
     return PackedEngine(Adapters(model), info, Limits(512, VOCAB), budget, longest)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("window", [7, 16, 33])
 @pytest.mark.parametrize("kind", KINDS)
 def test_packed_scores_are_those_of_one_prompt_at_a_time(
@@ -233,6 +235,7 @@ def test_packed_scores_are_those_of_one_prompt_at_a_time(
     assert max(abs(a - b) for a, b in apart) > 1e-2
 
 
+@pytest.mark.long
 def test_branches_longer_than_a_block(tmp_path: Path) -> None:
     path = saved(KINDS["mistral"](33), tmp_path)
     draw = torch.Generator().manual_seed(1)
@@ -243,6 +246,7 @@ def test_branches_longer_than_a_block(tmp_path: Path) -> None:
     assert numbers(engine, [tree]) == pytest.approx(numbers(plain, [tree]), abs=1e-4)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_one_prompt_at_a_time(kind: str) -> None:
     attention.register()
@@ -325,6 +329,7 @@ def off_by(more: int) -> Callable[[Any], Any]:
     return lambda config: tuple(w and w + more for w in layer_windows(config) or ())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("window", "more"), [(32, -1), (300, 1)])
 def test_the_self_test_notices_a_window_off_by_one(
     window: int, more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -343,6 +348,7 @@ def test_the_self_test_notices_a_window_off_by_one(
         assert numbers(engine, [one]) == pytest.approx(numbers(plain, [one]), abs=1e-4)
 
 
+@pytest.mark.long
 def test_the_self_test_leaves_the_windows_as_they_were(tmp_path: Path) -> None:
     engine = open_packed(saved(gemma3(sliding_window=300), tmp_path))
     assert engine.info.notes == ()
@@ -350,6 +356,7 @@ def test_the_self_test_leaves_the_windows_as_they_were(tmp_path: Path) -> None:
     assert layer_windows(engine._model().base.config) == (300, None, 300)
 
 
+@pytest.mark.long
 def test_a_window_that_changes_nothing_is_not_taken_for_tested(tmp_path: Path) -> None:
     model = mistral(300)
     with torch.no_grad():
@@ -360,6 +367,7 @@ def test_a_window_that_changes_nothing_is_not_taken_for_tested(tmp_path: Path) -
     assert note.endswith("the self-test found that scores without windows are the same")
 
 
+@pytest.mark.long
 def test_a_window_of_another_layer_is_not_taken_for_tested(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

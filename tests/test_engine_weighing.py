@@ -38,6 +38,7 @@ def test_a_band_by_hand(way: str) -> None:
     torch.testing.assert_close(got, torch.tensor(want))
 
 
+@pytest.mark.long
 @needs_onednn
 def test_a_model_scores_the_same_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken, real = Counter[str](), weighing.times

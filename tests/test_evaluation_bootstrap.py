@@ -96,6 +96,7 @@ def test_intervals_cover_the_truth_about_95_times_in_100(name: str) -> None:
     assert 132 <= coverage(name, 150) < 150
 
 
+@pytest.mark.long
 def test_rows_drawn_alone_would_cover_it_far_less_often() -> None:
     assert coverage("log_loss", 100, whole_subjects=False) < 85
 

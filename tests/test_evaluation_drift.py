@@ -222,6 +222,7 @@ def task() -> Task:
     return make_task(questions={"q": {"ask": "?", "answers": answers}}, metrics=["auc"])
 
 
+@pytest.mark.long
 def test_a_comparison_tells_of_both_and_of_neither() -> None:
     generator = np.random.default_rng(2)
     requests = [

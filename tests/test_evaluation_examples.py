@@ -144,6 +144,7 @@ def test_long_texts_are_shortened() -> None:
     assert len(short("x" * 1000)) == 300 and short("x" * 1000).endswith("…")
 
 
+@pytest.mark.long
 def test_pages_hold_ids_alone_unless_texts_are_asked_for(toys: Path, tmp_path: Path) -> None:
     given = {"project": toys, "engine": "fake", "draws": 100}
     plain = tmp_path / "plain.html"
@@ -180,6 +181,7 @@ def test_pages_hold_ids_alone_unless_texts_are_asked_for(toys: Path, tmp_path: P
     assert (tmp_path / "told.scores.parquet").is_file()
 
 
+@pytest.mark.long
 def test_what_stands_where_a_run_would_write_is_not_overwritten(toys: Path, tmp_path: Path) -> None:
     given: dict[str, Any] = {"project": toys, "engine": "fake", "draws": 100}
     out = tmp_path / "r.html"

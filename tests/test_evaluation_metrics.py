@@ -146,6 +146,7 @@ def test_ties_are_the_mean_over_all_their_orders(rows: list[tuple[int, int]], na
     assert value(name, data, score) == pytest.approx(np.mean(broken), abs=1e-9)
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -171,6 +172,7 @@ def test_agrees_with_sklearn(rows: list[tuple[int, int, int]]) -> None:
             assert value(f"ndcg@{k}", data, probability) == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.long
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(st.integers(0, 3), min_size=2, max_size=8), min_size=1, max_size=5))
 def test_agrees_with_ir_measures(requests: list[list[int]]) -> None:
@@ -274,11 +276,13 @@ def test_undefined_has_a_reason(name: str, gain: list[float], reason: str) -> No
     assert reason in str(one.reason)
 
 
+@pytest.mark.long
 def test_smooth_ece_of_equal_probabilities_is_their_distance_from_the_share() -> None:
     # However wide the kernel, what it smooths is .7 - .5 everywhere.
     assert value("smooth_ece", rows_of([1, 0] * 20), [0.7] * 40) == pytest.approx(0.2, abs=1e-3)
 
 
+@pytest.mark.long
 def test_smooth_ece_has_the_width_at_which_it_is_the_width_itself() -> None:
     """Against the definition by sums over all pairs: the kernel is reflected at 0 and 1."""
     generator = np.random.default_rng(5)
@@ -303,6 +307,7 @@ def test_smooth_ece_has_the_width_at_which_it_is_the_width_itself() -> None:
     assert value("ece", rows, probability) == pytest.approx(low, abs=0.05)
 
 
+@pytest.mark.long
 def test_smooth_ece_has_no_draws_and_takes_no_weights() -> None:
     drawn = measured("smooth_ece", rows_of([1, 0, 1]), [0.9, 0.2, 0.4]).estimate
     assert drawn is not None
@@ -417,6 +422,7 @@ def test_tau_agrees_with_scipy(first: list[int], second: list[int]) -> None:
     assert found == pytest.approx((kendalltau(first, second).statistic + 1) / 2)
 
 
+@pytest.mark.long
 @settings(max_examples=8, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 2)), min_size=2, max_size=4))
 def test_agreement_of_ties_is_the_mean_over_both_sides_orders(rows: list[tuple[int, int]]) -> None:

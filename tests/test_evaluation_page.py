@@ -123,6 +123,7 @@ TELLING = {
 """Every field of a report, and words by which a page tells it."""
 
 
+@pytest.mark.long
 def test_every_field_of_a_report_is_told() -> None:
     text = page_of(full_report()).text
     missing = {name: [w for w in words if w not in text] for name, words in TELLING.items()}

@@ -78,6 +78,7 @@ def test_an_item_without_a_count_beside_other_numbers_is_new() -> None:
     assert BY_COUNT["item_events"].code(request("a", 0), new) == 0
 
 
+@pytest.mark.long
 def test_slices_sum_to_the_whole_and_show_a_planted_cold_start() -> None:
     generator = np.random.default_rng(3)
     requests = []
@@ -310,6 +311,7 @@ def test_what_is_no_expression_to_slice_by(expression: str, message: str) -> Non
         fit_slicings([expression], of_items("year", [1989, 1990]))
 
 
+@pytest.mark.long
 def test_where_labels_come_from(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": i} for i in "abcdefgh"])
     shown = [{"request": f"r{k}", "item_id": i, "time": k} for k in range(4) for i in "abc"]

@@ -35,6 +35,7 @@ def test_the_interval_of_a_share_that_all_reach_is_that_of_jeffreys() -> None:
     assert not graded.shares
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("share", [0.97, 0.9])
 def test_shares_near_1_are_held(share: float) -> None:
     generator = np.random.default_rng(3)
@@ -49,6 +50,7 @@ def test_shares_near_1_are_held(share: float) -> None:
     assert held >= 89  # at .95 of 100, fewer in 1 of 100 cases; draws alone hold .97 in 83
 
 
+@pytest.mark.long
 def test_differences_of_rankers_who_hardly_differ_are_held() -> None:
     # A difference of -.3, -.2 or -.1 for one subject in 15, and 0 for the others.
     truth, generator = -0.2 / 15, np.random.default_rng(4)

@@ -95,6 +95,7 @@ def test_labels_that_are_all_alike_are_told() -> None:
     )
 
 
+@pytest.mark.long
 def test_baselines_that_learned_the_judged_labels_are_not_to_beat(toys: Path) -> None:
     report = promptrank.evaluate(
         "toys/like", project=toys, engine="fake", split="train", draws=100, vs=["base"]

@@ -38,6 +38,7 @@ def loaded(folder: Path, split: str, cache: Path) -> list[dict[str, Any]]:
     return list(load_dataset(str(folder), split=split, cache_dir=str(cache)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [[], CHAT])
 def test_what_is_loaded_is_what_render_shows(
     toys: Path, tmp_path: Path, tiny_llama_path: Path, settings: list[str]
@@ -89,6 +90,7 @@ def test_what_is_loaded_is_what_render_shows(
         assert (row["answer"] in ("like", "yes")) == (row["value"] == 1)
 
 
+@pytest.mark.long
 def test_messages_are_what_the_chat_template_makes_the_prompt_of(
     toys: Path, tmp_path: Path, tiny_llama_path: Path
 ) -> None:
@@ -112,6 +114,7 @@ def test_messages_are_what_the_chat_template_makes_the_prompt_of(
     assert max(lengths) > 3 and asked == {"like", "again"}  # the history is turns
 
 
+@pytest.mark.long
 def test_labels_are_those_that_train(toys: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
     requests, limit = tmp_path / "r.parquet", 40
     promptrank.build("toys/like", requests, project=toys)

@@ -81,6 +81,7 @@ def within(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 @pytest.mark.parametrize("processes", [1, 2])
 def test_the_files_are_those_without(toys: Path, processes: int) -> None:
@@ -92,6 +93,7 @@ def test_the_files_are_those_without(toys: Path, processes: int) -> None:
     assert told == sorted(told) and told[-1] == done.counted.requests == Within.rendered
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 def test_a_stopped_run_goes_on_and_renders_nothing_again(toys: Path) -> None:
     asked: list[int] = []
@@ -128,6 +130,7 @@ def test_since_takes_over_what_processes_have_prepared(toys: Path) -> None:
     assert plain.counted == again.counted
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 def test_rows_at_fault_are_told_as_without(toys: Path) -> None:
     template = toys / TEMPLATE
@@ -154,6 +157,7 @@ class Slow(FakeEngine):
             yield ready
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 def test_groups_are_the_same_and_never_cross_a_shard(
     toys: Path, monkeypatch: pytest.MonkeyPatch
@@ -169,6 +173,7 @@ def test_groups_are_the_same_and_never_cross_a_shard(
     assert files(toys / "with") == files(toys / "without")
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 def test_a_shard_is_begun_before_the_rankings_of_the_last_one_are_made(
     toys: Path, monkeypatch: pytest.MonkeyPatch
@@ -203,6 +208,7 @@ def test_a_shard_is_begun_before_the_rankings_of_the_last_one_are_made(
         assert at["posed", names[place + 1]] < at["asked", first] < at["ranked", last]
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("within")
 def test_what_cannot_be_prepared_is_refused(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="--prepare -1: give 0 to"):
@@ -267,6 +273,7 @@ assert sys.modules["torch"] is None
 """
 
 
+@pytest.mark.long
 def test_who_prepares_loads_no_models_and_has_the_same_ids(tiny_llama_path: Path) -> None:
     command = [sys.executable, "-c", ENCODE, str(tiny_llama_path)]
     done = subprocess.run(command, capture_output=True, check=True)

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from promptrank.api.purge import purge
 from promptrank.api.rank_run import rank_run
 from promptrank.runs.shards import numbers
@@ -17,6 +19,7 @@ def run(root: Path, folder: Path, **more: Any) -> Any:
     return rank_run(TASK, folder, **given)
 
 
+@pytest.mark.long
 def test_since_and_a_purge_leave_them_out(toys: Path) -> None:
     run(toys, toys / "first", size=1000)
     run(toys, toys / "other", splits={"train"})

@@ -181,6 +181,7 @@ def test_a_file_fitted_on_another_part_is_refused(tmp_path: Path) -> None:
         read_fusion(path)
 
 
+@pytest.mark.long
 def test_a_file_is_used_without_sklearn(tmp_path: Path) -> None:
     write_fusion(tmp_path / "f.json", FUSION)
     code = (

@@ -50,6 +50,7 @@ def run(project: Path) -> Run:
     return command
 
 
+@pytest.mark.long
 def test_fuse_rank_and_eval(run: Run, project: Path, tmp_path: Path) -> None:
     said = run("fuse", "toys/like", *FAKE).stderr
     path = project / "fusions" / "base" / "toys" / "like.json"
@@ -83,6 +84,7 @@ def test_fuse_rank_and_eval(run: Run, project: Path, tmp_path: Path) -> None:
     assert again.split("popularity")[0] == shown.split("popularity")[0]
 
 
+@pytest.mark.long
 def test_the_decoders_own_row_is_that_of_the_task_unfused(
     run: Run, project: Path, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_the_decoders_own_row_is_that_of_the_task_unfused(
     assert (result["low"], result["high"]) == (lead["adjusted_low"], lead["adjusted_high"])
 
 
+@pytest.mark.long
 def test_fuse_reports_on_the_rows_of_its_fit(run: Run, tmp_path: Path) -> None:
     run("fuse", "toys/like", *FAKE, "--report", tmp_path / "report.json")
     report = json.loads((tmp_path / "report.json").read_text())
@@ -141,6 +144,7 @@ def test_scores_of_no_fusion_or_of_one_that_has_changed_are_not_taken_apart(
         run(*words)
 
 
+@pytest.mark.long
 def test_nothing_of_the_test_part_is_fitted_on(run: Run, project: Path, tmp_path: Path) -> None:
     """Turning round every label of the test part changes nothing in the file."""
     run("fuse", "toys/like", *FAKE, "-o", tmp_path / "one.json")
@@ -160,6 +164,7 @@ def test_nothing_of_the_test_part_is_fitted_on(run: Run, project: Path, tmp_path
     assert one.without == two.without
 
 
+@pytest.mark.long
 def test_validate_checks_the_fields(run: Run, project: Path) -> None:
     assert "fine" in run("validate", "toys/like").stdout
     found = promptrank.validate(
@@ -179,6 +184,7 @@ def test_without_a_file_ranking_says_how_to_make_one(run: Run, tmp_path: Path) -
         run("rank", "toys/like", "-o", tmp_path / "s.parquet", *FAKE)
 
 
+@pytest.mark.long
 def test_a_file_that_does_not_fit_is_refused(run: Run, project: Path, tmp_path: Path) -> None:
     run("fuse", "toys/like", *FAKE)
     rank = ("rank", "toys/like", "-o", tmp_path / "s.parquet")
@@ -193,6 +199,7 @@ def test_a_file_that_does_not_fit_is_refused(run: Run, project: Path, tmp_path: 
     assert "warning" in run(*rank, *FAKE, "--allow-changed").stderr
 
 
+@pytest.mark.long
 def test_a_fusion_belongs_to_its_adapter(run: Run, project: Path, tmp_path: Path) -> None:
     one, two = (a_folder(project / "adapters" / name, i) for i, name in enumerate(("one", "two")))
     run("fuse", "toys/like", *FAKE, "--adapter", "one")
@@ -207,6 +214,7 @@ def test_a_fusion_belongs_to_its_adapter(run: Run, project: Path, tmp_path: Path
     assert two.is_dir()
 
 
+@pytest.mark.long
 def test_a_stopped_fit_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promptrank.runs.scored_file.FILE_SHARD", 3)
 
@@ -225,6 +233,7 @@ def test_a_stopped_fit_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (project / "fusions/base/toys/like.json").exists()
 
 
+@pytest.mark.long
 def test_python_ranks_one_request_fused(project: Path) -> None:
     promptrank.fuse("toys/like", project=project, engine="fake")
     items = [{"title": f"Toy {i}", "color": None, "size": size} for i, size in enumerate((5, "x"))]

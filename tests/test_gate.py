@@ -46,6 +46,7 @@ def run(toys: Path) -> Run:
     return command
 
 
+@pytest.mark.long
 def test_a_requirement_that_fails_ends_with_3_after_the_report(
     run: Run, requests: Path, tmp_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_what_cannot_be_decided_ends_with_2_after_the_report(
     assert json.loads(report.read_text())["requirements"][0]["holds"] is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("words", "message"),
     [

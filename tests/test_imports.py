@@ -128,6 +128,7 @@ def test_every_module_has_a_layer_and_every_folder_is_a_package() -> None:
     assert all((folder / "__init__.py").is_file() for folder in folders)
 
 
+@pytest.mark.long
 def test_imports_point_left() -> None:
     wrong = {}
     for module in INSIDE:
@@ -140,6 +141,7 @@ def test_imports_point_left() -> None:
     assert wrong == {}, "these modules import what stands to their right"
 
 
+@pytest.mark.long
 def test_the_top_is_imported_for_its_version_only() -> None:
     wrong = []
     for module in INSIDE:
@@ -186,6 +188,7 @@ def test_starting_loads_nothing_heavy(module: str) -> None:
 OF_THE_WORK = {"jinja2", "numpy", "promptrank.schema.task", "rich", "tokenizers", "yaml"}
 
 
+@pytest.mark.long
 def test_help_loads_nothing_that_ranks() -> None:
     """A word that is not understood is told at once, and so is what there is."""
     code = (

@@ -92,6 +92,7 @@ def test_data_that_is_not_there_says_how_to_make_it(tmp_path: Path) -> None:
     assert f"`promptrank simulate jobs --out {folder}` makes it" in str(error.value)
 
 
+@pytest.mark.long
 def test_outcomes_are_what_was_recorded_within_the_window(
     project: Path, applications: dict[str, Request]
 ) -> None:
@@ -120,6 +121,7 @@ def test_outcomes_are_what_was_recorded_within_the_window(
     assert late and lost and unlabelled
 
 
+@pytest.mark.long
 def test_positions_and_propensities_reach_the_requests(
     project: Path, applications: dict[str, Request]
 ) -> None:
@@ -142,6 +144,7 @@ def test_history_holds_what_the_member_did_and_favours_what_says_most(
         assert all(e.time is not None and e.time < (request.time or 0) for e in request.history)
 
 
+@pytest.mark.long
 def test_prompts_tell_neither_region_nor_town_nor_the_number(
     project: Path, tiny_llama_path: Path
 ) -> None:

@@ -251,6 +251,7 @@ def test_outcomes_by_hand(toys: Path) -> None:
     assert unknown.labels("r", 0.0, shown) == ({}, "outcomes") and unknown.unknown == {"bought": 1}
 
 
+@pytest.mark.long
 def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     served(toys, log, None, NAMES[:2])
@@ -278,6 +279,7 @@ def test_what_is_wrong_is_said(toys: Path, liked: Path, tmp_path: Path) -> None:
             join(log, "toys/like", given.pop("out"), project=toys, **given)
 
 
+@pytest.mark.long
 def test_what_counts_for_nothing_is_told_and_labels_that_are_all_one(
     toys: Path, tmp_path: Path
 ) -> None:

@@ -263,6 +263,7 @@ def test_what_was_judged_is_what_eval_measures_by(toys: Path) -> None:
     assert plain.ranker("decoder").cells["auc"] != report.ranker("decoder").cells["auc"]
 
 
+@pytest.mark.long
 def test_the_workbenchs_file_may_not_be_there_yet_and_others_must(toys: Path) -> None:
     setting = "corrections=judgements/toys/like.jsonl"
     opened = open_task("toys/like", project=toys, settings=[setting])

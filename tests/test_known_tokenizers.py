@@ -36,6 +36,7 @@ def opened_apart(folder: Path) -> list[object]:
     return made
 
 
+@pytest.mark.long
 def test_what_is_known_is_opened_without_models_and_is_the_same(
     notes: Path, tiny_llama_path: Path
 ) -> None:

@@ -140,6 +140,7 @@ def likes(request: Request, candidate: Candidate) -> bool:
     return (int(str(request.subject.member_id)[1:]) + int(candidate.item.item_id[1:])) % 2 == 0
 
 
+@pytest.mark.long
 def test_an_audit_filled_in_and_given_back(toys: Path) -> None:
     """From eval to the file, to answers, to eval: noise is found, and a correction is a label."""
     turned = turn_over(toys, 20)
@@ -206,6 +207,7 @@ def test_files_that_hold_something_else(tmp_path: Path) -> None:
     assert check_doubts(tmp_path / "b.csv") == tmp_path / "b.csv"  # nobody has answered
 
 
+@pytest.mark.long
 def test_answers_that_come_while_it_runs_cost_no_report(toys: Path) -> None:
     path, out = toys / "doubts.csv", toys / "report.json"
     answered = "request_id,candidate_id,answer,comment\nr,c,,ask Ann\n"

@@ -67,6 +67,7 @@ def search(leaks: bool) -> LeakSearch:
     return found
 
 
+@pytest.mark.long
 def test_planted_leaks_are_found_and_named_and_good_fields_are_not() -> None:
     found = search(True)
     assert {leak.field for leak in found.leaks} == {
@@ -87,6 +88,7 @@ def test_planted_leaks_are_found_and_named_and_good_fields_are_not() -> None:
     assert set(found.ids) == {"context.row_id", "item.sku"}
 
 
+@pytest.mark.long
 def test_a_placebo_is_not_named() -> None:
     found = search(False)
     assert found.leaks == ()

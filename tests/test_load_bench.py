@@ -45,6 +45,7 @@ def test_rates_and_times_are_those_worked_out_by_hand(bench: ModuleType) -> None
     assert measured.good(1.5, 4.0, 1.5) == pytest.approx(3 / 2.5)
 
 
+@pytest.mark.long
 def test_clients_in_a_closed_and_an_open_loop(bench: ModuleType, toys: Path) -> None:
     ranker, engine = held(toys)
     engine.open()

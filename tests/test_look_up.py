@@ -223,11 +223,13 @@ def _judgements(seed: int) -> None:
 FORMS = pytest.mark.parametrize("form", [_ratings, _events, _judgements])
 
 
+@pytest.mark.long
 @FORMS
 def test_a_look_up_finds_what_build_writes(form: Callable[[int], None]) -> None:
     form(5)
 
 
+@pytest.mark.long
 def test_a_typed_query_has_numbers_of_its_words_and_no_other_fields(tmp_path: Path) -> None:
     task = make_task(
         tables={

@@ -46,6 +46,7 @@ def test_a_tokenizer_of_a_much_smaller_model(tmp_path: Path, tiny_llama_path: Pa
         open_tokenizer(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bos", [True, False])
 def test_a_gemma_without_bos_is_refused(tmp_path: Path, bos: bool) -> None:
     folder = make_model(tmp_path / "gemma", "gemma3", bos=bos)

@@ -84,6 +84,7 @@ def test_a_second_process_is_told_who_and_since_when(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
+@pytest.mark.long
 def test_a_second_thread_is_refused_and_other_names_are_free(tmp_path: Path) -> None:
     found: list[str] = []
 
@@ -132,6 +133,7 @@ for _ in range(40):
 """
 
 
+@pytest.mark.long
 def test_no_two_hold_a_lock_though_its_file_is_removed_each_time(tmp_path: Path) -> None:
     path = tmp_path / "n"
     path.write_text("0")
@@ -154,6 +156,7 @@ with ThreadPoolExecutor(5) as pool:
 """
 
 
+@pytest.mark.long
 def test_no_alias_is_lost_between_twenty_writers(tmp_path: Path) -> None:
     with (
         other(ALIASES, tmp_path, 0) as a,
@@ -186,6 +189,7 @@ def test_a_file_system_without_locks_is_told(
         raise NotADirectoryError  # the caller's own errors stay what they are
 
 
+@pytest.mark.long
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     refused(tmp_path / "file" / "a", "cannot be written")

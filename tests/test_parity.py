@@ -88,6 +88,7 @@ def project(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.long
 def test_engines_are_compared_with_one_prompt_at_a_time(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "parity.json"
     words = ["parity", "toys/like", "--engine", "packed", "--engine", "merged", "--limit", "3"]
@@ -110,6 +111,7 @@ def test_engines_are_compared_with_one_prompt_at_a_time(project: Path, tmp_path:
     assert "adapter" not in rows["merged"]["origin"]
 
 
+@pytest.mark.long
 def test_a_difference_fails_and_the_command_says_so(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

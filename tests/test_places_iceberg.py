@@ -44,6 +44,7 @@ def _made(warehouse: str, catalog: Path, **options: str) -> tuple[Any, list[int]
         shop.engine.dispose()
 
 
+@pytest.mark.long
 @needs_pyiceberg
 def test_an_iceberg_table_is_read_as_of_a_snapshot(tmp_path: Path) -> None:
     table, snapshots = _made(f"file://{tmp_path}/lake", tmp_path / "catalog.db")
@@ -57,6 +58,7 @@ def test_an_iceberg_table_is_read_as_of_a_snapshot(tmp_path: Path) -> None:
         _rows(tmp_path, "lake/items@7")
 
 
+@pytest.mark.long
 @needs_pyiceberg
 @pytest.mark.parametrize(
     ("harm", "words"),
@@ -80,6 +82,7 @@ def test_what_is_wrong_with_an_iceberg_table_is_told(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
 @needs_pyiceberg
 def test_a_metadata_file_that_is_none_is_told_in_our_words(tmp_path: Path) -> None:
     folder = tmp_path / "ice" / "metadata"

@@ -176,6 +176,7 @@ def test_what_is_wrong_with_postgres_is_told_without_its_password(
     assert PASSWORD[::-1] not in told(f"{database}#grids")
 
 
+@pytest.mark.long
 def test_a_table_of_sqlite_has_the_types_of_all_its_values(tmp_path: Path) -> None:
     rows: list[tuple[Any, ...]] = [(f"i{n}", n, n, n, n, None, b"\xc3\xab") for n in range(3000)]
     rows.append(("last", 7, 0.1, "Fargo", 2**62, "late", None))
@@ -199,6 +200,7 @@ def test_a_table_of_sqlite_has_the_types_of_all_its_values(tmp_path: Path) -> No
             _items(tmp_path, name)
 
 
+@pytest.mark.long
 def test_a_delta_table_is_read_as_of_a_version(tmp_path: Path) -> None:
     from deltalake import DeltaTable, write_deltalake
 

@@ -52,6 +52,7 @@ def test_hours_and_money_by_hand() -> None:
     assert Needed(tokens, 1000.0, None).cost is None
 
 
+@pytest.mark.long
 def test_requests_are_counted_as_they_are_encoded(toys: Path) -> None:
     build("toys/like", toys / "requests.parquet", project=toys)
     opened = open_task("toys/like", project=toys)
@@ -85,6 +86,7 @@ def test_requests_are_counted_as_they_are_encoded(toys: Path) -> None:
     assert part.day is not None and part.day.tokens.candidates == 10**9
 
 
+@pytest.mark.long
 def test_the_command_asks_for_a_rate_and_tells_money_by_a_price_alone(toys: Path) -> None:
     words = ["plan", "toys/like", "--project", str(toys)]
     ran = CliRunner().invoke(command, words)
@@ -99,6 +101,7 @@ def test_the_command_asks_for_a_rate_and_tells_money_by_a_price_alone(toys: Path
         assert isinstance(ran.exception, InputError), rate
 
 
+@pytest.mark.long
 def test_a_plan_is_the_sum_of_its_runs(toys: Path) -> None:
     build("toys/like", toys / "requests.parquet", project=toys)
     (toys / "night.yaml").write_text(

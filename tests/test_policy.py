@@ -44,6 +44,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return made
 
 
+@pytest.mark.long
 def test_a_scores_file_has_every_candidate_and_tells_what_became_of_it(toys: Path) -> None:
     plain, stepped = toys / "plain.parquet", toys / "stepped.parquet"
     promptrank.rank("toys/like", plain, project=toys, engine="fake")
@@ -154,6 +155,7 @@ def test_the_server_ranks_by_the_policy(toys: Path) -> None:
         assert empty.status_code == 200 and empty.json()["scored"] == []
 
 
+@pytest.mark.long
 def test_validate_tells_what_steps_never_do(toys: Path) -> None:
     steps: list[dict[str, Any]] = [
         {"filter": {"keep": "item.colour == 'red'"}},

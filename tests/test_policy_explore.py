@@ -82,6 +82,7 @@ def explored(count: int, step: dict[str, object], scores: Sequence[float]) -> li
     return [explore(replace(start, request_id=f"r{n}")) for n in range(count)]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "step",
     [
@@ -136,6 +137,7 @@ def test_what_a_draw_tells() -> None:
         after(ranking_of([{}] * 3, name=UNNAMED), *steps)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "step", [{"first": 4, "epsilon": 0.5}, {"first": 4, "temperature": 2.0}], ids=str
 )

@@ -111,6 +111,7 @@ def asked(root: Path) -> tuple[Path, Path]:
     return requests, log
 
 
+@pytest.mark.long
 def test_the_head_is_scored_once_and_the_tail_not(tmp_path: Path, tiny_llama_path: Path) -> None:
     requests, log = asked(tmp_path)
     given: dict[str, Any] = {"requests": requests, "engine": "fake"}
@@ -147,6 +148,7 @@ def test_the_command_tells_the_curve(tmp_path: Path, tiny_llama_path: Path) -> N
     assert "0 prompts were there already, 2 were answered by the model" in told.output
 
 
+@pytest.mark.long
 def test_a_server_answers_the_head_without_the_model(tmp_path: Path, tiny_llama_path: Path) -> None:
     requests, log = asked(tmp_path)
     given: dict[str, Any] = {"engine": "fake", "project": tmp_path}

@@ -190,6 +190,7 @@ def rows_by_name(report: Report) -> dict[str, ProbeRow]:
     return {row.name: row for row in report.probes}
 
 
+@pytest.mark.long
 def test_probes_stand_beside_the_comparison_and_never_in_it(
     probed: tuple[Report, Path], project: Path
 ) -> None:
@@ -206,6 +207,7 @@ def test_probes_stand_beside_the_comparison_and_never_in_it(
     assert all(row.requests == 12 for row in report.probes)
 
 
+@pytest.mark.long
 def test_the_order_of_candidates_changes_exactly_nothing(probed: tuple[Report, Path]) -> None:
     row = rows_by_name(probed[0])["candidates:shuffled"]
     assert (row.changed, row.largest_change, row.probability_change) == (12, 0.0, 0.0)
@@ -215,6 +217,7 @@ def test_the_order_of_candidates_changes_exactly_nothing(probed: tuple[Report, P
     assert "rounding" in probe_text(replace(row, largest_change=1e-6), "auc")
 
 
+@pytest.mark.long
 def test_the_end_of_the_curve_is_the_ranking_itself(probed: tuple[Report, Path]) -> None:
     report, rows = probed[0], rows_by_name(probed[0])
     end = rows["context:4"]
@@ -227,6 +230,7 @@ def test_the_end_of_the_curve_is_the_ranking_itself(probed: tuple[Report, Path])
     assert curve.endswith("with all, up to 4 past events") and " with 0, " in curve
 
 
+@pytest.mark.long
 def test_an_edit_that_changes_no_prompt_says_so_and_ranks_nothing(
     probed: tuple[Report, Path],
 ) -> None:
@@ -237,6 +241,7 @@ def test_an_edit_that_changes_no_prompt_says_so_and_ranks_nothing(
     assert not list(out.parent.glob("e.probe-set*"))
 
 
+@pytest.mark.long
 def test_scores_of_a_probe_are_kept_and_never_pass_for_plain_ones(
     probed: tuple[Report, Path], project: Path
 ) -> None:
@@ -254,6 +259,7 @@ def test_scores_of_a_probe_are_kept_and_never_pass_for_plain_ones(
     assert scores.origin.prompt == plain.origin.prompt != words.origin.prompt
 
 
+@pytest.mark.long
 def test_a_probe_that_was_finished_is_not_ranked_again_and_one_that_was_stopped_goes_on(
     project: Path,
     tmp_path: Path,
@@ -283,6 +289,7 @@ def test_a_probe_that_was_finished_is_not_ranked_again_and_one_that_was_stopped_
     assert whole.probes == tuple(unbroken[row.name] for row in whole.probes)
 
 
+@pytest.mark.long
 def test_scores_are_taken_again_only_where_they_are_what_would_be_written(
     probed: tuple[Report, Path], project: Path, tmp_path: Path
 ) -> None:
@@ -300,6 +307,7 @@ def test_scores_are_taken_again_only_where_they_are_what_would_be_written(
         assert not is_scored(out, ranker, asked, {})
 
 
+@pytest.mark.long
 def test_words_are_changed_as_they_say(project: Path) -> None:
     asked: dict[str, str] = {}
     opened = open_task(TASK, project=project)
@@ -320,6 +328,7 @@ def test_words_are_changed_as_they_say(project: Path) -> None:
     assert (planned[2].edit.name, say) == ("answers", ["Sure"])
 
 
+@pytest.mark.long
 def test_a_ranker_that_goes_by_history_alone_is_told(project: Path) -> None:
     # Item-item neighbours read neither the subject nor any text.
     report = evaluated(project, ["sections"], engine="baseline:neighbors")
@@ -403,6 +412,7 @@ def test_a_probe_that_has_nothing_to_change_is_refused_before_anything_ranks(
     assert message in str(error.value)
 
 
+@pytest.mark.long
 def test_a_section_that_is_not_there_is_told_where_others_are(project: Path) -> None:
     rows = rows_by_name(evaluated(project, ["sections"], settings=["history=null"]))
     assert rows["sections:history"].reason == "the task has no history"
@@ -418,6 +428,7 @@ def test_a_subject_that_other_blocks_name_is_told(project: Path) -> None:
     assert edits[0].change == "no block subject, though the subject is in question too"
 
 
+@pytest.mark.long
 def test_a_rivals_scores_are_not_written_over(project: Path, tmp_path: Path) -> None:
     out, name = tmp_path / "e.json", tmp_path / "e.probe-instruction.scores.parquet"
     evaluated(project, [], out=out)
@@ -431,6 +442,7 @@ def test_every_probe_is_in_the_reference_and_in_the_help() -> None:
     assert [probe.name for probe in PROBES if f"`{probe.name}" not in text] == []
 
 
+@pytest.mark.long
 def test_a_metric_that_only_a_requirement_names_is_probed_too(
     project: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,16 @@ import yaml
 import promptrank
 
 ROOT = Path(__file__).resolve().parent.parent
-TARGETS = {"demo", "test", "test-fast", "check", "fix", "docs", "bench"}
+TARGETS = {
+    "demo",
+    "test",
+    "test-fast",
+    "test-offline",
+    "check",
+    "fix",
+    "docs",
+    "bench",
+}
 
 
 def text(path: str) -> str:

@@ -76,12 +76,14 @@ def test_every_task_and_template_is_in_the_wheel(wheel: Path) -> None:
     assert data <= set(files_of(wheel))
 
 
+@pytest.mark.long
 def test_every_module_is_in_the_wheel_and_nothing_else(wheel: Path) -> None:
     files = [f for f in files_of(wheel) if ".dist-info/" not in f and "/_data/" not in f]
     assert set(files) == shipped("promptrank")
     assert f"promptrank-{promptrank.__version__}.dist-info/licenses/LICENSE" in files_of(wheel)
 
 
+@pytest.mark.long
 def test_the_sdist_holds_what_a_contributor_needs(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         files = {name.partition("/")[2] for name in archive.getnames()}
@@ -110,6 +112,7 @@ def run_installed(wheel: Path, folder: Path, arguments: Sequence[str]) -> str:
     return run.stdout
 
 
+@pytest.mark.long
 def test_an_installed_promptrank_finds_its_tasks(wheel: Path, tmp_path: Path) -> None:
     code = "import promptrank; print(promptrank.__file__); [print(t.path) for t in promptrank.ls()]"
     first, *tasks = run_installed(wheel, tmp_path, ["-c", code]).splitlines()
@@ -119,6 +122,7 @@ def test_an_installed_promptrank_finds_its_tasks(wheel: Path, tmp_path: Path) ->
     assert all(task.startswith(site) and Path(task).is_file() for task in tasks)
 
 
+@pytest.mark.long
 def test_the_command_starts_from_a_wheel(wheel: Path, tmp_path: Path) -> None:
     assert "movies/like" in run_installed(wheel, tmp_path, ["-m", "promptrank", "ls"])
     entry = next(f for f in files_of(wheel) if f.endswith("entry_points.txt"))

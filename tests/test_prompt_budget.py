@@ -179,6 +179,7 @@ def test_parts_of_fields() -> None:
     assert parts_of(3) is None
 
 
+@pytest.mark.long
 @given(
     words=st.lists(st.integers(1, 9), min_size=1, max_size=60),
     room=st.integers(0, 300),

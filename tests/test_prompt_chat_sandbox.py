@@ -155,6 +155,7 @@ ENDLESS = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ENDLESS)
 def test_endless_ones_end(name: str) -> None:
     tokenizer: Any = byte_level_tokenizer()

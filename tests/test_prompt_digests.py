@@ -3,6 +3,7 @@
 import hashlib
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def written(tree: Tree) -> str:
     return whole.hexdigest()
 
 
+@pytest.mark.long
 @given(tree=TREES, repeat=st.integers(1, 3))
 def test_digest_is_over_every_list(tree: Tree, repeat: int) -> None:
     several = Tree("r", tree.prefix, tree.branches * repeat)  # branches that share their slots

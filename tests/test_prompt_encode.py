@@ -126,6 +126,7 @@ def test_turns_ask_the_question_named(tmp_path: Path) -> None:
     assert shown == "Rank.\nAbout me\nUp\nview: Seen\nHeat\nview:"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["list", "turns"])
 def test_empty_history(tmp_path: Path, form: str) -> None:
     encoder = encoder_of(tmp_path, history={"last": 9, "as": form})
@@ -190,6 +191,7 @@ def test_the_items_place_needs_its_own_line(tmp_path: Path) -> None:
 FIELDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="▁"), max_size=30)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [byte_bpe, sentencepiece])
 @pytest.mark.parametrize("form", ["list", "turns"])
 @given(
@@ -216,6 +218,7 @@ def test_ids_decode_to_the_preview(
         assert tokenizer.decode(ids) == "".join(p.text for p in pieces)
 
 
+@pytest.mark.long
 @given(order=st.permutations(range(5)), count=st.integers(1, 5))
 @settings(max_examples=40, deadline=None)
 def test_a_candidate_does_not_see_the_others(

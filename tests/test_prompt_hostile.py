@@ -136,6 +136,7 @@ def test_files_that_lead_back_are_refused(
         template_of(tmp_path, text, **others)
 
 
+@pytest.mark.long
 def test_includes_that_double_are_refused(tmp_path: Path) -> None:
     others = {f"o{n}": ("{% include 'o" + str(n + 1) + ".j2' %}") * 2 for n in range(40)}
     others["o40"] = "x"
@@ -146,6 +147,7 @@ def test_includes_that_double_are_refused(tmp_path: Path) -> None:
     assert time.process_time() - start < 10
 
 
+@pytest.mark.long
 def test_macros_that_double_are_refused(tmp_path: Path) -> None:
     macros = "".join(
         "{% macro m" + str(n) + "() %}" + ("{{ m" + str(n + 1) + "() }}") * 2 + "{% endmacro %}"

@@ -68,6 +68,7 @@ def tokenizer_of(name: str) -> TextTokenizer:
     return TextTokenizer(core_of(name))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 @given(texts=st.lists(TEXT, max_size=4))
 @example(texts=["in 5", "in  5 \n x", "it's 'SO 'd", "'re\n\n\n", " \t 1234567 \r\n"])
@@ -79,6 +80,7 @@ def test_ids_are_those_of_the_whole_text(name: str, texts: list[str]) -> None:
     assert tokenizer_of(name).encode_batch(texts) == whole  # and when they are known
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PRE_TOKENIZERS)
 @given(text=TEXT.map(lambda text: text.encode("ascii", "ignore").decode()))
 @example(text="".join(map(chr, range(128))))

@@ -77,6 +77,7 @@ def test_a_run_stands_once_in_a_table_of_sqlite(
     assert _sqlite(toys / "shop.db", "own") == own
 
 
+@pytest.mark.long
 def test_what_cannot_be_published_is_told(toys: Path) -> None:
     done = _run(toys, "done")
     with pytest.raises(InputError, match="is no table of a database"):
@@ -139,6 +140,7 @@ def _plan(root: Path, *names: str) -> Path:
     return plan
 
 
+@pytest.mark.long
 def test_a_plan_is_published_whole_or_not_at_all(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

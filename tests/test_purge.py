@@ -49,6 +49,7 @@ def proved(purged: Purged) -> None:
     assert purged.looked > 0
 
 
+@pytest.mark.long
 def test_a_run_loses_one_person_and_is_a_run_still(toys: Path) -> None:
     requests = toys / "requests.parquet"
     build(TASK, requests, project=toys)
@@ -83,6 +84,7 @@ def test_a_run_loses_one_person_and_is_a_run_still(toys: Path) -> None:
     assert purge(GONE, project=toys, runs=[toys / "run"]).removed[0].told() == ""
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_after_a_purge(toys: Path) -> None:
     asked = iter([False, False, True])
     with pytest.raises(KeyboardInterrupt):
@@ -97,6 +99,7 @@ def test_a_stopped_run_goes_on_after_a_purge(toys: Path) -> None:
     assert not there & first  # what was purged is not scored again
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("steps", range(6))
 def test_a_purge_that_is_killed_goes_on(
     toys: Path, monkeypatch: pytest.MonkeyPatch, steps: int
@@ -142,6 +145,7 @@ def _files(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+@pytest.mark.long
 def test_a_run_under_way_and_a_damaged_shard_are_refused(toys: Path) -> None:
     run(toys)
     with owned(toys / "run", "rank"), pytest.raises(InputError, match="rank"):
@@ -222,6 +226,7 @@ def _row(
     return row | {"events_dropped": dropped, "q_label_mass": mass}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_scores_and_request_files_keep_everybody_else(toys: Path, suffix: str) -> None:
     opened = open_task(TASK, project=toys)

@@ -140,6 +140,7 @@ def _all(data: bytes, wanted: bytes) -> Iterator[int]:
         at = data.find(wanted, at + 1)
 
 
+@pytest.mark.long
 def test_a_person_leaves_every_place(toys: Path) -> None:
     plant(toys)
     before = holding(toys)
@@ -224,6 +225,7 @@ def test_a_purge_that_is_killed_at_any_moment_goes_on(toys: Path, tmp_path: Path
     assert -signal.SIGKILL in statuses
 
 
+@pytest.mark.long
 def test_several_runs_and_a_ranking_that_was_stopped(toys: Path) -> None:
     again = (toys / "tasks/toys/like.yaml").read_text().replace("Will they", "Would they")
     (toys / "tasks/toys/again.yaml").write_text(again)

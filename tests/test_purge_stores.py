@@ -205,6 +205,7 @@ def _fetched(client: Any, place: str, root: Path) -> Path:
     return root / "fetched.parquet"
 
 
+@pytest.mark.long
 def test_an_object_is_taken_away_once_or_was_never_there(bucket: Any, place: str) -> None:
     address = f"s3://{BUCKET}/{place}"
     bucket.put_object(Bucket=BUCKET, Key=f"{place}/a/summary.json", Body=b"{}")
@@ -233,6 +234,7 @@ def test_a_summary_leaves_the_store_before_a_run_goes_on(
     assert "summary.json" in there(bucket, place)
 
 
+@pytest.mark.long
 def test_a_folder_of_many_nights_is_purged_as_a_whole(toys: Path) -> None:
     for night in ("monday", "tuesday"):
         run(toys, toys / "nights" / night, size=30)

@@ -32,6 +32,7 @@ def agree(data: bytes) -> bool:
     return True
 
 
+@pytest.mark.long
 @settings(max_examples=40)
 @given(st.dictionaries(TEXTS, VALUES, max_size=5), st.booleans(), st.sampled_from([None, 1]))
 def test_both_readers_agree(value: Any, ascii_: bool, indent: int | None) -> None:
@@ -41,6 +42,7 @@ def test_both_readers_agree(value: Any, ascii_: bool, indent: int | None) -> Non
 PIECES = ["{", "}", "[", "]", '"a"', '"\\u003a"', ":", ",", "1", "-0", "1e5", ".5", "null", " "]
 
 
+@pytest.mark.long
 @given(st.lists(st.sampled_from(PIECES), max_size=14))
 def test_both_readers_agree_on_what_may_be_no_json(pieces: list[str]) -> None:
     agree(("{" + "".join(pieces) + "}").encode())

@@ -109,6 +109,7 @@ def test_a_seal_allows_other_white_space_and_no_other_value(tmp_path: Path) -> N
 # -- adapters, fusions -------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_adapters(tmp_path: Path) -> None:
     root = tmp_path / "project"
     folder = a_folder(root / "adapters" / "toys", card=a_card())
@@ -243,6 +244,7 @@ def test_students(made: Path, tmp_path: Path, kind: str, name: str, times: int) 
     assert same < (times / 10 if name == "card.json" else 1)
 
 
+@pytest.mark.long
 def test_no_text_of_trees_is_parsed_that_is_not_what_was_written(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -283,6 +285,7 @@ def test_a_students_files_belong_together(made: Path, tmp_path: Path) -> None:
         read_student(folder)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("gbdt", "features.json"), ("sequence", "inputs.json"), ("gbdt", "card.json")],
@@ -350,6 +353,7 @@ def test_checkpoints(tmp_path: Path) -> None:
     assert checkpoints.damage(folder) == "trainer_state.json is missing"
 
 
+@pytest.mark.long
 def test_odd_model_folders(tmp_path: Path, tiny_llama_path: Path) -> None:
     """Nobody wrote down what they held, so only that each fault is one sentence can be asked."""
     folder = Path(shutil.copytree(tiny_llama_path, tmp_path / "model"))

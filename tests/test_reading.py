@@ -39,6 +39,7 @@ def _lines(path: Path, rows: list[Any]) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_json_types_come_from_all_rows(tmp_path: Path) -> None:
     rows: list[Fields] = [{"item_id": i, "n": 4 if i < 21_000 else 4.5} for i in range(21_001)]
     rows.append({"item_id": "B1", "n": 5})
@@ -148,6 +149,7 @@ CSV = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", CSV)
 def test_a_csv_column_is_what_all_of_its_values_are(tmp_path: Path, name: str) -> None:
     written, wanted = CSV[name]
@@ -164,6 +166,7 @@ def test_the_first_line_of_a_csv_names_its_columns(tmp_path: Path) -> None:
     assert _items(tmp_path, "items.csv") == [{"item_id": "1", "1999": 2}]
 
 
+@pytest.mark.long
 def test_yes_and_no_are_labels(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": "a"}, {"item_id": "b"}])
     (tmp_path / "ratings.csv").write_text(
@@ -182,6 +185,7 @@ def test_yes_and_no_are_labels(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 def test_wide_whole_numbers_and_short_decimals(tmp_path: Path, suffix: str) -> None:
     query = (
@@ -220,6 +224,7 @@ def test_wide_whole_numbers_and_short_decimals(tmp_path: Path, suffix: str) -> N
     assert {n: type(x) for n, x in fields.items()} == {n: type(x) for n, x in wanted.items()}
 
 
+@pytest.mark.long
 def test_files_that_disagree(tmp_path: Path) -> None:
     def files(*columns: tuple[list[Any], pa.DataType]) -> list[str]:
         names = []
@@ -269,6 +274,7 @@ def test_a_folder_is_no_column(tmp_path: Path, suffix: str) -> None:
     assert _items(tmp_path, f"*/items.{suffix}") == row
 
 
+@pytest.mark.long
 def test_text_may_be_a_time(tmp_path: Path) -> None:
     write_rows(tmp_path / "items.parquet", [{"item_id": "a", "since": "2024-01-01"}])
     days = ["2024-05-01", "2024-05-01T02:00:00+02:00", "2024-05-01 00:00:00.5Z"]

@@ -30,6 +30,7 @@ def log(toys: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_the_same_task_and_adapters_differ_by_nothing(toys: Path, log: Path) -> None:
     (done,) = replay(log, project=toys)
     found = done.differences
@@ -39,6 +40,7 @@ def test_the_same_task_and_adapters_differ_by_nothing(toys: Path, log: Path) -> 
     assert ran.exit_code == 0 and "as served" in ran.stdout and "nothing changed" in ran.stdout
 
 
+@pytest.mark.long
 def test_another_adapter_is_told_with_what_it_moves(toys: Path, log: Path, tmp_path: Path) -> None:
     """Half of the requests were served by it, and differ by nothing."""
     out = tmp_path / "replayed.json"
@@ -63,6 +65,7 @@ def test_another_adapter_is_told_with_what_it_moves(toys: Path, log: Path, tmp_p
     assert said["changed_top"] == tops and set(said["examples"]) == {"r4", "r5", "r6", "r7"}
 
 
+@pytest.mark.long
 def test_a_changed_template_is_told(toys: Path, log: Path) -> None:
     template = toys / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("You rank toys", "You order toys"))
@@ -71,6 +74,7 @@ def test_a_changed_template_is_told(toys: Path, log: Path) -> None:
     assert any(change.startswith("prompts: the template") for change in done.changes)
 
 
+@pytest.mark.long
 def test_a_candidate_that_fails_now_is_told(toys: Path, log: Path) -> None:
     template = toys / "templates/toys/like.j2"
     text = template.read_text()
@@ -129,6 +133,7 @@ def test_differences_by_hand() -> None:
     assert same.same and same.candidates == 3
 
 
+@pytest.mark.long
 def test_what_was_drawn_is_drawn_again_and_pairs_are_scored_without_a_policy(
     toys: Path, tmp_path: Path
 ) -> None:

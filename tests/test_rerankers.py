@@ -124,6 +124,7 @@ def test_control_tokens_in_a_document_stay_text() -> None:
     assert [ids.count(c) for c in control] == [ours.count(c) for c in control]
 
 
+@pytest.mark.long
 def test_the_score_is_the_share_of_yes(qwen: Path) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(qwen).eval()
     yes, no = (qwen_tokenizer().convert_tokens_to_ids(w) for w in ("yes", "no"))

@@ -70,6 +70,7 @@ def metric(out: Path, name: str) -> dict[str, float]:
     return {s.labels["run"]: s.value for s in samples if s.name == f"promptrank_run_{name}"}
 
 
+@pytest.mark.long
 def test_a_run_that_fails_is_in_the_summary_and_in_the_metrics(made: Path, tmp_path: Path) -> None:
     runs = ("name: a", f"name: b, requests: {made / 'empty.jsonl'}", "name: c, limit: 3")
     ran = invoke(made, tmp_path, "--plan", plan(tmp_path, *runs), "--run", tmp_path / "runs")
@@ -86,6 +87,7 @@ def test_a_run_that_fails_is_in_the_summary_and_in_the_metrics(made: Path, tmp_p
     assert len(SUM.findall(ran.stderr)) == 2
 
 
+@pytest.mark.long
 def test_a_full_disk_ends_the_plan_and_says_so(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +108,7 @@ def test_a_full_disk_ends_the_plan_and_says_so(
     assert metric(tmp_path, "failed") == {"a": 0, "b": 1, "c": 1}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("words", [["--run", "runs"], ["-o", "runs.parquet"]])
 def test_an_engine_that_fails_is_told_by_its_type_alone(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str]
@@ -123,6 +126,7 @@ def test_an_engine_that_fails_is_told_by_its_type_alone(
     assert told(tmp_path)["runs"][0]["error"] == "ValueError: no float: Ann"
 
 
+@pytest.mark.long
 def test_what_is_wrong_at_the_start_and_ctrl_c_leave_the_files_of_before(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,6 +176,7 @@ def test_a_time_out_is_told_before_the_process_ends(made: Path, tmp_path: Path) 
     assert run["error"] == "one step of the engine fake took more than 1 s (--timeout)"
 
 
+@pytest.mark.long
 def test_one_file_says_the_sum_that_a_folder_says(made: Path, tmp_path: Path) -> None:
     row = {"request_id": "r", "item_id": "i", "member_id": "m", "member": {"name": "Ann"}}
     rows: list[dict[str, Any]] = [
@@ -235,6 +240,7 @@ def test_every_word_of_the_sum_is_a_key_of_the_summary(
     assert set(TOTALS) <= gauges
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("left", [1, 3])
 def test_counts_are_those_of_an_unbroken_run_after_a_stop_and_after_damage(
     made: Path, tmp_path: Path, left: int

@@ -52,6 +52,7 @@ def table_of(folder: Path) -> pa.Table:
     return pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("scores/*.parquet")))
 
 
+@pytest.mark.long
 def test_a_run_has_the_rows_of_a_scores_file(toys: Path) -> None:
     file = rank(TASK, toys / "whole.parquet", engine="fake", project=toys).path
     done = run(toys)
@@ -65,6 +66,7 @@ def test_a_run_has_the_rows_of_a_scores_file(toys: Path) -> None:
     assert done.counted.candidates == done.counted.scored + done.counted.set_aside
 
 
+@pytest.mark.long
 def test_a_stopped_run_goes_on_and_writes_nothing_again(toys: Path) -> None:
     run(toys, "unbroken")
     asked = 0
@@ -87,6 +89,7 @@ def test_a_stopped_run_goes_on_and_writes_nothing_again(toys: Path) -> None:
     assert files(toys / "run") == files(toys / "unbroken")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["scores", "errors", "prompts", "shards"])
 def test_a_damaged_shard_is_told_and_scored_again(toys: Path, kind: str) -> None:
     run(toys)
@@ -115,6 +118,7 @@ def test_what_to_rank_is_checked_before_a_model_is_opened(toys: Path, verb: Any)
     assert not (toys / "x.jsonl").exists()
 
 
+@pytest.mark.long
 def test_a_folder_is_of_one_run(toys: Path) -> None:
     run(toys)
     before = files(toys / "run")
@@ -134,6 +138,7 @@ def test_a_folder_is_of_one_run(toys: Path) -> None:
         run(toys, "other")
 
 
+@pytest.mark.long
 def test_a_folder_without_a_finished_shard_is_the_next_command_s(toys: Path) -> None:
     (toys / "odd.csv").write_text("a\n")
     with pytest.raises(DataError, match=r"ends in \.parquet or \.jsonl"):
@@ -151,6 +156,7 @@ def test_a_folder_without_a_finished_shard_is_the_next_command_s(toys: Path) -> 
     assert done.resumed == 0
 
 
+@pytest.mark.long
 def test_two_cannot_write_one_run(toys: Path) -> None:
     with owned(toys / "run", "rank"), pytest.raises(InputError, match="run"):
         run(toys)
@@ -158,6 +164,7 @@ def test_two_cannot_write_one_run(toys: Path) -> None:
     run(toys)
 
 
+@pytest.mark.long
 def test_since_scores_only_what_changed(toys: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     requests = requests_of(toys)
     old = run(toys, "old", requests=requests)
@@ -188,6 +195,7 @@ def test_since_scores_only_what_changed(toys: Path, monkeypatch: pytest.MonkeyPa
     assert fresh.counted.scored == done.counted.scored
 
 
+@pytest.mark.long
 def test_since_takes_nothing_from_another_ranker(toys: Path) -> None:
     run(toys, "old")
     said: list[str] = []
@@ -219,6 +227,7 @@ def placed(folder: Path) -> list[tuple[str, str, str, int | None]]:
     return list(zip(*columns, strict=True))
 
 
+@pytest.mark.long
 def test_equal_words_of_somebody_else_are_somebody_elses(toys: Path) -> None:
     ball, car = {"title": "Ball"}, {"title": "Car"}
     run(toys, "old", requests=written(toys, "old.jsonl", {"a": ball, "b": car}))
@@ -231,6 +240,7 @@ def test_equal_words_of_somebody_else_are_somebody_elses(toys: Path) -> None:
     assert {row[0] for row in placed(toys / "other")} == {"m2"}
 
 
+@pytest.mark.long
 def test_what_steps_go_by_is_compared_as_well_as_prompts(toys: Path) -> None:
     task = toys / "tasks/toys/like.yaml"
     task.write_text(task.read_text() + "steps: [{boost: {where: item.stock > 0, add: 100}}]\n")
@@ -242,6 +252,7 @@ def test_what_steps_go_by_is_compared_as_well_as_prompts(toys: Path) -> None:
     assert {row[1]: row[3] for row in placed(toys / "new")} == {"a": 2, "b": 1}
 
 
+@pytest.mark.long
 def test_what_steps_take_out_is_neither_scored_nor_lost(toys: Path) -> None:
     task = toys / "tasks/toys/like.yaml"
     task.write_text(task.read_text() + "steps: [{filter: {keep: item.stock > 0}}]\n")
@@ -255,6 +266,7 @@ def test_what_steps_take_out_is_neither_scored_nor_lost(toys: Path) -> None:
     assert table_of(toys / "again").equals(table_of(toys / "run"))
 
 
+@pytest.mark.long
 def test_what_the_engine_does_not_score_is_accounted_for(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -290,6 +302,7 @@ def test_what_the_engine_does_not_score_is_accounted_for(
     assert again.counted.reused == len(scored)
 
 
+@pytest.mark.long
 def test_a_request_file_that_changes_meanwhile_is_told(toys: Path) -> None:
     requests = requests_of(toys)
 
@@ -303,6 +316,7 @@ def test_a_request_file_that_changes_meanwhile_is_told(toys: Path) -> None:
     assert not (toys / "run" / "summary.json").exists()
 
 
+@pytest.mark.long
 def test_datasets_opens_a_run(toys: Path) -> None:
     from datasets import load_dataset
 

@@ -94,6 +94,7 @@ def _changed(kind: str, score: Any) -> Any:
     return order(score) if callable(order) else score
 
 
+@pytest.mark.long
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(orders=st.dictionaries(st.integers(0, 19), st.sampled_from([*ORDERS]), max_size=12))
 def test_rows_in_are_rows_out_and_rows_in_errors(
@@ -124,6 +125,7 @@ def test_rows_in_are_rows_out_and_rows_in_errors(
     assert ("engine_errors" in said["faults"]) == raised
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("what", ["die", pytest.param("hang", marks=pytest.mark.slow)])
 def test_vllm_is_started_anew_in_a_run(
     toys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -147,6 +149,7 @@ def test_vllm_is_started_anew_in_a_run(
     assert (tmp_path / "log").read_text().count("start\n") == 2
 
 
+@pytest.mark.long
 def test_an_engine_that_answers_nothing_writes_nothing(
     tiny_llama_path: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +220,7 @@ def test_a_disk_that_is_full_at_any_write_stops_cleanly(
     assert tried > 20, names
 
 
+@pytest.mark.long
 def test_what_a_full_disk_is_told_with(
     scoring: Scoring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +280,7 @@ def damaged_words(data: bytes, written: bytes) -> bool:
     return bool(json.loads(data) != json.loads(written))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_is_damaged_is_mended_or_told(
     scoring: Scoring, unbroken: Path, tmp_path: Path, name: str
@@ -299,6 +304,7 @@ def test_whatever_is_damaged_is_mended_or_told(
         assert files_of(folder) == whole
 
 
+@pytest.mark.long
 def test_another_runs_damaged_manifest_is_not_written_over(
     scoring: Scoring, tmp_path: Path
 ) -> None:
@@ -315,6 +321,7 @@ def test_another_runs_damaged_manifest_is_not_written_over(
 # ---- clocks
 
 
+@pytest.mark.long
 def test_clocks_may_jump(
     scoring: Scoring, unbroken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -339,6 +346,7 @@ def test_clocks_may_jump(
 # ---- two at once
 
 
+@pytest.mark.long
 def test_a_run_of_another_host_is_refused_and_a_dead_one_is_not(tmp_path: Path) -> None:
     """As on a shared file system: the lock is the system's, who has it is told by the file."""
     folder = tmp_path / "run"

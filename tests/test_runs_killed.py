@@ -96,6 +96,7 @@ def unbroken(dying: Dying) -> list[dict[str, Any]]:
     return rows_of(dying.folder / "unbroken")
 
 
+@pytest.mark.long
 def test_a_request_that_kills_the_process_is_set_aside_after_three_kills(
     dying: Dying, unbroken: list[dict[str, Any]]
 ) -> None:
@@ -117,6 +118,7 @@ def test_a_request_that_kills_the_process_is_set_aside_after_three_kills(
     assert rows_of(dying.folder / "again") == unbroken
 
 
+@pytest.mark.long
 def test_a_request_that_kills_before_the_engine_has_it_is_known_too(
     dying: Dying, unbroken: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_request_that_kills_before_the_engine_has_it_is_known_too(
     assert rows_of(dying.folder / "run") == rows
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("noted", [False, True])
 def test_it_is_tried_again_every_night(
     dying: Dying,
@@ -162,6 +165,7 @@ def test_it_is_tried_again_every_night(
 FOURS = [b"first 0-3", b"later 4-7"]
 
 
+@pytest.mark.long
 def test_who_is_in_hand(dying: Dying) -> None:
     """Those that the engine has, four at a time; not those of the shard that wait for them."""
     lines: list[bytes] = []
@@ -183,6 +187,7 @@ def test_who_has_nothing_to_ask_does_not_pause(scoring: Scoring) -> None:
     assert list(watched.rankings(lambda works, results: None, 8)) == []
 
 
+@pytest.mark.long
 def test_several_in_one_shard_are_known(dying: Dying, unbroken: list[dict[str, Any]]) -> None:
     poison = {"r1", "r2", "r6"}
     dying.dies = lambda ids: not poison.isdisjoint(ids)
@@ -192,6 +197,7 @@ def test_several_in_one_shard_are_known(dying: Dying, unbroken: list[dict[str, A
     assert done.counted.candidates == done.counted.scored + done.counted.set_aside
 
 
+@pytest.mark.long
 def test_what_kills_together_and_not_alone_is_ranked_alone(
     dying: Dying, unbroken: list[dict[str, Any]]
 ) -> None:
@@ -202,6 +208,7 @@ def test_what_kills_together_and_not_alone_is_ranked_alone(
     assert done.counted.errors == 0
 
 
+@pytest.mark.long
 def test_kills_from_outside_accuse_nobody(dying: Dying, unbroken: list[dict[str, Any]]) -> None:
     """At any batch, time and again at the same one, as long as it is not at the same request."""
     begun = 0
@@ -226,6 +233,7 @@ def test_kills_from_outside_accuse_nobody(dying: Dying, unbroken: list[dict[str,
         assert files_of(dying.folder / folder) == files_of(dying.folder / "unbroken")
 
 
+@pytest.mark.long
 def test_where_every_request_kills_it_is_not_the_requests(dying: Dying) -> None:
     dying.dies = lambda ids: True
     with pytest.raises(ModelError, match="killed 7 times, at every request that it began"):
@@ -235,6 +243,7 @@ def test_where_every_request_kills_it_is_not_the_requests(dying: Dying) -> None:
     assert dying.run().counted.errors == 0
 
 
+@pytest.mark.long
 def test_what_ends_by_itself_leaves_nobody_suspected(dying: Dying) -> None:
     asked: list[list[str]] = []
 
@@ -326,6 +335,7 @@ def test_places_are_of_the_requests_that_were_asked_then(tmp_path: Path) -> None
     assert after(tmp_path).suspects == ("r0", "r1")
 
 
+@pytest.mark.long
 def test_a_ledger_that_is_damaged_is_none(tmp_path: Path) -> None:
     killed(tmp_path, ("batch", 2, 4))
     path = ledger_path(tmp_path, 3)

@@ -43,6 +43,7 @@ def test_a_cluster_without_room_ends_the_start() -> None:
     assert len(said) == 1 and said[0].startswith("workers are starting: each takes 1 CPUs")
 
 
+@pytest.mark.long
 def test_a_worker_that_opens_for_long_is_waited_for() -> None:
     looks = 0
 

@@ -80,6 +80,7 @@ def told(blocks: list[RequestBlock]) -> list[tuple[Any, ...]]:
     return [(b.number, b.requests, b.unread, b.end, b.ids.tolist()) for b in blocks]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("write", [as_lines, as_table])
 def test_whoever_goes_on_reads_what_an_unbroken_reader_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write: Callable[[Path, list[bytes]], Path]
@@ -140,6 +141,7 @@ def stopped_after(count: int) -> Callable[[], bool]:
     return lambda: next(asked, None) is None
 
 
+@pytest.mark.long
 def test_a_resumed_run_does_not_read_what_is_done(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_resumed_run_does_not_read_what_is_done(
     assert decoded == 0
 
 
+@pytest.mark.long
 def test_gaps_are_scored_again_and_nothing_else(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,6 +199,7 @@ def test_gaps_are_scored_again_and_nothing_else(
     assert "shard 0 of run is damaged: it is scored again" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("ending", ["parquet", pytest.param("jsonl", marks=pytest.mark.slow)])
 def test_a_file_is_made_of_shards_and_goes_on_from_them(
     toys: Path, monkeypatch: pytest.MonkeyPatch, ending: str
@@ -226,6 +230,7 @@ def test_a_file_is_made_of_shards_and_goes_on_from_them(
     ]
 
 
+@pytest.mark.long
 def test_rows_behind_a_sample_s_last_request_are_kept_by_whoever_goes_on(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +250,7 @@ def test_rows_behind_a_sample_s_last_request_are_kept_by_whoever_goes_on(
     assert ranked("resumed.parquet") == unbroken
 
 
+@pytest.mark.long
 def test_what_stands_where_the_shards_go(toys: Path) -> None:
     given: dict[str, Any] = {"engine": "fake", "project": toys}
     place = toys / "s.parquet.partial"

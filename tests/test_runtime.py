@@ -289,6 +289,7 @@ def test_an_interrupt_reaches_the_thread_at_work_and_the_others_go_on() -> None:
 # ---- threads
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["fake", "packed"])
 def test_threads_that_submit_at_once_get_the_scores_they_get_alone(
     kind: str, model: Path, tuned: str
@@ -319,6 +320,7 @@ def test_threads_that_submit_at_once_get_the_scores_they_get_alone(
         assert numbers(score) == pytest.approx(numbers(want), abs=0 if kind == "fake" else 1e-4)
 
 
+@pytest.mark.long
 def test_a_long_run_scores_bit_for_bit_as_the_engine_does(model: Path) -> None:
     engine = open_packed(model, token_budget=150)
     trees = [tree(n) for n in range(150)]
@@ -359,6 +361,7 @@ def test_whoever_is_answered_leaves_while_another_works_on() -> None:
 # ---- the runtime
 
 
+@pytest.mark.long
 def test_two_tasks_on_one_model_share_it(model: Path, tuned: str, tmp_path: Path) -> None:
     heard: list[str] = []
     with Runtime() as runtime:

@@ -84,6 +84,7 @@ def reason(score: TreeScore) -> str | None:
     return score.reason if isinstance(score, Failure) else None
 
 
+@pytest.mark.long
 @given(
     bad=st.dictionaries(
         st.integers(0, 19),

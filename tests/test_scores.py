@@ -236,6 +236,7 @@ ROWS = st.lists(
 )
 
 
+@pytest.mark.long
 @given(ROWS)
 def test_what_is_written_is_read_from_both_forms(rows: list[dict[str, Any]]) -> None:
     schema = schema_of(TASK)
@@ -292,6 +293,7 @@ def rename(path: Path, ranker: str) -> None:
     pq.write_table(table.replace_schema_metadata({METADATA: json.dumps(origin)}), path)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_eval_says_who_made_the_scores(run: Run, tmp_path: Path, suffix: str) -> None:
     out = tmp_path / f"s.{suffix}"
@@ -307,6 +309,7 @@ def test_eval_says_who_made_the_scores(run: Run, tmp_path: Path, suffix: str) ->
     assert all(name == ranker for name, ranker in baselines.items())
 
 
+@pytest.mark.long
 def test_eval_names_a_student_and_a_stranger_by_their_names(
     run: Run, toys: Path, tmp_path: Path
 ) -> None:
@@ -332,6 +335,7 @@ def test_eval_names_a_student_and_a_stranger_by_their_names(
     assert any("does not say how it was made" in line for line in said)
 
 
+@pytest.mark.long
 def test_scores_of_other_prompts_are_refused_unless_allowed(
     run: Run, toys: Path, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def watched(toys: Path) -> Watched:
     return Watched(toys)
 
 
+@pytest.mark.long
 def test_switches_under_load_fail_nothing_and_every_answer_has_its_adapters_scores(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +130,7 @@ def test_switches_under_load_fail_nothing_and_every_answer_has_its_adapters_scor
         assert scores == expected[made["adapter"]] and made["alias"] == ALIAS
 
 
+@pytest.mark.long
 def test_a_moved_alias_is_seen_within_a_second(watched: Watched) -> None:
     async def steps(http: Any) -> None:
         await asyncio.sleep(0.3)
@@ -185,6 +187,7 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
     watched.run(steps)
 
 
+@pytest.mark.long
 def test_what_is_refused_for_a_passing_reason_serves_once_it_has_passed(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,6 +233,7 @@ def test_prompts_do_not_change_under_a_running_server(
     watched.run(steps)
 
 
+@pytest.mark.long
 def test_old_adapters_leave_memory_when_nobody_uses_them(
     watched: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:

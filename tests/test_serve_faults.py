@@ -177,6 +177,7 @@ def test_a_request_byte_by_byte_is_answered(url: str) -> None:
         assert heard(connection).startswith(b"HTTP/1.1 200")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coding", [b"Content-Length: 1000\r\n", b"Transfer-Encoding: chunked\r\n"])
 def test_a_body_without_end_is_not_waited_for(url: str, coding: bytes) -> None:
     status, body = answer_to(url, HEAD + coding + b'\r\n1\r\n{\r\n1\r\n"')

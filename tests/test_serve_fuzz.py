@@ -65,6 +65,7 @@ def mutated(value: Any) -> Iterator[Any]:
         yield from ([changed, *value[1:]] for changed in mutated(value[0]))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.paths[0])
 def test_wrong_types_anywhere_are_refused_in_the_words_of_the_api(
     shape: HttpShape[Any], ranker: Ranker

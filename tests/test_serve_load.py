@@ -87,6 +87,7 @@ PAIRS = {
 }
 
 
+@pytest.mark.long
 def test_work_under_way_is_dropped_at_its_deadline(holding: tuple[Ranker, HeldEngine]) -> None:
     ranker, engine = holding
     app = app_of(ranker, bounds=Bounds(at_once=1))
@@ -177,6 +178,7 @@ def test_a_large_request_and_small_ones_take_steps_in_turn(
     assert engine.answered.index("s") <= 2
 
 
+@pytest.mark.long
 def test_many_clients_at_once_are_all_answered_and_nothing_is_kept(
     toys: Path,
 ) -> None:

@@ -257,6 +257,7 @@ VALUES = st.recursive(
 ITEMS = st.dictionaries(st.sampled_from(["title", "year", "tags"]), VALUES, max_size=3)
 
 
+@pytest.mark.long
 @settings(max_examples=15)
 @given(st.lists(st.lists(ITEMS, min_size=1, max_size=3), min_size=1, max_size=4))
 def test_whatever_was_sent_is_what_is_read(tmp_path_factory: Any, sent: list[Any]) -> None:

@@ -64,6 +64,7 @@ def _by_ids(request: Request, **more: Any) -> dict[str, Any]:
     return {"request": named | {"time": request.time} | more}
 
 
+@pytest.mark.long
 def test_ids_alone_are_ranked_as_what_build_writes(
     ranker: Ranker, tables: LookUp, built: Request
 ) -> None:
@@ -89,6 +90,7 @@ def test_ids_alone_are_ranked_as_what_build_writes(
     jsonschema.Draft202012Validator(schema).validate(said)
 
 
+@pytest.mark.long
 def test_now_is_after_everything_and_a_time_before(tables: LookUp, built: Request) -> None:
     now = _by_ids(built)["request"]
     del now["time"]
@@ -100,6 +102,7 @@ def test_now_is_after_everything_and_a_time_before(tables: LookUp, built: Reques
     assert tables.look_up(now | {"time": 0}).request.history == ()
 
 
+@pytest.mark.long
 def test_times_in_milliseconds_would_see_the_future_and_are_refused(
     ranker: Ranker, tables: LookUp, built: Request, tmp_path: Path
 ) -> None:
@@ -201,6 +204,7 @@ def test_a_history_that_is_carried_stands_for_the_stored_one_and_may_name_items(
     assert found.request.meta["events_lost"] == 1 and found.events == 0
 
 
+@pytest.mark.long
 def test_versions_under_turns_and_files_that_change(tmp_path: Path) -> None:
     names = {"m": [(-9, "old"), (2, "new")]}
     rows = [{"member_id": m, "since": t, "text": x} for m, vs in names.items() for t, x in vs]
@@ -254,6 +258,7 @@ def test_ids_are_never_read_as_sql(tables: LookUp, built: Request) -> None:
     assert tables.look_up(body).events == 4
 
 
+@pytest.mark.long
 def test_several_threads_get_what_each_asked_for(tables: LookUp, built: Request) -> None:
     expected = {
         f"p{m}": tables.look_up(_by_ids(built, member_id=f"p{m}")["request"]) for m in range(3)

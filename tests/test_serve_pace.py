@@ -84,6 +84,7 @@ def test_what_was_given_up_says_how_slow_it_is_at_least() -> None:
         assert pace.seconds == pytest.approx(after) and pace.ahead == 0
 
 
+@pytest.mark.long
 def test_under_load_a_short_deadline_is_refused_and_a_long_one_waits(toys: Path) -> None:
     ranker, engine = held(toys)
     app = app_of(ranker, bounds=Bounds(at_once=1))
@@ -123,6 +124,7 @@ def taught(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> P
     return project
 
 
+@pytest.mark.long
 def test_a_student_answers_the_same_with_and_without_a_thread(taught: Path) -> None:
     threads: list[str] = []
 

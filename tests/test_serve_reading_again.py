@@ -87,6 +87,7 @@ def test_the_end_comes_where_nothing_stops_a_reading(monkeypatch: pytest.MonkeyP
     left.join(20)
 
 
+@pytest.mark.long
 def test_a_reading_is_stopped_and_the_tables_of_before_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

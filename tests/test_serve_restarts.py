@@ -57,6 +57,7 @@ def number(app: Starlette, name: str) -> float:
     return next(float(line.split()[-1]) for line in lines if line.startswith(name))
 
 
+@pytest.mark.long
 def test_requests_under_way_and_in_the_line_are_answered_by_the_next_process(
     served: tuple[Starlette, VllmEngine], stub: Path
 ) -> None:
@@ -94,6 +95,7 @@ def test_requests_under_way_and_in_the_line_are_answered_by_the_next_process(
     assert number(app, 'promptrank_cache_misses_total{cache="prefix_tokens"') > 0
 
 
+@pytest.mark.long
 def test_where_it_does_not_come_back_clients_are_told_to_come_again(
     served: tuple[Starlette, VllmEngine], stub: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

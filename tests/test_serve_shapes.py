@@ -140,6 +140,7 @@ def test_vllm(app: Starlette, order: list[tuple[int, float]]) -> None:
     assert uneven.status_code == 400
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("path", RERANKS)
 def test_nothing_is_null_and_answers_are_what_the_document_says(app: Starlette, path: str) -> None:
     document = ask(app, "/openapi.json").json()

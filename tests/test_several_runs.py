@@ -97,6 +97,7 @@ runs:
 """
 
 
+@pytest.mark.long
 def test_each_run_of_a_plan_is_a_run_in_its_own_right(two: Path) -> None:
     done = ranked(two, planned(two, PLAN))
     assert list(done) == ["toys-like", "short"]
@@ -129,12 +130,14 @@ def test_the_plan_that_the_reference_shows_is_one(tmp_path: Path) -> None:
     assert (rating.settings, rating.engine) == (["budget.tokens=1024"], "fake")
 
 
+@pytest.mark.long
 def test_requests_in_an_object_store_are_not_looked_for_beside_the_plan(two: Path) -> None:
     text = "runs: [{task: toys/like, requests: s3://b/r.parquet}, {task: toys/buy, requests: r}]"
     first, second = open_plan(planned(two, text), {}, project=two)
     assert (first.given["requests"], second.given["requests"]) == ("s3://b/r.parquet", two / "r")
 
 
+@pytest.mark.long
 def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:
     requests = two / "requests.parquet"
     rank_run(TASK, two / "one", engine="fake", project=two, requests=requests)
@@ -146,6 +149,7 @@ def test_a_folder_of_one_run_or_of_something_else_is_refused(two: Path) -> None:
         ranked(two, [TASK, "toys/buy"], "other")
 
 
+@pytest.mark.long
 def test_runs_go_on_where_they_were_stopped(two: Path) -> None:
     plan = planned(two, PLAN)
     ranked(two, plan, "unbroken")
@@ -164,6 +168,7 @@ def test_runs_go_on_where_they_were_stopped(two: Path) -> None:
     assert files(two / "runs") == files(two / "unbroken")
 
 
+@pytest.mark.long
 def test_a_finished_run_is_passed_over_without_its_requests(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -190,6 +195,7 @@ def test_a_finished_run_is_passed_over_without_its_requests(
     assert files(two / "run") == before
 
 
+@pytest.mark.long
 def test_since_takes_over_the_run_of_the_same_name(two: Path) -> None:
     ranked(two, [TASK], "one")
     ranked(two, ["toys/buy", TASK], "old")
@@ -289,6 +295,7 @@ def test_what_is_wrong_with_any_run_is_told_before_anything_is_ranked(
     assert not (two / "runs" / "plan.json").exists()
 
 
+@pytest.mark.long
 def test_a_request_file_at_fault_costs_its_own_run_alone(two: Path) -> None:
     (two / "empty.jsonl").write_text("")
     text = "runs: [{task: toys/like, name: a, requests: empty.jsonl}, {task: toys/buy}]"
@@ -366,6 +373,7 @@ trees_ = st.builds(
 )
 
 
+@pytest.mark.long
 @settings(max_examples=30)
 @given(st.lists(trees_, max_size=9), st.integers(1, 5))
 def test_tokens_are_those_of_a_trie_and_order_is_of_adapter_and_prefix(
@@ -435,6 +443,7 @@ def test_the_line_tells_of_this_start_alone() -> None:
     assert said[-1] == "ranking: 800 requests in 6 min 40 s"
 
 
+@pytest.mark.long
 def test_summary_and_metrics_say_what_came_of_each_run(two: Path) -> None:
     plan, prom, out = planned(two, PLAN), two / "night.prom", two / "night.json"
     ran = invoke(
@@ -463,6 +472,7 @@ def test_summary_and_metrics_say_what_came_of_each_run(two: Path) -> None:
     assert runs[0]["unique_tokens"] == told["runs"][0]["unique_tokens"]
 
 
+@pytest.mark.long
 def test_errors_are_told_by_reason(two: Path) -> None:
     template = two / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("{{ item.title }}{%", "{{ item.nope }}{%"))
@@ -473,6 +483,7 @@ def test_errors_are_told_by_reason(two: Path) -> None:
     assert done.counted.reasons == {"bad_row": 1, "undefined": 1}
 
 
+@pytest.mark.long
 def test_error_rows_hold_ids_and_not_what_people_say(two: Path) -> None:
     template = two / "templates/toys/like.j2"
     text = template.read_text()
@@ -543,6 +554,7 @@ def test_what_an_engine_or_a_row_quotes_is_left_out() -> None:
     assert "Ann" not in told and told.startswith("a_new_one: docs/reference/errors.md")
 
 
+@pytest.mark.long
 def test_options_that_do_not_go_together_are_told(two: Path) -> None:
     plan = planned(two, PLAN)
     for words, told in (
@@ -602,6 +614,7 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
         assert 0 < (told.cached_share or 0) <= expected
 
 
+@pytest.mark.long
 def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> None:
     plan = planned(two, "runs: [{task: toys/like}, {task: toys/buy}]")
     said: list[str] = []
@@ -627,6 +640,7 @@ def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> No
         rank_run(TASK, two / "x", since=two / "tasks", **given)
 
 
+@pytest.mark.long
 def test_nothing_is_taken_over_where_the_weights_are_not_known(
     two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

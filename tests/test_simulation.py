@@ -91,6 +91,7 @@ def test_the_frozen_marketplace_is_what_it_was() -> None:
     assert {name: digest[:16] for name, digest in made.report["sha256"].items()} == FROZEN
 
 
+@pytest.mark.long
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_tables(
     small: Marketplace, tmp_path: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_digest_sees_names_types_and_values(small: Marketplace) -> None:
     assert digest(table) != digest(table.slice(1))
 
 
+@pytest.mark.long
 def test_a_switch_leaves_people_jobs_and_slates_alone() -> None:
     base = replace(SMALL, members=40)
     plain = make_marketplace(base).report["sha256"]
@@ -132,6 +134,7 @@ def test_a_switch_leaves_people_jobs_and_slates_alone() -> None:
         assert other != plain, name
 
 
+@pytest.mark.long
 def test_propensities_are_what_places_follow() -> None:
     s = Switches(members=1500)
     members, jobs = world.make_members(s), world.make_jobs(s)
@@ -161,6 +164,7 @@ def test_position_bias_is_how_often_a_place_is_looked_at() -> None:
     assert arrays(replace(PLAIN, members=50)).log.looked.all()
 
 
+@pytest.mark.long
 def test_nobody_is_shown_a_job_twice_or_before_it_was_posted(default: Arrays) -> None:
     shown = default.log
     pairs = np.stack([shown.member, shown.job])
@@ -170,6 +174,7 @@ def test_nobody_is_shown_a_job_twice_or_before_it_was_posted(default: Arrays) ->
     assert (default.members.region[shown.member] == default.jobs.region[shown.job]).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("lost_at", ["all", "company_site"])
 def test_the_share_of_lost_applications(lost_at: Any) -> None:
     s = Switches(members=800, false_negatives=0.3, lost_at=lost_at)
@@ -216,6 +221,7 @@ def test_delays_have_the_declared_mean_and_cross_windows() -> None:
     assert set((at_once.applied - at_once.time)[done]) == {80}
 
 
+@pytest.mark.long
 def test_the_flipped_region_turns_one_preference_around(default: Arrays) -> None:
     shown, s = default.log, default.s
     plain = utility.pairs(
@@ -289,6 +295,7 @@ def test_the_rule_for_a_bad_match_holds_in_the_tables(rule: Any, parts: tuple[in
         assert row["verdict"] == ("bad" if bad else "good")
 
 
+@pytest.mark.long
 def test_judges_err_as_often_as_they_are_told_to() -> None:
     made = make_marketplace(Switches(members=600, noise=0.2))
     said = made.readable["reviews"]["verdict"].to_pylist()
@@ -428,6 +435,7 @@ def test_what_came_out_agrees_with_the_chances(default: Arrays) -> None:
             assert real == pytest.approx(best, abs=0.012)
 
 
+@pytest.mark.long
 def test_each_piece_of_knowledge_raises_the_best() -> None:
     def best(known: bayes.Observed) -> float:
         return expected_auc(known.apply, known.apply) or 0.0
@@ -499,11 +507,13 @@ def logistic_way(made: Arrays) -> float:
     return (got - 0.5) / (best - 0.5)
 
 
+@pytest.mark.long
 def test_main_effects_reach_at_most_sixty_percent_of_the_way(default: Arrays) -> None:
     way = logistic_way(default)
     assert 0.3 < way <= 0.6
 
 
+@pytest.mark.long
 def test_main_effects_do_not_reach_further_with_everything_switched_off() -> None:
     assert logistic_way(arrays(replace(PLAIN, members=1000, seed=7))) <= 0.6
 

@@ -35,6 +35,7 @@ def items(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "known", "held", "shown"),
     [
@@ -67,6 +68,7 @@ def test_digits_that_would_be_lost_are_refused(items: Path) -> None:
         build(_task(["known.parquet", "held.parquet"], "held.parquet"), items)
 
 
+@pytest.mark.long
 def test_a_pattern_is_an_entry_and_a_file_of_two_entries_is_refused(items: Path) -> None:
     for name in ("a.parquet", "b.parquet", "held one's.parquet"):
         write_rows(items / name, _rows([name]))

@@ -36,6 +36,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     return command
 
 
+@pytest.mark.long
 def test_a_newcomers_first_five_commands(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny_llama_path: Path
 ) -> None:
@@ -86,6 +87,7 @@ def test_init_says_so_where_nothing_can_be_written(tmp_path: Path) -> None:
         promptrank.init(tmp_path / "file" / "shop")
 
 
+@pytest.mark.long
 def test_schema_on_stdout_and_in_a_file(run: Run, tmp_path: Path) -> None:
     printed = run("schema")
     assert printed == schema_text()
@@ -109,6 +111,7 @@ def test_every_shipped_task_follows_the_schema(path: Path) -> None:
     assert check(read_yaml(path)) == []
 
 
+@pytest.mark.long
 def test_the_schema_is_a_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(promptrank.task_schema())
 

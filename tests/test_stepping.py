@@ -136,6 +136,7 @@ def test_closing_fails_what_is_under_way() -> None:
         opened.result(waiting)
 
 
+@pytest.mark.long
 def test_a_runtime_for_servers_has_decoders_stepped_and_the_same_scores(tmp_path: Path) -> None:
     model = saved(llama(), tmp_path / "model")
     trees = [replace(tree(n), tree_id=f"r{n}") for n in range(12)]

@@ -72,6 +72,7 @@ def run(root: Path, folder: str | Path = ADDRESS, **more: Any) -> Any:
     return rank_run(TASK, folder, **given)
 
 
+@pytest.mark.long
 def test_shards_of_a_run_that_is_gone_never_come_back(
     toys: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +86,7 @@ def test_shards_of_a_run_that_is_gone_never_come_back(
     assert store.paths(ADDRESS) == theirs
 
 
+@pytest.mark.long
 def test_a_shard_that_says_it_is_of_another_run_is_not_put(toys: Path, store: Store) -> None:
     with stored_run(ADDRESS) as stored:
         run(toys, stored.folder)
@@ -97,6 +99,7 @@ def test_a_shard_that_says_it_is_of_another_run_is_not_put(toys: Path, store: St
     assert "shards/000000.json" in store.paths(ADDRESS)
 
 
+@pytest.mark.long
 def test_what_was_fetched_is_not_read_again(
     toys: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +111,7 @@ def test_what_was_fetched_is_not_read_again(
     assert shards == []
 
 
+@pytest.mark.long
 def test_a_summary_goes_before_the_first_new_shard(toys: Path, store: Store) -> None:
     given: dict[str, Any] = {"engine": "fake", "project": toys, "size": 9}
     other = toys / "tasks/toys/other.yaml"

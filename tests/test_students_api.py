@@ -56,6 +56,7 @@ def students(project: Path) -> Path:
     return project
 
 
+@pytest.mark.long
 def test_a_student_of_a_scores_file(students: Path) -> None:
     student = show_student("taught", project=students)
     assert student.card.data["labels"] == student.card.data["taught"] == {"like": 180}
@@ -68,6 +69,7 @@ def test_a_student_of_a_scores_file(students: Path) -> None:
     assert [s.card.name for s in list_students(students)] == ["plain", "taught"]
 
 
+@pytest.mark.long
 def test_a_card_holds_figures_of_valid_and_never_of_test(students: Path) -> None:
     card = show_student("taught", project=students).card
     given: dict[str, Any] = {"engine": "student:taught", "project": students, "draws": 0}
@@ -79,6 +81,7 @@ def test_a_card_holds_figures_of_valid_and_never_of_test(students: Path) -> None
     assert auc["test"] != auc["valid"]
 
 
+@pytest.mark.long
 def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.parquet"
     ranked = promptrank.rank("toys/like", out, engine="student:taught", project=students)
@@ -111,6 +114,7 @@ def test_it_ranks_wherever_an_engine_does(students: Path, tmp_path: Path) -> Non
         )
 
 
+@pytest.mark.long
 def test_scores_of_a_candidate_are_its_own(students: Path) -> None:
     opened = open_task("toys/like", project=students)
     with (
@@ -124,6 +128,7 @@ def test_scores_of_a_candidate_are_its_own(students: Path) -> None:
                 assert alone.score == whole[candidate.candidate_id]
 
 
+@pytest.mark.long
 def test_a_second_student_makes_no_teacher_call(project: Path) -> None:
     first = make(project, "one", teacher="base", engine="fake")
     second = make(project, "two", teacher="base", engine="fake", loss="direct", labels=0)
@@ -134,6 +139,7 @@ def test_a_second_student_makes_no_teacher_call(project: Path) -> None:
     assert data["taught"] == {"like": 180}
 
 
+@pytest.mark.long
 def test_few_labels_of_each_part_and_many_answers(project: Path) -> None:
     teacher = f"scores:{project}/scores.parquet"
     # Requests of five: 11 of 36 are labelled in train, and 11 of 12 in valid.
@@ -145,6 +151,7 @@ def test_few_labels_of_each_part_and_many_answers(project: Path) -> None:
     assert card.metrics["auc"]["value"] is not None
 
 
+@pytest.mark.long
 def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
     project: Path, tmp_path: Path
 ) -> None:
@@ -175,6 +182,7 @@ def test_rank_fills_the_store_and_unlabelled_requests_are_taught(
     assert made.student.card.data["labels"]["like"] == 180
 
 
+@pytest.mark.long
 def test_teacher_students_and_baselines_in_one_report(students: Path) -> None:
     said: list[str] = []
     report = compare_students(
@@ -210,6 +218,7 @@ def test_teacher_students_and_baselines_in_one_report(students: Path) -> None:
     assert written["provenance"]["command"] == "students compare"
 
 
+@pytest.mark.long
 def test_distill_writes_how_the_student_does_on_valid(project: Path, tmp_path: Path) -> None:
     made = make(project, "told", loss="labels", report=tmp_path / "report.json")
     assert made.report is not None
@@ -226,6 +235,7 @@ def test_distill_writes_how_the_student_does_on_valid(project: Path, tmp_path: P
     assert not (project / "students/untold").exists()
 
 
+@pytest.mark.long
 def test_fallbacks_are_counted_and_named(students: Path, tmp_path: Path) -> None:
     opened = open_task("toys/like", project=students)
     with (
@@ -241,6 +251,7 @@ def test_fallbacks_are_counted_and_named(students: Path, tmp_path: Path) -> None
     assert "item.color: a value not seen in training, taken as missing (1 times)" in notes
 
 
+@pytest.mark.long
 def test_bad_input_is_refused(students: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is there already"):
         make(students, "plain", loss="labels", replace_=False)
@@ -271,6 +282,7 @@ def test_bad_input_is_refused(students: Path, tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.long
 def test_scores_of_other_prompts_are_refused(students: Path) -> None:
     template = students / "templates/toys/like.j2"
     before = template.read_text()
@@ -298,6 +310,7 @@ def test_serving_needs_no_torch(students: Path, kind: str) -> None:
     shutil.rmtree(made.student.folder)
 
 
+@pytest.mark.long
 def test_the_command_line(students: Path) -> None:
     runner = CliRunner()
     where = ["--project", str(students)]
@@ -329,6 +342,7 @@ def test_the_command_line(students: Path) -> None:
     assert "us/cand" in table.stdout
 
 
+@pytest.mark.long
 def test_a_pruned_decoder_learns_the_answers_and_ranks(project: Path, tmp_path: Path) -> None:
     scores = f"scores:{project}/scores.parquet"
     options = {"layers": 1, "epochs": 2, "learning_rate": 0.003}

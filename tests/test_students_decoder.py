@@ -88,6 +88,7 @@ def ranker(opened: OpenTask, encoder: Encoder, requests: list[Request]) -> Itera
         yield student_ranker(opened, read_student(place), runtime)
 
 
+@pytest.mark.long
 def test_hidden_labels_do_not_reach_the_examples(
     opened: OpenTask, encoder: Encoder, requests: list[Request]
 ) -> None:
@@ -143,6 +144,7 @@ def test_examples_come_back_from_the_disk_as_they_were(
     assert len(nothing) == about.examples == 0
 
 
+@pytest.mark.long
 def test_what_cannot_be_asked_is_no_answer_and_ends_nothing(
     opened: OpenTask, requests: list[Request], ranker: Ranker
 ) -> None:
@@ -167,6 +169,7 @@ def test_what_cannot_be_asked_is_no_answer_and_ends_nothing(
     assert teacher_agreement(opened.task, nobody, teacher) == {}
 
 
+@pytest.mark.long
 def test_a_student_of_other_prompts_is_refused(opened: OpenTask) -> None:
     root = opened.project
     made = distill(

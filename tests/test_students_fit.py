@@ -97,6 +97,7 @@ def test_a_student_of_answers_alone_learns_them_and_not_the_labels(
     assert float(labels[4]) > 0.75
 
 
+@pytest.mark.long
 def test_without_labels_none_is_seen_in_any_part(opened: OpenTask) -> None:
     file = given_file(opened, opened.project / "requests.parquet")
     requests = list(file.read({"train", "valid"}))

@@ -62,6 +62,7 @@ def scores(ranking: Ranking) -> dict[str, float]:
     return {scored.candidate_id: scored.score for scored in ranking.scored}
 
 
+@pytest.mark.long
 def test_a_student_is_opened_by_the_same_ranker(
     project: Path, runtime: Runtime, requests: list[Request]
 ) -> None:
@@ -81,6 +82,7 @@ def test_a_student_is_opened_by_the_same_ranker(
         next(student.rank_many(requests, adapter_of=lambda _: "movies"))
 
 
+@pytest.mark.long
 def test_two_tasks_on_one_runtime_share_one_model(project: Path, requests: list[Request]) -> None:
     alone = []
     for task in ("toys/like", "toys/want"):
@@ -99,6 +101,7 @@ def test_two_tasks_on_one_runtime_share_one_model(project: Path, requests: list[
         second.rank(requests[0])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("engine", ENGINES)
 def test_several_threads_get_what_each_gets_alone(
     project: Path, runtime: Runtime, requests: list[Request], engine: str
@@ -115,6 +118,7 @@ def test_several_threads_get_what_each_gets_alone(
         assert not ranking.errors
 
 
+@pytest.mark.long
 def test_a_student_that_was_replaced_is_read_again(project: Path, requests: list[Request]) -> None:
     given: dict[str, Any] = {"project": project, "requests": project / "requests.parquet"}
     given |= {"name": "again", "student": "sequence", "loss": "labels", "timed": 1}

@@ -79,6 +79,7 @@ def test_self_auxiliary_sees_through_positives_recorded_as_negatives() -> None:
     assert abs(found.mean() - plain.mean()) < 0.01
 
 
+@pytest.mark.long
 def test_the_second_output_is_not_served(tmp_path: Path) -> None:
     given = lessons(FEW.requests("train"), FEW.truth, FEW.chance)[:60]
     for kind, options in ((gbdt, {"rounds": 5}), (sequence, {"epochs": 1})):
@@ -93,6 +94,7 @@ def test_the_second_output_is_not_served(tmp_path: Path) -> None:
     assert text.count("num_tree_per_iteration=1") == 1
 
 
+@pytest.mark.long
 def test_a_student_may_learn_from_the_teacher_alone() -> None:
     bare = lessons(FEW.requests("train"), None, FEW.chance)
     assert (auc(SEEN.truth, chances(fit(bare, "direct"), SEEN)) or 0) > 0.7

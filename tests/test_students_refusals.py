@@ -39,6 +39,7 @@ def make(project: Path, name: str, **given: Any) -> Distilled:
     return distill("toys/like", name=name, **{**options, "timed": 1, **given})
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("student", "given"),
     [
@@ -58,12 +59,14 @@ def test_options_are_checked_before_the_teacher_is_asked(
         make(project, "x", **asked)
 
 
+@pytest.mark.long
 def test_a_device_that_is_not_there_is_refused_before_the_teacher_is_asked(project: Path) -> None:
     asked: dict[str, Any] = {"teacher": "adapter:nobody", "loss": "direct"}
     with pytest.raises(ModelError, match="device cuda:9: "):
         make(project, "x", student="decoder", options={}, device="cuda:9", **asked)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("loss", ["direct", "self-auxiliary"])
 def test_a_teacher_of_another_part_is_refused(project: Path, tmp_path: Path, loss: str) -> None:
     scores = tmp_path / "s.parquet"
@@ -72,6 +75,7 @@ def test_a_teacher_of_another_part_is_refused(project: Path, tmp_path: Path, los
         make(project, "x", loss=loss, teacher=f"scores:{scores}")
 
 
+@pytest.mark.long
 def test_candidates_that_could_not_be_asked_are_counted(project: Path, tmp_path: Path) -> None:
     more = tmp_path / "more.jsonl"
     rows = [
@@ -90,6 +94,7 @@ def test_candidates_that_could_not_be_asked_are_counted(project: Path, tmp_path:
     assert not [text for text in said if "could not be asked" in text]
 
 
+@pytest.mark.long
 def test_a_card_knows_the_digest_of_the_teachers_adapter(project: Path, tmp_path: Path) -> None:
     folder = a_folder(tmp_path / "tuned")
     card = make(project, "tuned", teacher=f"adapter:{folder}", engine="fake").student.card
@@ -97,6 +102,7 @@ def test_a_card_knows_the_digest_of_the_teachers_adapter(project: Path, tmp_path
     assert card.teacher["adapter_digest"] == adapter_digest(folder)
 
 
+@pytest.mark.long
 def test_the_old_student_stays_where_the_new_one_cannot_be_opened(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,6 +127,7 @@ def test_a_folder_that_could_not_be_written_leaves_nothing(tmp_path: Path) -> No
     assert list(place.parent.iterdir()) == []
 
 
+@pytest.mark.long
 def test_inputs_of_a_sequence_student_are_plain_json(project: Path) -> None:
     made = make(project, "seq", student="sequence", loss="labels", options={"epochs": 1})
 
@@ -159,6 +166,7 @@ def test_a_student_is_paired_with_its_like_on_the_same_labels() -> None:
     assert said == ["taught: no gain, for more learned from other labels; distill one like it"]
 
 
+@pytest.mark.long
 def test_a_comparison_takes_students_by_path_and_refuses_names_of_other_lines(
     project: Path, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def filled(rows: list[list[int]], width: int) -> np.ndarray:
     return table
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(
     subject=WORDS,

@@ -63,6 +63,7 @@ def test_yes_and_no_are_words_and_number_keys_are_labels(tmp_path: Path) -> None
     assert read_yaml(path) == {"say": ["Yes", "no", "on", 5], "flag": True, "1": {"a": "b"}}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "message"),
     [

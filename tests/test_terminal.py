@@ -65,6 +65,7 @@ def test_nothing_is_said_of_time_before_two_moments_can_be_compared() -> None:
     assert pace.rate == pytest.approx(1)
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(st.floats(0.2, 1e4), st.integers(1, 50)), min_size=3, max_size=60),
     st.floats(0.01, 100),
@@ -117,6 +118,7 @@ def test_where_the_total_is_not_known_a_line_comes_every_half_minute() -> None:
     assert said[0] == "ranking: 30 requests, 1.0 requests a second"
 
 
+@pytest.mark.long
 @given(
     st.lists(st.tuples(st.floats(0, 500), st.integers(1, 40)), min_size=1, max_size=80),
     st.integers(0, 30),
@@ -221,6 +223,7 @@ def test_a_table_on_a_terminal_has_a_head_and_wraps(
     assert shown.count("x") == 60
 
 
+@pytest.mark.long
 def test_a_command_says_a_thing_once(toys: Path) -> None:
     words = ["eval", "toys/like", "--vs", "base", "--draws", "100", "--project", str(toys)]
     result = CliRunner().invoke(app, words)
@@ -231,6 +234,7 @@ def test_a_command_says_a_thing_once(toys: Path) -> None:
     assert any(line.startswith("loading ") for line in told)
 
 
+@pytest.mark.long
 def test_libraries_draw_no_bars(tmp_path: Path, tiny_llama_path: Path) -> None:
     from transformers.utils import logging
 

@@ -112,6 +112,7 @@ def test_where_parts_of_a_file_meet(tmp_path: Path) -> None:
     assert ("1" in found, reasons) == (False, ["bad_row", "torn_request"])
 
 
+@pytest.mark.long
 @settings(max_examples=150, deadline=None, derandomize=True)
 @given(st.integers(0, 3), st.integers(1, 200), st.booleans())
 def test_wherever_a_line_is_cut_no_query_is_lost_in_silence(

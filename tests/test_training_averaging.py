@@ -126,6 +126,7 @@ def test_a_mean_that_is_better_is_kept_with_its_metrics(
     assert 0 <= done.after["toys/like"]["ndcg@10"] <= 1  # that of the mean, not of a checkpoint
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("training", "message"),
     [

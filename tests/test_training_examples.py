@@ -62,6 +62,7 @@ def prepared(task: OpenTask, file: Path, model: Path, settings: Settings) -> Pre
     )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [[], TURNS])
 def test_ids_trained_on_are_ids_ranked_on(
     toys: Path, tmp_path: Path, tiny_llama_path: Path, settings: list[str]
@@ -94,6 +95,7 @@ def test_ids_trained_on_are_ids_ranked_on(
     assert any(example.turns for example in examples) == bool(settings)
 
 
+@pytest.mark.long
 def test_under_turns_a_turn_reads_as_its_answer(
     toys: Path, tmp_path: Path, tiny_llama_path: Path
 ) -> None:
@@ -122,6 +124,7 @@ def future(root: Path, since: float) -> None:
         writer.writerows(rows)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("settings", [[], TURNS])
 def test_nothing_at_or_after_a_label_changes_what_predicts_it(
     tmp_path: Path, tiny_llama_path: Path, settings: list[str]
@@ -189,6 +192,7 @@ def logs(draw: st.DrawFn) -> Iterator[tuple[list[Choosable], int]]:
     return entries, sum(sizes)  # type: ignore[return-value]
 
 
+@pytest.mark.long
 @given(logs())
 def test_every_label_trains_at_most_once_and_most_do(log: tuple[list[Choosable], int]) -> None:
     entries, labels = log
@@ -233,6 +237,7 @@ def test_a_held_out_label_never_stands_in_a_history() -> None:
     assert held.without(other) is other
 
 
+@pytest.mark.long
 def test_turns_need_a_history_of_turns(toys: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
     file = tmp_path / "r.parquet"
     task = opened(toys, [])
@@ -241,6 +246,7 @@ def test_turns_need_a_history_of_turns(toys: Path, tmp_path: Path, tiny_llama_pa
         prepared(task, file, tiny_llama_path, Settings(shape="turns"))
 
 
+@pytest.mark.long
 def test_test_requests_never_train(toys: Path, tmp_path: Path, tiny_llama_path: Path) -> None:
     file = tmp_path / "r.parquet"
     examples = examples_of(toys, file, tiny_llama_path, TURNS)

@@ -32,6 +32,7 @@ def test_all_is_all_of_the_project(toys: Path) -> None:
         run(empty, tasks=[], every_task=True)
 
 
+@pytest.mark.long
 def test_a_single_step_is_a_step(toys: Path) -> None:
     done = run(toys, training=replace(QUICK, steps=1, valid=0))
     weights = load_file(done.path / WEIGHTS)

@@ -109,6 +109,7 @@ def test_bfloat16_learns(toys: Path) -> None:
     assert kinds == {torch.float32}
 
 
+@pytest.mark.long
 def test_tensorboard_files_outlive_the_run(toys: Path) -> None:
     pytest.importorskip("tensorboard")
     quick = Settings(steps=2, every=1, batch=2, valid=0, trainer={"report_to": "tensorboard"})

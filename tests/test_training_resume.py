@@ -23,6 +23,7 @@ class Stop(Exception):
     """Ends a run where a kill would."""
 
 
+@pytest.mark.long
 def test_a_stopped_run_ends_where_an_unbroken_one_does(toys: Path, whole: Trained) -> None:
     def stop(done: int, total: int | None) -> None:
         if done == 5:
@@ -97,6 +98,7 @@ def test_a_damaged_checkpoint_is_passed_over(toys: Path, whole: Trained) -> None
     assert apart(whole.path, again.path) <= 1e-5
 
 
+@pytest.mark.long
 def test_a_full_disk_is_one_message_and_leaves_no_adapter(
     toys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +115,7 @@ def test_a_full_disk_is_one_message_and_leaves_no_adapter(
     assert run(toys, resume=True, training=short).path.is_dir()
 
 
+@pytest.mark.long
 def test_a_damaged_record_of_the_run_is_told(toys: Path) -> None:
     folder = toys / "adapters" / ".a.run"
     folder.mkdir(parents=True)

@@ -21,6 +21,7 @@ from support.models import make_model
 from support.runs import TURNS, WEIGHTS, apart, placed, run, weights_of
 
 
+@pytest.mark.long
 def test_an_adapter_and_its_card(whole: Trained, tiny_llama_path: Path) -> None:
     done = whole
     assert sorted(p.name for p in done.path.iterdir()) == [
@@ -52,6 +53,7 @@ def test_what_is_measured_while_training_is_what_evaluate_says(toys: Path) -> No
             assert cell.value == pytest.approx(metrics["toys/like"][name], abs=1e-4), name
 
 
+@pytest.mark.long
 def test_the_report_says_how_the_adapter_does_on_valid(toys: Path) -> None:
     out = toys / "report.json"
     training = Settings(steps=2, every=2, lr=0.01, micro=2, batch=2)
@@ -77,6 +79,7 @@ def test_the_report_says_how_the_adapter_does_on_valid(toys: Path) -> None:
     assert row.cells["ndcg@10"].low is not None
 
 
+@pytest.mark.long
 def test_a_report_is_of_one_task_and_of_what_was_validated(toys: Path) -> None:
     out = toys / "report.json"
     text = (toys / "tasks/toys/like.yaml").read_text()
@@ -90,6 +93,7 @@ def test_a_report_is_of_one_task_and_of_what_was_validated(toys: Path) -> None:
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_a_loss_that_is_no_number_ends_the_run(toys: Path) -> None:
     with pytest.raises(ModelError, match=r"step .*the loss is .*Lower --lr"):
         run(toys, training=Settings(steps=6, lr=1e30, valid=0, prompt_weight=0.0))
@@ -137,6 +141,7 @@ def test_an_adapter_of_another_base_is_no_start(toys: Path, whole: Trained, tmp_
     assert not list((toys / "adapters").glob("*second*"))
 
 
+@pytest.mark.long
 def test_an_adapter_with_other_layers_is_no_start(toys: Path, whole: Trained) -> None:
     first = placed(whole, toys, "first")
     kept = weights_of(first)
@@ -150,6 +155,7 @@ def test_an_adapter_with_other_layers_is_no_start(toys: Path, whole: Trained) ->
     assert [p.name for p in first.parent.iterdir()] == ["first"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -178,6 +184,7 @@ def test_unlabelled_requests_are_refused(toys: Path, tmp_path: Path) -> None:
         run(toys, requests=file)
 
 
+@pytest.mark.long
 def test_tasks_whose_answers_conflict_are_refused(toys: Path) -> None:
     text = (toys / "tasks/toys/like.yaml").read_text()
     text = text.replace("value: 1", "value: 2").replace("value: 0", "value: 1")
@@ -209,6 +216,7 @@ def test_options_that_cannot_work_are_refused_at_once(
         Settings(**options)
 
 
+@pytest.mark.long
 def test_other_words_for_a_share_of_the_examples(toys: Path) -> None:
     with pytest.raises(InputError, match="no answer has a second wording"):
         run(toys, training=Settings(rewordings=0.5))
@@ -221,6 +229,7 @@ def test_other_words_for_a_share_of_the_examples(toys: Path) -> None:
     assert run(toys, settings=more, training=training).path.is_dir()
 
 
+@pytest.mark.long
 def test_the_command_line(toys: Path) -> None:
     words = "train toys/like --adapter cli --steps 2 --valid 0 --loss listwise=0.5 --loss answers"
     words += f" --lora lora_dropout=0.1 --half --batch 2 --project {toys}"

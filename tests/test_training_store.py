@@ -104,6 +104,7 @@ def stored(encoder: Encoder, chosen: list[Chosen], folder: Path) -> StoredExampl
     return StoredExamples(folder, 3)
 
 
+@pytest.mark.long
 @given(requests())
 @settings(max_examples=25)
 def test_examples_read_back_are_those_in_memory(asked: Encoder, given: list[Request]) -> None:
@@ -150,6 +151,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.long
 def test_training_from_disk_is_training_from_memory_and_is_reused(
     toys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_training_from_disk_is_training_from_memory_and_is_reused(
     assert apart(first.path, memory.path) < 1e-5
 
 
+@pytest.mark.long
 def test_what_changes_examples_makes_new_ones(
     toys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_llama_path: Path
 ) -> None:
@@ -237,6 +240,7 @@ def test_what_changes_examples_makes_new_ones(
         made(replace(plain, seed=3))
 
 
+@pytest.mark.long
 def test_without_a_cache_examples_lie_with_the_run(
     toys: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -79,6 +79,7 @@ def test_no_place_of_sql_is_forgotten() -> None:
     assert found == set(PLACES)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     "text",
@@ -209,6 +210,7 @@ def test_a_query(tmp_path: Path, text: str, files: list[str], told: str) -> None
         con.execute(f"DESCRIBE SELECT * FROM {checked.text}")
 
 
+@pytest.mark.long
 def test_queries_that_end_in_comments_and_read_files_run(tmp_path: Path) -> None:
     _write(tmp_path)
     (tmp_path / "more.csv").write_text("item_id;title\na;B\n")
@@ -251,6 +253,7 @@ def con(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "statement",
     [
@@ -334,6 +337,7 @@ def test_the_bound_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
             seconds()
 
 
+@pytest.mark.long
 def test_a_disk_that_fills_stops_the_statement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

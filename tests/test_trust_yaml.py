@@ -68,6 +68,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("text", REFUSED, ids=lambda t: t[:20].encode().hex())
 def test_what_is_refused_says_where_in_a_file_and_in_a_setting(tmp_path: Path, text: str) -> None:
     path = tmp_path / "t.yaml"
@@ -130,6 +131,7 @@ def test_numbers_that_are_not_finite_are_refused_wherever_they_come_from() -> No
             parse_task(override(given, [setting]), "t.yaml")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -199,6 +201,7 @@ def _mutated(dice: random.Random, text: str) -> bytes:
     return raw if dice.random() < 0.9 else raw[: dice.randrange(len(raw) + 1)] + b"\xff\xfe"
 
 
+@pytest.mark.long
 def test_a_mutated_task_file_is_a_task_or_one_sentence_per_problem(tmp_path: Path) -> None:
     dice, path, outcomes = random.Random(13), tmp_path / "t.yaml", {"task": 0, "refused": 0}
     shipped = sorted((builtin_root() / "tasks").rglob("*.yaml"))

@@ -50,6 +50,7 @@ def logged(toys: Path) -> Path:
     return toys
 
 
+@pytest.mark.long
 def test_of_tables_all_rows_are_counted_with_the_first_ones(logged: Path) -> None:
     found = promptrank.validate("toys/log", project=logged)
     assert not found.problems
@@ -59,6 +60,7 @@ def test_of_tables_all_rows_are_counted_with_the_first_ones(logged: Path) -> Non
     assert "1 row of 8 without a propensity, such as request r2: they count as not shown" in missing
 
 
+@pytest.mark.long
 def test_of_a_request_file_too(logged: Path, tmp_path: Path) -> None:
     built = tmp_path / "built.jsonl"
     promptrank.build("toys/log", built, project=logged)
@@ -77,6 +79,7 @@ def test_of_a_request_file_too(logged: Path, tmp_path: Path) -> None:
     assert f"warning: edited.jsonl: {without}" in text
 
 
+@pytest.mark.long
 def test_a_log_with_sound_propensities_has_no_warning(logged: Path) -> None:
     table = logged / "log.csv"
     table.write_text(

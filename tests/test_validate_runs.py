@@ -134,6 +134,7 @@ def test_what_is_fine_runs(seed: int, tmp_path: Path, tiny_llama_path: Path) -> 
         assert all(len(problem) < 600 for problem in problems)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("changes", "block", "says"),
     [
@@ -183,6 +184,7 @@ def test_any_word_can_name_a_question(name: str, tmp_path: Path, tiny_llama_path
     assert ranked(project, tmp_path / "scores.parquet") > 0
 
 
+@pytest.mark.long
 def test_a_score_that_cannot_be_measured_is_told(tmp_path: Path, tiny_llama_path: Path) -> None:
     project = make_project(tmp_path / "toys", tiny_llama_path, rounds=4)
     path = project / "tasks/toys/like.yaml"

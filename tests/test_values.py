@@ -82,6 +82,7 @@ _KINDS += [pa.time64("ns"), pa.duration("ms"), pa.duration("ns")]
 _KINDS += [pa.timestamp(u, z) for u in ("s", "ms", "us", "ns") for z in (None, "Asia/Tokyo")]
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.sampled_from(_KINDS), st.lists(st.none() | st.integers(-(2**63), 2**63 - 1), min_size=1))
 def test_no_moment_raises(kind: pa.DataType, numbers: list[int | None]) -> None:
@@ -108,6 +109,7 @@ def _digits(x: float) -> int:
     return len(mantissa.replace(".", "").strip("0"))
 
 
+@pytest.mark.long
 def test_odd_times_of_unused_columns_change_nothing(tmp_path: Path) -> None:
     query = (
         "SELECT 'a' AS item_id, 'A' AS title, 'infinity'::TIMESTAMP AS u, 'infinity'::TIMESTAMP_S "

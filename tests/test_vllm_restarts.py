@@ -166,6 +166,7 @@ def test_whatever_was_not_answered_when_it_is_given_up_is_an_error(
             list(group)
 
 
+@pytest.mark.long
 def test_where_it_cannot_be_started_all_are_told_and_it_is_tried_again(
     make: Make, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_a_group_that_was_given_up_is_not_tried_again(make: Make, folder: Path) 
     assert "prompt 10" not in log(folder)
 
 
+@pytest.mark.long
 def test_what_hangs_is_ended_and_what_it_hung_at_is_known(make: Make, folder: Path) -> None:
     """The stub answers all but the tree that it hangs at, twice; then that one fails alone."""
     told: list[str] = []

@@ -30,6 +30,7 @@ def test_a_step_that_takes_too_long_is_told_once() -> None:
     ]
 
 
+@pytest.mark.long
 def test_many_steps_may_take_longer_together(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     watchdog = Watchdog(0.1, "packed", told.append)

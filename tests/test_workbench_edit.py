@@ -139,6 +139,7 @@ def test_faults_of_a_task_stand_at_their_lines(desk: Desk, name: str) -> None:
     ), draft.misfits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("change", [("tokens: 200", "tokens: 400"), ("tokens: 200, ", "")])
 def test_a_longer_prompt_does_not_start_vllm_anew(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str]
@@ -172,6 +173,7 @@ def test_a_longer_prompt_does_not_start_vllm_anew(
     assert (tmp_path / "log").read_text().split().count("start") == 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "edit", [("Will they like it?", "Do they like it?"), ("say: Yes,", "say: Sure,")]
 )
@@ -211,6 +213,7 @@ def adapted(desk: Desk, tmp_path: Path) -> Desk:
     return replace(desk, hosted=hosted, rank_draft=lambda draft, _: desk.rank_draft(draft, None))
 
 
+@pytest.mark.long
 def test_a_draft_under_an_adapter_is_ranked_and_said(adapted: Desk) -> None:
     task, checks = adapted.task(None), DraftChecks(adapted)
     under = adapted.served(task).ranker
@@ -228,6 +231,7 @@ def test_a_draft_under_an_adapter_is_ranked_and_said(adapted: Desk) -> None:
     assert gone() is None
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("edit", "says"),
     [
@@ -244,6 +248,7 @@ def test_an_adapter_knows_the_prompts_and_not_the_text(
     assert says in last and last.count("trained with") == 1
 
 
+@pytest.mark.long
 def test_a_fault_that_only_a_request_shows_stands_at_its_line(desk: Desk, app: Starlette) -> None:
     given = fields(desk, template=("{{ item.title }}{% if", "{{ item.title[:2] + 3 }}{% if"))
     told = tried(app, given)
@@ -265,6 +270,7 @@ def test_a_template_without_end_is_a_fault_and_not_a_hang(
     assert told[-1]["kind"] == "failed" and "loop over less" in told[-1]["text"]
 
 
+@pytest.mark.long
 def test_the_saved_task_is_fine_and_nothing_is_written(
     desk: Desk, app: Starlette, project: Path
 ) -> None:
@@ -291,6 +297,7 @@ def trees(monkeypatch: pytest.MonkeyPatch) -> list[Tree]:
     return asked
 
 
+@pytest.mark.long
 def test_the_ids_that_are_shown_are_those_that_are_ranked(desk: Desk, trees: list[Tree]) -> None:
     given = fields(desk, template=("rank toys", "order new toys"))
     tried(app_on(desk), given)
@@ -347,6 +354,7 @@ def test_a_draft_is_ranked_in_pieces_with_the_scores_of_the_whole(desk: Desk) ->
     assert scores == pytest.approx([s.score for s in whole.scored])
 
 
+@pytest.mark.long
 def test_the_page_is_told_each_stage(desk: Desk) -> None:
     app = app_on(desk)
     told = tried(app, fields(desk))
@@ -433,6 +441,7 @@ def held_desk(project: Path, engine: HeldEngine) -> Desk:
     return desk
 
 
+@pytest.mark.long
 def test_an_older_draft_is_ranked_no_further(project: Path) -> None:
     engine = HeldEngine()
     desk = held_desk(project, engine)
@@ -455,6 +464,7 @@ def test_an_older_draft_is_ranked_no_further(project: Path) -> None:
     assert len(engine.begun) == 1 + 2 + 2
 
 
+@pytest.mark.long
 def test_a_page_that_leaves_ends_its_ranking(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -539,6 +549,7 @@ def built(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> Pa
     return project
 
 
+@pytest.mark.long
 def test_requests_are_leafed_through_and_found(built: Path) -> None:
     task, shelf = desk_of(built).task(None), RequestShelf()
     first = shelf.choose(task, {})
@@ -556,6 +567,7 @@ def test_requests_are_leafed_through_and_found(built: Path) -> None:
     assert request.request_id == ids[3] and request.split == "test"
 
 
+@pytest.mark.long
 def test_a_request_of_the_file_shows_its_labels(built: Path) -> None:
     desk = desk_of(built)
     app = app_on(desk)
@@ -585,6 +597,7 @@ def hostile_fields(desk: Desk) -> Iterator[dict[str, str]]:
     yield {**fields(desk), "pasted": json.dumps({HOSTILE: 1})}
 
 
+@pytest.mark.long
 def test_what_people_and_tables_say_is_text(desk: Desk, app: Starlette) -> None:
     shown = 0
     for given in hostile_fields(desk):

@@ -207,6 +207,7 @@ def judged(card: dict[str, str], **more: str) -> dict[str, str]:
     return {**given, "request_id": card["request"], "shown": card["shown"], **more}
 
 
+@pytest.mark.long
 def test_an_answer_is_kept_with_ids_and_no_texts_and_taken_back(toys: Path, app: Starlette) -> None:
     first = browse(app, "/label/cards?who=Ann&n=2").text
     assert first.count("<article") == 2 and "Will they like it?" in first
@@ -226,6 +227,7 @@ def test_an_answer_is_kept_with_ids_and_no_texts_and_taken_back(toys: Path, app:
     assert shown(browse(app, "/label/cards?who=Ann&n=1").text)["key"] == card["key"]
 
 
+@pytest.mark.long
 def test_a_pair_is_kept_as_a_preference(toys: Path, app: Starlette) -> None:
     card = shown(browse(app, "/label/cards?who=Ann&what=pairs&n=1").text)
     given = judged(card, kind="preference", second=card["second"], what="pairs", answer="")

@@ -65,6 +65,7 @@ def site(toys: Path) -> Site:
     return Site(toys)
 
 
+@pytest.mark.long
 def test_a_run_shows_its_figures_its_requests_and_both_rankings(site: Site) -> None:
     assert "The draft in this browser" in site.text(f"/sample{TASK}")
     run = site.run()
@@ -89,6 +90,7 @@ def test_a_run_shows_its_figures_its_requests_and_both_rankings(site: Site) -> N
     assert again.text(f"/sample/{run}/request?id={listed[0]}") == one
 
 
+@pytest.mark.long
 def test_a_version_that_reads_what_nothing_supplies_is_not_written(site: Site) -> None:
     before = site.template.read_text()
     faulty = site.edited(old="item.title", new="item.titel")
@@ -106,6 +108,7 @@ def test_a_version_that_reads_what_nothing_supplies_is_not_written(site: Site) -
     assert site.template.read_text() == before
 
 
+@pytest.mark.long
 def test_an_edit_that_never_ran_is_called_one(site: Site) -> None:
     site.post(f"/versions/keep{TASK}", site.edited())
     page = site.text(f"/versions{TASK}")
@@ -145,6 +148,7 @@ def test_what_cannot_be_ranked_is_refused_where_it_was_asked(site: Site, toys: P
     assert site.text("/sample/nowhere", 404)
 
 
+@pytest.mark.long
 def test_a_sample_of_another_model_is_refused_and_not_kept_under_its_name(site: Site) -> None:
     # One that could be had: only this server ranks with its own.
     other = site.project / "other"
@@ -212,6 +216,7 @@ def test_a_version_is_written_over_files_that_nobody_changed(site: Site) -> None
     assert "Both versions ask the very same prompts" in site.text(f"/sample/{same}")
 
 
+@pytest.mark.long
 def test_a_change_made_meanwhile_is_shown_and_never_written_over_unasked(site: Site) -> None:
     twin = site.project / "tasks/toys/twin.yaml"
     twin.write_text(site.task.read_text())

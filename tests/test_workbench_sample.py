@@ -85,6 +85,7 @@ def bench(toys: Path) -> Bench:
     return Bench(toys)
 
 
+@pytest.mark.long
 def test_the_numbers_are_those_of_eval_beside_the_template(bench: Bench) -> None:
     ran = bench.ran(size=9)
     assert ran.seen is not None and ran.seen.final and ran.seen.report is not None
@@ -127,6 +128,7 @@ def test_samples_are_nested_and_nothing_is_ranked_twice(bench: Bench) -> None:
     assert bench.versions.report(more.run.run_id) == more.seen.report
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_measures_what_it_has(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_another_site_cannot_post(toys: Path) -> None:
         assert browse(app, "/sign-in", {"key": KEY}, headers).status_code == 303, headers
 
 
+@pytest.mark.long
 def test_a_key_is_shown_once_and_a_token_is_kept(toys: Path) -> None:
     desk = desk_of(toys, keys=Keys([KEY]))
     app = app_on(desk, keys=Keys([KEY]))
@@ -134,6 +135,7 @@ def test_a_page_is_reached_by_the_name_of_this_machine_only(toys: Path) -> None:
     assert browse(app, "/edit", headers={"Host": "evil.example"}).status_code == 421
 
 
+@pytest.mark.long
 def test_read_only_refuses_what_writes(toys: Path) -> None:
     build_requests(toys)
     drawn = app_on(desk_of(toys))
@@ -218,6 +220,7 @@ def test_a_page_waits_for_the_model(toys: Path) -> None:
     assert "Loading the model" in answer.text
 
 
+@pytest.mark.long
 def test_request_files_are_those_that_were_built_for_the_task(toys: Path) -> None:
     assert request_files_of(toys, "toys/like") == ()
     built = build_requests(toys)
@@ -228,6 +231,7 @@ def test_request_files_are_those_that_were_built_for_the_task(toys: Path) -> Non
     assert request_files_of(toys, "toys/other") == ()
 
 
+@pytest.mark.long
 def test_a_damaged_request_file_is_left_out_and_told(toys: Path) -> None:
     built = build_requests(toys)
     torn = toys / "requests/torn.parquet"
@@ -259,6 +263,7 @@ def test_a_request_file_that_no_page_could_read_is_refused_at_the_start(
         serve(["toys/like"], project=toys, engines=["fake"], requests=[str(path)])
 
 
+@pytest.mark.long
 def test_requests_of_another_task_are_refused_at_the_start(toys: Path) -> None:
     text = (toys / "tasks/toys/like.yaml").read_text()
     (toys / "tasks/toys/twin.yaml").write_text(text)

@@ -109,6 +109,7 @@ def test_files_of_a_project_are_its_own_and_built_in_ones_are_copied_into_it(toy
             place_of_template(own, outside)
 
 
+@pytest.mark.long
 def test_tasks_that_share_a_template_are_named_whichever_way_they_use_it(toys: Path) -> None:
     text = (toys / "tasks/toys/like.yaml").read_text()
     for name, template in (("twin", "toys/like.j2"), ("child", "toys/child.j2"), ("no", "own.j2")):
