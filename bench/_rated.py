@@ -14,6 +14,8 @@ from promptrank.engine.contract import (
 )
 from promptrank.engine.windows import in_order
 
+_MESSAGE = 0.01  # seconds between two messages of a device
+
 
 class RatedEngine:
     """Answers so many candidates a second, and never more; sleeps for what a device would take.
@@ -21,16 +23,17 @@ class RatedEngine:
     It keeps the contract but for the numbers, which depend on lengths alone.
 
     Attributes:
-        begun: `time.perf_counter` of its first step; None before.
-        waits: seconds that it had nothing to do before each later step.
+        groups: how many it takes: 2, so that the next is there before the last is answered, is what
+            the engines do that compute elsewhere (``vllm`` and ``http``).
+        begun: `time.perf_counter` of its first group; None before.
+        waits: seconds that it had nothing to do before each later group.
     """
 
     window = Window(64, 1_000_000)
-    groups = 1
 
-    def __init__(self, info: EngineInfo, rate: float | None) -> None:
+    def __init__(self, info: EngineInfo, rate: float | None, groups: int = 2) -> None:
         """Take a rate; None for an engine that answers at once."""
-        self.info, self._rate = info, rate
+        self.info, self._rate, self.groups = info, rate, groups
         self.begun: float | None = None
         self.waits: list[float] = []
         self._free = 0.0  # when the device has done what it was given
@@ -40,7 +43,7 @@ class RatedEngine:
         return 1
 
     def begin(self, trees: Sequence[Tree]) -> Steps:
-        """One group a step."""
+        """A group once it is done; until then each step waits a little, or all of it if alone."""
         now = time.perf_counter()
         if self.begun is None:
             self.begun = now
@@ -53,8 +56,13 @@ class RatedEngine:
         made: list[tuple[int, TreeScore]] = [
             (place, tuple(map(_branch, tree.branches))) for place, tree in enumerate(trees)
         ]
-        if self._rate is not None:
-            time.sleep(max(0.0, self._free - time.perf_counter()))
+        due = self._free
+        while self._rate is not None and (left := due - time.perf_counter()) > 0:
+            if self.groups == 1:
+                time.sleep(left)
+            else:
+                time.sleep(min(left, _MESSAGE))
+                yield []
         yield made
 
     def score(self, trees: Iterable[Tree]) -> Iterator[TreeScore]:

@@ -1,14 +1,16 @@
 """Batch scoring without a model: what the host costs, and what grows.
 
     python bench/batch.py [--quick] [--only overhead memory host ray resume] [--prepare N]
+                          [--groups N]
 
 movies/like, ten candidates and ten events of history a request, in SmolLM2's tokens; every member
 and every film is a new one, so nothing is remembered from request to request.
 
 * overhead: a run against an engine that would take 5,000 candidates a second and sleeps as long as
   it takes. ``overhead`` is 1 minus the seconds that the engine needs over those that passed, from
-  its first step to the end of the run; what came before (loading, the first block) is told beside.
-  ``--prepare`` processes render and tokenize (1).
+  its first group to the end of the run; what came before (loading, the first block) is told beside.
+  ``--prepare`` processes render and tokenize (1). The engine has ``--groups`` groups of 64 requests
+  at a time: 2, as vLLM and servers do, which have the next before the last is answered.
 * memory: resident memory of all processes of a run at its peak, sampled ten times a second; pages
   that two of them share count twice. ``memory_ratio`` is that of 100,000 requests over that of
   10,000.
@@ -64,6 +66,7 @@ class Asked:
     sizes: Sizes
     folder: Path
     prepare: int
+    groups: int
     quick: bool
 
 
@@ -73,14 +76,19 @@ def say(text: str) -> None:
 
 
 def run_apart(
-    requests: Path, folder: Path, rate: float, prepare: int, peak: bool = False
+    requests: Path,
+    folder: Path,
+    rate: float,
+    prepare: int,
+    groups: int = 1,
+    peak: bool = False,
 ) -> tuple[dict[str, float], int]:
     """What `_batch_run` says of a run in a process of its own, and its peak in bytes.
 
     Args:
         peak: whether memory is looked at; else 0.
     """
-    words = [str(requests), str(folder), str(rate), str(prepare), str(SHARD)]
+    words = [str(requests), str(folder), str(rate), str(prepare), str(SHARD), str(groups)]
     process = subprocess.Popen(
         [sys.executable, str(HERE / "_batch_run.py"), *words],
         stdout=subprocess.PIPE,
@@ -113,17 +121,18 @@ def overhead(asked: Asked) -> str:
     """Share of the time in which the engine waited."""
     requests = asked.folder / "overhead.parquet"
     ideal = write_requests(requests, asked.sizes.overhead) / RATE
-    told, _ = run_apart(requests, asked.folder / "overhead", RATE, asked.prepare)
+    folder = asked.folder / "overhead"
+    told, _ = run_apart(requests, folder, RATE, asked.prepare, asked.groups)
     share = 1 - ideal / told["seconds"]
     say(
         f"overhead: {told['candidates']:,} candidates in {told['seconds']:.1f} s, of which the "
-        f"engine needs {ideal:.1f}; {told['ready']:.1f} s before its first step; {asked.prepare} "
+        f"engine needs {ideal:.1f}; {told['ready']:.1f} s before its first group; {asked.prepare} "
         "processes prepare"
     )
     say(
-        f"overhead: {told['steps']:,} steps, a median wait of {1000 * told['median_wait']:.1f} ms; "
-        f"{told['long_waits']:,} waits of 20 ms and more, {told['waited_long']:.1f} s together; "
-        f"{told['waited_between']:.1f} s of waits are between shards"
+        f"overhead: {told['steps']:,} groups, a median wait of {1000 * told['median_wait']:.1f} "
+        f"ms; {told['long_waits']:,} waits of 20 ms and more, {told['waited_long']:.1f} s "
+        f"together; {told['waited_between']:.1f} s of waits are between shards"
     )
     return f"{share:.3f}"
 
@@ -194,11 +203,12 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="tries that it works; a minute")
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
     parser.add_argument("--prepare", type=int, default=1, help="processes that render and tokenize")
+    parser.add_argument("--groups", type=int, default=2, choices=(1, 2), help="that the engine has")
     given = parser.parse_args()
     told = dict.fromkeys((figure for figure, _ in PARTS.values()), "none")
     with TemporaryDirectory(prefix="promptrank-") as name:
         sizes = QUICK if given.quick else FULL
-        asked = Asked(sizes, Path(name), given.prepare, given.quick)
+        asked = Asked(sizes, Path(name), given.prepare, given.groups, given.quick)
         for part in PARTS:
             if part in given.only:
                 figure, measure = PARTS[part]

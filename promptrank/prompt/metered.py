@@ -20,7 +20,7 @@ from jinja2.tests import TESTS
 
 from promptrank.prompt.bounded_operations import MEMBER, NUMBERS, bounded_operation
 from promptrank.prompt.bounded_tests import COMPARISONS, LARGEST, bounded_tests, small
-from promptrank.prompt.metered_nodes import Unfolded, rewrite
+from promptrank.prompt.metered_nodes import PRINT, Unfolded, rewrite
 from promptrank.prompt.printing import MAX_TEXT, TooLong
 
 STEP = 1000
@@ -72,7 +72,7 @@ class MeteredEnvironment(ImmutableSandboxedEnvironment):
             "!slice": self._slice,
             "!compare": self._compare,
             "!join": self.put_together,
-            "!print": self.printed,
+            PRINT: self.printed,
         }
         self.tests = TESTS | dict(bounded_tests(self._compare))
 

@@ -12,6 +12,9 @@ from jinja2.compiler import CodeGenerator
 SLOT = "_promptrank_item"
 """Name of the variable that ``{{ self.item() }}`` is turned into."""
 
+PRINT = "!print"
+"""The filter through which everything goes that is written."""
+
 NODE = 50
 """Units of one node of a body that is longer than its round or call has paid for."""
 
@@ -73,7 +76,7 @@ class _Rewriting:
         name = _short(node) if output or isinstance(node, nodes.Concat) else ""
         made = self._made(node)
         if output and not isinstance(node, nodes.TemplateData):
-            made = _filter(made, "!print", nodes.Const(name))
+            made = _filter(made, PRINT, nodes.Const(name))
         return made
 
     def _made(self, node: nodes.Node) -> nodes.Node:

@@ -22,7 +22,9 @@ from jinja2.utils import Namespace
 
 from promptrank.prompt.filters import all_filters
 from promptrank.prompt.metered import MeteredEnvironment
+from promptrank.prompt.metered_nodes import Unfolded
 from promptrank.prompt.printing import MAX_TEXT, NotText, TooLong, text_of
+from promptrank.prompt.short_code import ShortCode
 
 _OF_TEXTS = (
     "upper lower title capitalize strip lstrip rstrip split startswith endswith removeprefix "
@@ -33,6 +35,7 @@ _OF_DATES = (
 )
 _STR_METHODS = frozenset(_OF_TEXTS.split())
 _DATE_NAMES = frozenset(_OF_DATES.split())
+_SHORT = 10**18  # whole numbers of no more digits are written without a further look
 _RUNTIME = (LoopContext, Macro, BlockReference, Namespace)
 
 
@@ -62,6 +65,8 @@ class Undefined(StrictUndefined):
 class PromptEnvironment(MeteredEnvironment):
     """See the module's docstring. Not for use by several threads at once: it counts."""
 
+    code_generator_class: type[Unfolded] = ShortCode
+
     def __init__(self, **options: Any) -> None:
         super().__init__(all_filters(), undefined=Undefined, **options)
         self.globals = {k: self.globals[k] for k in ("range", "dict", "namespace")}
@@ -71,6 +76,8 @@ class PromptEnvironment(MeteredEnvironment):
         """The value's text; `NotText` names the expression."""
         if type(value) is str:
             return value
+        if type(value) is int and -_SHORT < value < _SHORT:
+            return str(value)
         try:
             return text_of(value)
         except NotText as error:

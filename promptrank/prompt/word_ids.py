@@ -2,15 +2,15 @@
 
 Byte-level tokenizers cut a text by a regular expression and turn each word into ids by itself. So
 what a word becomes can be remembered, and a text of known words costs a search and a few look-ups
-in place of all its merges. This is done where the ids are certain to be the same: for the
-expressions of `_known`, and for texts in ASCII, in which letters, digits and white space are the
-same set to every library.
+in place of all its merges. Prompts repeat whole lines as well ("Share of viewers who liked it:
+53%"), of which not even the words are looked for again. This is done where the ids are certain to
+be the same: for the expressions of `_known`, and for texts in ASCII, in which letters, digits and
+white space are the same set to every library.
 """
 
 import json
 import re
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 Ids = tuple[int, ...]
 
 MOST_WORDS = 50_000
-"""Words that are remembered; then all are forgotten."""
+"""Words that are remembered, and lines; then all are forgotten."""
 
 LONGEST = 64
 """Characters of a word that is worth remembering; texts with longer ones go the usual way."""
@@ -35,7 +35,7 @@ _QWEN2 = _LLAMA3.replace("{1,3}", "")
 
 
 class Words:
-    """Texts to ids by the words that they are made of."""
+    """Texts to ids by the lines and words that they are made of."""
 
     def __init__(
         self,
@@ -54,40 +54,63 @@ class Words:
         """
         self._core, self._cut, self._shared, self._control = core, cut, shared, frozenset(control)
         self._ids: dict[str, Ids] = {}
+        self._lines: dict[str, Ids] = {}
 
     def ids_of(self, texts: Sequence[str]) -> list[Ids | None]:
         """The ids of each text; None where it has to go the usual way."""
-        cut, known = self._cut, self._ids.__getitem__
-        made: list[Ids | None] = [None] * len(texts)
-        waiting: list[tuple[int, list[str]]] = []
-        for place, text in enumerate(texts):
-            if not text.isascii():
-                continue
-            words = cut(text)
-            try:
-                made[place] = tuple(chain.from_iterable(map(known, words)))
-            except KeyError:
-                waiting.append((place, words))
-        if waiting:
-            known = self._learn({word for _, words in waiting for word in words}).__getitem__
-            for place, words in waiting:
-                with suppress(KeyError):
-                    made[place] = tuple(chain.from_iterable(map(known, words)))
+        made = [self._of_lines(text) if text.isascii() else None for text in texts]
+        missing = [n for n, ids in enumerate(made) if ids is None and texts[n].isascii()]
+        if missing:
+            self._learn({word for n in missing for word in self._cut(texts[n])})
+            for n in missing:
+                made[n] = self._of_lines(texts[n])
+        if len(self._lines) > MOST_WORDS:
+            self._lines = {}  # another thread may still look into the old ones
         return made
 
-    def _learn(self, words: set[str]) -> dict[str, Ids]:
-        """All words that are known then."""
+    def _of_lines(self, text: str) -> Ids | None:
+        """A text's ids; None where a word of it is not known."""
+        known = self._lines
+        parts: list[Ids] = []
+        for line in text.splitlines(keepends=True):
+            ids = known.get(line)
+            if ids is None:
+                if not _is_apart(line):
+                    return self._of_words(text)
+                ids = self._of_words(line)
+                if ids is None:
+                    return None
+                known[line] = ids
+            parts.append(ids)
+        return tuple(chain.from_iterable(parts))
+
+    def _of_words(self, text: str) -> Ids | None:
+        try:
+            return tuple(chain.from_iterable(map(self._ids.__getitem__, self._cut(text))))
+        except KeyError:
+            return None
+
+    def _learn(self, words: set[str]) -> None:
         known = self._ids
         new = [word for word in words - known.keys() if len(word) <= LONGEST]
         if len(known) + len(new) > MOST_WORDS:
-            known = self._ids = {}  # another thread may still look into the old ones
+            known = self._ids = {}
             new = [word for word in words if len(word) <= LONGEST]
         shared = self._shared.__getitem__
         encoded = self._core.encode_batch_fast(new, add_special_tokens=False)
         for word, encoding in zip(new, encoded, strict=True):
             if self._control.isdisjoint(encoding.ids):
                 known[word] = tuple(map(shared, encoding.ids))
-        return known
+
+
+def _is_apart(line: str) -> bool:
+    """Whether no word goes beyond a line, whatever comes before it and behind.
+
+    White space at its ends might be one word with more of it. A single line break between two other
+    characters ends a word in all expressions of `_known`.
+    """
+    text = line.removesuffix("\n")
+    return bool(text) and not (text[0].isspace() or text[-1].isspace())
 
 
 def word_cut(core: Tokenizer) -> Callable[[str], list[str]] | None:
