@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,9 +27,10 @@ from promptrank.prompt.tokenizer import open_tokenizer
 from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.requests.source import RequestFile
-from promptrank.runs import preparing_processes, shards
+from promptrank.runs import preparation, preparing_processes, shards
 from promptrank.runs.preparation import Preparation, prepared
 from promptrank.runs.preparing_processes import PreparedBlocks
+from promptrank.runs.request_blocks import RequestBlock, request_blocks
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runtime.opened import Opened
 
@@ -217,6 +219,25 @@ def test_what_cannot_be_prepared_is_refused(toys: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(RequestFile, "items_stamp", lambda self: next(stamps))
     with pytest.raises(DataError, match="table of items changed"):
         run(toys, "run", prepare=1)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("within")
+def test_a_shard_in_hand_is_finished_before_it_is_told_that_the_next_cannot_be_read(
+    toys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*given: Any) -> Iterator[RequestBlock]:
+        yield from islice(request_blocks(*given), 2)
+        raise DataError("the rest of the file cannot be read")
+
+    monkeypatch.setattr(preparation, "request_blocks", broken)
+    with pytest.raises(DataError, match="the rest of the file"):
+        run(toys, "run", prepare=1)
+    assert len(shards.numbers(toys / "run")) == 2
+    monkeypatch.undo()
+    assert run(toys, "run").resumed == 2
+    run(toys, "without")
+    assert files(toys / "run") == files(toys / "without")
 
 
 @pytest.mark.slow

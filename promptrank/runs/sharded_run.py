@@ -18,7 +18,7 @@ from promptrank.basics.collecting import seldom_collected
 from promptrank.basics.plurals import counted
 from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
-from promptrank.errors import DataError, ErrorRow
+from promptrank.errors import DataError, ErrorRow, InputError
 from promptrank.ranking.ranker import Ranker
 from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import RequestFile, Sample
@@ -163,7 +163,7 @@ def score_shards(
             count,
             short_is_last=sample is None,  # a sample's late rows come behind its last request
         )
-        for part in parts:
+        for part in _finishing(parts, lambda: count_in(feed.rest())):
             if isinstance(part, Shard):
                 count_in(feed.rest())
                 there += 1
@@ -198,6 +198,17 @@ def score_shards(
     summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
     end_run(summary, file, write=bool(ranked) or count is None, elsewhere=not anew)
     return summary
+
+
+def _finishing(
+    parts: Iterable[Shard | RequestBlock], finish: Callable[[], None]
+) -> Iterator[Shard | RequestBlock]:
+    """The parts; where the next one cannot be read, what is with the engine is finished first."""
+    try:
+        yield from parts
+    except InputError:
+        finish()
+        raise
 
 
 def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: bool = True) -> None:
