@@ -31,7 +31,7 @@ class RatedEngine:
 
     window = Window(64, 1_000_000)
 
-    def __init__(self, info: EngineInfo, rate: float | None, groups: int = 2) -> None:
+    def __init__(self, info: EngineInfo, rate: float | None, groups: int) -> None:
         """Take a rate; None for an engine that answers at once."""
         self.info, self._rate, self.groups = info, rate, groups
         self.begun: float | None = None

@@ -10,7 +10,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_to
 
 from promptrank.prompt import TextTokenizer
 from promptrank.prompt import word_ids as words_module
-from promptrank.prompt.word_ids import LONGEST, word_cut
+from promptrank.prompt.word_ids import LONGEST, LONGEST_LINE, word_cut
 
 # As the tokenizer.json files of Llama 3 and Qwen 2 have them.
 LLAMA3 = (
@@ -119,6 +119,20 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [tokenizer.encode(text) for text in texts] == [tuple(core.encode(t).ids) for t in texts]
     assert len(tokenizer._words._ids) <= 10
     assert tokenizer.encode_batch(texts) == [tuple(core.encode(t).ids) for t in texts]
+    many = "\n".join(f"river {n}" for n in range(100))  # lines of one text
+    assert tokenizer.encode(many) == tuple(core.encode(many).ids)
+    assert 0 < len(tokenizer._words._lines) <= 10
+
+
+def test_long_lines_are_not_remembered() -> None:
+    core = core_of("gpt2")
+    tokenizer = TextTokenizer(core)
+    assert tokenizer._words is not None
+    for text in (line := "the river at night " * 5 + "river", f"{line}, and more\nthe river\n"):
+        for _ in range(2):
+            assert tokenizer.encode(text) == tuple(core.encode(text).ids)
+    assert set(tokenizer._words._lines) == {line, "the river\n"}
+    assert len(line) == LONGEST_LINE
 
 
 def test_no_word_by_word_where_words_see_each_other() -> None:

@@ -145,7 +145,7 @@ def _field(node: nodes.Getattr) -> _Short:
     field = repr(node.attr)
     return _Short(
         [node.node],
-        f"type({{0}} := {{1}}) is dict and {field.replace('{', '{{').replace('}', '}}')} in {{0}}",
+        f"type({{0}} := {{1}}) is dict and {field} in {{0}}",
         lambda names: f"{names[0]}[{field}]",
         lambda parts: nodes.Getattr(parts[0], node.attr, node.ctx),
     )

@@ -24,6 +24,9 @@ MOST_WORDS = 50_000
 LONGEST = 64
 """Characters of a word that is worth remembering; texts with longer ones go the usual way."""
 
+LONGEST_LINE = 100
+"""Characters of a line that is worth remembering: longer ones seldom repeat, and take room."""
+
 _GPT2 = (
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"  # Radford 2019
 )
@@ -64,23 +67,23 @@ class Words:
             self._learn({word for n in missing for word in self._cut(texts[n])})
             for n in missing:
                 made[n] = self._of_lines(texts[n])
-        if len(self._lines) > MOST_WORDS:
-            self._lines = {}  # another thread may still look into the old ones
         return made
 
     def _of_lines(self, text: str) -> Ids | None:
         """A text's ids; None where a word of it is not known."""
-        known = self._lines
         parts: list[Ids] = []
         for line in text.splitlines(keepends=True):
-            ids = known.get(line)
+            ids = self._lines.get(line)
             if ids is None:
                 if not _is_apart(line):
                     return self._of_words(text)
                 ids = self._of_words(line)
                 if ids is None:
                     return None
-                known[line] = ids
+                if len(line) <= LONGEST_LINE:
+                    if len(self._lines) >= MOST_WORDS:
+                        self._lines = {}  # another thread may still look into the old ones
+                    self._lines[line] = ids
             parts.append(ids)
         return tuple(chain.from_iterable(parts))
 
