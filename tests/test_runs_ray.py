@@ -30,6 +30,7 @@ from promptrank.schema.task import Task
 from promptrank.scores.origin import Origin
 from promptrank.workspace import run_workers
 from support.models import make_model
+from support.processes import alive, kill, title
 
 # Not beside each other: clusters that start at once on one machine wait too long for each other.
 pytestmark = pytest.mark.xdist_group("ray")
@@ -85,14 +86,7 @@ def session() -> Iterator[Any]:
     before = {process.pid for process in psutil.Process().children(recursive=True)}
     with ray_session(WantedWorkers("ray", 2)) as ray:
         yield ray
-    assert not {p.pid for p in psutil.Process().children(recursive=True) if _alive(p)} - before
-
-
-def _alive(process: psutil.Process) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
+    assert not {p.pid for p in psutil.Process().children(recursive=True) if alive(p)} - before
 
 
 def opened_with(change: Callable[[Any], None], at: pytest.MonkeyPatch) -> None:
@@ -438,11 +432,11 @@ def wait_for_shards(process: subprocess.Popen[str], folder: Path, count: int) ->
 
 def ends(processes: list[psutil.Process]) -> bool:
     """Whether all end soon but Ray's agents, which last a minute; these are ended here."""
-    agents = [p for p in processes if _alive(p) and p.name().endswith("Agent")]
+    agents = [p for p in processes if title(p).endswith("Agent")]
     there = psutil.wait_procs([p for p in processes if p not in agents], timeout=20)[1]
     for process in agents:
-        process.kill()
-    return not any(map(_alive, there))
+        kill(process)
+    return not any(map(alive, there))
 
 
 @pytest.fixture
@@ -467,8 +461,7 @@ def test_a_job_that_is_killed_goes_on_and_leaves_no_process(many: Path) -> None:
         process.kill()
         if everybody:
             for member in family:
-                if _alive(member):
-                    os.kill(member.pid, signal.SIGKILL)
+                kill(member)
         process.communicate()
         assert process.returncode == -signal.SIGKILL
         assert len(family) > 4 and ends(family)

@@ -17,6 +17,7 @@ import pytest
 
 from promptrank.errors import InputError
 from promptrank.runs.ray_session import WantedWorkers, ray_session
+from support.processes import kill
 
 # Not beside each other: clusters that start at once on one machine wait too long for each other.
 pytestmark = pytest.mark.xdist_group("ray")
@@ -76,7 +77,7 @@ def head() -> Iterator[int]:
         running.terminate()
         running.wait(60)
         for process in psutil.wait_procs(family, timeout=10)[1]:
-            process.kill()
+            kill(process)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
+from support.processes import kill, title
+
 # Not beside each other: clusters that start at once on one machine wait too long for each other.
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -61,14 +63,8 @@ def started(root: Path, folder: str, *more: str) -> "subprocess.Popen[str]":
 
 def workers(pid: int) -> list[psutil.Process]:
     """Those that rank under a raylet."""
-    named: list[psutil.Process] = []
-    for process in psutil.Process(pid).children(recursive=True):
-        try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RankingWorker"):
-                named.append(process)
-        except psutil.NoSuchProcess:
-            continue
-    return named
+    family = psutil.Process(pid).children(recursive=True)
+    return [each for each in family if title(each).startswith("ray::RankingWorker")]
 
 
 @pytest.mark.slow
@@ -94,7 +90,6 @@ def test_a_run_goes_on_without_a_machine_that_is_gone(toys: Path, cluster: Any) 
         said = running.communicate(timeout=300)[1]
     finally:  # without its raylet a worker may outlive the run
         for worker in lost:
-            if worker.is_running():
-                worker.kill()
+            kill(worker)
     assert running.returncode == 0, said
     assert files(toys / "run") == files(toys / "local")

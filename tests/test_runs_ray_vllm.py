@@ -10,6 +10,7 @@ import pytest
 
 from promptrank.api.rank_run import rank_run
 from support.models import make_model
+from support.processes import kill, title
 from support.toys import make_project
 from support.vllm import skip_without_vllm
 
@@ -40,9 +41,9 @@ def test_scores_are_those_of_packed_though_the_worker_is_killed(tmp_path: Path) 
     def kill_once(done: int, total: int | None) -> None:
         if done and not killed:
             for process in psutil.Process().children(recursive=True):
-                if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::RankingWorker"):
+                if title(process).startswith("ray::RankingWorker"):
                     killed.append(process)
-                    process.kill()
+                    kill(process)
 
     requests = project / "requests.jsonl"
     packed = rank_run(

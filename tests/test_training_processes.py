@@ -25,6 +25,7 @@ from promptrank.training.run_folder import command
 from promptrank.training.sampler import Draws
 from promptrank.training.settings import Settings
 from support.engines import llama
+from support.processes import kill
 from support.toys import make_project
 
 TURNS = ("history.as=turns", "ratings.group.last=3")
@@ -183,7 +184,7 @@ def test_two_processes_killed_and_resumed_end_where_one_does(toys: Path) -> None
     while child.poll() is None and time.monotonic() < until:
         if (folder / "checkpoint-4" / checkpoints.MARK).is_file():
             for worker in psutil.Process(child.pid).children():
-                worker.kill()
+                kill(worker)
             break
         time.sleep(0.01)
     child.communicate()

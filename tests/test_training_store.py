@@ -29,6 +29,7 @@ from promptrank.training.survey import Survey
 from promptrank.workspace.request_files import given_file
 from promptrank.workspace.tasks import OpenTask, open_task
 from promptrank.workspace.training_parts import EncoderOpener
+from support.processes import alive, kill
 from support.prompts import byte_bpe, encoder_of
 from support.runs import QUICK, TURNS, apart, run
 from support.toys import make_project
@@ -296,7 +297,7 @@ def test_several_processes_encode_what_a_single_one_does(
         waiting = list(chunks(chosen))
         yield from waiting[:1]
         for child in psutil.Process().children():
-            child.kill()
+            kill(child)
         yield from waiting[1:]
 
     with pytest.raises(DataError, match=r"ended by itself.*--threads 1"):
@@ -322,5 +323,5 @@ def test_several_processes_encode_what_a_single_one_does(
     missing = replace(recipe, encoder_of=replace(opener, folder=tmp_path / "gone"))
     with pytest.raises(InputError, match="tokenizer"):
         list(encoded_by(1, missing, chunks(chosen[:2])))
-    ended = psutil.STATUS_ZOMBIE  # those of other tests are nobody's that is at work
-    assert not [child for child in psutil.Process().children() if child.status() != ended]
+    # Those of other tests that have ended are nobody's that is at work.
+    assert not [child for child in psutil.Process().children() if alive(child)]

@@ -47,6 +47,19 @@ def begin(page: "Page", name: str) -> None:
     page.locator("article").wait_for()
 
 
+def press(page: "Page", keys: str) -> None:
+    """Each key once there is a card to press it on, and the next card, or the end, after it."""
+    for key in keys:
+        page.locator("article").wait_for()
+        page.keyboard.press(key)
+        page.locator("#card > article, #card > .end").wait_for()
+
+
+def lie_ready(page: "Page", count: int) -> None:
+    """Waits until so many cards are there that the page need not ask the server for."""
+    page.locator(f"#card[data-ready='{count}']").wait_for(state="attached")
+
+
 def all_kept(page: "Page") -> None:
     page.locator("#saved", has_text=re.compile("^All kept$")).wait_for()
 
@@ -63,12 +76,12 @@ def test_a_key_an_answer_and_the_labels_reach_eval_and_training(
     seen = []
     for key in ("y", "2", "n", "s", "d", "1"):
         seen.append(key_of(page))
-        page.keyboard.press(key)
-    assert len(set(seen)) == 6  # the next one is there at once: no wait between keys
+        press(page, key)
+    assert len(set(seen)) == 6
     page.keyboard.press("c")
     page.keyboard.type("yes, n and u are letters here")
     page.keyboard.press("Enter")
-    page.keyboard.press("y")
+    press(page, "y")
     all_kept(page)
     rows = read_judgements(desk.project / KEPT)
     said = ["like", "dislike", "dislike", "", "drop", "like", "like"]
@@ -109,10 +122,9 @@ def test_what_is_said_without_a_net_is_kept_later_in_order(
     tabs.expect("ERR_INTERNET_DISCONNECTED")
     page = tabs.open(f"{url}/label")
     begin(page, "Ann")
-    for _ in range(2):  # cards lie ready
-        page.keyboard.press("s")
+    press(page, "ss")
     all_kept(page)
-    page.wait_for_timeout(300)
+    lie_ready(page, 4)
     page.context.set_offline(True)
     page.keyboard.press("y")
     page.keyboard.press("n")
@@ -181,7 +193,7 @@ def test_two_people_see_how_far_they_agree(tabs: Tabs, url: str) -> None:
         page = tabs.open(f"{url}/label")
         begin(page, name)
         for key in "ynynynynynyn":
-            page.keyboard.press(key)
+            press(page, key)
             if not page.locator("article").count():
                 break
         all_kept(page)
@@ -215,7 +227,7 @@ def test_texts_of_the_data_do_not_run_and_htmx_does_not_read_them(
             page.on("request", lambda request: asked.append(request.url))
             begin(page, evil[:50])
             assert "window.ran" in page.locator("article").inner_text()
-            page.keyboard.press("1")
+            press(page, "1")
             all_kept(page)
             assert page.evaluate("window.ran") is None
         assert asked and not [each for each in asked if "/edit" in each or each.endswith("/x")]

@@ -78,6 +78,7 @@
       say("The server cannot be reached; this page tries again.");
       setTimeout(more, 3000);
     } finally { fetching = false; }
+    place.dataset.ready = ready.length;
     if (!now) next();
     else if (ready.length < AHEAD && !ended) setTimeout(more, 0);
   }
@@ -92,6 +93,7 @@
     const held = document.activeElement, at = held && held.matches(".label-choice") ? [...place.querySelectorAll(".label-choice")].indexOf(held) : -1;
     const inside = place.contains(held);
     now = ready.shift() || null;
+    place.dataset.ready = ready.length;
     if (now) {
       show(now);
       const choices = now.querySelectorAll(".label-choice");
@@ -121,6 +123,7 @@
     const { task, what, by, part, labels } = asked;
     post({ path: "/label/undo", id: fresh(), who, task, what, by, part, labels, undoes: last_.id });
     if (now) ready.unshift(now);
+    place.dataset.ready = ready.length;
     now = last_.card;
     show(now);
   }
