@@ -12,6 +12,7 @@ from promptrank.errors import DataError
 from promptrank.places.table_files import is_elsewhere
 from promptrank.tables.own_items import task_items
 from support.data import make_task
+from support.stores import bucket_of
 
 needs_pyiceberg = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("pyiceberg", "sqlalchemy")),
@@ -96,13 +97,11 @@ def test_a_metadata_file_that_is_none_is_told_in_our_words(tmp_path: Path) -> No
 @needs_pyiceberg
 @pytest.mark.slow
 def test_an_iceberg_table_is_read_from_a_store(tmp_path: Path) -> None:
-    from support.places import BUCKET, object_store
-
-    with object_store() as client:
-        options = {"s3.endpoint": client.meta.endpoint_url}
-        table, snapshots = _made(f"s3://{BUCKET}/lake", tmp_path / "catalog.db", **options)
-        assert _rows(tmp_path, f"s3://{BUCKET}/lake/items") == {"b": 2, "c": 3}
-        assert _rows(tmp_path, f"s3://{BUCKET}/lake/items@{snapshots[0]}") == {"a": 1, "b": 2}
+    with bucket_of("s3") as bucket:
+        options = {"s3.endpoint": bucket.client.meta.endpoint_url}
+        table, snapshots = _made(f"{bucket.root}/lake", tmp_path / "catalog.db", **options)
+        assert _rows(tmp_path, f"{bucket.root}/lake/items") == {"b": 2, "c": 3}
+        assert _rows(tmp_path, f"{bucket.root}/lake/items@{snapshots[0]}") == {"a": 1, "b": 2}
         assert _rows(tmp_path, table.metadata_location) == {"b": 2, "c": 3}
 
 

@@ -20,8 +20,7 @@ from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.stored_runs import stored_run
 from promptrank.workspace.score_files import open_scores
 from promptrank.workspace.tasks import open_task
-from support.places import BUCKET, PASSWORD, objects
-from support.places import object_store as store
+from support.stores import BUCKET, SCHEMES, SECRET, Bucket, bucket_of
 
 TASK = "toys/like"
 _numbers = count()
@@ -29,10 +28,10 @@ _numbers = count()
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
-    with store() as client:
-        yield client
+@pytest.fixture(scope="module", params=SCHEMES)
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
+    with bucket_of(request.param) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +51,9 @@ def run(root: Path, folder: str | Path, **more: Any) -> RunSummary:
     return rank_run(TASK, folder, **given)
 
 
-def there(client: Any, place: str) -> dict[str, bytes]:
+def there(bucket: Bucket, place: str) -> dict[str, bytes]:
     """Objects of a run, but ``run.json``, which has the command."""
-    below = objects(client, f"{place}/")
+    below = bucket.objects(f"{place}/")
     names = {key.removeprefix(f"{place}/"): value for key, value in below.items()}
     return {name: value for name, value in names.items() if name != "run.json"}
 
@@ -69,8 +68,8 @@ def stop_after(shards: int) -> Any:
     return lambda: next(asked) > shards
 
 
-def test_a_run_in_a_store_is_that_of_a_local_folder(toys: Path, bucket: Any, place: str) -> None:
-    address = f"s3://{BUCKET}/{place}"
+def test_a_run_in_a_store_is_that_of_a_local_folder(toys: Path, bucket: Bucket, place: str) -> None:
+    address = f"{bucket.root}/{place}"
     told: list[str] = []
     done = run(toys, Path(address), say=told.append)
     run(toys, toys / "run")
@@ -83,18 +82,18 @@ def test_a_run_in_a_store_is_that_of_a_local_folder(toys: Path, bucket: Any, pla
     assert 0 < len(open_scores(opened, first, told.append)) < len(scores)
     compared = diff(address, toys / "run", out=toys / "diff.json")
     assert compared.differences.same and not compared.changes
-    assert f"s3:/{BUCKET}/{place}" in (toys / "diff.json").read_text()
+    assert str(Path(address)) in (toys / "diff.json").read_text()
     kept = run(toys, toys / "next", since=address, settings=["budget.tokens=199"])
     assert kept.counted.reused == kept.counted.requests
     assert run(toys, address).resumed == done.shards
-    whole = b"".join(objects(bucket).values())
-    assert PASSWORD.encode() not in whole and b"key-of-the-test" not in whole
+    whole = b"".join(bucket.objects().values())
+    assert SECRET.encode() not in whole and b"key-of-the-test" not in whole
 
 
 def test_a_stopped_run_goes_on_from_another_machine(
-    toys: Path, bucket: Any, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toys: Path, bucket: Bucket, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, put = f"s3://{BUCKET}/{place}", object_store.put
+    address, put = f"{bucket.root}/{place}", object_store.put
     with pytest.raises(StoppedBetween):
         run(toys, address, stop=stop_after(2), partition="date")
     names = there(bucket, place)
@@ -122,9 +121,9 @@ def test_a_stopped_run_goes_on_from_another_machine(
 
 
 def test_a_store_that_takes_no_more_ends_the_run_and_it_goes_on(
-    toys: Path, bucket: Any, place: str, monkeypatch: pytest.MonkeyPatch
+    toys: Path, bucket: Bucket, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address, put = f"s3://{BUCKET}/{place}", object_store.put
+    address, put = f"{bucket.root}/{place}", object_store.put
     left = count(5, -1)
 
     def tired(path: Path, name: str) -> None:
@@ -145,7 +144,7 @@ def test_a_store_that_takes_no_more_ends_the_run_and_it_goes_on(
     run(toys, toys / "unbroken")
     assert there(bucket, place) == local(toys / "unbroken")
     # Damage in the store is told, and mended by the same command.
-    bucket.put_object(Bucket=BUCKET, Key=f"{place}/scores/000001.parquet", Body=b"PAR1")
+    bucket.put(f"{place}/scores/000001.parquet", b"PAR1")
     with pytest.raises(DataError, match=rf"{address}/scores/000001.parquet is not what was writt"):
         open_scores(open_task(TASK, project=toys), address, lambda text: None)
     shutil.rmtree(toys.parent / "machine")
@@ -153,30 +152,30 @@ def test_a_store_that_takes_no_more_ends_the_run_and_it_goes_on(
     assert there(bucket, place) == local(toys / "unbroken")
 
 
-def test_a_place_is_of_one_run(toys: Path, bucket: Any, place: str) -> None:
-    address = f"s3://{BUCKET}/{place}"
-    bucket.put_object(Bucket=BUCKET, Key=f"{place}-letters/dear.txt", Body=b"")
+def test_a_place_is_of_one_run(toys: Path, bucket: Bucket, place: str) -> None:
+    address = f"{bucket.root}/{place}"
+    bucket.put(f"{place}-letters/dear.txt", b"Dear")
     with pytest.raises(InputError, match=r"holds something else, such as dear.txt; name another"):
         run(toys, f"{address}-letters")
     run(toys, address)
-    before = objects(bucket, f"{place}/")
+    before = bucket.objects(f"{place}/")
     with pytest.raises(InputError, match=rf"^{address}: holds a run with --shard 3 \(now 4\)"):
         run(toys, address, size=4)
     with pytest.raises(InputError, match=r"with a password or key in it"):
-        run(toys, f"s3://key:{PASSWORD}@{BUCKET}/x")
+        run(toys, f"s3://key:{SECRET}@{BUCKET}/x")
     with stored_run(address), pytest.raises(InputError, match=r"writes|written"):
         run(toys, address)
-    assert objects(bucket, f"{place}/") == before
+    assert bucket.objects(f"{place}/") == before
     # Removed from the store, a run is gone, whatever a working copy has.
     for key in before:
-        bucket.delete_object(Bucket=BUCKET, Key=key)
+        bucket.delete(key)
     assert run(toys, address, size=4).resumed == 0
 
 
 def test_of_two_that_begin_at_once_the_first_is_right(
-    toys: Path, bucket: Any, place: str, monkeypatch: pytest.MonkeyPatch
+    toys: Path, bucket: Bucket, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     begin = stored_runs.StoredRun.begin
 
     def late(stored: stored_runs.StoredRun) -> None:
@@ -193,16 +192,16 @@ def test_of_two_that_begin_at_once_the_first_is_right(
     assert there(bucket, place) == local(toys / "first")
 
 
-def test_requests_come_from_a_store(toys: Path, bucket: Any, place: str) -> None:
+def test_requests_come_from_a_store(toys: Path, bucket: Bucket, place: str) -> None:
     build(TASK, toys / "requests.parquet", project=toys)
-    address = f"s3://{BUCKET}/{place}/requests.parquet"
+    address = f"{bucket.root}/{place}/requests.parquet"
     for path in toys.glob("requests.*"):
-        bucket.upload_file(str(path), BUCKET, f"{place}/{path.name}")
+        bucket.put(f"{place}/{path.name}", path.read_bytes())
     run(toys, toys / "from-store", requests=address)
     rank(TASK, toys / "one.parquet", requests=address, engine="fake", project=toys)
     report = evaluate(TASK, scores=toys / "one.parquet", requests=address, project=toys)
-    bucket.upload_file(str(toys / "one.parquet"), BUCKET, f"{place}/one.parquet")
-    scores = f"s3://{BUCKET}/{place}/one.parquet"
+    bucket.put(f"{place}/one.parquet", (toys / "one.parquet").read_bytes())
+    scores = f"{bucket.root}/{place}/one.parquet"
     out = toys / "report.json"
     again = evaluate(TASK, scores=scores, requests=address, project=toys, out=out)
     assert again.rankers[0].cells == report.rankers[0].cells
@@ -210,19 +209,21 @@ def test_requests_come_from_a_store(toys: Path, bucket: Any, place: str) -> None
     assert local(toys / "from-store") == local(toys / "from-file")
     # Another content under the same name is another run.
     build(TASK, toys / "requests.parquet", project=toys, settings=["history.last=1"])
-    bucket.upload_file(str(toys / "requests.parquet"), BUCKET, f"{place}/requests.parquet")
-    bucket.delete_object(Bucket=BUCKET, Key=f"{place}/requests.config.json")
+    bucket.put(f"{place}/requests.parquet", (toys / "requests.parquet").read_bytes())
+    bucket.delete(f"{place}/requests.config.json")
     with pytest.raises(InputError, match=r"holds a run with .*request file"):
         run(toys, toys / "from-store", requests=address)
-    with pytest.raises(DataError, match=r"s3://.*none.parquet: there is no such object, and none"):
-        run(toys, toys / "none", requests=f"s3://{BUCKET}/{place}/none.parquet")
+    with pytest.raises(
+        DataError, match=rf"{bucket.root}/.*none.parquet: there is no such object, and none"
+    ):
+        run(toys, toys / "none", requests=f"{bucket.root}/{place}/none.parquet")
 
 
-def test_several_runs_go_to_one_place(toys: Path, bucket: Any, place: str) -> None:
+def test_several_runs_go_to_one_place(toys: Path, bucket: Bucket, place: str) -> None:
     given: dict[str, Any] = {"engine": "fake", "project": toys, "size": 9}
     other = toys / "tasks/toys/other.yaml"
     other.write_text((toys / "tasks/toys/like.yaml").read_text())
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     done = rank_plan([TASK, "toys/other"], address, **given)
     rank_plan([TASK, "toys/other"], toys / "both", **given)
     assert len(done) == 2

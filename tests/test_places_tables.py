@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,22 @@ from promptrank.prompt.printing import text_of
 from promptrank.tables.own_items import task_items
 from promptrank.workspace.tasks import open_task
 from support.data import make_task
-from support.places import BUCKET, PASSWORD, object_store, postgres, run_sql
+from support.places import PASSWORD, postgres, run_sql
+from support.stores import SCHEMES, SECRET, Bucket, bucket_of
 
 TASK = "toys/like"
 TABLES = {"tables.people": "people", "tables.toys": "toys", "ratings": "ratings"}
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
-    with object_store() as client:
-        yield client
+def buckets() -> Iterator[dict[str, Bucket]]:
+    with ExitStack() as stack:
+        yield {scheme: stack.enter_context(bucket_of(scheme)) for scheme in SCHEMES}
+
+
+@pytest.fixture(params=SCHEMES)
+def bucket(request: pytest.FixtureRequest, buckets: dict[str, Bucket]) -> Bucket:
+    return buckets[request.param]
 
 
 @pytest.fixture(scope="module")
@@ -77,18 +84,19 @@ def _parquet(root: Path) -> dict[str, Path]:
 @pytest.mark.slow
 @pytest.mark.usefixtures("online")
 def test_the_same_tables_give_the_same_requests_wherever_they_lie(
-    toys: Path, bucket: Any, database: str
+    toys: Path, buckets: dict[str, Bucket], database: str
 ) -> None:
     from adbc_driver_postgresql import dbapi
     from deltalake import write_deltalake
 
-    files = _parquet(toys)
+    files, s3 = _parquet(toys), buckets["s3"].root
     local = {where: f"{name}.parquet" for where, name in TABLES.items()}
     truth = _built(toys, local)
     with dbapi.connect(database) as loaded, sqlite3.connect(toys / "shop.db") as small:
         for name, file in files.items():
             table = pq.read_table(file)
-            bucket.upload_file(str(file), BUCKET, f"tables/{name}/part-0.parquet")
+            for bucket in buckets.values():
+                bucket.put(f"tables/{name}/part-0.parquet", file.read_bytes())
             with loaded.cursor() as cursor:
                 cursor.adbc_ingest(name, table, mode="create")
             names = ", ".join(table.column_names)
@@ -98,15 +106,16 @@ def test_the_same_tables_give_the_same_requests_wherever_they_lie(
             small.executemany(f"INSERT INTO {name} VALUES ({marks})", rows)
             write_deltalake(str(toys / "lake" / name), table)
             options = {"allow_http": "true"}
-            write_deltalake(f"s3://{BUCKET}/lake/{name}", table, storage_options=options)
+            write_deltalake(f"{s3}/lake/{name}", table, storage_options=options)
         loaded.commit()
     forms = {
-        "s3": f"s3://{BUCKET}/tables/{{}}/*.parquet",
+        "s3": f"{s3}/tables/{{}}/*.parquet",
+        "google": f"{buckets['gs'].root}/tables/{{}}/*.parquet",
         "postgres": f"{database}#public.{{}}",
         "sqlite": "sqlite:shop.db#{}",
         "sqlite by its whole path": f"sqlite://{toys}/shop.db#{{}}",
         "delta": "lake/{}",
-        "delta on s3": f"s3://{BUCKET}/lake/{{}}",
+        "delta on s3": f"{s3}/lake/{{}}",
     }
     for form, pattern in forms.items():
         named = {where: pattern.format(name) for where, name in TABLES.items()}
@@ -151,7 +160,7 @@ def test_what_is_wrong_with_postgres_is_told_without_its_password(
     def told(name: str) -> str:
         with pytest.raises(DataError) as error:
             _items(tmp_path, name)
-        assert PASSWORD not in str(error.value)
+        assert SECRET not in str(error.value)
         return str(error.value)
 
     run_sql(
@@ -236,28 +245,28 @@ def test_a_delta_table_is_read_as_of_a_version(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("online")
 def test_what_is_wrong_with_objects_is_told(
-    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told(name: str) -> str:
         with pytest.raises(DataError) as error:
             _items(tmp_path, name)
-        assert PASSWORD not in str(error.value)
+        assert SECRET not in str(error.value)
         return str(error.value)
 
-    assert "there is no such object" in told(f"s3://{BUCKET}/none.parquet")
-    assert "there is no such object" in told("s3://another-bucket/none.parquet")
-    assert "no object is named so" in told(f"s3://{BUCKET}/none/*.parquet")
-    bucket.put_object(Bucket=BUCKET, Key="odd/Zoë %41 &+.csv", Body=b"item_id,n\na,1\n")
-    assert _items(tmp_path, f"s3://{BUCKET}/odd/Zoë %41 &+.csv")["a"]["n"] == 1
+    assert "there is no such object" in told(f"{bucket.root}/none.parquet")
+    assert "there is no such object" in told(f"{bucket.root}-of-another/none.parquet")
+    assert "no object is named so" in told(f"{bucket.root}/none/*.parquet")
+    bucket.put("odd/Zoë %41 &+.csv", b"item_id,n\na,1\n")
+    assert _items(tmp_path, f"{bucket.root}/odd/Zoë %41 &+.csv")["a"]["n"] == 1
     monkeypatch.setenv("PROMPTRANK_OFFLINE", "1")
-    assert "PROMPTRANK_OFFLINE is set" in told(f"s3://{BUCKET}/none.parquet")
+    assert "PROMPTRANK_OFFLINE is set" in told(f"{bucket.root}/none.parquet")
 
 
 @pytest.mark.slow
 def test_an_object_that_changes_while_it_is_fetched_is_told(
-    tmp_path: Path, bucket: Any, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = f"s3://{BUCKET}/changing"
+    name = f"{bucket.root}/changing"
     (tmp_path / "a").write_bytes(b"a" * 100)
     store.put(tmp_path / "a", name)
     store.fetch(name, tmp_path / "same")
@@ -266,16 +275,16 @@ def test_an_object_that_changes_while_it_is_fetched_is_told(
 
     def slowly(*given: Any) -> None:
         copy(*given)
-        bucket.put_object(Bucket=BUCKET, Key="changing", Body=b"b" * 100)
+        bucket.put("changing", b"b" * 100)
 
     monkeypatch.setattr(shutil, "copyfileobj", slowly)
     with pytest.raises(DataError, match="changed while it was fetched"):
         store.fetch(name, tmp_path / "torn")
     assert not list(tmp_path.glob("*torn*"))
-    assert store.put_new(tmp_path / "a", f"s3://{BUCKET}/once")
-    assert not store.put_new(tmp_path / "same", f"s3://{BUCKET}/once")
+    assert store.put_new(tmp_path / "a", f"{bucket.root}/once")
+    assert not store.put_new(tmp_path / "same", f"{bucket.root}/once")
     monkeypatch.setattr(store, "_client", lambda: None)
-    assert not store.put_new(tmp_path / "same", f"s3://{BUCKET}/once")
+    assert not store.put_new(tmp_path / "same", f"{bucket.root}/once")
 
 
 SECRETS = (

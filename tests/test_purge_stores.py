@@ -22,17 +22,16 @@ from promptrank.purging import purge_stored
 from promptrank.runs.sharded_run import StoppedBetween
 from promptrank.runs.stored_runs import stored_run
 from promptrank.runs.working_copies import working_copy
-from support.places import BUCKET, objects
-from support.places import object_store as store
+from support.stores import SCHEMES, Bucket, bucket_of
 
 TASK, GONE = "toys/like", "p1"
 _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
-    with store() as client:
-        yield client
+def bucket() -> Iterator[Bucket]:
+    with bucket_of("s3") as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -58,8 +57,8 @@ def files_of(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in paths if p.name != "run.json"}
 
 
-def there(client: Any, place: str) -> dict[str, bytes]:
-    below = objects(client, f"{place}/")
+def there(bucket: Bucket, place: str) -> dict[str, bytes]:
+    below = bucket.objects(f"{place}/")
     names = {key.removeprefix(f"{place}/"): value for key, value in below.items()}
     return {name: value for name, value in names.items() if name != "run.json"}
 
@@ -79,9 +78,9 @@ def proved(purged: Purged) -> None:
 
 @pytest.mark.slow
 def test_a_person_leaves_a_run_in_a_store_and_its_working_copy(
-    toys: Path, bucket: Any, place: str, machine: Path
+    toys: Path, bucket: Bucket, place: str, machine: Path
 ) -> None:
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     run(toys, address)
     run(toys, toys / "local")
     before = there(bucket, place)
@@ -106,9 +105,9 @@ def test_a_person_leaves_a_run_in_a_store_and_its_working_copy(
 
 @pytest.mark.slow
 def test_a_purge_of_a_store_that_is_killed_goes_on(
-    toys: Path, bucket: Any, place: str, machine: Path, monkeypatch: pytest.MonkeyPatch
+    toys: Path, bucket: Bucket, place: str, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     run(toys, toys / "local", size=30)
     whole = files_of(toys / "local")
     about = (toys / "local/run.json").read_bytes()
@@ -121,9 +120,9 @@ def test_a_purge_of_a_store_that_is_killed_goes_on(
     real_put, real_away = object_store.put, object_store.take_away
     for steps in count():
         for name in there(bucket, place):
-            bucket.delete_object(Bucket=BUCKET, Key=f"{place}/{name}")
+            bucket.delete(f"{place}/{name}")
         for name, body in {**whole, "run.json": about}.items():
-            bucket.put_object(Bucket=BUCKET, Key=f"{place}/{name}", Body=body)
+            bucket.put(f"{place}/{name}", body)
         left = iter(range(steps))
 
         def step(act: Any, *given: Any, left: Iterator[int] = left) -> None:
@@ -140,7 +139,7 @@ def test_a_purge_of_a_store_that_is_killed_goes_on(
                 pass
             else:
                 break
-        if f"{place}/purge.json" in objects(bucket, f"{place}/"):
+        if f"{place}/purge.json" in bucket.objects(f"{place}/"):
             with pytest.raises(InputError, match="a purge of it was stopped; give that"):
                 run(toys, address, size=30)
         # Somebody else's purge comes first, and finishes what was said in the store.
@@ -152,9 +151,9 @@ def test_a_purge_of_a_store_that_is_killed_goes_on(
 
 @pytest.mark.slow
 def test_an_unfinished_working_copy_is_purged_and_others_are_told(
-    toys: Path, bucket: Any, place: str, monkeypatch: pytest.MonkeyPatch
+    toys: Path, bucket: Bucket, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     asked = count(1)
     with pytest.raises(StoppedBetween):
         run(toys, address, stop=lambda: next(asked) > 3)
@@ -164,8 +163,8 @@ def test_an_unfinished_working_copy_is_purged_and_others_are_told(
     assert any(f"{copy}: a working copy" in w and f"--run {address}" in w for w in told.beyond)
     assert GONE in people(copy)
     # The store has lost it: the copy is all there is, and is found by the address.
-    for name in objects(bucket, f"{place}/"):
-        bucket.delete_object(Bucket=BUCKET, Key=name)
+    for name in bucket.objects(f"{place}/"):
+        bucket.delete(name)
     done = purge(GONE, project=toys, runs=[address], items=False)
     proved(done)
     assert [each.path for each in done.removed] == [copy] and GONE not in people(copy)
@@ -178,8 +177,8 @@ def test_an_unfinished_working_copy_is_purged_and_others_are_told(
 
 
 @pytest.mark.slow
-def test_many_nights_in_a_store(toys: Path, bucket: Any, place: str, machine: Path) -> None:
-    nights = f"s3://{BUCKET}/{place}"
+def test_many_nights_in_a_store(toys: Path, bucket: Bucket, place: str, machine: Path) -> None:
+    nights = f"{bucket.root}/{place}"
     other = toys / "tasks/toys/other.yaml"
     other.write_text((toys / "tasks/toys/like.yaml").read_text())
     given: dict[str, Any] = {"engine": "fake", "project": toys, "size": 30}
@@ -194,34 +193,35 @@ def test_many_nights_in_a_store(toys: Path, bucket: Any, place: str, machine: Pa
     assert all("rows of scores" in each.told() for each in done.removed)
     rank_plan([TASK, "toys/other"], f"{nights}/monday", **given)
     assert theirs not in people(working_copy(f"{nights}/monday"))
-    bucket.put_object(Bucket=BUCKET, Key=f"{place}-files/scores.parquet", Body=b"PAR1")
+    bucket.put(f"{place}-files/scores.parquet", b"PAR1")
     with pytest.raises(DataError, match="is one object, and in a store purge takes the folders"):
         purge(theirs, project=toys, runs=[f"{nights}-files/scores.parquet"])
 
 
-def _fetched(client: Any, place: str, root: Path) -> Path:
-    key = next(k for k in objects(client, f"{place}/monday/") if "/scores/" in k)
-    (root / "fetched.parquet").write_bytes(objects(client, key)[key])
+def _fetched(bucket: Bucket, place: str, root: Path) -> Path:
+    key = next(k for k in bucket.objects(f"{place}/monday/") if "/scores/" in k)
+    (root / "fetched.parquet").write_bytes(bucket.objects(key)[key])
     return root / "fetched.parquet"
 
 
-@pytest.mark.long
-def test_an_object_is_taken_away_once_or_was_never_there(bucket: Any, place: str) -> None:
-    address = f"s3://{BUCKET}/{place}"
-    bucket.put_object(Bucket=BUCKET, Key=f"{place}/a/summary.json", Body=b"{}")
-    bucket.put_object(Bucket=BUCKET, Key=f"{place}/a/summary.json.old", Body=b"{}")
-    for _ in range(2):
-        take_away(f"{address}/a/summary.json")
-        assert not is_there(f"{address}/a/summary.json")
-    # Nothing else goes, and no object comes that stands for the folder.
-    assert list(objects(bucket, f"{place}/")) == [f"{place}/a/summary.json.old"]
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_an_object_is_taken_away_once_or_was_never_there(scheme: str) -> None:
+    with bucket_of(scheme) as bucket:
+        bucket.put("taken/a/summary.json", b"{}")
+        bucket.put("taken/a/summary.json.old", b"{}")
+        for _ in range(2):
+            take_away(f"{bucket.root}/taken/a/summary.json")
+            assert not is_there(f"{bucket.root}/taken/a/summary.json")
+        # Nothing else goes, and no object comes that stands for the folder.
+        assert list(bucket.objects("taken/")) == ["taken/a/summary.json.old"]
 
 
 @pytest.mark.slow
 def test_a_summary_leaves_the_store_before_a_run_goes_on(
-    toys: Path, bucket: Any, place: str
+    toys: Path, bucket: Bucket, place: str
 ) -> None:
-    address = f"s3://{BUCKET}/{place}"
+    address = f"{bucket.root}/{place}"
     other = toys / "tasks/toys/other.yaml"
     other.write_text((toys / "tasks/toys/like.yaml").read_text())
     given: dict[str, Any] = {"engine": "fake", "project": toys, "size": 30}

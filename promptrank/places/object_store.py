@@ -1,8 +1,9 @@
 """Objects of ``s3://`` and ``gs://``: looked for, fetched to a local file, put from one.
 
 All of it goes through Arrow's file systems, which find keys where the stores' own tools do
-(``AWS_ACCESS_KEY_ID``, a profile, the machine's role; ``GOOGLE_APPLICATION_CREDENTIALS``) and read
-``AWS_ENDPOINT_URL`` and ``AWS_ENDPOINT_URL_S3``.
+(``AWS_ACCESS_KEY_ID``, a profile, the machine's role; ``GOOGLE_APPLICATION_CREDENTIALS``). Stores
+elsewhere are named by ``AWS_ENDPOINT_URL`` or ``AWS_ENDPOINT_URL_S3``, and by
+``STORAGE_EMULATOR_HOST``, as Google's own libraries have it; that one is asked without keys.
 """
 
 import os
@@ -193,7 +194,8 @@ def _endpoint() -> str | None:
 def _opened(name: str) -> tuple[Any, str]:
     """The file system of an address, and its path there."""
     scheme, _, path = name.partition("://")
-    return _store(scheme, path.partition("/")[0], _endpoint(), os.getpid()), path
+    endpoint = os.environ.get("STORAGE_EMULATOR_HOST") if scheme == "gs" else _endpoint()
+    return _store(scheme, path.partition("/")[0], endpoint or None, os.getpid()), path
 
 
 @lru_cache(maxsize=16)
@@ -201,7 +203,16 @@ def _store(scheme: str, bucket: str, endpoint: str | None, process: int) -> Any:
     from pyarrow import fs
 
     if scheme == "gs":
-        return fs.GcsFileSystem(retry_time_limit=timedelta(seconds=60))
+        patience = timedelta(seconds=60)
+        if endpoint is None:
+            return fs.GcsFileSystem(retry_time_limit=patience)
+        before, _, host = endpoint.rpartition("://")
+        return fs.GcsFileSystem(
+            anonymous=True,
+            scheme=before or "http",
+            endpoint_override=host.rstrip("/"),
+            retry_time_limit=patience,
+        )
     given: dict[str, Any] = {"connect_timeout": 10, "request_timeout": 60}
     if endpoint is not None:
         return fs.S3FileSystem(endpoint_override=endpoint, **given)

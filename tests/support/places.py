@@ -1,4 +1,4 @@
-"""Servers of the places where data lives: an object store and a Postgres, on loopback."""
+"""A Postgres on loopback."""
 
 import os
 import shutil
@@ -14,39 +14,8 @@ from typing import Any
 
 import pytest
 
-BUCKET = "bucket"
 PASSWORD = "geheim-7261"
 _NOBODY = 65534  # Postgres does not run as root
-
-
-@contextmanager
-def object_store() -> Iterator[Any]:
-    """A server of S3 with one empty bucket, named by the usual variables; a client of it."""
-    import boto3
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-            patch.setenv("AWS_ACCESS_KEY_ID", "key-of-the-test")
-            patch.setenv("AWS_SECRET_ACCESS_KEY", PASSWORD)
-            patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-            patch.delenv("PROMPTRANK_OFFLINE", raising=False)
-            client = boto3.client("s3")
-            client.create_bucket(Bucket=BUCKET)
-            yield client
-    finally:
-        server.stop()
-
-
-def objects(client: Any, prefix: str = "") -> dict[str, bytes]:
-    """What is in the bucket, by key."""
-    listed = client.list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
-    bodies = {o["Key"]: client.get_object(Bucket=BUCKET, Key=o["Key"])["Body"] for o in listed}
-    return {key: body.read() for key, body in bodies.items()}
 
 
 @contextmanager
