@@ -372,9 +372,9 @@ def test_what_is_wrong_with_a_plan_is_told_of_all_runs_before_any_begins(
 ) -> None:
     (asked / "nightly.yaml").write_text(
         "runs:\n  - task: toys/like\n  - {task: toys/like, name: b, adapter: nobody}\n"
-        "  - {task: toys/like, name: c, requests: gone.jsonl}\n"
+        "  - {task: toys/like, name: c, adapter: gone}\n"
     )
-    words = r"(?s)nightly.yaml.*runs.1: toys/like: .*no adapter.*runs.2: .*no request file"
+    words = r"(?s)nightly.yaml.*runs.1: toys/like: .*no adapter.*runs.2: .*no adapter"
     with pytest.raises(InputError, match=words):
         rank_plan(
             asked / "nightly.yaml",

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -132,9 +133,12 @@ def test_the_plan_that_the_reference_shows_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_requests_in_an_object_store_are_not_looked_for_beside_the_plan(two: Path) -> None:
-    text = "runs: [{task: toys/like, requests: s3://b/r.parquet}, {task: toys/buy, requests: r}]"
+    store, beside = "s3://b/r.parquet", "requests.parquet"
+    text = (
+        f"runs: [{{task: toys/like, requests: '{store}'}}, {{task: toys/buy, requests: {beside}}}]"
+    )
     first, second = open_plan(planned(two, text), {}, project=two)
-    assert (first.given["requests"], second.given["requests"]) == ("s3://b/r.parquet", two / "r")
+    assert (first.given["requests"], second.given["requests"]) == (store, two / beside)
 
 
 @pytest.mark.long
@@ -275,23 +279,31 @@ def test_what_is_wrong_with_any_run_is_told_before_anything_is_ranked(
 
     monkeypatch.setattr(FakeEngine, "begin", begin)
     (two / "templates/toys/broken.j2").write_text("{% block candidate %}")
-    plan = planned(
-        two,
-        "runs:\n"
-        "  - task: toys/like\n"
-        "  - {task: toys/like, name: a, adapter: nobody}\n"
-        "  - {task: toys/like, name: b, set: {template: toys/broken.j2}}\n"
-        "  - {task: toys/like, name: c, requests: nowhere.parquet}\n"
-        "  - {task: toys/like, name: d, split: [tset]}\n"
-        "  - {task: toys/like, name: e, engine: baseline:popularity}\n",
+    (two / "cut.parquet").write_bytes((two / "requests.parquet").read_bytes()[:-90])
+    pq.write_table(pa.table({"request_id": ["r"], "item": ["i"]}), two / "other.parquet")
+    rounds = (
+        (
+            ("{task: toys/lke}", "toys/lke"),
+            ("{task: toys/like, name: b, set: {lables: 1}}", "lables"),
+            ("{task: toys/like, name: c, requests: nowhere.parquet}", "nowhere"),
+            ("{task: toys/like, name: d, split: [tset]}", "tset"),
+            ("{task: toys/like, name: e, requests: cut.parquet}", "not a parquet file"),
+            ("{task: toys/like, name: f, requests: other.parquet}", "'item_id' is missing"),
+        ),
+        (  # what has to be opened is told once these are right
+            ("{task: toys/like, name: a, adapter: nobody}", "nobody"),
+            ("{task: toys/like, name: b, set: {template: toys/broken.j2}}", "broken.j2"),
+            ("{task: toys/like, name: c, engine: baseline:popularity}", "baseline"),
+        ),
     )
-    with pytest.raises(TaskError) as told:
-        ranked(two, plan, requests=None)
-    lines = str(told.value).splitlines()
-    for line, words in zip(
-        (3, 4, 5, 6, 7), ("nobody", "broken.j2", "nowhere", "tset", "baseline"), strict=True
-    ):
-        assert any(f"line {line}: runs.{line - 2}: toys/like: " in t and words in t for t in lines)
+    for wrong in rounds:
+        entries = ["{task: toys/like}", *(entry for entry, _ in wrong)]
+        plan = planned(two, "runs:\n" + "".join(f"  - {entry}\n" for entry in entries))
+        with pytest.raises(TaskError) as told:
+            ranked(two, plan, requests=None)
+        lines = str(told.value).splitlines()
+        for line, (_, words) in enumerate(wrong, 3):
+            assert any(f"line {line}: runs.{line - 2}" in t and words in t for t in lines)
     assert not (two / "runs" / "plan.json").exists()
 
 

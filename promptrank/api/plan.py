@@ -124,7 +124,8 @@ def plan_runs(
         InputError: as of `plan`, and a plan that is none.
     """
     planned: dict[str, Planned] = {}
-    for entry in open_plan(plan_file, given, project=project, settings=settings or []):
+    entries = open_plan(plan_file, given, project=project, settings=settings or [], say=say)
+    for entry in entries:
         own: Mapping[str, Any] = entry.given
         planned[entry.name] = plan(
             entry.opened,

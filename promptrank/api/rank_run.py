@@ -274,7 +274,7 @@ def rank_plan(
     place = expanded(folder)
     earlier = expanded(since) if since is not None else None
     check_several(place)
-    entries = open_plan(plan, given, project=project, settings=settings or [])
+    entries = open_plan(plan, given, project=project, settings=settings or [], say=say)
     for entry in entries:
         check_weights_known(entry.given.get("engine", "packed"), cache)
     folders = {entry.name: run_folders(place, earlier, entry.name, say) for entry in entries}
@@ -303,7 +303,7 @@ def rank_plan(
             kept = stack.enter_context(score_cache(root, cache, say))
             shared = {"runtime": stack.enter_context(run_runtime(timeout, say, kept, timed_out))}
             opening = partial(open_here, runtime=shared["runtime"], say=say)
-        origins = check_entries(entries, folders, opening, plan=plan, say=say)
+        origins = check_entries(entries, folders, opening, plan=plan)
         for name, origin in origins.items():
             ends[name] = Unfinished(folders[name][0], origin)
         begin_several(place, {entry.name: entry.opened.name for entry in entries})

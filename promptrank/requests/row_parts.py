@@ -53,6 +53,17 @@ def parts(path: Path, start: PartPlace | None = None) -> Iterator[RowPart]:
         raise DataError(f"{path}: a request file ends in .parquet or .jsonl")
 
 
+def check_columns(path: Path) -> None:
+    """Refuse a parquet file that is damaged at its end, or has columns that are not the format's.
+
+    Raises:
+        DataError: it is so. Lines are looked at as they are read.
+    """
+    if path.suffix == ".parquet":
+        with _opened(path) as file:
+            _check_schema(path, file)
+
+
 def digest_in(path: Path) -> str | None:
     """The digest of the item snapshot that a parquet file was built with, if it says so."""
     if path.suffix != ".parquet" or not path.is_file():
@@ -71,9 +82,7 @@ def _opened(path: Path) -> pq.ParquetFile:
 
 def _parquet(path: Path, start: PartPlace) -> Iterator[RowPart]:
     with _opened(path) as file:
-        schema = file.schema_arrow
-        check_names(path, schema.names)
-        _check_types(path, schema)
+        _check_schema(path, file)
         for group in range(start.offset, file.num_row_groups):
             before = 0
             for batch in _batches(path, file, groups=[group]):
@@ -122,9 +131,10 @@ def _events(array: Any) -> list[Any]:
 _DECODERS = {"outcomes": labels, "history": _events}
 
 
-def _check_types(path: Path, schema: pa.Schema) -> None:
+def _check_schema(path: Path, file: pq.ParquetFile) -> None:
+    check_names(path, file.schema_arrow.names)
     problems = []
-    for field in schema:
+    for field in file.schema_arrow:
         if field.name == "history" and _is_history(field.type):
             names = [f.name for f in _members(field.type)]
             problems += [

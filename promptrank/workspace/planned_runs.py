@@ -16,6 +16,7 @@ from promptrank.runtime.runtime import Runtime
 from promptrank.schema.run_plan import PlannedRun, RunPlan, in_lines, load_plan
 from promptrank.scores.origin import Origin
 from promptrank.workspace.rankers import open_ranker
+from promptrank.workspace.request_files import check_given
 from promptrank.workspace.tasks import OpenTask, check_splits, data_folder, open_task
 
 _NO_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -51,8 +52,9 @@ def open_plan(
     *,
     project: str | Path | None = None,
     settings: Sequence[str] = (),
+    say: Say = silent,
 ) -> list[PlanEntry]:
-    """The runs of a plan in their order, with their tasks.
+    """The runs of a plan in their order, with their tasks; their request files are looked at.
 
     Request files of a plan are found from its own folder.
 
@@ -62,7 +64,8 @@ def open_plan(
         settings: overrides for all tasks; a run's own come after them.
 
     Raises:
-        TaskError: a plan that is none, tasks with problems, or two runs of one name; all of them.
+        TaskError: a plan that is none, tasks with problems, two runs of one name, request files
+            that are not there or none; all of them.
     """
     file = None
     if isinstance(plan, str | Path):
@@ -94,7 +97,12 @@ def open_plan(
             problems.append(
                 f"runs.{number}: is called {name} as runs.{other} is; give one a name of its own"
             )
-        entries.append(PlanEntry(name, run.task, overrides, opened, {**given, **own}))
+        entry = PlanEntry(name, run.task, overrides, opened, {**given, **own})
+        try:
+            _check(entry, say)
+        except InputError as error:
+            problems += _lines(number, entry, error)
+        entries.append(entry)
     if problems:
         raise _problems(file, problems)
     return entries
@@ -106,7 +114,6 @@ def check_entries(
     opening: Callable[[PlanEntry], Origin],
     *,
     plan: str | Path | Sequence[str],
-    say: Say = silent,
 ) -> dict[str, Origin]:
     """Open the model, adapter and template of every run, so that a wrong one is told now.
 
@@ -127,11 +134,9 @@ def check_entries(
     for number, entry in enumerate(entries):
         try:
             check_folders(*folders[entry.name])
-            _check(entry, say)
             origins[entry.name] = opening(entry)
         except InputError as error:
-            lines = str(error).splitlines() or [type(error).__name__]
-            problems += [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
+            problems += _lines(number, entry, error)
     if problems:
         raise _problems(expanded(plan) if isinstance(plan, str | Path) else None, problems)
     return origins
@@ -153,8 +158,13 @@ def _check(entry: PlanEntry, say: Say) -> None:
     if requests is None:
         check_splits(entry.opened.task, entry.given.get("splits"))
         data_folder(entry.opened, say)
-    elif not is_object(requests) and not Path(requests).is_file():
-        raise InputError(f"no request file {requests}; `promptrank build` writes one")
+    else:
+        check_given(requests)
+
+
+def _lines(number: int, entry: PlanEntry, error: InputError) -> list[str]:
+    lines = str(error).splitlines() or [type(error).__name__]
+    return [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
 
 
 def _problems(file: Path | None, problems: list[str]) -> TaskError:

@@ -15,6 +15,7 @@ from promptrank.basics.seals import config_beside, written_digest
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, ErrorRow
 from promptrank.places.local_copies import local_copy
+from promptrank.requests.row_parts import check_columns
 from promptrank.requests.source import RequestFile
 from promptrank.workspace.correction_files import corrections_on
 from promptrank.workspace.item_tables import OwnItemTable
@@ -44,7 +45,9 @@ def build_file(
 
 
 def check_given(path: str | Path) -> None:
-    """Refuse a request file that is not there, before anything slow; one in a store is fetched.
+    """Refuse a file that is not there, or none of requests, before anything slow is done.
+
+    One in a store is looked at when it is fetched.
 
     Raises:
         DataError: it is not.
@@ -57,6 +60,7 @@ def check_given(path: str | Path) -> None:
         raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
     if place.suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
+    check_columns(place)
 
 
 def asked_splits(
