@@ -194,6 +194,9 @@ def test_what_cannot_be_compared_is_told(toys: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(DataError, match=r"000001.parquet is not what was written"):
         diff(whole, toys / "cut")
+    (toys / "cut/shards/000000.json").unlink()
+    with pytest.raises(DataError, match=r"000000.json is missing; the command that made the run"):
+        diff(whole, toys / "cut")
     (toys / "cut/summary.json").unlink()
     with pytest.raises(DataError, match="not finished"):
         diff(whole, toys / "cut")

@@ -111,6 +111,9 @@ def test_what_to_rank_is_checked_before_a_model_is_opened(toys: Path, verb: Any)
     nowhere = {"engine": "packed", "model": str(toys / "nowhere"), "project": toys}
     with pytest.raises(DataError, match="no request file"):
         verb(TASK, toys / "x.jsonl", requests=toys / "none.parquet", **nowhere)
+    (toys / "cut.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"cut.parquet: not a parquet file"):
+        verb(TASK, toys / "x.jsonl", requests=toys / "cut.parquet", **nowhere)
     with pytest.raises(InputError, match="no part 'tset'"):
         verb(TASK, toys / "x.jsonl", splits={"tset"}, **nowhere)
     with pytest.raises(InputError, match="nowhere"):

@@ -171,6 +171,8 @@ def read_shard(folder: Path, number: int) -> Shard:
         DataError: it is not there or damaged.
     """
     path = facts_path(folder, number)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; the command that made the run scores it again")
     return read_kept(path, Shard, what="a shard's facts", then=_AGAIN)
 
 
