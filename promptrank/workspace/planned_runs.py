@@ -93,6 +93,8 @@ def open_plan(
         if other != number:
             problems.append(
                 f"runs.{number}: is called {name} as runs.{other} is; give one a name of its own"
+                if file is not None
+                else f"runs.{number}: {_named_twice(runs[other].task, run.task)}"
             )
         entries.append(PlanEntry(name, run.task, overrides, opened, {**given, **own}))
     if problems:
@@ -155,6 +157,12 @@ def _check(entry: PlanEntry, say: Say) -> None:
         data_folder(entry.opened, say)
     elif not is_object(requests) and not Path(requests).is_file():
         raise InputError(f"no request file {requests}; `promptrank build` writes one")
+
+
+def _named_twice(first: str, second: str) -> str:
+    """Of tasks without a plan, which have no names but their own."""
+    twice = f"{first} and {second} are one task" if first != second else f"{first} is named twice"
+    return f"{twice}; name it once, or write a --plan, which gives each run a name"
 
 
 def _problems(file: Path | None, problems: list[str]) -> TaskError:
