@@ -8,7 +8,9 @@ def start() -> None:
     try:
         from promptrank.cli.main import main
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; nothing was written; the same command starts over\n")
+        from promptrank.basics.stopping import before_work
+
+        sys.stderr.write(f"stopped; {before_work(sys.argv[1:])}\n")
         sys.exit(130)
     main()
 

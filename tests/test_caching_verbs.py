@@ -217,6 +217,25 @@ def test_the_folder_may_be_left_out(words: list[str], cache: bool | str) -> None
     assert seen == [cache]
 
 
+def test_a_task_behind_cache_is_not_taken_for_a_folder(tmp_path: Path) -> None:
+    import typer
+
+    small = typer.Typer()
+
+    @small.command(cls=cache_option.CachingCommand)
+    def command(tasks: list[str], cache: cache_option.Cache = None) -> None:
+        (tmp_path / "ran").touch()
+
+    def ran(*words: str) -> BaseException | None:
+        return CliRunner().invoke(small, ["a", *words]).exception
+
+    for task in ("movies/like", "tasks/own.yaml"):
+        refused = ran("--cache", task, "b")
+        assert isinstance(refused, InputError) and f"or --cache={task} for a" in str(refused)
+    assert not (tmp_path / "ran").exists()
+    assert ran("--cache=movies/like") is None and (tmp_path / "ran").exists()
+
+
 WRITER = """
 import random, sys
 from promptrank.caching.score_cache import ScoreCache

@@ -13,7 +13,7 @@ from promptrank.errors import DataError
 from promptrank.records import Subject
 from promptrank.requests.dicts import request_from_dict
 from promptrank.requests.format import COLUMNS
-from promptrank.requests.sampling import request_ids
+from promptrank.requests.sampling import request_count, request_ids
 from promptrank.requests.write import TableWriter, write_table
 from support.data import Row, build, make_task, read, write_rows
 
@@ -323,6 +323,12 @@ def test_columns_are_checked(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "s.parquet", [{"request_id": 1, "item_id": "a", "history": "x"}])
     with pytest.raises(DataError, match=r"'request_id' is int64, not text\n.*'history' is string"):
         read(path)
+    # Facts that a database is asked for are asked of no file that is none.
+    for facts in (request_ids, request_count):
+        with pytest.raises(DataError, match=r"s\.parquet: column 'request_id' is int64, not text"):
+            facts(path)
+        with pytest.raises(DataError, match=r"r\.parquet: column 'item_id' is missing"):
+            facts(write_rows(tmp_path / "r.parquet", [{"request_id": "1"}]))
     with pytest.raises(DataError, match="no such file"):
         read(tmp_path / "none.parquet")
     (tmp_path / "t.parquet").write_bytes(b"no")

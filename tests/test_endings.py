@@ -14,7 +14,7 @@ from promptrank import __version__
 from promptrank.assets import pull_names, resolve_model
 from promptrank.basics.files import beside
 from promptrank.basics.paths import expanded, naming
-from promptrank.basics.stopping import how_to_go_on, if_stopped
+from promptrank.basics.stopping import GOES_ON, how_to_go_on, if_stopped
 from promptrank.cli.endings import ending
 from promptrank.errors import InputError, ModelError
 from promptrank.project import builtin_root
@@ -185,7 +185,7 @@ def test_a_pipe_of_our_own_that_breaks_is_no_good_end() -> None:
 
 
 def test_training_is_told_what_takes_less_memory() -> None:
-    assert "--micro 1" in str(ending(MemoryError(), verb="train").words)
+    assert "--micro 1" in str(ending(MemoryError(), words=["train"]).words)
 
 
 def test_whoever_stops_work_is_told_how_to_go_on() -> None:
@@ -202,6 +202,24 @@ def test_whoever_stops_work_is_told_how_to_go_on() -> None:
     leaving = SystemExit(130)
     leaving.__context__ = before.value  # as typer does
     assert ending(leaving).words == "stopped; x"
+
+
+@pytest.mark.parametrize(
+    ("words", "how"),
+    [
+        ("rank books/like --run runs/a", GOES_ON),
+        ("--debug rank books/like --run=runs/a", GOES_ON),
+        ("rank books/like -oa.parquet", GOES_ON),
+        ("eval books/like --out a.html", GOES_ON),
+        ("eval books/like", "nothing was written; the same command starts over"),
+        ("ls", "nothing was written; the same command starts over"),
+        ("", "nothing was written; the same command starts over"),
+        ("train books/like --adapter a", "what is finished stays; the same command begins again"),
+    ],
+)
+def test_whoever_stops_a_command_as_it_starts_is_told_nothing_false(words: str, how: str) -> None:
+    """An earlier start may have left what this one would go on with."""
+    assert ending(KeyboardInterrupt(), words=words.split()).words == f"stopped; {how}"
 
 
 def test_a_full_disk_says_how_work_goes_on() -> None:

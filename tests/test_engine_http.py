@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 
 from promptrank.engine.contract import Branch, Failure, Slot, SlotScore, Tree, TreeScore
 from promptrank.engine.http_engine import completions
+from promptrank.engine.http_engine.completions import Completions
 from promptrank.engine.http_engine.http import KEY, open_http
 from promptrank.engine.packed import open_packed
 from promptrank.errors import ModelError
@@ -261,3 +262,9 @@ def test_scores_of_a_real_server_are_those_of_packed(vllm_server: str, smollm2_p
 def _same(one: SlotScore, other: SlotScore) -> None:
     assert one.logprobs == pytest.approx(other.logprobs, abs=2e-3), json.dumps(one.logprobs)
     assert one.argmax == other.argmax
+
+
+@pytest.mark.parametrize("url", ["http://", "http:///v1", "http://:8000"])
+def test_an_address_without_a_server_is_told_as_one(url: str) -> None:
+    with pytest.raises(ModelError, match=f"^{url}: names no server; write http://HOST:PORT$"):
+        Completions(url)

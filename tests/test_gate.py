@@ -206,3 +206,11 @@ def test_scores_files_of_few_and_of_other_candidates(toys: Path, tmp_path: Path)
     assert report.absent[few].startswith("scores 10 of the 60 labelled candidates (17%)")
     with pytest.raises(DataError, match=r"no score for any of the 60 .* its 1 rows are"):
         promptrank.evaluate("toys/like", vs=[other], **given)
+    # Scores to evaluate: of other requests altogether, and of another request file.
+    with pytest.raises(DataError, match=r"--scores: has no score for any of the 60 .*--split"):
+        promptrank.evaluate("toys/like", scores=tmp_path / "other.jsonl", project=toys)
+    row = {"request_id": "q", "item_id": "a", "item": {"title": "Car"}, "member": {"name": "Ann"}}
+    write_table(tmp_path / "asked.jsonl", [row])
+    promptrank.rank("toys/like", scores, requests=tmp_path / "asked.jsonl", **given)
+    with pytest.raises(DataError, match=r"are of another request file; name by --requests"):
+        promptrank.evaluate("toys/like", scores=scores, project=toys)

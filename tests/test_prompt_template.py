@@ -105,7 +105,9 @@ def test_not_utf8(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "reason", "words"),
     [
-        ("{{ item.titel }}", "undefined", "no field 'titel'; fields: title"),
+        ("{{ item.titel }}", "undefined", ": item.titel: no field 'titel'; fields: title"),
+        # The data gave this name, and who leaves out what the data says can see that.
+        ("{{ item[item.title] }}", "undefined", "block candidate, line 1: no field '"),
         ("{{ item['titel'] }}", "undefined", "no field 'titel'"),
         ("{% if item.titel %}x{% endif %}", "undefined", "no field 'titel'"),
         ("{{ item.year }}", "null", "{% if item.year is not none %}"),

@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 
 from promptrank.api.publish import PublishedRun, publish
 from promptrank.api.rank_run import rank_plan, rank_run
+from promptrank.cli.endings import ending
 from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError
+from promptrank.places.sqlite_tables import opened
 from promptrank.scores.origin import METADATA, Origin
 from support.places import PASSWORD, postgres, run_sql
 
@@ -75,6 +77,19 @@ def test_a_run_stands_once_in_a_table_of_sqlite(
     with pytest.raises(DataError, match="one candidate_id comes twice in one request_id"):
         publish(toys / "own.parquet", "sqlite:shop.db#own", name="mine")
     assert _sqlite(toys / "shop.db", "own") == own
+
+
+def test_a_full_disk_leaves_no_new_file(tmp_path: Path) -> None:
+    (tmp_path / "old.db").touch()
+    for name in ("new.db", "old.db"):
+        with (
+            pytest.raises(DataError, match=rf"sqlite:{name}#t: No space left .*free some") as told,
+            opened(tmp_path / name, f"sqlite:{name}#t", write=True) as connection,
+        ):
+            connection.execute("PRAGMA max_page_count = 1")
+            connection.execute("CREATE TABLE t (a)")
+        assert ending(told.value).code == 75
+    assert [path.name for path in tmp_path.iterdir()] == ["old.db"]
 
 
 @pytest.mark.long

@@ -481,7 +481,7 @@ def test_ctrl_c_finishes_the_shards_in_hand(many: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "finishing the shard in hand" in said
-    assert "the same command goes on where it was" in said
+    assert "the same command goes on with it" in said
     there = shards.numbers(many / "run")
     assert 20 <= len(there) < 200 and not list((many / "run").rglob("*.part"))
     assert ends(family)

@@ -263,6 +263,7 @@ def test_several_runs_are_compared_by_name(two: Path) -> None:
             "runs:\n  - task: toys/like\n  - task: toys/like\n",
             r"line 3: .*called toys-like as runs\.0",
         ),
+        ("", r"p.*\.yaml: expected keys and values, such as `runs: \["),
     ],
 )
 def test_a_plan_that_is_none_is_told_with_its_line(two: Path, text: str, told: str) -> None:
@@ -493,6 +494,9 @@ def test_errors_are_told_by_reason(two: Path) -> None:
     (two / "bad.jsonl").write_text(json.dumps(row) + "\nno json\n")
     done = rank_run(TASK, two / "bad", engine="fake", project=two, requests=two / "bad.jsonl")
     assert done.counted.reasons == {"bad_row": 1, "undefined": 1}
+    told = (two / "bad/errors/000000.jsonl").read_text()
+    assert "item.nope: no field 'nope'" in told and "title" not in told
+    assert "bad.jsonl:2: not JSON in UTF-8 (Expecting value: line 1 column 1)" in told
 
 
 @pytest.mark.long
@@ -556,12 +560,32 @@ def test_what_an_engine_or_a_row_quotes_is_left_out() -> None:
     assert without_text(full) == full
     for message, kept in (
         ("r.jsonl:7: not JSON in UTF-8 (Ann)", "r.jsonl:7: it cannot be read"),
-        ("weight: -41 is less than 0", "weight: it cannot be read"),
+        ("r.jsonl:7: not an object", "r.jsonl:7: not an object"),
+        ("item 7: its fields are no object", "item 7: its fields are no object"),
+        ("weight: -41 is less than 0", "weight: it is less than 0 (what the data"),
+        ("history[0]: time: 41.5 is not finite", "history[0]: time: it is not finite (what"),
         ("history[0]: time: Ann is not finite", "history[0]: it cannot be read"),
         ("history[0]: time: expected a number, got str", "history[0]: time: expected a number, g"),
     ):
         told = without_text(replace(row, reason="bad_row", message=message)).message
         assert told.startswith(kept) and "Ann" not in told and "41" not in told
+    for line in (
+        b'{"Ann": \n',
+        b'{"Ann" 41}',
+        b'["\\A"]',
+        b'"Ann',
+        b"{Ann: 41}",
+        b'"\x00Ann"',
+        b"\xe9Ann",
+    ):
+        with pytest.raises(ValueError) as wrong:
+            json.loads(line.decode("utf-8"))
+        message = f"r.jsonl:7: not JSON in UTF-8 ({wrong.value})"
+        told = without_text(replace(row, reason="bad_row", message=message)).message
+        assert re.fullmatch(
+            r"r\.jsonl:7: not JSON in UTF-8 \((byte 0|[A-Z].*: line . column \d+)\)", told
+        ), told
+        assert "Ann" not in told
     told = without_text(replace(row, reason="a_new_one", message="Ann")).message
     assert "Ann" not in told and told.startswith("a_new_one: docs/reference/errors.md")
 
@@ -574,6 +598,7 @@ def test_options_that_do_not_go_together_are_told(two: Path) -> None:
         ([TASK, "toys/buy", "-o", "s.parquet"], "name one task, not 2"),
         ([TASK, "--plan", plan, "--run", two / "x"], "or a --plan"),
         (["--run", two / "x"], "name a task"),
+        ([TASK, TASK, "--run", two / "x"], f"^rank: {TASK} is named twice; name it once, or"),
         ([TASK, "--run", two / "x", "-o", "s.parquet"], "-o and --run are both given"),
         ([plan, "--run", two / "x"], "is a plan, no task; give it by --plan"),
         ([TASK, "--run", two / "x", "--metrics", two / "no/x.prom"], "no folder .*no; make it"),

@@ -50,6 +50,15 @@ def test_a_runtime_has_one_for_engines_of_this_process() -> None:
         assert not isinstance(runtime.opened("fake", FakeEngine).watched, Watchdog)
 
 
+def test_a_runtime_that_is_closed_leaves_no_thread_that_watches() -> None:
+    """Python's end would find it alive, and libraries tell what it keeps from being freed."""
+    before = threading.enumerate()
+    with Runtime(timeout=1000.0) as runtime:
+        runtime.opened("fake", FakeEngine)
+        (watching,) = [thread for thread in threading.enumerate() if thread not in before]
+    assert not watching.is_alive()
+
+
 def test_the_process_ends_with_a_code_of_its_own(tmp_path: Path) -> None:
     code = (
         "import time; from promptrank.runtime.watchdog import Watchdog\n"

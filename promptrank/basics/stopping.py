@@ -1,7 +1,14 @@
 """What a person who stops work is told about going on with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+GOES_ON = "what is finished stays, and the same command goes on with it"
+"""True at any moment of work that is kept piece by piece, its first one included."""
+_OVER = "nothing was written; the same command starts over"
+_UNKNOWN = "what is finished stays; the same command begins again"
+_KEPT = {"rank": ("--run", "--out", "-o"), "fuse": (), "precompute": (), "eval": ("--out", "-o")}
+_MAY_BE_THERE = ("demo", "distill", "purge", "simulate", "train")
 
 
 class HowToGoOn(str):
@@ -19,6 +26,22 @@ def if_stopped(how: str) -> Iterator[None]:
     except BaseException as error:
         error.add_note(HowToGoOn(how))
         raise
+
+
+def before_work(words: Sequence[str]) -> str:
+    """How a command goes on that was stopped before, or outside of, any `if_stopped`.
+
+    Of what an earlier start has left nothing is known then, so of verbs that leave something none
+    is said to have written nothing.
+
+    Args:
+        words: of the command line, without the program's name.
+    """
+    verb = next((word for word in words if not word.startswith("-")), "")
+    given = {word.partition("=")[0] if word.startswith("--") else word[:2] for word in words}
+    if verb in _KEPT and (not _KEPT[verb] or given & set(_KEPT[verb])):
+        return GOES_ON
+    return _UNKNOWN if verb in _MAY_BE_THERE else _OVER
 
 
 def how_to_go_on(error: BaseException) -> str | None:

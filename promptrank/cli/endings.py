@@ -10,10 +10,11 @@ import select
 import sys
 import tempfile
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from promptrank import __version__
-from promptrank.basics.stopping import how_to_go_on
+from promptrank.basics.stopping import before_work, how_to_go_on
 from promptrank.errors import InputError
 
 FINE, BUG, INPUT, UNMET, AGAIN, STOPPED = 0, 1, 2, 3, 75, 130
@@ -71,17 +72,17 @@ class Ending:
     words: str | None
 
 
-def ending(error: BaseException, *, stopped: bool = False, verb: str = "") -> Ending:
+def ending(error: BaseException, *, stopped: bool = False, words: Sequence[str] = ()) -> Ending:
     """How a command ends that an error has left.
 
     Args:
         stopped: whether somebody pressed Ctrl-C; then every error is its consequence.
-        verb: the command.
+        words: of the command line, without the program's name.
     """
     if isinstance(error, SystemExit):
         error = _behind(error)
     if stopped or isinstance(error, KeyboardInterrupt):
-        how = how_to_go_on(error) or "nothing was written; the same command starts over"
+        how = how_to_go_on(error) or before_work(words)
         return Ending(STOPPED, f"stopped; {how}")
     if isinstance(error, SystemExit):
         code = error.code if isinstance(error.code, int) else BUG
@@ -89,9 +90,10 @@ def ending(error: BaseException, *, stopped: bool = False, verb: str = "") -> En
     if isinstance(error, BrokenPipeError) and _reader_left():
         # `head`, a pager: it has what it wanted.
         return Ending(FINE, None)
-    words = str(error) if isinstance(error, InputError) else _environment(error, verb)
-    if words is not None:
-        return Ending(AGAIN if _may_pass(error) else INPUT, f"error: {words}")
+    verb = next((word for word in words if not word.startswith("-")), "")
+    told = str(error) if isinstance(error, InputError) else _environment(error, verb)
+    if told is not None:
+        return Ending(AGAIN if _may_pass(error) else INPUT, f"error: {told}")
     return Ending(BUG, _bug(error))
 
 

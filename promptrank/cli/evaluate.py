@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptrank.basics.stopping import if_stopped
+from promptrank.basics.stopping import GOES_ON, if_stopped
 from promptrank.cli import cache_option, endings, options
 from promptrank.cli.terminal import progress_bar, say, say_once, show
 from promptrank.errors import InputError
@@ -126,7 +126,7 @@ def eval_(
     if summary is not None:
         check_summary(summary)
     # With --out the scores go to a file beside the report, request by request.
-    how = "the same command goes on where it was" if out is not None and scores is None else ""
+    how = GOES_ON if out is not None and scores is None else ""
     with if_stopped(how or _OVER), progress_bar("ranking", "requests") as progress:
         report = evaluate(
             task,

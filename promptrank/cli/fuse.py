@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from promptrank.basics.stopping import if_stopped
+from promptrank.basics.stopping import GOES_ON, if_stopped
 from promptrank.cli import options
 from promptrank.cli.terminal import progress_bar, say, say_once
 
@@ -42,7 +42,7 @@ def fuse(
     from promptrank.api.fuse import fuse as run
 
     with (
-        if_stopped("the same command goes on where it was"),
+        if_stopped(GOES_ON),
         progress_bar("ranking", "requests") as progress,
     ):
         fused = run(

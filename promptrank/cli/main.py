@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from promptrank import __version__
-from promptrank.basics.stopping import how_to_go_on
+from promptrank.basics.stopping import before_work, how_to_go_on
 from promptrank.cli import (
     adapters,
     build,
@@ -142,6 +142,9 @@ def main() -> None:
         finally:
             sys.stdout.flush()
     except BaseException as error:
+        if signal.getsignal(signal.SIGINT) is _interrupt:
+            # From here on a Ctrl-C would only leave a traceback, of this or of Python's own end.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         sys.exit(_end(error))
 
 
@@ -155,15 +158,14 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def _end(error: BaseException) -> int:
     if (killed := signals.stopped()) is not None:
-        how = how_to_go_on(error) or "nothing was written; the same command starts over"
+        how = how_to_go_on(error) or before_work(sys.argv[1:])
         say(f"stopped by {killed.name}; {how}")
         return killed.status
     if isinstance(error, InputError) and not processes.is_first():
         # A launcher ends them all as soon as one ends; the first shall have spoken by then.
         time.sleep(1)
         return endings.INPUT
-    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    end = endings.ending(error, stopped=_interrupted["is"], verb=verb)
+    end = endings.ending(error, stopped=_interrupted["is"], words=sys.argv[1:])
     if _debugging["on"] and not isinstance(error, SystemExit):
         say("".join(traceback.format_exception(error)).rstrip())
     if end.words is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from promptrank.basics.plurals import counted
-from promptrank.basics.stopping import if_stopped
+from promptrank.basics.stopping import GOES_ON, if_stopped
 from promptrank.cli import cache_option, options
 from promptrank.cli.terminal import progress_bar, say, say_once
 
@@ -55,7 +55,7 @@ def precompute(
     from promptrank.api.precompute import precompute as run
 
     with (
-        if_stopped("the same command goes on where it was"),
+        if_stopped(GOES_ON),
         progress_bar("scoring the head", "requests") as progress,
     ):
         done = run(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from promptrank.basics.stopping import if_stopped
+from promptrank.basics.stopping import GOES_ON, if_stopped
 from promptrank.cli import cache_option, options
 from promptrank.cli.run_line import RunLine
 from promptrank.cli.run_words import ReportFiles, one_task, say_run
@@ -17,8 +17,6 @@ from promptrank.errors import InputError
 
 if TYPE_CHECKING:
     from promptrank.workspace.planned_runs import PlanEntry
-
-_GO_ON = "the same command goes on where it was"
 
 
 def rank(
@@ -188,7 +186,7 @@ def _stoppable() -> Iterator[tuple[Callable[[], bool], Any]]:
     """Whether to stop between two shards, and the bar."""
     words = "finishing the shard in hand; Ctrl-C again stops at once"
     with (
-        if_stopped(_GO_ON),
+        if_stopped(GOES_ON),
         first_ctrl_c(say, words) as stop,
         progress_bar("ranking", "requests") as progress,
     ):

@@ -4,6 +4,8 @@ By Python's own sqlite3: SQLite has a type for each value and none for a column,
 tells a column by its first rows, where all of them have to be looked at.
 """
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,8 +78,14 @@ def read_sqlite(name: str, root: Path, path: Path) -> set[str]:
 
 @contextmanager
 def opened(file: Path, name: str, *, write: bool = False) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, or one that writes what is committed; errors name ``name``."""
-    mode = "rwc" if write else "ro"
+    """A connection that only reads, or one that writes what is committed; errors name ``name``.
+
+    Where the disk is full, a file that was not there before is not left.
+
+    Raises:
+        DataError: what SQLite says is wrong; of a full disk its cause is an OSError.
+    """
+    mode, there = "rwc" if write else "ro", file.exists()
     try:
         connection = sqlite3.connect(
             f"file:{quote(str(file.absolute()))}?mode={mode}",
@@ -90,7 +98,16 @@ def opened(file: Path, name: str, *, write: bool = False) -> Iterator[sqlite3.Co
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise DataError(f"{name}: {error}") from None
+        if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_FULL:
+            raise DataError(f"{name}: {error}") from None
+        # Whoever else has opened it finds the disk full too, and so loses nothing by this.
+        if not there and file.is_file() and file.stat().st_size == 0:
+            file.unlink()
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        raise DataError(
+            f"{name}: {full.strerror}; nothing was written; free some space, and give the same "
+            "command again, or name a file on another disk"
+        ) from full
 
 
 def _kinds(connection: sqlite3.Connection, table: str, column: str) -> set[str]:

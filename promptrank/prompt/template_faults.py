@@ -1,5 +1,6 @@
 """What went wrong in a template, as the error of a row: where, what, and what to do."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -39,10 +40,23 @@ def row_error(
     if isinstance(error, TooLong):
         return RowError("too_long_text", f"{where}: {error}; shorten the field in the data")
     if isinstance(error, jinja2.UndefinedError):
-        return RowError("undefined", f"{where}: {error.message}")
+        return RowError(
+            "undefined", f"{where}: {_absent(paths, values, error.message or '')}{error.message}"
+        )
     if isinstance(error, RecursionError):
         return RowError("template", f"{where}: a macro calls itself without end")
     return RowError("template", f"{where}: {str(error) or type(error).__name__}")
+
+
+def _absent(paths: Iterable[str], values: Mapping[str, Any], message: str) -> str:
+    """``item.titel: ``: the path that stands in the template; "" where the data gave the name."""
+    named = re.match(r"no field '(\w+)'", message)
+    for path in sorted(paths) if named else ():
+        root, _, field = path.rpartition(".")
+        there = values.get(root)
+        if named and field == named[1] and isinstance(there, Mapping) and field not in there:
+            return f"{path}: "
+    return ""
 
 
 def _null(paths: Iterable[str], values: Mapping[str, Any]) -> str | None:

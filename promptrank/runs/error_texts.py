@@ -51,7 +51,26 @@ _ENGINE = ("engine_error", "out_of_memory")
 _RAISED = re.compile(
     r"(?P<before>.*? raised \w+)(?P<said>: .*)?(?P<after>, \d+ times when .*)", re.DOTALL
 )
-_TYPES = re.compile(r"(?P<where>.*: )?(expected [a-z ]+, got \w+|not an object)")
+_TYPES = re.compile(
+    r"(?P<where>.*: )?(expected [a-z ]+, got \w+|not an object|expected a list of events"
+    r"|its fields are no object|no item_id|half a character \(a lone surrogate\))"
+)
+_SIZES = re.compile(
+    r"(?P<where>(?:[a-z_]+(?:\[\d+\])?: )+)-?(?:inf|\d[\d.e+-]*) "
+    r"(?P<what>is (?:less than 0|not finite|not a whole number|not above 0 and at most 1))\b.*"
+)
+"""A number of the data, and what it is; fields and places before it."""
+_JSON = re.compile(
+    r"(?P<where>.*?:\d+: not JSON in UTF-8) \((?:"
+    r"'utf-8' codec can't decode bytes? .* in position (?P<byte>\d+)(?:-\d+)?: [a-z ]+"
+    r"|(?P<said>Expecting value|Expecting '[,:]' delimiter|Extra data"
+    r"|Expecting property name enclosed in double quotes|Unterminated string starting at"
+    r"|Illegal trailing comma before end of (?:array|object)|Invalid control character at"
+    r"|Invalid \\(?:escape|uXXXX escape)(?:: )?): (?P<place>line \d+ column \d+) \(char \d+\))\)"
+)
+"""What Python says of a line: its own words and places, and one byte that is left out."""
+_ABSENT = re.compile(r"[a-z_]+(?:\.\w+)+: no field '\w+'")
+"""As `promptrank.prompt.template_faults` names a field that stands in the template itself."""
 _PLACE = re.compile(r"(?P<where>.*?:\d+|[a-z_]+(\[\d+\])?): .*", re.DOTALL)
 _QUOTED = re.compile(r"""(?<!\w)['"](?:.*['"](?!\w)|.*)""", re.DOTALL)
 
@@ -95,7 +114,10 @@ def error_words(error: BaseException, *, with_text: bool = False) -> str:
 def _of_a_template(message: str) -> str:
     # "template likes.j2, block candidate, line 3: could not convert string to float: 'Ann'"
     where, block, more = message.partition(_AT)
-    where = f"{where}{block}{more.partition(': ')[0]}" if block else "a template"
+    place, _, said = more.partition(": ")
+    where = f"{where}{block}{place}" if block else "a template"
+    if block and (absent := _ABSENT.match(said)):
+        return f"{where}: {absent[0]}"
     return f"{where}: it fails {CUT}"
 
 
@@ -112,5 +134,11 @@ def _of_a_bad_row(message: str) -> str:
     # "history[2]: time: expected a number, got str", "weight: -1 is less than 0"
     if _TYPES.fullmatch(message):
         return message
+    if size := _SIZES.fullmatch(message):
+        return f"{size['where']}it {size['what']} {CUT}"
+    if line := _JSON.fullmatch(message):
+        byte, said = line["byte"], line["said"]
+        told = f"byte {byte}" if byte is not None else f"{said.rstrip(': ')}: {line['place']}"
+        return f"{line['where']} ({told})"
     place = _PLACE.fullmatch(message)
     return f"{place['where'] if place else 'a row'}: it cannot be read {CUT}"

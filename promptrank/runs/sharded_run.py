@@ -174,7 +174,7 @@ def score_shards(
                 progress(read_so_far, total)
                 continue
             if not part.requests and not read_so_far:
-                _check_any(file, splits, sample, part.unread)
+                _check_any(file, splits, sample, part.unread, with_text)
             if stop():
                 count_in(feed.rest())
                 raise StoppedBetween
@@ -249,16 +249,19 @@ def _check_any(
     splits: set[str] | None,
     sample: Sample | None,
     unread: Sequence[ErrorRow],
+    with_text: bool,
 ) -> None:
     """Whether there are requests at all, if only such as could not be read."""
     if not (file.ids(splits, 1) if sample is None else sample.ids):
-        raise _nothing(file, unread)
+        raise _nothing(file, unread, with_text)
 
 
-def _nothing(file: RequestFile, unread: Sequence[ErrorRow] = ()) -> DataError:
+def _nothing(
+    file: RequestFile, unread: Sequence[ErrorRow] = (), with_text: bool = False
+) -> DataError:
     words = f"no request to rank in {file.path.name}"
     if unread:
-        first = without_text(unread[0]).message
+        first = (unread[0] if with_text else without_text(unread[0])).message
         words += f"; {counted(len(unread), 'row')} could not be read, the first: {first}"
     return DataError(words)
 

@@ -21,6 +21,7 @@ from promptrank.errors import ModelError
 from promptrank.runtime.batch_sizes import BatchSizes
 from promptrank.runtime.faults import Faults, steps_of
 from promptrank.runtime.under_way import Answer, WorkGroup
+from promptrank.runtime.watchdog import Watchdog
 
 V = TypeVar("V")
 T = TypeVar("T")
@@ -193,6 +194,8 @@ class Opened(Generic[V]):
                 group.close(self._gone())
             self._groups.clear()
             self.engine.close()
+            if isinstance(self.watched, Watchdog):
+                self.watched.close()
             self._turn.notify_all()
 
     def _gone(self) -> ModelError:

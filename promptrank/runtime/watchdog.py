@@ -9,7 +9,6 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
@@ -18,6 +17,7 @@ EXIT = 75
 """Exit code of a process that was ended so (`EX_TEMPFAIL`: try again)."""
 _TICKS = 20  # in which a limit is counted
 _LAST = 10.0  # seconds for what is done before the end
+_JOIN = 1.0  # seconds for the thread to see that nothing is watched any more
 
 
 class Watchdog:
@@ -45,7 +45,19 @@ class Watchdog:
         self._seconds, self._name, self._end = seconds, name, end or _end
         self._before = before
         self._step = 0  # its number; odd while it is under way
-        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Watch no longer; safe to call twice.
+
+        A thread that Python's end finds alive keeps all that it knows, and libraries (DuckDB) then
+        print what of theirs was never freed.
+        """
+        self._closed.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join(_JOIN)
 
     def __enter__(self) -> Self:
         self._step += 1
@@ -61,8 +73,7 @@ class Watchdog:
 
     def _watch(self) -> None:
         ticks, seen = 0, 0
-        while True:
-            time.sleep(self._seconds / _TICKS)
+        while not self._closed.wait(self._seconds / _TICKS):
             ticks = ticks + 1 if self._step == seen and seen % 2 else 0
             seen = self._step
             if ticks > _TICKS:

@@ -12,20 +12,28 @@ from promptrank.schema.task import Task
 from promptrank.schema.yaml_values import MAX_BYTES, yaml_value
 
 _MAX_PARTS = 50
+_EXAMPLE = "domain: movies"
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The file's mapping; TaskError with line and column where it is no YAML mapping."""
+def read_yaml(path: Path, *, example: str = _EXAMPLE) -> dict[str, Any]:
+    """The file's mapping.
+
+    Args:
+        example: of a first line.
+
+    Raises:
+        TaskError: it is no YAML mapping; with line and column.
+    """
     where = str(path)
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise TaskError(where, [f"cannot be read ({error.strerror})"]) from None
-    return yaml_mapping(raw, where)
+    return yaml_mapping(raw, where, example=example)
 
 
-def yaml_mapping(raw: bytes, where: str) -> dict[str, Any]:
+def yaml_mapping(raw: bytes, where: str, *, example: str = _EXAMPLE) -> dict[str, Any]:
     """The mapping in a file's bytes, or in those of a text that may become one.
 
     Raises:
@@ -43,7 +51,7 @@ def yaml_mapping(raw: bytes, where: str) -> dict[str, Any]:
     except ValueError as error:
         raise TaskError(where, [f"not YAML: {error}"]) from None
     if not isinstance(content, dict):
-        raise TaskError(where, ["expected keys and values, such as `domain: movies`"])
+        raise TaskError(where, [f"expected keys and values, such as `{example}`"])
     return content
 
 

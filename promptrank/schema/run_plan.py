@@ -71,7 +71,7 @@ def load_plan(path: Path) -> RunPlan:
     Raises:
         TaskError: no YAML mapping, or one that is no plan; every problem with its line.
     """
-    values = read_yaml(path)
+    values = read_yaml(path, example="runs: [{task: movies/like}]")
     try:
         return RunPlan.model_validate(values)
     except ValidationError as error:

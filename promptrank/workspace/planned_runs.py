@@ -96,6 +96,8 @@ def open_plan(
         if other != number:
             problems.append(
                 f"runs.{number}: is called {name} as runs.{other} is; give one a name of its own"
+                if file is not None
+                else f"runs.{number}: {_named_twice(runs[other].task, run.task)}"
             )
         entry = PlanEntry(name, run.task, overrides, opened, {**given, **own})
         try:
@@ -165,6 +167,12 @@ def _check(entry: PlanEntry, say: Say) -> None:
 def _lines(number: int, entry: PlanEntry, error: InputError) -> list[str]:
     lines = str(error).splitlines() or [type(error).__name__]
     return [f"runs.{number}: {entry.opened.name}: {line}" for line in lines]
+
+
+def _named_twice(first: str, second: str) -> str:
+    """Of tasks without a plan, which have no names but their own."""
+    twice = f"{first} and {second} are one task" if first != second else f"{first} is named twice"
+    return f"{twice}; name it once, or write a --plan, which gives each run a name"
 
 
 def _problems(file: Path | None, problems: list[str]) -> TaskError:

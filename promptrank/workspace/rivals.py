@@ -11,6 +11,7 @@ from promptrank.basics.telling import Say
 from promptrank.engine.compute import Compute
 from promptrank.errors import DataError, InputError
 from promptrank.ranking.ranker import Ranker
+from promptrank.requests.sampling import requests_digest
 from promptrank.requests.source import Sample
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.scores import Scores
@@ -111,6 +112,27 @@ def scores_files(opened: OpenTask, rivals: Sequence[Named], say: Say) -> Mapping
     """
     files = [who for who in rivals if who.kind == "scores"]
     return {who: open_scores(opened, who.name, say, allow_changed=True) for who in files}
+
+
+def check_own(scores: Scores, sample: Sample) -> None:
+    """Refuse scores to evaluate that have none of these candidates, before anything is fitted.
+
+    Raises:
+        DataError: such scores; with their request file, where that is known to be another one.
+    """
+    keys = [(r.request_id, c.candidate_id) for r in sample for c in r.candidates]
+    if not keys or any(key in scores.index for key in keys):
+        return
+    words = f"--scores: has no score for any of the {len(keys):,} candidates that are evaluated"
+    made_of = scores.origin.requests
+    if made_of is None or made_of == requests_digest(sample.file.path):
+        raise DataError(
+            f"{words}; its rows are of other requests or candidates (--split, "
+            "--limit and --requests say which are evaluated)"
+        )
+    raise DataError(
+        f"{words}; its rows are of another request file; name by --requests the one that was ranked"
+    )
 
 
 def check_common(files: Mapping[Named, Scores], sample: Sample, say: Say) -> None:

@@ -16,7 +16,7 @@ from promptrank.workspace.fusions import unfused
 from promptrank.workspace.measuring import MeasuredOn
 from promptrank.workspace.obscurable import check_obscurable
 from promptrank.workspace.probing import PlannedEdit, planned_edits
-from promptrank.workspace.rivals import LOGGED, check_common, check_logged
+from promptrank.workspace.rivals import LOGGED, check_common, check_logged, check_own
 from promptrank.workspace.wanted_evaluation import WantedEvaluation
 
 
@@ -38,6 +38,7 @@ def slicings_on(
             why = str(error).removeprefix("metrics: ")
             raise InputError(f"--require {each.text!r}: {why}") from None
     if wanted.scores is not None:
+        check_own(wanted.scores, sample)
         prompt_slicings(wanted.slices, wanted.scores)
     slicings = fit_slicings(wanted.slices, sample, seen)
     check_slices(wanted.requirements, [*slicings, *named_by_prompts(wanted.slices)])

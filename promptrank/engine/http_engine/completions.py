@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -80,7 +81,8 @@ class Completions:
             at_once: calls under way.
 
         Raises:
-            ModelError: a key in the address, which stands in what is written about scores.
+            ModelError: no server in the address, or a key, which would stand in what is written
+                about scores.
         """
         self.url = url.rstrip("/").removesuffix("/v1")
         if "@" in self.url:
@@ -88,6 +90,8 @@ class Completions:
                 "a server's address holds no name and no key; give the key by the environment's "
                 "PROMPTRANK_HTTP_KEY"
             )
+        if not urlsplit(self.url).hostname:
+            raise ModelError(f"{url}: names no server; write http://HOST:PORT")
         self._seconds = seconds
         self._closed = threading.Event()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
