@@ -91,15 +91,6 @@ def _parquet(path: Path, start: PartPlace) -> Iterator[RowPart]:
                 before += batch.num_rows
 
 
-def check_parquet(path: Path) -> None:
-    """Raises:
-    DataError: no parquet file, or columns of names or types that a request file does not have.
-    """
-    with _opened(path) as file:
-        check_names(path, file.schema_arrow.names)
-        _check_types(path, file.schema_arrow)
-
-
 def rows_in(batch: pa.RecordBatch) -> Rows:
     """The columns of a batch of rows."""
     rows: Rows = {n: _DECODERS.get(n, decode)(batch.column(n)) for n in batch.schema.names}

@@ -13,7 +13,7 @@ from promptrank.basics.sql import explain, literal
 from promptrank.errors import DataError
 from promptrank.requests.format import items_path_of
 from promptrank.requests.row_blocks import in_splits
-from promptrank.requests.row_parts import check_parquet, parts
+from promptrank.requests.row_parts import check_columns, parts
 
 
 def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = None) -> list[str]:
@@ -26,7 +26,7 @@ def request_ids(path: Path, splits: set[str] | None = None, limit: int | None = 
     if path.suffix != ".parquet":
         ids = _ids_in_lines(path, splits)
         return sorted(ids, key=_order) if limit is None else nsmallest(limit, ids, key=_order)
-    check_parquet(path)
+    check_columns(path)
     where, values = _of_splits(splits)
     top = f"LIMIT {int(limit)}" if limit is not None else ""
     query = (
@@ -45,7 +45,7 @@ def request_count(path: Path, splits: set[str] | None = None) -> int | None:
     """How many requests of ``splits`` a parquet file has; None where only reading it would tell."""
     if path.suffix != ".parquet":
         return None
-    check_parquet(path)
+    check_columns(path)
     where, values = _of_splits(splits)
     query = (
         "SELECT count(DISTINCT CAST(request_id AS VARCHAR)) FROM "
