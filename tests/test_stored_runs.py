@@ -171,12 +171,12 @@ def test_a_run_is_told_by_its_address(toys: Path, store: Store) -> None:
     ends: RunEnds = {}
     other = f"{ADDRESS}/plan"
     summaries = rank_plan([TASK], other, **given, ends=ends)
-    assert ends == summaries and [*ends] == ["like"]
-    assert summaries["like"].folder == Path(f"{other}/like")
+    assert ends == summaries and [*ends] == ["toys-like"]
+    assert summaries["toys-like"].folder == Path(f"{other}/toys-like")
     with pytest.raises(InputError, match="holds a run with") as error:
         rank_plan([TASK], other, **given, size=4, ends=ends)
-    end = ends["like"]
-    assert isinstance(end, Unfinished) and f"{other}/like: holds a run" in end.error
+    end = ends["toys-like"]
+    assert isinstance(end, Unfinished) and f"{other}/toys-like: holds a run" in end.error
     assert working_copy(other).name not in end.error + str(error.value)
 
 

@@ -41,9 +41,7 @@ def refusal(name: str, text: str) -> str | None:
         why = _WHY.search(text)
         told = f"no keys are found for it ({why.group(1)[:120]})" if why else "no keys are found"
     else:
-        told = (
-            f"the store refuses it ({sign.group()}), without keys or with keys that may not do it"
-        )
+        told = f"the store refuses it ({sign.group()}): no keys, or keys that may not do it"
     return f"{name}: {told}; keys are looked for {_WHERE[scheme]}"
 
 

@@ -7,9 +7,8 @@ from typing import TypeVar
 
 from promptrank.basics.telling import Say
 from promptrank.runs.run_ends import RunEnd, RunEnds, Unfinished
-from promptrank.runs.sharded_run import RunSummary
 
-End = TypeVar("End", RunSummary, Unfinished)
+End = TypeVar("End", bound=RunEnd)
 
 
 class EndsByAddress(dict[str, RunEnd]):
