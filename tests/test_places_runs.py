@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from promptrank.api.build import build
 from promptrank.api.diff import diff
 from promptrank.api.evaluate import evaluate
 from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_plan, rank_run
+from promptrank.basics.telling import Say
+from promptrank.cli.main import app
 from promptrank.errors import DataError, InputError
 from promptrank.places import object_store
 from promptrank.runs import stored_runs
+from promptrank.runs.run_ends import RunEnds
 from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.stored_runs import stored_run
 from promptrank.workspace.score_files import open_scores
@@ -71,7 +75,9 @@ def stop_after(shards: int) -> Any:
 def test_a_run_in_a_store_is_that_of_a_local_folder(toys: Path, bucket: Bucket, place: str) -> None:
     address = f"{bucket.root}/{place}"
     told: list[str] = []
-    done = run(toys, Path(address), say=told.append)
+    ends: RunEnds = {}
+    done = run(toys, Path(address), say=told.append, ends=ends)
+    assert ends == {Path(place).name: done} and done.folder == Path(address)
     run(toys, toys / "run")
     assert there(bucket, place) == local(toys / "run")
     assert any(address in text for text in told)
@@ -82,7 +88,9 @@ def test_a_run_in_a_store_is_that_of_a_local_folder(toys: Path, bucket: Bucket, 
     assert 0 < len(open_scores(opened, first, told.append)) < len(scores)
     compared = diff(address, toys / "run", out=toys / "diff.json")
     assert compared.differences.same and not compared.changes
-    assert str(Path(address)) in (toys / "diff.json").read_text()
+    printed = CliRunner().invoke(app, ["diff", address, address]).output
+    assert printed.startswith(f"{address} is the same as {address}: ")
+    assert f'"then": "{address}"' in (toys / "diff.json").read_text()
     kept = run(toys, toys / "next", since=address, settings=["budget.tokens=199"])
     assert kept.counted.reused == kept.counted.requests
     assert run(toys, address).resumed == done.shards
@@ -143,7 +151,17 @@ def test_a_store_that_takes_no_more_ends_the_run_and_it_goes_on(
     assert done.resumed >= 1
     run(toys, toys / "unbroken")
     assert there(bucket, place) == local(toys / "unbroken")
-    # Damage in the store is told, and mended by the same command.
+    # Damage in the store is told, and mended by the same command: by what the working copy has,
+    whole = there(bucket, place)
+    bucket.delete(f"{place}/scores/000000.parquet")
+    bucket.put(f"{place}/scores/000001.parquet", b"PAR1")
+    prompts = whole["prompts/000002.parquet"]
+    bucket.put(f"{place}/prompts/000002.parquet", prompts[:-9] + b"x" + prompts[-8:])
+    told: list[str] = []
+    assert run(toys, address, say=told.append).resumed == done.shards
+    assert there(bucket, place) == whole
+    assert any(f"{address}: 3 objects gone or not what was written" in text for text in told)
+    # or by ranking again what it has not.
     bucket.put(f"{place}/scores/000001.parquet", b"PAR1")
     with pytest.raises(DataError, match=rf"{address}/scores/000001.parquet is not what was writt"):
         open_scores(open_task(TASK, project=toys), address, lambda text: None)
@@ -163,6 +181,9 @@ def test_a_place_is_of_one_run(toys: Path, bucket: Bucket, place: str) -> None:
         run(toys, address, size=4)
     with pytest.raises(InputError, match=r"with a password or key in it"):
         run(toys, f"s3://key:{SECRET}@{BUCKET}/x")
+    nowhere = f"{bucket.root}-that-is-not-there/x"
+    with pytest.raises(DataError, match=rf"{nowhere}: there is no bucket {BUCKET}-that-is-not"):
+        run(toys, nowhere)
     with stored_run(address), pytest.raises(InputError, match=r"writes|written"):
         run(toys, address)
     assert bucket.objects(f"{place}/") == before
@@ -178,8 +199,8 @@ def test_of_two_that_begin_at_once_the_first_is_right(
     address = f"{bucket.root}/{place}"
     begin = stored_runs.StoredRun.begin
 
-    def late(stored: stored_runs.StoredRun) -> None:
-        begin(stored)
+    def late(stored: stored_runs.StoredRun, say: Say) -> None:
+        begin(stored, say)
         with monkeypatch.context() as other:
             other.setattr(stored_runs.StoredRun, "begin", begin)
             other.setenv("PROMPTRANK_CACHE", str(toys / "another"))

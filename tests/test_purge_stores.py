@@ -257,7 +257,8 @@ def test_a_folder_of_many_nights_is_purged_as_a_whole(toys: Path) -> None:
 def test_working_copies_that_were_not_finished_go_after_two_weeks(
     toys: Path, machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("promptrank.runs.stored_runs.paths_below", lambda address: [])
+    monkeypatch.setattr("promptrank.runs.stored_runs.paths_below", lambda address: {})
+    monkeypatch.setattr("promptrank.runs.stored_runs.check_bucket", lambda address: None)
     ages = {"s3://b/old": 15, "s3://b/new": 13, "s3://b/at-work": 15}
     told: list[str] = []
     for address, days in ages.items():

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from promptrank.api.rank_run import rank_plan, rank_run
+from promptrank.basics.digests import file_digest
 from promptrank.basics.owner import owned
+from promptrank.cli.main import app
+from promptrank.errors import DataError, InputError
 from promptrank.runs import stored_runs
+from promptrank.runs.run_ends import RunEnds, Unfinished
 from promptrank.runs.sharded_run import StoppedBetween
 from promptrank.runs.stored_runs import stored_run
+from promptrank.runs.working_copies import working_copy
 
 TASK = "toys/like"
 ADDRESS = "s3://bucket/night"
@@ -28,9 +34,13 @@ class Store:
     def at(self, address: str) -> Path:
         return self.folder / address.removeprefix(ADDRESS).strip("/")
 
-    def paths(self, address: str) -> list[str]:
-        every = self.at(address).rglob("*")
-        return sorted(p.relative_to(self.at(address)).as_posix() for p in every if p.is_file())
+    def paths(self, address: str) -> dict[str, int]:
+        every = sorted(p for p in self.at(address).rglob("*") if p.is_file())
+        return {p.relative_to(self.at(address)).as_posix(): p.stat().st_size for p in every}
+
+    def digest(self, address: str) -> str:
+        self.did.append(f"read {address.removeprefix(f'{ADDRESS}/')}")
+        return file_digest(self.at(address))
 
     def fetch(self, address: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +66,8 @@ class Store:
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     store = Store(tmp_path / "store")
     monkeypatch.setattr(stored_runs, "paths_below", store.paths)
+    monkeypatch.setattr(stored_runs, "object_digest", store.digest)
+    monkeypatch.setattr(stored_runs, "check_bucket", lambda address: None)
     for name in ("fetch", "put", "put_new", "take_away"):
         monkeypatch.setattr(stored_runs, name, getattr(store, name))
     monkeypatch.setattr(stored_runs, "_LOOK", 0.01)
@@ -109,6 +121,63 @@ def test_what_was_fetched_is_not_read_again(
         patch.setattr(stored_runs.StoredRun, "_put_shard", lambda _, facts: shards.append(facts))
         run(toys)
     assert shards == []
+
+
+@pytest.mark.long
+def test_a_finished_run_is_read_and_mended(toys: Path, store: Store) -> None:
+    with pytest.raises(StoppedBetween):
+        run(toys, stop=iter((False, False, True)).__next__)
+    shards = run(toys).shards
+    assert not any(did.startswith("read ") for did in store.did)  # sizes do for one that goes on
+    whole = {path: (store.folder / path).read_bytes() for path in store.paths(ADDRESS)}
+    files = {path for path in whole if path.startswith(("scores/", "errors/", "prompts/", "ids/"))}
+    for path in ("shards/000000.json", "scores/000001.parquet", "prompts/000002.parquet"):
+        (store.folder / path).write_bytes(b"x" * len(whole[path]))
+    scores = working_copy(ADDRESS) / "scores/000001.parquet"
+    scores.write_bytes(b"PAR1")  # here too: only this shard is ranked again
+    store.did.clear()
+    assert run(toys).resumed == shards - 1
+    assert {path: (store.folder / path).read_bytes() for path in whole} == whole
+    read = {did.removeprefix("read ") for did in store.did if did.startswith("read ")}
+    assert read == files - {"scores/000001.parquet"}  # which was fetched
+    # What says which run it is may go too: the shards know.
+    (store.folder / "run.json").unlink()
+    assert run(toys).resumed == shards
+    assert store.paths(ADDRESS).keys() == whole.keys()
+
+
+@pytest.mark.long
+def test_a_store_that_takes_nothing_is_known_before_anything_is_ranked(
+    toys: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, address: str) -> bool:
+        raise DataError(f"{address}: cannot be written")
+
+    monkeypatch.setattr(stored_runs, "put_new", refuse)
+    monkeypatch.setattr(stored_runs, "_LOOK", 60)
+    with pytest.raises(DataError, match=r"run\.json: cannot be written"):
+        run(toys)
+    assert not list(working_copy(ADDRESS).rglob("scores/*"))
+
+
+@pytest.mark.long
+def test_a_run_is_told_by_its_address(toys: Path, store: Store) -> None:
+    command = ["rank", TASK, "--engine", "fake", "--project", str(toys), "--summary", "-"]
+    done = CliRunner().invoke(app, [*command, "--run", ADDRESS])
+    told = json.loads(done.stdout)["runs"][0]
+    assert (told["name"], told["folder"]) == ("night", ADDRESS)
+    assert f"set aside -> {ADDRESS}\n" in done.stderr
+    given: dict[str, Any] = {"engine": "fake", "project": toys}
+    ends: RunEnds = {}
+    other = f"{ADDRESS}/plan"
+    summaries = rank_plan([TASK], other, **given, ends=ends)
+    assert ends == summaries and [*ends] == ["toys-like"]
+    assert summaries["toys-like"].folder == Path(f"{other}/toys-like")
+    with pytest.raises(InputError, match="holds a run with") as error:
+        rank_plan([TASK], other, **given, size=4, ends=ends)
+    end = ends["toys-like"]
+    assert isinstance(end, Unfinished) and f"{other}/toys-like: holds a run" in end.error
+    assert working_copy(other).name not in end.error + str(error.value)
 
 
 @pytest.mark.long

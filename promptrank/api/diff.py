@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from promptrank.basics.addresses import is_object
+from promptrank.basics.addresses import is_object, shown
 from promptrank.basics.files import write_json
 from promptrank.basics.paths import expanded
 from promptrank.errors import DataError, InputError
@@ -41,8 +41,8 @@ class Compared:
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
         given: dict[str, Any] = {
-            "then": str(self.then),
-            "now": str(self.now),
+            "then": shown(self.then),
+            "now": shown(self.now),
             "changes": list(self.changes),
             "unknown": list(self.unknown),
         }

@@ -55,6 +55,11 @@ def address(name: str | Path) -> str | None:
     return f"{'postgresql' if scheme == 'postgres' else scheme}://{rest}"
 
 
+def shown(name: str | Path) -> str:
+    """A name as people write it: an address with both of its slashes, a path as it is."""
+    return address(name) or str(name)
+
+
 def scheme_of(name: str | Path) -> str | None:
     """``s3``, ``gs``, ``postgresql``, ``sqlite`` or another; None for a local path."""
     whole = address(name)

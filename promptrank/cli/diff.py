@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from promptrank.basics.addresses import shown
 from promptrank.basics.plurals import counted
 from promptrank.cli import endings
 from promptrank.cli.differences import change_lines, difference_lines, example_lines
@@ -49,9 +50,9 @@ def diff(
 
 
 def _lines(compared: "Compared") -> list[str]:
-    apart = compared.differences
+    apart, then, now = compared.differences, shown(compared.then), shown(compared.now)
     lines = [
-        f"{compared.now} is {'the same as' if apart.same else 'NOT the same as'} {compared.then}: "
+        f"{now} is {'the same as' if apart.same else 'NOT the same as'} {then}: "
         f"{counted(apart.requests, 'request')}, {counted(apart.candidates, 'candidate')} in both"
     ]
     lines += difference_lines(apart)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from promptrank.basics.addresses import shown
 from promptrank.basics.files import write_text
 from promptrank.basics.paths import expanded
 from promptrank.basics.plurals import counted
@@ -130,10 +131,10 @@ def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | Non
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
         f"{all_.scored:,} scored + {removed}{all_.set_aside:,} set aside{purged} "
-        f"-> {done.folder}"
+        f"-> {shown(done.folder)}"
     )
     if all_.reused:
-        say(f"{counted(all_.reused, 'request')} kept the scores of {since}")
+        say(f"{counted(all_.reused, 'request')} kept the scores of {shown(since or '')}")
     if (use := done.throughput.cache) is not None and use.hits + use.asked:
         say(f"{counted(use.hits, 'prompt')} answered from the cache, {use.asked:,} by the model")
     for words in told_faults(all_.faults):
@@ -156,7 +157,7 @@ def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | Non
         say(
             f"{counted(all_.errors, 'error row')} ({reasons}), {counted(all_.unread, 'row')} of "
             f"the file unread, {counted(all_.partial, 'ranking')} partial -> "
-            f"{errors or done.folder / 'errors'}"
+            f"{errors or shown(done.folder / 'errors')}"
         )
 
 

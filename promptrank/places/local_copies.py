@@ -9,7 +9,7 @@ from promptrank.basics.addresses import is_object
 from promptrank.basics.paths import expanded
 from promptrank.basics.scratch import scratch
 from promptrank.errors import DataError, InputError
-from promptrank.places.object_store import checked, fetch, is_there, names_below
+from promptrank.places.object_store import checked, fetch, is_there, sizes_below
 
 _NAME = re.compile(r"[\w.=-][\w.= -]*")
 
@@ -45,10 +45,13 @@ def local_copy(name: str | Path, companions: Sequence[str] = ()) -> Iterator[Pat
         yield place
 
 
-def paths_below(address: str) -> list[str]:
-    """Paths of the objects below an address, relative to it, that are names of files too."""
-    paths = [name.removeprefix(f"{address}/") for name in names_below(address)]
-    return [path for path in paths if all(map(_is_plain, PurePosixPath(path).parts))]
+def paths_below(address: str) -> dict[str, int]:
+    """Path -> bytes of the objects below an address, sorted, that are names of files too.
+
+    Paths are relative to the address.
+    """
+    sizes = {name.removeprefix(f"{address}/"): b for name, b in sizes_below(address).items()}
+    return {p: b for p, b in sizes.items() if all(map(_is_plain, PurePosixPath(p).parts))}
 
 
 @contextmanager

@@ -6,10 +6,11 @@ elsewhere are named by ``AWS_ENDPOINT_URL`` or ``AWS_ENDPOINT_URL_S3``, and by
 ``STORAGE_EMULATOR_HOST``, as Google's own libraries have it; that one is asked without keys.
 """
 
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +21,7 @@ import pyarrow as pa
 from promptrank.basics.addresses import address, secret_in
 from promptrank.basics.files import beside
 from promptrank.errors import DataError, InputError
+from promptrank.places.store_keys import check_google_keys, refusal
 
 _PIECE = 8 * 2**20  # bytes that are copied at a time
 _ROOM = 0.8  # of the free disk, as for DuckDB's own files
@@ -52,8 +54,32 @@ def is_there(name: str) -> bool:
         return bool(store.get_file_info(key).type == fs.FileType.File)
 
 
+def check_bucket(name: str) -> None:
+    """Whether the bucket of an address is there, as far as the store lets us know.
+
+    Raises:
+        DataError: there is none.
+    """
+    from pyarrow import fs
+
+    with _told(name):
+        store, key = _opened(name)
+        bucket = key.partition("/")[0]
+        # Who may write objects need not be allowed to look at their bucket.
+        with suppress(OSError, pa.ArrowException):
+            if store.get_file_info(bucket).type == fs.FileType.NotFound:
+                raise DataError(
+                    f"{name}: there is no bucket {bucket}; make it, or correct the address"
+                )
+
+
 def names_below(name: str) -> list[str]:
     """Addresses of all objects below a name, sorted."""
+    return [*sizes_below(name)]
+
+
+def sizes_below(name: str) -> dict[str, int]:
+    """Address -> bytes of all objects below a name, sorted."""
     from pyarrow import fs
 
     with _told(name):
@@ -61,7 +87,8 @@ def names_below(name: str) -> list[str]:
         chosen = fs.FileSelector(key, recursive=True, allow_not_found=True)
         infos = store.get_file_info(chosen)
         scheme = name.partition("://")[0]
-        return sorted(f"{scheme}://{i.path}" for i in infos if i.type == fs.FileType.File)
+        files = (i for i in infos if i.type == fs.FileType.File)
+        return dict(sorted((f"{scheme}://{i.path}", i.size) for i in files))
 
 
 def matches(name: str) -> list[str]:
@@ -108,6 +135,21 @@ def fetch(name: str, path: Path) -> None:
         with store.open_input_file(key) as now:
             if (now.size(), _tag(now)) != (part.stat().st_size, tag):
                 raise DataError(f"{name}: changed while it was fetched; start again")
+
+
+def object_digest(name: str) -> str:
+    """SHA-256 of an object, in hex, read piece by piece.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    digest = hashlib.sha256()
+    with _told(name):
+        store, key = _opened(name)
+        with store.open_input_stream(key) as source:
+            while piece := source.read(_PIECE):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def put(path: Path, name: str) -> None:
@@ -167,10 +209,11 @@ def _told_by_boto(name: str, what: str) -> Iterator[list[str]]:
     except ClientError as error:
         code = error.response.get("Error", {}).get("Code", "")
         if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
-            raise DataError(f"{name}: cannot be {what} ({code})") from None
+            raise DataError(refusal(name, code) or f"{name}: cannot be {what} ({code})") from None
         refused.append(code)
     except BotoCoreError as error:
-        raise DataError(f"{name}: cannot be {what} ({type(error).__name__})") from None
+        kind = type(error).__name__
+        raise DataError(refusal(name, kind) or f"{name}: cannot be {what} ({kind})") from None
 
 
 def _client() -> Any:
@@ -205,6 +248,7 @@ def _store(scheme: str, bucket: str, endpoint: str | None, process: int) -> Any:
     if scheme == "gs":
         patience = timedelta(seconds=60)
         if endpoint is None:
+            check_google_keys(bucket)
             return fs.GcsFileSystem(retry_time_limit=patience)
         before, _, host = endpoint.rpartition("://")
         return fs.GcsFileSystem(
@@ -232,4 +276,6 @@ def _told(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno is not None:  # a local file
             raise
         lines = str(error).splitlines() or [type(error).__name__]
+        if words := refusal(name, lines[0]):
+            raise DataError(words) from None
         raise DataError(f"{name}: cannot be reached: {lines[0][:300]}") from None

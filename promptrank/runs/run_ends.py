@@ -15,7 +15,7 @@ class Unfinished:
     """A run that has not come to its end.
 
     Attributes:
-        folder: of the run; of ``rank -o`` the file.
+        folder: of the run, or its address; of ``rank -o`` the file.
         origin: who scores it.
         begun: whether it has had its turn.
         error: what ended it, without what that may quote of the data; empty where nothing has.

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.addresses import shown
 from promptrank.errors import InputError
 from promptrank.runs.run_ends import RunEnd, Unfinished
 from promptrank.runs.sharded_run import RunSummary
@@ -65,7 +66,7 @@ class RunReport:
         name, task, adapter, model = self.labels
         about: dict[str, Any] = {
             "name": name,
-            "folder": str(self.end.folder),
+            "folder": shown(self.end.folder),
             "task": task,
             "adapter": adapter or None,
             "model": model or None,

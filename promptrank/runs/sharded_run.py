@@ -58,6 +58,7 @@ class RunSummary:
     """What a run came to.
 
     Attributes:
+        folder: of the run; of one in a store its address.
         resumed: shards that an earlier start had done.
         resumed_requests: requests in them.
         identity: what it is of.

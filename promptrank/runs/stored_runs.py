@@ -3,11 +3,16 @@
 The run is made in the working copy as any other run is. While it is under way a thread puts each
 finished shard into the store: its files first, the facts that say what they are last, as they were
 written. What stands in the store is the truth: a start fetches what the working copy lacks or has
-otherwise, so the run goes on from any machine.
+otherwise, so the run goes on from any machine; what the working copy has whole and the store has
+damaged, or no more, is put again.
+
+A start compares names and sizes of objects with those of the working copy. Where the run is
+finished it reads the objects too, as there is nothing else to do then.
 """
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
@@ -15,17 +20,29 @@ from typing import Any, TypeVar, cast
 
 from promptrank.basics.addresses import is_object
 from promptrank.basics.digests import file_digest
+from promptrank.basics.files import write_text
 from promptrank.basics.leftovers import remove
+from promptrank.basics.plurals import counted
 from promptrank.basics.seals import read_sealed
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.places.local_copies import local_copy, paths_below, speaking_of
-from promptrank.places.object_store import checked, fetch, put, put_new, take_away
+from promptrank.places.object_store import (
+    check_bucket,
+    checked,
+    fetch,
+    object_digest,
+    put,
+    put_new,
+    take_away,
+)
+from promptrank.runs.by_address import EndsByAddress, by_address, say_by_address
 from promptrank.runs.run_identity import PLAN, PURGE, RUN, SUMMARY, clear_run
 from promptrank.runs.several_runs import names_of_runs
 from promptrank.runs.working_copies import at_work, clear_copies, note_use, working_copy
 
 _LOOK = 2.0  # seconds between two looks for finished shards
+_READERS = 8  # objects that are read at once
 _SAID = (RUN, PLAN, SUMMARY)
 _AGAIN = "name another folder for the run"
 
@@ -40,15 +57,22 @@ def run_in_store(verb: Verb) -> Verb:
         since = given.get("since")
         if since is not None and is_object(since):
             with local_copy(since) as earlier:
-                return wrapped(task, folder, **(given | {"since": earlier}))
+                say = say_by_address(given.get("say", silent), earlier, checked(since))
+                return wrapped(task, folder, **(given | {"since": earlier, "say": say}))
         if not is_object(folder):
             return verb(task, folder, **given)
         say, stop = given.get("say", silent), given.get("stop", lambda: False)
         with stored_run(checked(folder), say) as stored:
-            given["stop"] = lambda: stored.failed or stop()
+            place = stored.folder, stored.address
+            given["stop"] = lambda: not stored.takes_it() or stop()
+            given["say"] = say_by_address(say, *place)
+            if (ends := given.get("ends")) is not None:
+                given["ends"] = EndsByAddress(ends, *place)
             done = verb(task, stored.folder, **given)
         say(f"{stored.address} has all of it; {stored.folder} is the working copy")
-        return done
+        if isinstance(done, dict):
+            return {name: by_address(end, *place) for name, end in done.items()}
+        return by_address(done, *place)
 
     return cast(Verb, wrapped)
 
@@ -60,24 +84,34 @@ class StoredRun:
         self.address, self.folder = address, folder
         self._there: dict[str, str] = {}  # path -> digest of what the store has
         self._done: dict[Path, tuple[int, int]] = {}  # facts -> when written, and their size
+        self._damaged: list[str] = []  # paths that the store has otherwise, or no more
         self._error: Exception | None = None
+        self._putting = threading.RLock()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="promptrank-store", daemon=True)
 
-    @property
-    def failed(self) -> bool:
-        """Whether the store takes no more."""
-        return self._error is not None
+    def takes_it(self) -> bool:
+        """Whether the store takes what is made; it has what says which run it is, once this is so.
 
-    def begin(self) -> None:
+        A store that takes nothing is so known before the first shard is ranked.
+        """
+        if self._error is None:
+            try:
+                self._put_begun()
+            except Exception as error:
+                self._error = error
+        return self._error is None
+
+    def begin(self, say: Say = silent) -> None:
         """Make the working copy what the store has, and watch for what is finished."""
         stored = paths_below(self.address)
-        if RUN not in stored and PLAN not in stored:
-            if stored:
-                raise InputError(
-                    f"{self.address}: holds something else, such as {stored[0]}; {_AGAIN}"
-                )
+        if not stored:
+            check_bucket(self.address)
             remove(self.folder)  # it was removed from the store
+        elif not any(p in (RUN, PLAN) or p.startswith("shards/") for p in stored):
+            raise InputError(
+                f"{self.address}: holds something else, such as {next(iter(stored))}; {_AGAIN}"
+            )
         if any(Path(path).name == PURGE for path in stored):
             raise InputError(
                 f"{self.address}: a purge of it was stopped; give that `promptrank purge` again, "
@@ -91,7 +125,17 @@ class StoredRun:
         for path in [*facts, *(path for path in stored if Path(path).name in _SAID)]:
             self._fetch(path)
         for path in facts:
-            self._fetch_shard(path, set(stored))
+            self._fetch_shard(path, stored)
+        self._read_finished(facts, stored)
+        for path in facts:
+            files = _files(self.folder / path)
+            if files and all(map(self._has, (self.folder / path, *self._paths(path)))):
+                self._done[self.folder / path] = _written(self.folder / path)
+        if self._damaged:
+            say(
+                f"{self.address}: {counted(len(self._damaged), 'object')} gone or not what was "
+                f"written, such as {min(self._damaged)}; put again from the working copy"
+            )
         self._thread.start()
 
     def end(self) -> None:
@@ -121,25 +165,44 @@ class StoredRun:
                     clear_run(path.parent)
 
     def _fetch(self, path: str) -> None:
-        fetch(f"{self.address}/{path}", self.folder / path)
-        self._there[path] = file_digest(self.folder / path)
+        """Fetch an object; facts of a shard that are damaged there leave whole ones as they are."""
+        local = self.folder / path
+        ours = local.read_text("utf-8") if local.parent.name == "shards" and _files(local) else ""
+        fetch(f"{self.address}/{path}", local)
+        self._there[path] = file_digest(local)
+        if ours and not _files(local):
+            write_text(local, ours)
+            self._damaged.append(path)
 
-    def _fetch_shard(self, facts: str, stored: set[str]) -> None:
-        """Fetch those files of a shard that the working copy does not have as the facts say.
-
-        Where store and working copy then have all of them, nothing of it is to be put.
-        """
-        run, written = Path(facts).parent.parent, _written(self.folder / facts)
-        for name, digest in _files(self.folder / facts).items():
-            path = (run / name).as_posix()
-            local = self.folder / path
-            if local.is_file() and file_digest(local) == digest and path in stored:
+    def _fetch_shard(self, facts: str, stored: Mapping[str, int]) -> None:
+        """Fetch those files of a shard that the working copy does not have as the facts say."""
+        for local, digest in self._paths(facts).items():
+            path = self._name(local)
+            if not local.is_file() or file_digest(local) != digest:
+                if path in stored:
+                    self._fetch(path)
+            elif stored.get(path) == local.stat().st_size:
                 self._there[path] = digest
-            elif path in stored:
-                self._fetch(path)
-        files = _files(self.folder / facts)
-        if files and all(self._there.get((run / n).as_posix()) == d for n, d in files.items()):
-            self._done[self.folder / facts] = written
+            else:
+                self._damaged.append(path)
+
+    def _read_finished(self, facts: list[str], stored: Mapping[str, int]) -> None:
+        """Of runs that are finished, read what is only known to have the right size."""
+        runs = {path for path in stored if Path(path).name == SUMMARY}
+        finished = [p for p in facts if (Path(p).parent.parent / SUMMARY).as_posix() in runs]
+        known = {self._name(local): d for p in finished for local, d in self._paths(p).items()}
+        paths = [path for path in known if self._there.get(path) == known[path]]
+        with ThreadPoolExecutor(_READERS) as pool:
+            digests = pool.map(object_digest, [f"{self.address}/{path}" for path in paths])
+            for path, digest in zip(paths, digests, strict=True):
+                if digest != known[path]:
+                    self._there[path] = digest
+                    self._damaged.append(path)
+
+    def _paths(self, facts: str) -> dict[Path, str]:
+        """Local path -> digest, of the files of a shard."""
+        run = (self.folder / facts).parent.parent
+        return {run / name: digest for name, digest in _files(self.folder / facts).items()}
 
     def _watch(self) -> None:
         try:
@@ -148,12 +211,18 @@ class StoredRun:
         except Exception as error:  # told by whoever ranks
             self._error = error
 
+    def _put_begun(self) -> None:
+        """Put what says which runs there are, and what each of them is."""
+        with self._putting:
+            for path in (self.folder / PLAN, *(run / RUN for run in self._runs())):
+                if path.is_file():
+                    self._put(path, new=path.name == RUN)
+
     def _put_finished(self) -> None:
         runs = self._runs()
-        self._take_summaries_away()
-        for path in (self.folder / PLAN, *(run / RUN for run in runs)):
-            if path.is_file():
-                self._put(path, new=path.name == RUN)
+        with self._putting:
+            self._take_summaries_away()
+            self._put_begun()
         for facts in (path for run in runs for path in sorted(run.glob("shards/*.json"))):
             written = _written(facts)
             if self._done.get(facts) != written and facts.name[0] != ".":
@@ -190,7 +259,7 @@ class StoredRun:
             self._put(path)
 
     def _has(self, path: Path) -> bool:
-        return self._there.get(self._name(path)) == file_digest(path)
+        return path.is_file() and self._there.get(self._name(path)) == file_digest(path)
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.folder).as_posix()
@@ -226,7 +295,7 @@ def stored_run(address: str, say: Say = silent) -> Iterator[StoredRun]:
     stored = StoredRun(address, folder)
     with at_work(folder, "rank"), speaking_of(address, folder):
         clear_copies(folder, say)
-        stored.begin()
+        stored.begin(say)
         try:
             yield stored
         except BaseException:
