@@ -235,7 +235,7 @@ def test_every_word_of_the_sum_is_a_key_of_the_summary(
     assert counts.candidates == sum(counts_of for key, counts_of in said.items() if key in ADDED)
     told = RunReport("a", done, 0.0).as_dict()
     assert said == {key: told[key] for key in said} == {k: asdict(counts)[k] for k in said}
-    assert set(said) | {"unread"} == set(TOTALS)
+    assert set(said) | {"rows", "unread"} == set(TOTALS)
     gauges = set(re.findall(r"^# HELP promptrank_run_(\w+) ", metrics_text([]), re.M))
     assert set(TOTALS) <= gauges
 
