@@ -450,7 +450,7 @@ def test_the_line_tells_of_this_start_alone() -> None:
 def test_what_is_kept_is_not_told_as_ranked(two: Path, size: int) -> None:
     requests = two / "requests.parquet"
     given: dict[str, Any] = {"engine": "fake", "project": two, "requests": requests}
-    rank_run(TASK, two / "then", limit=request_count(requests) - 4, **given)
+    rank_run(TASK, two / "then", limit=(request_count(requests) or 0) - 4, **given)
     said: list[str] = []
     steps = LogSteps("ranking", "requests", said.append)
     steps.beside = RunLine(throughput := Throughput())
