@@ -57,6 +57,8 @@ class ErrorRow:
         stage: ``data``, ``prompt``, ``engine`` or ``fusion``.
         reason: a stable snake_case word to group by, such as ``item_not_found``.
         message: what, where, what next.
+        rows: of the request file, which are lost to ranking by it; 0 where candidates were read,
+            or where other error rows tell of them.
     """
 
     request_id: str | None
@@ -64,10 +66,12 @@ class ErrorRow:
     stage: str
     reason: str
     message: str
+    rows: int = 0
 
-    def as_dict(self) -> dict[str, str | None]:
-        """The row as plain values."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, str | int | None]:
+        """The row as plain values; ``rows`` only where there are any."""
+        plain = asdict(self)
+        return plain if self.rows else {k: v for k, v in plain.items() if k != "rows"}
 
 
 class RowError(PromptrankError):
@@ -77,6 +81,8 @@ class RowError(PromptrankError):
         self.reason, self.message = reason, message
         super().__init__(message)
 
-    def row(self, stage: str, request_id: str | None, candidate_id: str | None = None) -> ErrorRow:
+    def row(
+        self, stage: str, request_id: str | None, candidate_id: str | None = None, rows: int = 0
+    ) -> ErrorRow:
         """This error as a row of the ``errors`` file."""
-        return ErrorRow(request_id, candidate_id, stage, self.reason, self.message)
+        return ErrorRow(request_id, candidate_id, stage, self.reason, self.message, rows)

@@ -4,9 +4,11 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from promptrank.errors import DataError
@@ -478,3 +480,35 @@ def test_the_documentation_names_every_column() -> None:
     page = Path(__file__).parent.parent / "docs" / "reference" / "requests.md"
     text = page.read_text(encoding="utf-8")
     assert [name for name in COLUMNS if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_each_row_is_a_candidate_or_one_of_the_rows_that_error_rows_count(
+    tmp_path: Path, suffix: str, seed: int
+) -> None:
+    random = Random(seed)
+    faults: list[Row] = [
+        {"weight": -1.0},
+        {"item_id": None},
+        {"request_id": None},
+        {"candidate_id": "twice"},
+        {"split": "test", "history": [{"item_id": "z", "item": {"title": "Z"}, "time": 9.0}]},
+        {"history": [{"item_id": None, "item": {"title": "Z"}, "time": 1.0}]},
+        {"outcomes": {"like": "perhaps"}},
+    ]
+    rows: list[Row | str] = []
+    for name in [*map(str, range(6)), "0"]:  # the last stands where it does not belong
+        for item in "abc"[: random.randint(1, 3)]:
+            more = random.choice(faults) if random.random() < 0.6 else {}
+            rows.append(_row(name, item, time=5.0, member_id="m") | more)
+            if suffix == ".jsonl" and random.random() < 0.2:
+                rows.append(random.choice(['{"request_id": "3", "it', "[1]", "no json"]))
+    path = tmp_path / f"requests{suffix}"
+    if suffix == ".jsonl":
+        _jsonl(path, rows)
+    else:
+        plain = [row for row in rows if not isinstance(row, str)]
+        write_table(path, plain, pa.Table.from_pylist(plain).schema)
+    requests, errors = read(path)
+    assert sum(len(r.candidates) for r in requests) + sum(e.rows for e in errors) == len(rows)

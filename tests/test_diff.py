@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 from typer.testing import CliRunner
 
 from promptrank.api.diff import diff
+from promptrank.api.purge import purge
 from promptrank.api.rank_run import rank_run
 from promptrank.cli.main import app as command
 from promptrank.errors import DataError, InputError
@@ -132,6 +133,11 @@ def test_runs_are_the_same_and_what_changed_is_told(toys: Path) -> None:
     assert ran.exit_code == 3 and "nothing changed since" not in ran.stdout, ran.output
     assert "but other requests; look at --split and --limit" in ran.stdout
     assert "  requests that differ, such as " in ran.stdout
+    purged = run(toys, "purged")
+    purge("p1", project=toys, runs=[purged])
+    ran = CliRunner().invoke(command, ["diff", str(first), str(purged)])
+    assert ran.exit_code == 3 and f"of {purged} were purged" in ran.stdout, ran.output
+    assert "nothing changed since" in ran.stdout and "--limit" not in ran.stdout
     template = toys / "templates/toys/like.j2"
     template.write_text(template.read_text().replace("You rank toys", "You order toys"))
     third, out = run(toys, "third"), toys / "diff.json"

@@ -31,7 +31,7 @@ from promptrank.runs import preparation, preparing_processes, shards
 from promptrank.runs.preparation import Preparation, prepared
 from promptrank.runs.preparing_processes import PreparedBlocks
 from promptrank.runs.request_blocks import RequestBlock, request_blocks
-from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import NothingScored, RunSummary, StoppedBetween
 from promptrank.runtime.opened import Opened
 
 TASK = "toys/like"
@@ -137,13 +137,13 @@ def test_since_takes_over_what_processes_have_prepared(toys: Path) -> None:
 def test_rows_at_fault_are_told_as_without(toys: Path) -> None:
     template = toys / TEMPLATE
     template.write_text(template.read_text().replace("item.title", "item.title / 2"))
-    assert run(toys, "without").counted.errors > 0
-    run(toys, "with", prepare=2)
-    assert files(toys / "with") == files(toys / "without")
     (toys / "torn.jsonl").write_text('{"request_id": "r1"\n{"request_id": "r2", "item_id": "i"}\n')
-    run(toys, "torn", requests=toys / "torn.jsonl", prepare=2)
-    assert run(toys, "torn0", requests=toys / "torn.jsonl").counted.unread > 0
-    assert files(toys / "torn") == files(toys / "torn0")
+    for name, requests in (("", None), ("torn", toys / "torn.jsonl")):
+        for prepare in (0, 2):
+            with pytest.raises(NothingScored):
+                run(toys, f"{name}{prepare}", requests=requests, prepare=prepare)
+        assert any(path.stat().st_size for path in (toys / f"{name}0/errors").iterdir())
+        assert files(toys / f"{name}2") == files(toys / f"{name}0")
 
 
 class Slow(FakeEngine):

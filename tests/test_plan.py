@@ -1,5 +1,6 @@
 """Plan: tokens, hours and money by hand, and unique tokens by another way of counting."""
 
+import json
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -84,6 +85,16 @@ def test_requests_are_counted_as_they_are_encoded(toys: Path) -> None:
     assert part.sampled == 8 and part.all.tokens.requests == len(trees)
     assert part.all.tokens.unique == pytest.approx(unique, rel=0.2)
     assert part.day is not None and part.day.tokens.candidates == 10**9
+    # What cannot be read is no part of what is scored.
+    row = {"member_id": "m", "member": {"name": "Ann"}, "item_id": "i"}
+    row["item"] = {"title": "Ball", "color": "red"}
+    lines = [row | {"request_id": n, "time": "soon" if n < 2 else n} for n in range(5)]
+    given["requests"] = toys / "some.jsonl"
+    given["requests"].write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    said: list[str] = []
+    some = plan("toys/like", **given, say=said.append)
+    assert (some.sampled, some.all.tokens.requests, some.all.tokens.candidates) == (3, 3, 3)
+    assert said[-1].startswith("2 of 5 requests cannot be read")
 
 
 @pytest.mark.long

@@ -187,7 +187,7 @@ def test_requests_that_were_set_aside_keep_the_sum(tmp_path: Path) -> None:
         ErrorRow("a@1", None, "prompt", "event_bad", "m"),  # speaks for an event, not a candidate
         ErrorRow("a@2", None, "engine", "too_long", "m"),  # of three candidates
         ErrorRow("b@1", "w", "engine", "no_score", "m"),
-        ErrorRow("a@1", "u", "data", "bad_row", "m"),  # never read
+        ErrorRow("a@1", "u", "data", "bad_row", "m", 1),  # never read
     ]
     reasons = {"no_score": 2, "event_bad": 1, "too_long": 1, "bad_row": 1}
     counted = shards.ShardCounts(3, 9, 3, 1, 5, 1, 5, 1, 6, 0, {"q": 1.875}, reasons, 0, 0, 0, {})

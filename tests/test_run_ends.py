@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from typer.testing import CliRunner
 
 from promptrank.api.build import build
+from promptrank.api.rank import rank
 from promptrank.api.rank_run import rank_run
 from promptrank.cli import rank as verb
 from promptrank.cli.endings import ending
@@ -27,7 +28,7 @@ from promptrank.requests.write import TableWriter
 from promptrank.runs.error_texts import error_words
 from promptrank.runs.run_identity import RunIdentity
 from promptrank.runs.run_reports import TOTALS, RunReport, metrics_text
-from promptrank.runs.sharded_run import RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import NothingScored, RunSummary, StoppedBetween
 from promptrank.runs.shards import NOTHING
 from promptrank.runs.throughput import Throughput
 from promptrank.scores.origin import Origin
@@ -44,6 +45,13 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_llama_path: Path) -> Pat
     toys = make_project(tmp_path_factory.mktemp("ends") / "toys", tiny_llama_path)
     build("toys/like", toys / "requests.parquet", project=toys)
     (toys / "empty.jsonl").write_text("")
+    late = {
+        "request_id": "1",
+        "time": "yesterday",
+        "item_id": "i",
+        "item": {"title": "Ball", **RED},
+    }
+    (toys / "late.jsonl").write_text(f"{json.dumps(late)}\n" * 2)
     return toys
 
 
@@ -72,16 +80,21 @@ def metric(out: Path, name: str) -> dict[str, float]:
 
 @pytest.mark.long
 def test_a_run_that_fails_is_in_the_summary_and_in_the_metrics(made: Path, tmp_path: Path) -> None:
-    runs = ("name: a", f"name: b, requests: {made / 'empty.jsonl'}", "name: c, limit: 3")
+    files = [made / "empty.jsonl", made / "late.jsonl"]
+    bad = [f"name: {n}, requests: {file}" for n, file in zip("bd", files, strict=True)]
+    runs = ("name: a", bad[0], "name: c, limit: 3", bad[1])
     ran = invoke(made, tmp_path, "--plan", plan(tmp_path, *runs), "--run", tmp_path / "runs")
     assert isinstance(ran.exception, DataError) and ending(ran.exception).code == 2
-    a, b, c = told(tmp_path)["runs"]
+    a, b, c, d = told(tmp_path)["runs"]
     assert (a["error"], b["finished"]) == (None, None)
     assert b["error"] == "no request to rank in empty.jsonl" and "scored" not in b
     assert (b["engine"], b["model"], b["task"]) == (a["engine"], a["model"], "toys/like")
-    assert told(tmp_path)["failed"] == 1
+    assert "all 2 rows of it were set aside, most often for bad_row (1 of 1 error row" in d["error"]
+    assert len((tmp_path / "runs/d/errors/000000.jsonl").read_text().splitlines()) == 1
+    assert not (tmp_path / "runs/d/summary.json").exists()
+    assert told(tmp_path)["failed"] == 2
     assert told(tmp_path)["scored"] == a["scored"] + c["scored"] > 0
-    assert metric(tmp_path, "failed") == {"a": 0, "b": 1, "c": 0}
+    assert metric(tmp_path, "failed") == {"a": 0, "b": 1, "c": 0, "d": 1}
     assert set(metric(tmp_path, "finished_timestamp_seconds")) == {"a", "c"}
     # What finished is said, though the command fails.
     assert len(SUM.findall(ran.stderr)) == 2
@@ -235,7 +248,9 @@ def test_every_word_of_the_sum_is_a_key_of_the_summary(
     assert counts.candidates == sum(counts_of for key, counts_of in said.items() if key in ADDED)
     told = RunReport("a", done, 0.0).as_dict()
     assert said == {key: told[key] for key in said} == {k: asdict(counts)[k] for k in said}
-    assert set(said) | {"unread"} == set(TOTALS)
+    assert set(said) | {"rows", "unread"} == set(TOTALS)
+    say_run(replace(done, counted=replace(counts, unread=4)))
+    assert capsys.readouterr().err.startswith("33 rows of the file = 29 candidates + 4 unread\n")
     gauges = set(re.findall(r"^# HELP promptrank_run_(\w+) ", metrics_text([]), re.M))
     assert set(TOTALS) <= gauges
 
@@ -279,6 +294,29 @@ def test_counts_are_those_of_an_unbroken_run_after_a_stop_and_after_damage(
     whole = unbroken.counted
     assert (whole.candidates, whole.scored, whole.set_aside, whole.unread) == (14, 11, 3, 1)
     assert whole.errors == sum(whole.reasons.values()) == 4
+    assert whole.rows == len(lines)
+
+
+@pytest.mark.long
+def test_a_file_of_which_nothing_can_be_ranked_costs_no_scores_of_before(
+    made: Path, tmp_path: Path
+) -> None:
+    out, errors = tmp_path / "x.parquet", tmp_path / "x.errors.jsonl"
+    given: dict[str, Any] = {"engine": "fake", "project": made, "requests": made / "late.jsonl"}
+    with pytest.raises(NothingScored, match=r"all 2 rows of it .*-> .*x\.errors\.jsonl\)"):
+        rank("toys/like", out, **given)
+    assert [path.name for path in tmp_path.iterdir()] == [errors.name]
+    assert json.loads(errors.read_text())["rows"] == 2
+    rank("toys/like", out, **(given | {"requests": None, "limit": 2}))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(NothingScored, match=r"-> .*x\.parquet\.partial/errors\)"):
+        rank("toys/like", out, **given)
+    assert all(path.read_bytes() == was for path, was in before.items())
+    # No prompt can be made either.
+    row = {"request_id": "1", "item_id": "i", "item": {"title": None, **RED}}
+    (tmp_path / "null.jsonl").write_text(json.dumps(row | {"member": {"name": "Ann"}}) + "\n")
+    with pytest.raises(NothingScored, match="the 1 row of it was set aside, most often for null"):
+        rank_run("toys/like", tmp_path / "n", **(given | {"requests": tmp_path / "null.jsonl"}))
 
 
 @pytest.mark.slow

@@ -22,12 +22,14 @@ from promptrank.api.rank_run import rank_plan, rank_run
 from promptrank.cli.main import app
 from promptrank.cli.progress import LogSteps
 from promptrank.cli.run_line import RunLine
+from promptrank.cli.run_words import say_run
 from promptrank.engine.contract import Branch, Slot, Steps, Tree
 from promptrank.engine.fake import FakeEngine
 from promptrank.engine.vllm_engine.vllm import VllmEngine
 from promptrank.errors import DataError, ErrorRow, InputError, TaskError
 from promptrank.ranking.loop import rankings
 from promptrank.ranking.method import Asking
+from promptrank.requests.sampling import request_count
 from promptrank.requests.source import RequestFile
 from promptrank.runs.error_texts import without_text
 from promptrank.runs.planning import shared_length
@@ -457,6 +459,21 @@ def test_the_line_tells_of_this_start_alone() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("size", [3, 4, 1000])
+def test_what_is_kept_is_not_told_as_ranked(two: Path, size: int) -> None:
+    requests = two / "requests.parquet"
+    given: dict[str, Any] = {"engine": "fake", "project": two, "requests": requests}
+    rank_run(TASK, two / "then", limit=(request_count(requests) or 0) - 4, **given)
+    said: list[str] = []
+    steps = LogSteps("ranking", "requests", said.append)
+    steps.beside = RunLine(throughput := Throughput())
+    given |= {"since": two / "then", "throughput": throughput, "progress": steps}
+    done = rank_run(TASK, two / "now", size=size, **given)
+    assert done.counted.requests - done.counted.reused == 4
+    assert said == ["ranking: 4 requests in less than a second"]
+
+
+@pytest.mark.long
 def test_summary_and_metrics_say_what_came_of_each_run(two: Path) -> None:
     plan, prom, out = planned(two, PLAN), two / "night.prom", two / "night.json"
     ran = invoke(
@@ -652,7 +669,9 @@ def test_two_adapters_live_in_one_vllm(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> None:
+def test_since_takes_the_last_night_in_which_a_run_was_finished(
+    two: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plan = planned(two, "runs: [{task: toys/like}, {task: toys/buy}]")
     said: list[str] = []
     nights = two / "nights"
@@ -668,6 +687,9 @@ def test_since_takes_the_last_night_in_which_a_run_was_finished(two: Path) -> No
     assert all(done.counted.reused == done.counted.requests for done in third.values())
     for night, name in (("2026-11-27", "toys-like"), ("2026-11-26", "toys-buy")):
         assert any(line.endswith(f"taken over from {nights / night / name}") for line in said)
+        capsys.readouterr()
+        say_run(third[name], nights)
+        assert f"kept the scores of {nights / night / name}\n" in capsys.readouterr().err
     given: dict[str, Any] = {"engine": "fake", "project": two}
     given["requests"] = two / "requests.parquet"
     for night in ("2026-11-26", "2026-11-27"):

@@ -30,6 +30,7 @@ class Compared:
         differences: between their scores and orders.
         changes: what of the things that make a score is another than it was.
         unknown: names of files that do not say how they were made; with one, no changes are known.
+        purged: candidates that a purge took out of the earlier and of the later run since.
     """
 
     then: Path
@@ -37,6 +38,7 @@ class Compared:
     differences: RunDifferences
     changes: tuple[str, ...]
     unknown: tuple[str, ...]
+    purged: tuple[int, int] = (0, 0)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -45,6 +47,7 @@ class Compared:
             "now": shown(self.now),
             "changes": list(self.changes),
             "unknown": list(self.unknown),
+            "purged": {"then": self.purged[0], "now": self.purged[1]},
         }
         return given | self.differences.as_dict()
 
@@ -118,7 +121,8 @@ def diff(
         differences = run_differences(earlier, later, tolerance)
         unknown = tuple(side.place.name for side in (earlier, later) if not side.known)
         changes = () if unknown else tuple(origin_changes(earlier.origin, later.origin))
-        compared = Compared(*places, differences, changes, unknown)
+        purged = earlier.purged, later.purged
+        compared = Compared(*places, differences, changes, unknown, purged)
         if path is not None:
             write_json(path, compared.as_dict())
     return compared

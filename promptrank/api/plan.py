@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from promptrank.basics.plurals import counted
 from promptrank.basics.telling import Say, silent
 from promptrank.errors import DataError, InputError
 from promptrank.requests.sampling import request_count
@@ -93,6 +94,12 @@ def plan(
             f"{opened.name}: none of {len(sample):,} requests can be asked about; "
             "`promptrank validate` says why"
         )
+    if unread := len(sample) - int(tokens.requests):
+        say(
+            f"{unread:,} of {counted(len(sample), 'request')} cannot be read and count as nothing; "
+            "`promptrank validate` says why"
+        )
+        total = round(total * tokens.requests / len(sample))
     needed = Needed(tokens.of_requests(total), tokens_per_second, price)
     day = None
     if candidates_per_day is not None:

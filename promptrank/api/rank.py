@@ -119,6 +119,6 @@ def rank(
             source = file
         ends = ends if ends is not None else {}
         ends[path.stem] = Unfinished(path, ranker.origin, begun=True)
-        ranked = score_into(path, ranker, source, facts, **chosen)
+        ranked = score_into(path, ranker, source, facts, some=True, **chosen)
         ends[path.stem] = ranked.summary
     return ranked

@@ -80,10 +80,16 @@ def _lines(compared: "Compared") -> list[str]:
             f"{part.changed_top:,} of {counted(part.requests, 'request')}"
             for name, part in apart.parts.items()
         ]
+    lines += [
+        f"  {counted(purged, 'candidate')} of {place} {'was' if purged == 1 else 'were'} purged"
+        for place, purged in zip((compared.then, compared.now), compared.purged, strict=True)
+        if purged
+    ]
+    purge_alone = apart.new <= compared.purged[0] and apart.gone <= compared.purged[1]
     if compared.unknown:
         which = " and ".join(compared.unknown)
         lines.append(f"  what changed since is not known: nothing says how {which} was made")
-    elif compared.changes or not (apart.gone_requests or apart.new_requests):
+    elif compared.changes or purge_alone or not (apart.gone_requests or apart.new_requests):
         lines += change_lines(compared.changes)
     else:
         lines.append(

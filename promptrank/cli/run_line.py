@@ -22,8 +22,8 @@ class RunLine:
 
     @property
     def skipped(self) -> int:
-        """Requests of shards that an earlier start had done."""
-        return self._throughput.taken_over
+        """Requests that an earlier start had done, or that kept the scores of an earlier run."""
+        return self._throughput.taken_over + self._throughput.reused
 
     def look(self, now: float) -> None:
         """Take down the tokens that are asked by now."""

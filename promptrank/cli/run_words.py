@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from promptrank.basics.addresses import shown
+from promptrank.basics.addresses import is_object, shown
 from promptrank.basics.files import write_text
 from promptrank.basics.paths import expanded
 from promptrank.basics.plurals import counted
@@ -117,6 +117,7 @@ def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | Non
     """What a run came to.
 
     Args:
+        since: what was given as the run to take scores over from, or the folder of such runs.
         errors: where its error rows are; in its folder where left out.
     """
     from promptrank.runs.fault_counts import told_faults
@@ -128,13 +129,20 @@ def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | Non
     if done.resumed:
         were = "was" if done.resumed == 1 else "were"
         say(f"{done.resumed:,} of {counted(done.shards, 'shard')} {were} done already")
+    if all_.unread:
+        say(
+            f"{counted(all_.rows, 'row')} of the file = "
+            f"{counted(all_.candidates, 'candidate')} + {all_.unread:,} unread"
+        )
     say(
         f"{counted(all_.candidates, 'candidate')} of {counted(all_.requests, 'request')} = "
         f"{all_.scored:,} scored + {removed}{all_.set_aside:,} set aside{purged} "
         f"-> {shown(done.folder)}"
     )
     if all_.reused:
-        say(f"{counted(all_.reused, 'request')} kept the scores of {shown(since or '')}")
+        # Of a run in a store what was read is a copy, whose place says nothing.
+        earlier = since if since is not None and is_object(since) else done.since or since
+        say(f"{counted(all_.reused, 'request')} kept the scores of {shown(earlier or '')}")
     if (use := done.throughput.cache) is not None and use.hits + use.asked:
         say(f"{counted(use.hits, 'prompt')} answered from the cache, {use.asked:,} by the model")
     for words in told_faults(all_.faults):
@@ -155,8 +163,8 @@ def say_run(done: "RunSummary", since: Path | None = None, *, errors: Path | Non
     if all_.errors:
         reasons = ", ".join(f"{count:,} {name}" for name, count in all_.reasons.items())
         say(
-            f"{counted(all_.errors, 'error row')} ({reasons}), {counted(all_.unread, 'row')} of "
-            f"the file unread, {counted(all_.partial, 'ranking')} partial -> "
+            f"{counted(all_.errors, 'error row')} ({reasons}), "
+            f"{counted(all_.partial, 'ranking')} partial -> "
             f"{errors or shown(done.folder / 'errors')}"
         )
 

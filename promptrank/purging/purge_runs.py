@@ -88,7 +88,7 @@ def purge_run(
         summary = folder / SUMMARY
         if not dry and summary.is_file():
             told = read_sealed(summary, then=_AGAIN)
-            if told != (summed := told | asdict(whole)):
+            if told != (summed := told | whole.as_dict()):
                 write_sealed(summary, summed)
     return removed
 
@@ -112,9 +112,9 @@ def _sum_up(folder: Path, names: Sequence[str]) -> None:
         every = [shards.read_shard(run, number) for number in shards.numbers(run)]
         own = [shard.counted for shard in every if shard.identity == _identity(run)]
         mine = reduce(ShardCounts.plus, own, NOTHING)
-        runs[name] |= asdict(mine)
+        runs[name] |= mine.as_dict()
         whole = whole.plus(mine)
-    now |= {key: value for key, value in asdict(whole).items() if key != "label_mass"}
+    now |= {key: value for key, value in whole.as_dict().items() if key != "label_mass"}
     now["runs"] = runs
     if now != told:
         write_sealed(folder / SUMMARY, now)
@@ -239,7 +239,7 @@ def _counted(
         if path.suffix == ".jsonl":
             gone = [row for row in rows if _nameless(row) is None]
             errors += len(gone)
-            unread += sum(row.get("stage") == "data" for row in gone)
+            unread += sum(row.get("rows") or 0 for row in gone)
             set_aside += len(
                 {
                     (row.get("request_id"), row["candidate_id"])

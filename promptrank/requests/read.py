@@ -59,6 +59,7 @@ def _request(
 ) -> Request | None:
     rows, start = block.rows, block.start
     name: str = rows["request_id"][start]
+    alone = block.end - start  # rows that no error row of a candidate tells of
     try:
         if block.headless:
             raise RowError(
@@ -72,10 +73,11 @@ def _request(
         subject = subject_of(rows, start, lookup, time)
         history, missed = history_of(rows["history"][start], name, time, lookup, errors)
         candidates, lost = _candidates(block, lookup, known, time, errors)
+        alone = 0
         if not candidates:
             raise RowError("no_candidates", "no candidate of this request can be used")
     except RowError as error:
-        errors(error.row("data", name))
+        errors(error.row("data", name, rows=alone))
         return None
     if lost := lost + block.scattered + block.lost:
         meta |= {"partial": True, "lost": values.count(meta.get("lost")) + lost}
@@ -120,7 +122,7 @@ def _candidates(
                 values.label(rows["label_source"][i], "label_source"),
             )
         except RowError as error:
-            errors(error.row("data", request_id, name))
+            errors(error.row("data", request_id, name, rows=1))
             if error.reason != "duplicate_candidate":
                 lost += 1
     return tuple(usable.values()), lost

@@ -119,7 +119,7 @@ def _parts(path: Path, errors: Errors, start: FileMark) -> Iterator[tuple[RowPar
     skipped, begins = start.skipped, start
     for raw in parts(path, start.part):
         for message in raw.bad:
-            errors(ErrorRow(None, None, "data", "bad_row", message))
+            errors(ErrorRow(None, None, "data", "bad_row", message, 1))
         lost = held.after
         part = _named(raw, lost, errors)
         rows, after = part.rows, part.after
@@ -168,7 +168,8 @@ def _named(part: RowPart, lost: Lost, errors: Errors) -> RowPart:
             before.append(lost)
             lost = None
             continue
-        errors(ErrorRow(None, _candidate(rows, i), "data", "null_key", "a row has no request_id"))
+        candidate = _candidate(rows, i)
+        errors(ErrorRow(None, candidate, "data", "null_key", "a row has no request_id", 1))
         lost = joined(lost, nameless([n for n in REQUEST_COLUMNS if rows[n][i] is not None]))
     named = {column: [values[i] for i in kept] for column, values in rows.items()}
     return RowPart(named | {LOST: before}, after=joined(lost, part.after))
@@ -177,7 +178,7 @@ def _named(part: RowPart, lost: Lost, errors: Errors) -> RowPart:
 def _set_aside(rows: Rows, name: str, places: list[int], errors: Errors) -> None:
     message = f"rows of {name} stand in several places; only those of the first are used"
     for i in places:
-        errors(ErrorRow(name, _candidate(rows, i), "data", "scattered", message))
+        errors(ErrorRow(name, _candidate(rows, i), "data", "scattered", message, 1))
 
 
 def _candidate(rows: Rows, i: int) -> str | None:

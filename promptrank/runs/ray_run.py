@@ -141,7 +141,7 @@ def score_shards_on_workers(
     whole = sum_in_order(done)
     told.seconds = time.monotonic() - since
     resumed = sum(counts.requests for counts in there)
-    summary = RunSummary(folder, len(done), len(there), whole, resumed, identity, told)
+    summary = RunSummary(folder, len(done), len(there), whole, resumed, identity, told, earlier)
     end_run(summary, file, write=len(there) < len(done) or count is None)
     return summary
 

@@ -52,3 +52,9 @@ def run_scores(folder: Path) -> Iterator[Path]:
         if shard.identity != run.get("identity"):
             raise DataError(f"{folder}: shard {number} is of another run; {_AGAIN}")
         yield from shards.scores_paths(folder, shard)
+
+
+def purged_of(folder: Path) -> int:
+    """Candidates that a purge took out of a finished run."""
+    purged = read_sealed(folder / SUMMARY, then=_AGAIN).get("purged")
+    return purged if type(purged) is int else 0

@@ -113,7 +113,7 @@ def identified_by(
     origin = replace(origin, **told, requests=requests_digest(file.path))
     about = {**manifest("rank", task, origin.task or ""), **asdict(origin), **facts}
     if file.set_aside:  # rows that building the file set aside are error rows of the run
-        about["set_aside"] = json_digest([asdict(row) for row in file.set_aside])
+        about["set_aside"] = json_digest([row.as_dict() for row in file.set_aside])
     if sample is not None:
         about["sample"] = json_digest(sorted(sample.ids))
     return RunIdentity(origin, about, json_digest({k: about[k] for k in about if k != "argv"}))

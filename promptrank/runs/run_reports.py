@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,17 +14,18 @@ from promptrank.runs.run_ends import RunEnd, Unfinished
 from promptrank.runs.sharded_run import RunSummary
 from promptrank.scores.origin import Origin
 
-TOTALS = ("requests", "candidates", "scored", "removed", "set_aside", "unread", "purged")
+TOTALS = ("rows", "requests", "candidates", "scored", "removed", "set_aside", "unread", "purged")
 """Counts that are summed over runs."""
 
 _NUMBERS = (
+    ("rows", "rows", "Rows of the request file: candidates, and what became none."),
     ("requests", "requests", "Requests read."),
     ("candidates", "candidates", "Candidates of these requests."),
     ("scored", "scored", "Candidates with a score."),
     ("removed", "removed", "Candidates that a step took out."),
     ("set_aside", "set_aside", "Candidates without a row, which error rows account for."),
     ("purged", "purged", "Candidates that a purge took out since."),
-    ("unread", "unread", "Rows of the request file that could not be read."),
+    ("unread", "unread", "Rows of the request file that became no candidate."),
     ("reused", "reused", "Requests that kept the scores of an earlier run."),
     ("tokens", "tokens", "Tokens of all prompts, each by itself."),
     ("unique_tokens", "unique_tokens", "Tokens that are computed once for each request."),
@@ -85,7 +86,7 @@ class RunReport:
 
 
 def _plain(summary: RunSummary) -> dict[str, Any]:
-    counts = asdict(summary.counted)
+    counts = summary.counted.as_dict()
     rows = counts["scored"] + counts["removed"]
     mass = counts.pop("label_mass")
     shared = counts["shared_tokens"] / counts["tokens"] if counts["tokens"] else None

@@ -5,7 +5,7 @@ a stopped run goes on with, and which is gone when the file stands.
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from promptrank.requests.write import TableWriter
 from promptrank.runs import shards
 from promptrank.runs.run_identity import RUN, clear_run, identified
 from promptrank.runs.scoring import errors_of
-from promptrank.runs.sharded_run import RunSummary, score_shards
+from promptrank.runs.sharded_run import NothingScored, RunSummary, score_shards
 from promptrank.runs.throughput import Throughput
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA
@@ -78,6 +78,7 @@ def score_into(
     total: int | None = None,
     throughput: Throughput | None = None,
     with_text: bool = False,
+    some: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> Ranked:
     """Scores of requests into ``path``, with its errors file and its config beside it.
@@ -90,10 +91,13 @@ def score_into(
         splits, ids, total: of a request file, as of `score_shards`.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data.
+        some: whether it is an error that nothing at all gets a score. Error rows are written then
+            too, unless there are scores of before, which they would not belong to.
         stop: asked between shards, of `FILE_SHARD` requests.
 
     Raises:
         DataError: no requests, or a request file that changed meanwhile.
+        NothingScored: all of it is set aside.
         StoppedBetween: ``stop`` said so.
     """
     folder = partial_of(path)
@@ -113,10 +117,17 @@ def score_into(
             anew=True,
             throughput=throughput,
             with_text=with_text,
+            some=some,
+            errors=None if path.exists() else errors_of(path),
             stop=stop,
             say=say,
             progress=progress,
         )
+    except NothingScored:
+        if not path.exists():
+            _join_errors(folder, shards.numbers(folder), path)
+            clear_run(folder)
+        raise
     finally:
         if (folder / RUN).is_file() and not shards.numbers(folder):
             clear_run(folder)
@@ -154,15 +165,17 @@ def is_scored(path: Path, ranker: Ranker, sample: Sample, facts: Mapping[str, An
 def _join(summary: RunSummary, path: Path, schema: pa.Schema) -> None:
     """The scores file and the errors file, of a run whose shards are all there."""
     metadata = {METADATA: summary.identity.origin.to_json()}
-    with (
-        TableWriter(path, schema, metadata=metadata) as scores,
-        beside(errors_of(path)) as part,
-        part.open("wb") as set_aside,
-    ):
+    with TableWriter(path, schema, metadata=metadata) as scores:
         for table in _together(_tables(summary)):
             scores.write_table(table)
-        for number in range(summary.shards):
-            with shards.errors_path(summary.folder, number).open("rb") as errors:
+        _join_errors(summary.folder, range(summary.shards), path)
+
+
+def _join_errors(folder: Path, numbers: Sequence[int], path: Path) -> None:
+    """The errors file of ``path``, of the error rows of these shards."""
+    with beside(errors_of(path)) as part, part.open("wb") as set_aside:
+        for number in numbers:
+            with shards.errors_path(folder, number).open("rb") as errors:
                 shutil.copyfileobj(errors, set_aside)
 
 

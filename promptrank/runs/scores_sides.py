@@ -10,7 +10,7 @@ from promptrank.basics.byte_order import opened_past_mark
 from promptrank.basics.json_files import json_object
 from promptrank.basics.sql import ident, literal
 from promptrank.errors import DataError
-from promptrank.runs.read_run import run_scores
+from promptrank.runs.read_run import purged_of, run_scores
 from promptrank.scores.columns import KEY, LEAST
 from promptrank.scores.origin import Origin
 from promptrank.scores.read import check_digest, stated_origin
@@ -27,12 +27,14 @@ class ScoresSide:
         paths: of the files that hold its scores.
         columns: that these have.
         origin: where they come from.
+        purged: candidates that a purge took out of the run since; of a file nobody knows.
     """
 
     place: Path
     paths: tuple[Path, ...]
     columns: tuple[str, ...]
     origin: Origin
+    purged: int = 0
 
     @property
     def known(self) -> bool:
@@ -85,8 +87,9 @@ def scores_side(place: Path) -> ScoresSide:
     Raises:
         DataError: neither, or one that is damaged or lacks a column.
     """
+    purged = 0
     if place.is_dir():
-        paths = tuple(run_scores(place))
+        paths, purged = tuple(run_scores(place)), purged_of(place)
     elif place.is_file():
         check_digest(place)
         paths = (place,)
@@ -107,4 +110,4 @@ def scores_side(place: Path) -> ScoresSide:
     missing = [name for name in LEAST.names if name not in columns]
     if missing:
         raise DataError(f"{place}: not a scores file: it has no column {missing[0]}")
-    return ScoresSide(place, paths, columns, stated_origin(paths[0], metadata))
+    return ScoresSide(place, paths, columns, stated_origin(paths[0], metadata), purged)

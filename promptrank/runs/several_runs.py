@@ -4,9 +4,7 @@ Each of them is a run in its own right. ``summary.json`` is there when all are f
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from promptrank.basics.seals import read_sealed, write_sealed
 from promptrank.basics.telling import Say
@@ -46,8 +44,8 @@ def finish_several(folder: Path, done: Mapping[str, RunSummary]) -> None:
     whole = NOTHING
     for summary in done.values():
         whole = whole.plus(summary.counted)
-    runs = {name: {"shards": s.shards, **asdict(s.counted)} for name, s in done.items()}
-    together: dict[str, Any] = asdict(whole)
+    runs = {name: {"shards": s.shards, **s.counted.as_dict()} for name, s in done.items()}
+    together = whole.as_dict()
     together.pop("label_mass")  # of several tasks' questions
     write_sealed(folder / SUMMARY, {**together, "runs": runs})
 

@@ -90,9 +90,20 @@ class ShardRanking:
     ) -> ShardSteps:
         """The shard, ranked, and then written; ``reused`` has the rows that are there already."""
         requests, unread, contents = block.requests, block.unread, block.contents
-        rankings, asked, faults = yield from self._rankings(
-            watched, digests, lambda done: progress(len(reused) + done), beside
-        )
+        taken_over = False
+
+        def ranked(done: int) -> None:
+            # Counted here and not before: another block may still be ranked until now.
+            nonlocal taken_over
+            if not taken_over:
+                self._throughput.reused += len(reused)
+                self._throughput.requests += len(reused)
+                taken_over = True
+            progress(len(reused) + done)
+
+        rankings, asked, faults = yield from self._rankings(watched, digests, ranked, beside)
+        if not taken_over and reused:
+            ranked(0)
         tables: list[pa.Table | Ranking] = []
         errors = list(unread)
         candidates = scored = removed = partial = cut_events = 0
@@ -122,8 +133,6 @@ class ShardRanking:
         check_hope(self._ranker.opened, len(watched.asked))
         if not self._with_text:
             errors = [without_text(row) for row in errors]
-        self._throughput.reused += len(reused)
-        self._throughput.requests += len(reused)
         yield Pause.RANKED
         scores = self._table(tables)
         prompts = [
@@ -137,7 +146,7 @@ class ShardRanking:
             scored=scored,
             removed=removed,
             set_aside=candidates - scored - removed,
-            unread=len(unread),
+            unread=sum(row.rows for row in unread),
             errors=len(errors),
             partial=partial,
             cut_events=cut_events,

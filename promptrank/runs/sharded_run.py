@@ -9,7 +9,7 @@ gone on with has the files of an unbroken one.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,10 @@ class StoppedBetween(KeyboardInterrupt):
     """Somebody asked for the end, and the shard in hand is finished."""
 
 
+class NothingScored(DataError):
+    """All that was read of a request file is set aside; the error rows of its shards say why."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a run came to.
@@ -63,6 +67,7 @@ class RunSummary:
         resumed_requests: requests in them.
         identity: what it is of.
         throughput: what this start did.
+        since: the run whose scores were taken over; None where there was none.
     """
 
     folder: Path
@@ -72,6 +77,7 @@ class RunSummary:
     resumed_requests: int
     identity: RunIdentity
     throughput: Throughput
+    since: Path | None = None
 
 
 def score_shards(
@@ -90,6 +96,8 @@ def score_shards(
     anew: bool = False,
     throughput: Throughput | None = None,
     with_text: bool = False,
+    some: bool = True,
+    errors: Path | None = None,
     prepare: Preparing | None = None,
     stop: Callable[[], bool] = lambda: False,
     say: Say = silent,
@@ -108,12 +116,15 @@ def score_shards(
         anew: what the folder holds of another run goes.
         throughput: is kept up to date, for whoever shows it.
         with_text: error rows keep what they quote of the data.
+        some: whether it is an error that nothing at all gets a score.
+        errors: where it is then said that error rows are; in the folder where left out.
         prepare: processes that render and tokenize; this one does where left out, and for a sample.
         stop: asked between shards.
 
     Raises:
         InputError: the folder holds another run.
         DataError: the request file changed meanwhile, no request in it, or a damaged earlier run.
+        NothingScored: all of it is set aside.
         StoppedBetween: ``stop`` said so.
     """
     facts = {**facts, "shard": size} | ({"partition": "date"} if dated else {})
@@ -196,8 +207,11 @@ def score_shards(
     told.prompt_tokens, told.cached_tokens = (a - b for a, b in zip(read, read_before, strict=True))
     told.cache = cache_use(ranker.opened, used_before)
     told.seconds = time.monotonic() - since
-    summary = RunSummary(folder, ranked + there, there, whole, resumed.requests, identity, told)
-    end_run(summary, file, write=bool(ranked) or count is None, elsewhere=not anew)
+    summary = RunSummary(
+        folder, ranked + there, there, whole, resumed.requests, identity, told, earlier
+    )
+    write = bool(ranked) or count is None
+    end_run(summary, file, write=write, elsewhere=not anew, some=some, errors=errors)
     return summary
 
 
@@ -212,15 +226,25 @@ def _finishing(
         raise
 
 
-def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: bool = True) -> None:
+def end_run(
+    summary: RunSummary,
+    file: RequestFile,
+    *,
+    write: bool,
+    elsewhere: bool = True,
+    some: bool = True,
+    errors: Path | None = None,
+) -> None:
     """Write what a run came to, once all its shards are done.
 
     Args:
         write: whether there is no summary yet, or an older one.
         elsewhere: whether a file that has changed is to be ranked into another folder.
+        some, errors: as of `score_shards`.
 
     Raises:
         DataError: the request file changed meanwhile, or no request in it.
+        NothingScored: all of it is set aside; the run is not finished.
     """
     folder, identity = summary.folder, summary.identity
     if not summary.shards:
@@ -232,8 +256,14 @@ def end_run(summary: RunSummary, file: RequestFile, *, write: bool, elsewhere: b
             + (f" {then}" if elsewhere else "")
         )
     clear_ledgers(folder)
+    if some and not summary.counted.rows_kept:
+        (folder / SUMMARY).unlink(missing_ok=True)  # of an older version, to which it was finished
+        then = "mend that, and rank into another folder" if elsewhere else "mend that"
+        told = _all_set_aside(summary.counted, errors or folder / "errors")
+        raise NothingScored(f"nothing in {file.path.name} could be ranked: {told}; {then}")
     if write:
-        facts = {"identity": identity.digest, "shards": summary.shards} | asdict(summary.counted)
+        facts = {"identity": identity.digest, "shards": summary.shards}
+        facts |= summary.counted.as_dict()
         write_sealed(folder / SUMMARY, facts)
 
 
@@ -255,6 +285,17 @@ def _check_any(
     """Whether there are requests at all, if only such as could not be read."""
     if not (file.ids(splits, 1) if sample is None else sample.ids):
         raise _nothing(file, unread, with_text)
+
+
+def _all_set_aside(counts: ShardCounts, errors: Path) -> str:
+    """How many rows, the reason that most error rows give, and where these are."""
+    reason, many = max(counts.reasons.items(), key=lambda item: item[1])
+    every = "all" if counts.rows > 1 else "the"
+    return (
+        f"{every} {counted(counts.rows, 'row')} of it {'were' if counts.rows > 1 else 'was'} set "
+        f"aside, most often for {reason} ({many:,} of {counted(counts.errors, 'error row')} -> "
+        f"{errors})"
+    )
 
 
 def _nothing(

@@ -42,7 +42,7 @@ class ShardCounts:
         scored: candidates with a score.
         removed: candidates that a step took out; their rows have no rank.
         set_aside: candidates without a row, each of which an error row accounts for.
-        unread: rows of the request file that could not be read.
+        unread: rows of the request file that became no candidate.
         errors: error rows.
         partial: rankings that lost a candidate.
         cut_events: history events that did not fit their prompts.
@@ -72,6 +72,20 @@ class ShardCounts:
     shared_tokens: int
     faults: Mapping[str, int]
     purged: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Of the request file, that were looked at: each is a candidate, or is unread."""
+        return self.candidates + self.unread
+
+    @property
+    def rows_kept(self) -> int:
+        """Rows of scores that were written, those that were purged since among them."""
+        return self.scored + self.removed + self.purged
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as a summary has them."""
+        return {"rows": self.rows, **asdict(self)}
 
     def plus(self, other: "ShardCounts") -> "ShardCounts":
         """Both together."""
@@ -224,7 +238,7 @@ def write_shard(
         DataError: the disk is full.
     """
     number = shard.number
-    rows = [asdict(row) for row in errors]
+    rows = [row.as_dict() for row in errors]
     wanted = scores.nbytes + ids.nbytes + sum(len(str(row)) for row in rows)
     with told_if_full(folder, number, wanted + _FACTS + _PROMPT * len(prompts)):
         paths = _write_scores(folder, number, scores, metadata, dated)
