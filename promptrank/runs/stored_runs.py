@@ -167,7 +167,8 @@ class StoredRun:
     def _fetch(self, path: str) -> None:
         """Fetch an object; facts of a shard that are damaged there leave whole ones as they are."""
         local = self.folder / path
-        ours = local.read_text("utf-8") if local.parent.name == "shards" and _files(local) else ""
+        whole = local.parent.name == "shards" and bool(_files(local))
+        ours = local.read_text(encoding="utf-8") if whole else ""
         fetch(f"{self.address}/{path}", local)
         self._there[path] = file_digest(local)
         if ours and not _files(local):
