@@ -165,7 +165,9 @@ drawn_trees = st.lists(
 
 @pytest.mark.long
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     runs=st.lists(st.tuples(drawn_trees, st.booleans()), min_size=1, max_size=4), seed=st.integers()

@@ -95,7 +95,10 @@ def _changed(kind: str, score: Any) -> Any:
 
 
 @pytest.mark.long
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=8,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(orders=st.dictionaries(st.integers(0, 19), st.sampled_from([*ORDERS]), max_size=12))
 def test_rows_in_are_rows_out_and_rows_in_errors(
     scoring: Scoring,

@@ -433,7 +433,7 @@ def wait_for_shards(process: subprocess.Popen[str], folder: Path, count: int) ->
 def ends(processes: list[psutil.Process]) -> bool:
     """Whether all end soon but Ray's agents, which last a minute; these are ended here."""
     agents = [p for p in processes if title(p).endswith("Agent")]
-    there = psutil.wait_procs([p for p in processes if p not in agents], timeout=20)[1]
+    there = psutil.wait_procs([p for p in processes if p not in agents], timeout=60)[1]
     for process in agents:
         kill(process)
     return not any(map(alive, there))
@@ -466,7 +466,7 @@ def test_a_job_that_is_killed_goes_on_and_leaves_no_process(many: Path) -> None:
         assert process.returncode == -signal.SIGKILL
         assert len(family) > 4 and ends(family)
     process = started(many, "run")
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=400)
     assert process.returncode == 0, said
     assert files(many / "run") == files(many / "local")
     assert "Person" not in said
@@ -478,7 +478,7 @@ def test_ctrl_c_finishes_the_shards_in_hand(many: Path) -> None:
     wait_for_shards(process, many / "run", 20)
     family = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the group
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=180)
     assert process.returncode == 130, said
     assert "finishing the shard in hand" in said
     assert "the same command goes on with it" in said

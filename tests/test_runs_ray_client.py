@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -71,6 +72,7 @@ def head() -> Iterator[int]:
             with socket.socket() as trial:
                 if not trial.connect_ex(("127.0.0.1", client)):
                     break
+            time.sleep(0.05)
         yield client
     finally:
         family = psutil.Process(running.pid).children(recursive=True)

@@ -34,10 +34,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     loader = untyped.AuthenticationTokenLoader.instance()
     loader.reset_cache()  # else it has the token of the last cluster that this process began
     two_nodes: Any = Cluster  # Ray does not type it
-    made = two_nodes(
-        initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False}
-    )
+    made = two_nodes(initialize_head=False)
     try:
+        made.add_node(num_cpus=1, include_dashboard=False, wait=False)
+        made.wait_for_nodes(timeout=180)
         yield made
     finally:
         made.shutdown()
@@ -70,14 +70,15 @@ def workers(pid: int) -> list[psutil.Process]:
 @pytest.mark.slow
 def test_a_run_goes_on_without_a_machine_that_is_gone(toys: Path, cluster: Any) -> None:
     with (toys / "many.jsonl").open("w", encoding="utf-8") as file:
-        for number in range(400):
+        for number in range(800):
             item = {"title": f"Toy {number}", "color": "red"}
             row: dict[str, Any] = {"request_id": f"r{number:03}", "item_id": "a", "item": item}
             file.write(json.dumps(row | {"member": {"name": f"Person {number}"}}) + "\n")
     local = started(toys, "local", "--threads", "1")
-    said = local.communicate(timeout=200)[1]
+    said = local.communicate(timeout=400)[1]
     assert local.returncode == 0, said
-    second = cluster.add_node(num_cpus=1)
+    second = cluster.add_node(num_cpus=1, wait=False)
+    cluster.wait_for_nodes(timeout=180)
     raylet = second.all_processes["raylet"][0].process.pid
     running = started(toys, "run", "--on", cluster.address, "--workers", "2", "--threads", "1")
     shards = toys / "run" / "shards"
@@ -87,7 +88,7 @@ def test_a_run_goes_on_without_a_machine_that_is_gone(toys: Path, cluster: Any) 
     lost = workers(raylet)
     os.kill(raylet, 9)
     try:
-        said = running.communicate(timeout=300)[1]
+        said = running.communicate(timeout=600)[1]
     finally:  # without its raylet a worker may outlive the run
         for worker in lost:
             kill(worker)

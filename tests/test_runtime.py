@@ -148,6 +148,16 @@ def test_works_that_wait_are_begun_together_up_to_one_step_and_windows_never_are
     assert counter.begun[2:] == [[4], [1, 1]]
 
 
+def test_who_gives_up_what_was_begun_with_others_gives_up_nothing_of_theirs() -> None:
+    opened = Opened(Counter(Window(4, 1000, step=10)))
+    given_up, others = opened.submit([3]), opened.submit([2])
+    opened._turn_of_step()  # in which both are begun together
+    assert len(given_up) == 1
+    for answer in given_up:
+        answer.cancel()
+    assert [opened.result(answer) for answer in others] == [answer_of(2)]
+
+
 # ---- long runs
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 import time
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -156,9 +157,18 @@ def test_an_adapter_that_does_not_load_leaves_the_old_one_serving_and_says_so(
         (task,) = (await http.get("/v1/tasks")).json()["tasks"]
         return list(task.get("notes", []))
 
+    damaged, reopen = threading.Event(), watched.watch._reopen
+
+    def after_the_damage(name: str) -> HostedTask:
+        assert damaged.wait(60)
+        return reopen(name)
+
+    monkeypatch.setattr(watched.watch, "_reopen", after_the_damage)
+
     async def steps(http: Any) -> None:
         await asyncio.to_thread(set_alias, ALIAS, "new", project=watched.project)
         (watched.project / "adapters/new/adapter_model.safetensors").write_bytes(b"changed since")
+        damaged.set()
         await until(lambda: watched.hosted.notes)
         (note,) = await told(http)
         assert "old goes on serving" in note and str(watched.project) not in note

@@ -61,9 +61,9 @@ def url(served: tuple[Starlette, str]) -> Iterator[str]:
 
 
 def settled(app: Starlette) -> tuple[int, int, int]:
-    """Bytes that are held, requests that wait and that are ranked; 0 within a second or so."""
+    """Bytes that are held, requests that wait and that are ranked; 0 in the end."""
     seats, intake = app.state.answering.seats, app.state.answering.intake
-    for _ in range(400):
+    for _ in range(4000):
         if (intake.held, seats.waiting, seats.under_way) == (0, 0, 0):
             break
         time.sleep(0.005)
@@ -211,12 +211,19 @@ def test_a_head_sent_slowly_is_not_waited_for_either(
 @pytest.mark.slow
 def test_an_answer_that_nobody_reads_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "READ_SECONDS", 0.2)
+    lost, real = threading.Event(), connections.BoundedHttp.connection_lost
+
+    def noted(self: connections.BoundedHttp, error: Exception | None) -> None:
+        real(self, error)
+        lost.set()
+
+    monkeypatch.setattr(connections.BoundedHttp, "connection_lost", noted)
     large = 64 << 20  # more than all buffers between
     app = Starlette(routes=[Route("/", lambda request: Response(b"x" * large))])
     app.state.answering = Answering(Hosted(["toys/like"]), BOUNDS)
     with serving(app) as url, connect(url) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        time.sleep(0.5)
+        assert lost.wait(30)
         assert 0 < len(heard(connection)) < large
 
 
@@ -290,11 +297,12 @@ def test_a_large_request_over_a_socket_holds_up_no_small_ones(
 ) -> None:
     ranker, engine = holding
     engine.open()
-    begin = engine.begin
+    begin, small_over = engine.begin, threading.Event()
 
     def slowly(trees: Any) -> Any:
         for steps in begin(trees):
-            time.sleep(0.002)
+            if not small_over.is_set():
+                time.sleep(0.03)
             yield steps
 
     engine.begin = slowly  # type: ignore[method-assign]
@@ -303,7 +311,7 @@ def test_a_large_request_over_a_socket_holds_up_no_small_ones(
     with serving(app_of(ranker)) as url:
 
         def ask(name: str, path: str, body: Any) -> None:
-            assert httpx.post(url + path, json=body).status_code == 200
+            assert httpx.post(url + path, json=body, timeout=60).status_code == 200
             ends.append(name)
 
         large = threading.Thread(target=ask, args=("large", "/v1/score", {"pairs": [pair] * 300}))
@@ -311,7 +319,8 @@ def test_a_large_request_over_a_socket_holds_up_no_small_ones(
         assert engine.reached.wait(10)
         for n in range(5):
             ask(f"small {n}", "/v1/rank", rank_body())
-        large.join(30)
+        small_over.set()
+        large.join(60)
     assert ends == [*(f"small {n}" for n in range(5)), "large"]
 
 

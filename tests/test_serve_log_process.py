@@ -50,14 +50,14 @@ class Client(threading.Thread):
 
     Attributes:
         answers: that came with 200.
-        statuses: of the others.
+        refused: status and text of the others.
     """
 
     def __init__(self, url: str, number: int) -> None:
         super().__init__(daemon=True)
         self.url, self.number = url, number
         self.answers: list[dict[str, Any]] = []
-        self.statuses: list[int] = []
+        self.refused: list[str] = []
         self.over = threading.Event()
 
     def run(self) -> None:
@@ -71,7 +71,7 @@ class Client(threading.Thread):
                 if answer.status_code == 200:
                     self.answers.append(answer.json())
                 else:
-                    self.statuses.append(answer.status_code)
+                    self.refused.append(f"{answer.status_code}: {answer.text}")
                     return
 
 
@@ -96,7 +96,7 @@ def test_serve_log_replay_join_evaluate_and_train(
             else:
                 set_alias(ALIAS, name, project=toys)
             wait_for(clients, name)
-        assert not any(client.statuses for client in clients)  # no request has failed
+        assert not any(client.refused for client in clients)  # no request has failed
         # Half of them leave the server time for shadows; the others go on over its end.
         for client in clients[1:]:
             client.over.set()
@@ -111,14 +111,14 @@ def test_serve_log_replay_join_evaluate_and_train(
         last.start()
         wait_for([last], new)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
     finally:
         process.kill()
         process.wait()
     last.join(60)
     reading.join(60)
     process.stderr.close()
-    assert set(last.statuses) <= {503}
+    assert all(told.startswith("503: ") for told in last.refused), last.refused
     answers = {a["request_id"]: a for client in clients for a in client.answers}
     assert {a["provenance"]["adapter"] for a in answers.values()} == {old, new}
     # What was answered is in the log, and nothing else.
@@ -177,10 +177,11 @@ def wait_for(clients: list[Client], adapter: str) -> None:
     """Until each client has an answer by this adapter."""
     for client in clients:
         begun = len(client.answers)
-        for _ in range(3000):
+        for _ in range(12_000):
             new = client.answers[begun:]
             if any(answer["provenance"]["adapter"] == adapter for answer in new):
                 break
+            assert not client.refused, client.refused
             threading.Event().wait(0.01)
         else:
             raise AssertionError(f"no answer by {adapter}")
@@ -190,7 +191,7 @@ def wait_for_shadows(url: str, chosen: int) -> None:
     """Until each of the chosen requests was scored by the shadow, or dropped."""
     through = 0.0
     for _ in range(120):
-        lines = httpx.get(f"{url}/metrics").text.splitlines()
+        lines = httpx.get(f"{url}/metrics", timeout=60).text.splitlines()
         totals = [line for line in lines if line.startswith("promptrank_shadow_rankings_total")]
         through = sum(float(line.rsplit(" ", 1)[1]) for line in totals)
         if through >= chosen:

@@ -104,7 +104,7 @@ def test_under_load_a_short_deadline_is_refused_and_a_long_one_waits(toys: Path)
             )
             assert late.status_code == 429 and int(late.headers["retry-after"]) >= 1
             said = re.search(r"the (\d+) ms to its deadline", late.json()["error"]["message"])
-            assert said is not None and 300 <= int(said[1]) <= 400
+            assert said is not None and 0 < int(said[1]) <= 400
             patient = asyncio.ensure_future(http.post("/v1/rank", json=rank_body("d")))
             await until(lambda: answering.seats.waiting == 1)
             engine.open()

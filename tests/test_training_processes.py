@@ -180,8 +180,8 @@ def test_two_processes_killed_and_resumed_end_where_one_does(toys: Path) -> None
     words = "--adapter two --batch 4 --micro 2 --epochs 2 --every 2 --valid 4 --lr 0.01 --limit 98"
     words += " --metric log_loss"
     child = launch(toys, *words.split())
-    folder, until = toys / "adapters" / ".two.run", time.monotonic() + 120
-    while child.poll() is None and time.monotonic() < until:
+    folder = toys / "adapters" / ".two.run"
+    while child.poll() is None:
         if (folder / "checkpoint-4" / checkpoints.MARK).is_file():
             for worker in psutil.Process(child.pid).children():
                 kill(worker)
@@ -215,7 +215,7 @@ def test_an_error_of_two_processes_is_one_message(
     toys: Path, words: str, settings: tuple[str, ...], message: str
 ) -> None:
     child = launch(toys, "--adapter", "a", *words.split(), settings=settings)
-    said = child.communicate(timeout=120)[1]
+    said = child.communicate(timeout=600)[1]
     assert child.returncode != 0
     assert said.count("error: ") == 1 and message in said, said
     assert "Traceback" not in said.partition("error: ")[0]

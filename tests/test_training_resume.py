@@ -137,8 +137,7 @@ def test_killed_at_any_moment(toys: Path) -> None:
     for wanted in (2, 12):
         more = ["--resume"] if kills else []
         child = subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL)
-        until = time.monotonic() + 120
-        while child.poll() is None and time.monotonic() < until:
+        while child.poll() is None:
             if any(checkpoints.step_of(p) >= wanted for p in folder.glob("checkpoint-*")):
                 child.send_signal(signal.SIGKILL)
                 child.wait()

@@ -183,7 +183,7 @@ def test_where_it_cannot_be_started_all_are_told_and_it_is_tried_again(
             list(group)
     # Who asks now is told at once; it is tried again once some time has passed.
     assert state(restarts, engine) == (0, True, False)
-    with pytest.raises(ModelError, match="started again in 60 s"):
+    with pytest.raises(ModelError, match=r"started again in (60|5\d) s"):
         answers(engine, [tree(12)])
     monkeypatch.setattr(engine._said, "_backoff", Backoff())
     assert engine.ailing and log(folder).count("start") == 2
@@ -241,14 +241,14 @@ def test_what_hangs_is_ended_and_what_it_hung_at_is_known(make: Make, folder: Pa
     """The stub answers all but the tree that it hangs at, twice; then that one fails alone."""
     told: list[str] = []
     engine = make(restarts := Restarts(told.append))
-    engine._said._seconds = 0.3
+    engine._said._seconds = 1.5
     trees = [tree(10), tree(11, vllm_stub.HANGS), tree(12)]
     scores = answers(engine, trees)
     bad = scores.pop(1)
     assert isinstance(bad, Failure) and bad.reason == "killed_engine" and "r11" in bad.message
     assert [said(scores[place]) for place in (0, 2)] == [undisturbed(10), undisturbed(12)]
     assert restarts.total == 2
-    assert "the vLLM process sent nothing for 0.3 s and was ended" in told[0]
+    assert "the vLLM process sent nothing for 1.5 s and was ended" in told[0]
 
 
 def test_a_message_in_pieces_is_read_whole(make: Make, folder: Path) -> None:

@@ -165,7 +165,7 @@ def test_two_tabs_lose_nothing_while_the_file_cannot_be_written(
     third.locator("article").wait_for()
     # Functions that wait in the page would be evaluated there, which its policy forbids.
     left = "Object.keys(localStorage).some((n) => n.includes('outbox'))"
-    for _ in range(100):
+    for _ in range(1000):
         if not third.evaluate(left):
             break
         third.wait_for_timeout(50)

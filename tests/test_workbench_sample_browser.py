@@ -88,7 +88,9 @@ def test_an_edit_is_tried_on_a_sample_and_its_regressions_are_looked_at(
     page.get_by_role("heading", name=links.nth(1).locator(".what").inner_text()).wait_for()
 
     page.get_by_role("link", name=re.compile("^Worse")).click()
+    page.wait_for_url("**show=worse**")
     worse = page.locator("#changes a[data-worse]")
+    worse.first.wait_for()
     assert worse.count() == links.count() > 0
     page.keyboard.press("n")
     page.get_by_role("heading", name=worse.first.locator(".what").inner_text()).wait_for()
@@ -173,7 +175,7 @@ def test_pages_fit_and_can_be_read_and_reached(
     if size == PHONE:
         # Functions that wait in the page would be evaluated there, which its policy forbids.
         seen = "document.getElementById('beside').getBoundingClientRect().top < innerHeight / 2"
-        for _ in range(40):
+        for _ in range(1000):
             if page.evaluate(seen):
                 break
             page.wait_for_timeout(50)

@@ -81,7 +81,7 @@ class Opened(Generic[V]):
         finally:
             self._one_caller = False
 
-    def submit(self, works: Sequence[V]) -> list[Answer]:
+    def submit(self, works: Sequence[V]) -> Sequence[Answer]:
         """Queue works as one group; returns at once.
 
         They are worked on while somebody waits in `result` or `stream`, whoever that is.
@@ -92,7 +92,7 @@ class Opened(Generic[V]):
         Raises:
             ModelError: closed.
         """
-        return self._queue(works, joins=not self._one_caller).answers
+        return self._queue(works, joins=not self._one_caller).own
 
     def result(self, answer: Answer, timeout: float | None = None) -> TreeScore:
         """What a future of `submit` comes to; works on until it is there.

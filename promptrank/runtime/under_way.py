@@ -14,6 +14,7 @@ class WorkGroup(Generic[V]):
     """Works begun together, and a future for each.
 
     Attributes:
+        own: answers to its own works; `works` and `answers` may grow by those of groups that join.
         steps: None until it is begun.
         joins: whether it may be begun together with others.
     """
@@ -21,6 +22,7 @@ class WorkGroup(Generic[V]):
     def __init__(self, works: Sequence[V], joins: bool) -> None:
         self.works, self.joins = list(works), joins
         self.answers: list[Answer] = [Future() for _ in works]
+        self.own = tuple(self.answers)
         self.steps: Steps | None = None
 
     @property

@@ -79,7 +79,7 @@ class Tabs:
             locale="en-GB",
             **{**phone, **more},
         )
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(60_000)
         self._contexts.append(context)
         page = context.new_page()
         self.watch(page, url)
@@ -212,7 +212,7 @@ def shot(page: "Page", folder: Path, name: str, *, full: bool = True) -> Path:
 
 @contextmanager
 def promptrank_serve(
-    project: Path, *options: str, tasks: tuple[str, ...] = ("toys/like",), seconds: float = 90
+    project: Path, *options: str, tasks: tuple[str, ...] = ("toys/like",), seconds: float = 300
 ) -> Iterator[str]:
     """The address of a real ``promptrank serve`` of a project, once it is ready.
 

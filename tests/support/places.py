@@ -65,7 +65,7 @@ def _wait_for(address: str, server: "subprocess.Popen[bytes]") -> None:
     from promptrank.errors import DataError
     from promptrank.places.postgres import connected
 
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while True:
         try:
             with connected(address):
