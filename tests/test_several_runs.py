@@ -509,9 +509,10 @@ def test_errors_are_told_by_reason(two: Path) -> None:
     row = {"request_id": "r", "candidate_id": "c", "item_id": "i", "item": {"title": "Ball"}}
     row |= {"member_id": "m", "member": {"name": "Ann"}}
     (two / "bad.jsonl").write_text(json.dumps(row) + "\nno json\n")
-    done = rank_run(TASK, two / "bad", engine="fake", project=two, requests=two / "bad.jsonl")
-    assert done.counted.reasons == {"bad_row": 1, "undefined": 1}
+    with pytest.raises(DataError, match=r"nothing in bad.jsonl could be ranked: all 2 rows of it"):
+        rank_run(TASK, two / "bad", engine="fake", project=two, requests=two / "bad.jsonl")
     told = (two / "bad/errors/000000.jsonl").read_text()
+    assert [told.count(f'"{reason}"') for reason in ("bad_row", "undefined")] == [1, 1]
     assert "item.nope: no field 'nope'" in told and "title" not in told
     assert "bad.jsonl:2: not JSON in UTF-8 (Expecting value: line 1 column 1)" in told
 
