@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenTask:
-    """The toys in both forms: requests, scores, and scores whose rows were all set aside."""
+    """The toys in both forms: requests, scores, and scores of which a request was set aside."""
     root = tmp_path_factory.mktemp("toys")
     make_project(root, make_model(root / "model"))
     for form in ("parquet", "jsonl"):
@@ -38,7 +38,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> OpenTask:
         promptrank.build("toys/like", folder / f"requests.{form}", project=root)
         given: dict[str, Any] = {"engine": "fake", "project": root, "limit": 4}
         promptrank.rank("toys/like", folder / f"scores.{form}", **given)
-        few = ["budget.tokens=90"]
+        few = ["budget.tokens=101"]
         promptrank.rank("toys/like", folder / f"lost.{form}", settings=few, **given)
     return open_task("toys/like", project=root)
 

@@ -52,15 +52,18 @@ def check_given(path: str | Path) -> None:
     Raises:
         DataError: it is not.
     """
-    if is_object(path):
-        return
+    if not is_object(path):
+        check_columns(_there(path))
+
+
+def _there(path: str | Path) -> Path:
     place = expanded(path)
     if not place.is_file():
         there = "is no plain file" if place.exists() else "`promptrank build` writes one"
         raise DataError(f"no request file {place}; {'it ' if place.exists() else ''}{there}")
     if place.suffix not in (".parquet", ".jsonl"):
         raise DataError(f"{place}: a request file ends in .parquet or .jsonl")
-    check_columns(place)
+    return place
 
 
 def asked_splits(
@@ -88,8 +91,7 @@ def given_file(opened: OpenTask, path: str | Path, say: Say = silent) -> Request
     Raises:
         DataError: it is not.
     """
-    check_given(path)
-    place = expanded(path)
+    place = _there(path)
     stated = written_digest(place, config_beside(place))
     if stated is not None and stated != file_digest(place):
         say(f"{place.name} is not as `promptrank build` wrote it: edited, or damaged")
