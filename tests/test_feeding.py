@@ -367,7 +367,7 @@ def test_processes_that_are_killed_are_told_and_leave_no_orphans(toys: Path) -> 
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "the same command goes on where it was" in said
+    assert "the same command goes on with it" in said
     assert "Traceback" not in said
     assert not psutil.wait_procs(prepares, timeout=20)[1]
     assert len(shards.numbers(folder)) < count / 20

@@ -209,7 +209,8 @@ def test_scores_files_of_few_and_of_other_candidates(toys: Path, tmp_path: Path)
     # Scores to evaluate: of other requests altogether, and of another request file.
     with pytest.raises(DataError, match=r"--scores: has no score for any of the 60 .*--split"):
         promptrank.evaluate("toys/like", scores=tmp_path / "other.jsonl", project=toys)
-    row = {"request_id": "q", "item_id": "a", "item": {"title": "Car"}, "member": {"name": "Ann"}}
+    row = {"request_id": "q", "item_id": "a", "item": {"title": "Car", "color": "red"}}
+    row |= {"member": {"name": "Ann"}}
     write_table(tmp_path / "asked.jsonl", [row])
     promptrank.rank("toys/like", scores, requests=tmp_path / "asked.jsonl", **given)
     with pytest.raises(DataError, match=r"are of another request file; name by --requests"):

@@ -380,7 +380,7 @@ def test_ctrl_c_finishes_the_shard_in_hand(toys: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
     assert "finishing the shard in hand" in said
-    assert "the same command goes on where it was" in said
+    assert "the same command goes on with it" in said
     assert not list((toys / "run").rglob("*.part"))
     assert 0 < len(shards.numbers(toys / "run")) < 1000
     subprocess.run(words, check=True, capture_output=True)
