@@ -193,7 +193,8 @@ def test_items_in_the_rows_need_no_table_that_can_be_read(project: Path, tmp_pat
     task = project / "tasks/toys/like.yaml"
     gone = "toys: {sql: SELECT * FROM read_csv('gone.csv'), key: toy_id}"
     task.write_text(task.read_text().replace("toys: {path: toys.csv, key: toy_id}", gone))
-    row = {"request_id": "r", "member": {"name": "A"}, "item_id": "t1", "item": {"title": "Toy"}}
+    item = {"title": "Toy", "color": "red"}
+    row = {"request_id": "r", "member": {"name": "A"}, "item_id": "t1", "item": item}
     (tmp_path / "r.jsonl").write_text(json.dumps(row) + "\n")
     assert rank(project, tmp_path / "s.parquet", requests=tmp_path / "r.jsonl").requests == 1
 
