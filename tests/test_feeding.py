@@ -28,10 +28,11 @@ from promptrank.ranking.methods.pointwise import Pointwise
 from promptrank.records import Candidate, Item, Request, Subject
 from promptrank.requests.source import RequestFile
 from promptrank.runs import preparation, preparing_processes, shards
+from promptrank.runs.nothing_scored import NothingScored
 from promptrank.runs.preparation import Preparation, prepared
 from promptrank.runs.preparing_processes import PreparedBlocks
 from promptrank.runs.request_blocks import RequestBlock, request_blocks
-from promptrank.runs.sharded_run import NothingScored, RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runtime.opened import Opened
 
 TASK = "toys/like"

@@ -84,6 +84,7 @@ def test_what_s3_says_of_keys(text: str) -> None:
     assert told is not None and "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in told
     assert refusal("s3://b/k", "AWS Error NETWORK_CONNECTION during HeadObject") is None
     assert refusal("gs://b/k", "NOT_FOUND: Permanent error") is None
+    assert refusal("s3://b/access_denied", "key 'access_denied': AWS Error SLOW_DOWN") is None
 
 
 @pytest.mark.slow

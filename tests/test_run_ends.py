@@ -26,9 +26,10 @@ from promptrank.engine.fake import FakeEngine
 from promptrank.errors import DataError
 from promptrank.requests.write import TableWriter
 from promptrank.runs.error_texts import error_words
+from promptrank.runs.nothing_scored import NothingScored, nothing_scored
 from promptrank.runs.run_identity import RunIdentity
 from promptrank.runs.run_reports import TOTALS, RunReport, metrics_text
-from promptrank.runs.sharded_run import NothingScored, RunSummary, StoppedBetween
+from promptrank.runs.sharded_run import RunSummary, StoppedBetween
 from promptrank.runs.shards import NOTHING
 from promptrank.runs.throughput import Throughput
 from promptrank.scores.origin import Origin
@@ -317,6 +318,11 @@ def test_a_file_of_which_nothing_can_be_ranked_costs_no_scores_of_before(
     (tmp_path / "null.jsonl").write_text(json.dumps(row | {"member": {"name": "Ann"}}) + "\n")
     with pytest.raises(NothingScored, match="the 1 row of it was set aside, most often for null"):
         rank_run("toys/like", tmp_path / "n", **(given | {"requests": tmp_path / "null.jsonl"}))
+
+
+def test_what_a_purge_left_of_a_run_without_scores_is_told() -> None:
+    told = str(nothing_scored(Path("a/r.jsonl"), NOTHING, Path("errors"), "mend that"))
+    assert told == "nothing in r.jsonl could be ranked: all 0 rows of it were set aside; mend that"
 
 
 @pytest.mark.slow

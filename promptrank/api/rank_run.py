@@ -20,6 +20,7 @@ from promptrank.runs.ray_run import score_shards_on_workers
 from promptrank.runs.room import is_full
 from promptrank.runs.run_ends import RunEnds, Unfinished
 from promptrank.runs.run_identity import check_folders
+from promptrank.runs.run_in_store import run_in_store
 from promptrank.runs.several_runs import (
     begin_several,
     check_several,
@@ -30,7 +31,6 @@ from promptrank.runs.several_runs import (
 )
 from promptrank.runs.sharded_run import SHARD, RunSummary
 from promptrank.runs.sharded_run import score_shards as run
-from promptrank.runs.stored_runs import run_in_store
 from promptrank.runs.throughput import Throughput
 from promptrank.runtime.runtime import Runtime
 from promptrank.scores.origin import Origin

@@ -82,7 +82,7 @@ def _lines(compared: "Compared") -> list[str]:
         ]
     lines += [
         f"  {counted(purged, 'candidate')} of {place} {'was' if purged == 1 else 'were'} purged"
-        for place, purged in zip((compared.then, compared.now), compared.purged, strict=True)
+        for place, purged in zip((then, now), compared.purged, strict=True)
         if purged
     ]
     purge_alone = apart.new <= compared.purged[0] and apart.gone <= compared.purged[1]

@@ -23,6 +23,7 @@ _WHERE = {
     "gs": "in the file that GOOGLE_APPLICATION_CREDENTIALS names, where `gcloud auth "
     "application-default login` puts them, and with the machine's account",
 }
+_NAMES = re.compile(r"'[^']*'")  # of objects, which may be called anything
 _WHY = re.compile(r"underlying error message was: (.+?)(?: error_info=|$)")
 _PATIENCE = timedelta(seconds=5)  # Google's client takes it twice: for the token, and the request
 
@@ -34,7 +35,7 @@ def refusal(name: str, text: str) -> str | None:
         text: what the library said.
     """
     scheme = name.partition("://")[0]
-    sign = _REFUSED[scheme].search(text)
+    sign = _REFUSED[scheme].search(_NAMES.sub("", text))
     if sign is None:
         return None
     if sign.group() == _NO_TOKEN:

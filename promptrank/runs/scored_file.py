@@ -21,9 +21,10 @@ from promptrank.ranking.ranker import Ranker
 from promptrank.requests.source import RequestFile, Sample
 from promptrank.requests.write import TableWriter
 from promptrank.runs import shards
+from promptrank.runs.nothing_scored import NothingScored
 from promptrank.runs.run_identity import RUN, clear_run, identified
 from promptrank.runs.scoring import errors_of
-from promptrank.runs.sharded_run import NothingScored, RunSummary, score_shards
+from promptrank.runs.sharded_run import RunSummary, score_shards
 from promptrank.runs.throughput import Throughput
 from promptrank.scores.columns import schema_of
 from promptrank.scores.origin import METADATA

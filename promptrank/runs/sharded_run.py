@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from promptrank.basics.collecting import seldom_collected
-from promptrank.basics.plurals import counted
 from promptrank.basics.seals import write_sealed
 from promptrank.basics.telling import Progress, Say, no_progress, silent
 from promptrank.errors import DataError, ErrorRow, InputError
@@ -26,9 +25,9 @@ from promptrank.runs import shards
 from promptrank.runs.amount import LOOKED_AT, amount
 from promptrank.runs.attempts import clear_ledgers
 from promptrank.runs.cache_use import cache_use
-from promptrank.runs.error_texts import without_text
 from promptrank.runs.fault_counts import told_faults
 from promptrank.runs.feeding import Preparing, fed
+from promptrank.runs.nothing_scored import no_request, nothing_scored
 from promptrank.runs.request_blocks import RequestBlock, request_blocks, sample_blocks
 from promptrank.runs.run_identity import (
     SUMMARY,
@@ -51,10 +50,6 @@ SHARD = 1000
 
 class StoppedBetween(KeyboardInterrupt):
     """Somebody asked for the end, and the shard in hand is finished."""
-
-
-class NothingScored(DataError):
-    """All that was read of a request file is set aside; the error rows of its shards say why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +243,7 @@ def end_run(
     """
     folder, identity = summary.folder, summary.identity
     if not summary.shards:
-        raise _nothing(file)
+        raise no_request(file.path)
     if requests_digest(file.path) != identity.origin.requests:
         then = f"into another folder, with --since {folder} for what has not changed"
         raise DataError(
@@ -259,8 +254,7 @@ def end_run(
     if some and not summary.counted.rows_kept:
         (folder / SUMMARY).unlink(missing_ok=True)  # of an older version, to which it was finished
         then = "mend that, and rank into another folder" if elsewhere else "mend that"
-        told = _all_set_aside(summary.counted, errors or folder / "errors")
-        raise NothingScored(f"nothing in {file.path.name} could be ranked: {told}; {then}")
+        raise nothing_scored(file.path, summary.counted, errors or folder / "errors", then)
     if write:
         facts = {"identity": identity.digest, "shards": summary.shards}
         facts |= summary.counted.as_dict()
@@ -284,28 +278,7 @@ def _check_any(
 ) -> None:
     """Whether there are requests at all, if only such as could not be read."""
     if not (file.ids(splits, 1) if sample is None else sample.ids):
-        raise _nothing(file, unread, with_text)
-
-
-def _all_set_aside(counts: ShardCounts, errors: Path) -> str:
-    """How many rows, the reason that most error rows give, and where these are."""
-    reason, many = max(counts.reasons.items(), key=lambda item: item[1])
-    every = "all" if counts.rows > 1 else "the"
-    return (
-        f"{every} {counted(counts.rows, 'row')} of it {'were' if counts.rows > 1 else 'was'} set "
-        f"aside, most often for {reason} ({many:,} of {counted(counts.errors, 'error row')} -> "
-        f"{errors})"
-    )
-
-
-def _nothing(
-    file: RequestFile, unread: Sequence[ErrorRow] = (), with_text: bool = False
-) -> DataError:
-    words = f"no request to rank in {file.path.name}"
-    if unread:
-        first = (unread[0] if with_text else without_text(unread[0])).message
-        words += f"; {counted(len(unread), 'row')} could not be read, the first: {first}"
-    return DataError(words)
+        raise no_request(file.path, unread, with_text)
 
 
 @contextmanager

@@ -11,14 +11,11 @@ finished it reads the objects too, as there is nothing else to do then.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar, cast
 
-from promptrank.basics.addresses import is_object
 from promptrank.basics.digests import file_digest
 from promptrank.basics.files import write_text
 from promptrank.basics.leftovers import remove
@@ -29,14 +26,12 @@ from promptrank.errors import DataError, InputError
 from promptrank.places.local_copies import local_copy, paths_below, speaking_of
 from promptrank.places.object_store import (
     check_bucket,
-    checked,
     fetch,
     object_digest,
     put,
     put_new,
     take_away,
 )
-from promptrank.runs.by_address import EndsByAddress, by_address, say_by_address
 from promptrank.runs.run_identity import PLAN, PURGE, RUN, SUMMARY, clear_run
 from promptrank.runs.several_runs import names_of_runs
 from promptrank.runs.working_copies import at_work, clear_copies, note_use, working_copy
@@ -45,36 +40,6 @@ _LOOK = 2.0  # seconds between two looks for finished shards
 _READERS = 8  # objects that are read at once
 _SAID = (RUN, PLAN, SUMMARY)
 _AGAIN = "name another folder for the run"
-
-Verb = TypeVar("Verb", bound=Callable[..., Any])
-
-
-def run_in_store(verb: Verb) -> Verb:
-    """Let a verb that makes runs (task, folder, ...) take addresses for its folders."""
-
-    @wraps(verb)
-    def wrapped(task: Any, folder: str | Path, **given: Any) -> Any:
-        since = given.get("since")
-        if since is not None and is_object(since):
-            with local_copy(since) as earlier:
-                say = say_by_address(given.get("say", silent), earlier, checked(since))
-                return wrapped(task, folder, **(given | {"since": earlier, "say": say}))
-        if not is_object(folder):
-            return verb(task, folder, **given)
-        say, stop = given.get("say", silent), given.get("stop", lambda: False)
-        with stored_run(checked(folder), say) as stored:
-            place = stored.folder, stored.address
-            given["stop"] = lambda: not stored.takes_it() or stop()
-            given["say"] = say_by_address(say, *place)
-            if (ends := given.get("ends")) is not None:
-                given["ends"] = EndsByAddress(ends, *place)
-            done = verb(task, stored.folder, **given)
-        say(f"{stored.address} has all of it; {stored.folder} is the working copy")
-        if isinstance(done, dict):
-            return {name: by_address(end, *place) for name, end in done.items()}
-        return by_address(done, *place)
-
-    return cast(Verb, wrapped)
 
 
 class StoredRun:
